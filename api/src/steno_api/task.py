@@ -1,0 +1,74 @@
+"""The task: one JSON document, everything a worker pod is told. It holds no secret; credentials are mounted files."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from steno_api import API_VERSION
+from steno_api.identity import JobRef
+from steno_api.model import Model
+from steno_api.v1alpha1.transcriptionjob import Diarization, SpeechModel
+
+
+class TaskSource(Model):
+    """Where the worker reads the media."""
+
+    uri: str
+    """`s3://bucket/key`, `http(s)://…`, or `pvc://claim/path` as the user wrote it."""
+    path: str | None = None
+    """Set for `pvc://`: the mounted file to read."""
+    endpoint_url: str | None = Field(None, alias="endpointURL")
+    region: str | None = None
+    credentials_dir: str | None = None
+    """Directory with one file per Secret key (`AWS_ACCESS_KEY_ID`, …; `username`, `password` or `token` for https)."""
+    max_bytes: int = 5 * 1024**3
+    """Larger sources fail as `TooLarge` before they are read."""
+
+
+class TaskOutput(Model):
+    """Where the worker publishes."""
+
+    uri: str
+    """Final directory, `<spec.output.uri>/<namespace>/<name>/<uid>`, without a trailing slash."""
+    path: str | None = None
+    """Set for `pvc://`: the mounted directory that `uri` names."""
+    endpoint_url: str | None = Field(None, alias="endpointURL")
+    region: str | None = None
+    credentials_dir: str | None = None
+    formats: list[str]
+    """The kind's formats, e.g. those of `TranscriptFormat`."""
+
+
+class TaskReporting(Model):
+    """How the worker reports progress; absent when it runs by itself."""
+
+    url: str
+    token_file: str
+    interval_seconds: float = 5.0
+
+
+class TranscriptionTask(Model):
+    """What one attempt of a TranscriptionJob does."""
+
+    api_version: Literal["steno.dev/v1alpha1"] = API_VERSION
+    kind: Literal["TranscriptionTask"] = "TranscriptionTask"
+    job: JobRef
+    attempt: int = Field(ge=1)
+    tenant: str
+    meeting_id: str = Field(alias="meetingID")
+    source: TaskSource
+    output: TaskOutput
+    model: SpeechModel
+    language: str = "auto"
+    diarization: Diarization | None = None
+    batch_divisor: int = Field(1, ge=1)
+    """The batch size is divided by this: doubled for each attempt that ran out of memory."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    model_store: str = "/models"
+    """Directory of models, tried before any download."""
+    scratch_dir: str = "/scratch"
+    """Writable directory for temporary files."""
+    termination_message_path: str = "/dev/termination-log"
+    reporting: TaskReporting | None = None

@@ -1,0 +1,64 @@
+"""The transcript document: what users of the original `/stt/*` engine read, field for field, and a schema version.
+
+Its keys are snake_case, as they always were.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Word(_Document):
+    """One word; `start` and `end` are seconds from the beginning of the media."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float = Field(ge=0, le=1)
+    speaker: str | None = None
+
+
+class Segment(_Document):
+    """One utterance of one speaker; `start` and `end` are seconds from the beginning of the media."""
+
+    start: float
+    end: float
+    text: str
+    speaker: str | None = None
+    confidence: float = Field(ge=0, le=1)
+    words: list[Word] = []
+
+
+class Speaker(_Document):
+    """What one speaker said."""
+
+    total_duration: float
+    segments_count: int
+    text_parts: list[str]
+
+
+class Transcript(_Document):
+    """The result of a transcription, as `transcript.json`."""
+
+    schema_version: Literal["steno.dev/transcript/v1"] = "steno.dev/transcript/v1"
+    meeting_id: str
+    tenant_id: str
+    transcript: str
+    segments: list[Segment]
+    speakers: dict[str, Speaker]
+    confidence: float
+    processing_time: float
+    """Seconds from the task's start to the finished document."""
+    language: str
+    duration: float
+    """Seconds of audio."""
+    model: str
+    total_segments: int
+    total_speakers: int
+    has_diarization: bool

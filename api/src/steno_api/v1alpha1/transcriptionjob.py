@@ -1,0 +1,96 @@
+"""TranscriptionJob: audio or video in, transcript documents out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from steno_api.model import Model
+from steno_api.report import Summary
+from steno_api.v1alpha1.common import Output, SecretRef
+from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus
+from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
+
+
+class TranscriptFormat(StrEnum):
+    """Formats of a transcript."""
+
+    JSON = "json"
+    SRT = "srt"
+    VTT = "vtt"
+    TXT = "txt"
+
+
+class SpeechModel(Model):
+    """The speech model."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = "large-v3"
+    """A directory of the model store, else a Whisper size (`large-v3`) or Hugging Face name of a CTranslate2 model."""
+    compute_type: Literal["auto", "float16", "float32", "int8", "int8_float16", "bfloat16", "int8_bfloat16"] = "auto"
+    """`auto`: float16 on a GPU, int8 on a CPU."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = "auto"
+    """Windows decoded at once; `auto` chooses by the profile's GPU memory."""
+
+
+class Diarization(Model):
+    """Speaker labels."""
+
+    min_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
+    max_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
+    token_secret_ref: SecretRef | None = None
+    """Secret with the key `HF_TOKEN`, for models that need a licence to be accepted (pyannote community-1)."""
+
+
+class TranscriptOutput(Output):
+    """Where the transcript is published, and in which formats."""
+
+    formats: Annotated[list[TranscriptFormat], Field(min_length=1, max_length=4)] = [TranscriptFormat.JSON]
+
+
+class TranscriptionJobSpec(JobSpec):
+    """What to transcribe, how, and where to."""
+
+    output: TranscriptOutput
+    meeting_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(None, alias="meetingID")
+    """Your own name of the recording; default: the resource's name."""
+    model: SpeechModel = SpeechModel()
+    language: Annotated[str, Field(pattern=r"^(auto|[a-z]{2,3})$")] = "auto"
+    """ISO 639 code of the spoken language, or `auto` to detect it."""
+    diarization: Diarization | None = None
+    """Absent: no speaker labels."""
+
+
+class TranscriptionJobStatus(JobStatus):
+    """What Steno found out; written by the operator only."""
+
+    summary: Summary | None = None
+
+
+class TranscriptionJob(Resource):
+    """Audio or video in, transcript documents out."""
+
+    definition: ClassVar[ResourceDefinition] = ResourceDefinition(
+        kind="TranscriptionJob",
+        plural="transcriptionjobs",
+        short_names=("tj",),
+        scope="Namespaced",
+        columns=(
+            PrinterColumn("Phase", ".status.phase"),
+            PrinterColumn("Progress", ".status.progress.percent", "integer", "Percent of the attempt"),
+            PrinterColumn("Duration", ".status.summary.duration", "number", "Seconds of audio"),
+            PrinterColumn("Speed", ".status.summary.speed", "number", "Times real time"),
+            PrinterColumn("Model", ".spec.model.name"),
+            PrinterColumn("Language", ".status.summary.language", wide=True),
+            PrinterColumn("Speakers", ".status.summary.speakers", "integer", wide=True),
+            PrinterColumn("Attempt", ".status.attempt", "integer", wide=True),
+            PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+            PrinterColumn("Node", ".status.nodeName", wide=True),
+            PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+        ),
+        rules=(JOB_NAME_RULE,),
+    )
+    kind: Literal["TranscriptionJob"] = "TranscriptionJob"
+    spec: TranscriptionJobSpec
+    status: TranscriptionJobStatus = TranscriptionJobStatus()

@@ -1,0 +1,84 @@
+"""What the planner sees: plain values read from the cluster, so that it can be called with any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from steno_api.report import Progress
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+
+Job = TranscriptionJob
+"""Any job kind; a union once there are several."""
+
+
+@dataclass(frozen=True)
+class ObservedPod:
+    """One worker pod of a child Job."""
+
+    name: str
+    uid: str
+    child_uid: str
+    """UID of the child Job that owns it."""
+    phase: str = "Pending"
+    node: str | None = None
+    created: datetime | None = None
+    started: bool = False
+    """The worker's container runs or ran."""
+    deleting: bool = False
+    disruption: str | None = None
+    """Reason of a true `DisruptionTarget` condition (`PreemptionByScheduler`, `DeletionByTaintManager`, …)."""
+    unschedulable: str | None = None
+    """The scheduler's message, while no node fits."""
+    waiting_reason: str | None = None
+    """The container's `state.waiting.reason` (`ImagePullBackOff`, `CreateContainerConfigError`, …)."""
+    waiting_message: str = ""
+    exit_code: int | None = None
+    """The worker container's exit code, once it terminated."""
+    oom_killed: bool = False
+    termination_message: str = ""
+    """The worker's last word, as it stands in the pod."""
+    finished: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ObservedChild:
+    """One child Job: an attempt."""
+
+    name: str
+    uid: str
+    attempt: int
+    created: datetime
+    suspended: bool = False
+    deleting: bool = False
+    succeeded: bool = False
+    """Condition `Complete`."""
+    failed: bool = False
+    """Condition `Failed`."""
+    failure_reason: str = ""
+    """Reason of the condition `Failed`: `BackoffLimitExceeded`, `DeadlineExceeded`, `PodFailurePolicy`."""
+    failure_message: str = ""
+    finished: datetime | None = None
+    warning: str = ""
+    """Message of the latest `FailedCreate` Event: why the Job controller could not create the pod."""
+    pods: tuple[ObservedPod, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether Kubernetes counts the Job as finished."""
+        return self.succeeded or self.failed
+
+
+@dataclass(frozen=True)
+class ObservedJob:
+    """A job, what exists because of it, and what it refers to."""
+
+    job: Job
+    profile: RuntimeProfile | None
+    children: tuple[ObservedChild, ...] = ()
+    """Child Jobs whose controller owner is this job's UID, by attempt."""
+    foreign: frozenset[str] = frozenset()
+    """Names of Jobs in the way: named like a child, owned by something else."""
+    progress: Progress | None = None
+    """Latest report of the latest attempt, if any."""

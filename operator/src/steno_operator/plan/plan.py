@@ -1,0 +1,64 @@
+"""What the planner decides: actions in order, the status to stand, and when to look again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from steno_api.v1alpha1.job import JobStatus
+
+
+@dataclass(frozen=True)
+class StartAttempt:
+    """Create the child Job of an attempt; a Job of that name with our owner UID is success."""
+
+    attempt: int
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StopAttempt:
+    """Delete a child Job and, in the foreground, its pods; one that is gone is success."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class SuspendAttempt:
+    """Set `spec.suspend` of a child Job: Kubernetes stops or restarts its pods."""
+
+    name: str
+    uid: str
+    suspend: bool
+
+
+@dataclass(frozen=True)
+class DeleteResource:
+    """Delete the custom resource itself (`ttlPolicy: DeleteResource`)."""
+
+    uid: str
+
+
+@dataclass(frozen=True)
+class EmitEvent:
+    """Tell the story: an Event on the custom resource. Best effort; never blocks the rest."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+Action = StartAttempt | StopAttempt | SuspendAttempt | DeleteResource | EmitEvent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The decision for one job at one instant."""
+
+    actions: tuple[Action, ...]
+    status: JobStatus
+    """The whole status that should stand once the actions are done."""
+    requeue_after: timedelta | None = None
+    """Look again after this long even if nothing changes; absent: only on a change."""

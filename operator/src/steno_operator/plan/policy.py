@@ -1,0 +1,25 @@
+"""The operator's settings that decide: handed to the planner with every call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Constants of a running operator."""
+
+    runtime_image: str
+    report_url: str
+    """Base URL of the report endpoint as worker pods reach it, e.g. `http://steno-operator.steno-system.svc:8080`."""
+    backoff_base: timedelta = timedelta(seconds=10)
+    """Wait before the second attempt; doubled for each further one."""
+    backoff_max: timedelta = timedelta(minutes=6)
+    image_pull_patience: timedelta = timedelta(minutes=10)
+    """An image that cannot be pulled for this long fails the attempt as `ImagePull`."""
+    progress_interval: timedelta = timedelta(seconds=10)
+    """Progress is written at most this often, …"""
+    progress_step: int = 5
+    """… or when it rose by this many percent, or its stage changed."""
+    pod_labels: dict[str, str] = field(default_factory=dict[str, str])
