@@ -1,0 +1,35 @@
+"""`make check`: everything that needs no cluster: style, types, layers, generated files, unit and property tests."""
+
+from __future__ import annotations
+
+import sys
+
+from hack import uv
+from hack.paths import ROOT
+from hack.steps import main, run, step
+
+
+def check() -> None:
+    """Runs the checks in order of speed; the first that fails ends it."""
+    uv.sync()
+    static()
+    with step("unit and property tests"):
+        run(uv.tool("pytest", "-m", "not apiserver and not slow and not e2e"), cwd=ROOT)
+
+
+def static() -> None:
+    """Checks that read the code and run none of it."""
+    with step("ruff"):
+        run(uv.tool("ruff", "check", "."), cwd=ROOT)
+        run(uv.tool("ruff", "format", "--check", "."), cwd=ROOT)
+    with step("layers (import-linter)"):
+        run(uv.tool("lint-imports"), cwd=ROOT)
+    with step("generated files (CRDs, reference)"):
+        run(uv.tool("python", "-m", "steno_api.crd", "--check"), cwd=ROOT)
+        run(uv.tool("python", "-m", "steno_api.reference", "--check"), cwd=ROOT)
+    with step("types (pyright)"):
+        run(uv.tool("pyright"), cwd=ROOT)
+
+
+if __name__ == "__main__":
+    sys.exit(main(check))
