@@ -22,30 +22,52 @@ class FailureReason(StrEnum):
     """Machine-readable reasons: they appear in conditions, Events, termination messages and metrics."""
 
     INVALID_SPEC = "InvalidSpec"
+    """The spec asks for what cannot be; the message says which field to change."""
     SOURCE_NOT_FOUND = "SourceNotFound"
+    """Nothing is at `source.uri`: no such bucket, key, page, claim or file."""
     SOURCE_FORBIDDEN = "SourceForbidden"
+    """The source refuses the credentials, or asks for some: check `source.secretRef`."""
     UNSUPPORTED_MEDIA = "UnsupportedMedia"
+    """The source is no audio or video that can be read: empty, damaged, another kind of file, or without sound."""
     ENCRYPTED = "Encrypted"
+    """The source is encrypted: give a copy that is not."""
     TOO_LARGE = "TooLarge"
+    """The source is larger than a worker takes: split it."""
     QUOTA_EXCEEDED = "QuotaExceeded"
+    """The tenant's quota does not allow this job."""
     MODEL_NOT_FOUND = "ModelNotFound"
+    """Neither the model store nor Hugging Face has `model.name`."""
     OUTPUT_NOT_FOUND = "OutputNotFound"
+    """The bucket or claim of `output.uri` does not exist: make it, then create the job again."""
     OUTPUT_FORBIDDEN = "OutputForbidden"
+    """The output refuses the credentials: check `output.secretRef`."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    """`activeDeadlineSeconds` ran out, retries included."""
     NAME_CONFLICT = "NameConflict"
+    """A Job named like the attempt belongs to something else: rename the resource."""
 
     PREEMPTED = "Preempted"
+    """The cluster took the pod away: preemption, drain, eviction. Costs no retry."""
     NODE_LOST = "NodeLost"
+    """The node went away, or stopped answering."""
     IMAGE_PULL = "ImagePull"
+    """The runtime image could not be pulled for too long: check the profile's `image` and `imagePullSecrets`."""
     POD_LOST = "PodLost"
+    """The pod disappeared before it said how it ended."""
     KILLED = "Killed"
+    """The worker was killed from outside without a word."""
     SOURCE_UNAVAILABLE = "SourceUnavailable"
+    """The source did not answer, or broke off."""
     OUTPUT_UNAVAILABLE = "OutputUnavailable"
+    """The output did not answer, or broke off."""
     MODEL_UNAVAILABLE = "ModelUnavailable"
+    """The model could not be fetched this time."""
 
     OUT_OF_MEMORY = "OutOfMemory"
+    """The work did not fit into the memory of the GPU or of the pod."""
 
     INTERNAL = "Internal"
+    """A defect of Steno: please report it with the logs of the pod."""
 
     @property
     def failure_class(self) -> FailureClass:
@@ -58,40 +80,36 @@ class FailureReason(StrEnum):
         return self is FailureReason.PREEMPTED
 
 
-_CLASSES: dict[FailureReason, FailureClass] = {
-    **{
-        reason: FailureClass.USER
-        for reason in (
-            FailureReason.INVALID_SPEC,
-            FailureReason.SOURCE_NOT_FOUND,
-            FailureReason.SOURCE_FORBIDDEN,
-            FailureReason.UNSUPPORTED_MEDIA,
-            FailureReason.ENCRYPTED,
-            FailureReason.TOO_LARGE,
-            FailureReason.QUOTA_EXCEEDED,
-            FailureReason.MODEL_NOT_FOUND,
-            FailureReason.OUTPUT_NOT_FOUND,
-            FailureReason.OUTPUT_FORBIDDEN,
-            FailureReason.DEADLINE_EXCEEDED,
-            FailureReason.NAME_CONFLICT,
-        )
-    },
-    **{
-        reason: FailureClass.ENVIRONMENT
-        for reason in (
-            FailureReason.PREEMPTED,
-            FailureReason.NODE_LOST,
-            FailureReason.IMAGE_PULL,
-            FailureReason.POD_LOST,
-            FailureReason.KILLED,
-            FailureReason.SOURCE_UNAVAILABLE,
-            FailureReason.OUTPUT_UNAVAILABLE,
-            FailureReason.MODEL_UNAVAILABLE,
-        )
-    },
-    FailureReason.OUT_OF_MEMORY: FailureClass.SIZE,
-    FailureReason.INTERNAL: FailureClass.INTERNAL,
+_BY_CLASS: dict[FailureClass, tuple[FailureReason, ...]] = {
+    FailureClass.ENVIRONMENT: (
+        FailureReason.PREEMPTED,
+        FailureReason.NODE_LOST,
+        FailureReason.IMAGE_PULL,
+        FailureReason.POD_LOST,
+        FailureReason.KILLED,
+        FailureReason.SOURCE_UNAVAILABLE,
+        FailureReason.OUTPUT_UNAVAILABLE,
+        FailureReason.MODEL_UNAVAILABLE,
+    ),
+    FailureClass.SIZE: (FailureReason.OUT_OF_MEMORY,),
+    FailureClass.INTERNAL: (FailureReason.INTERNAL,),
+    FailureClass.USER: (
+        FailureReason.INVALID_SPEC,
+        FailureReason.SOURCE_NOT_FOUND,
+        FailureReason.SOURCE_FORBIDDEN,
+        FailureReason.UNSUPPORTED_MEDIA,
+        FailureReason.ENCRYPTED,
+        FailureReason.TOO_LARGE,
+        FailureReason.QUOTA_EXCEEDED,
+        FailureReason.MODEL_NOT_FOUND,
+        FailureReason.OUTPUT_NOT_FOUND,
+        FailureReason.OUTPUT_FORBIDDEN,
+        FailureReason.DEADLINE_EXCEEDED,
+        FailureReason.NAME_CONFLICT,
+    ),
 }
+
+_CLASSES = {reason: cls for cls, reasons in _BY_CLASS.items() for reason in reasons}
 
 EXIT_CODES: dict[FailureClass, int] = {
     FailureClass.USER: 64,

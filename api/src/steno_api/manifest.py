@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from steno_api.identity import JobRef
 from steno_api.model import Model
 from steno_api.report import PublishedArtifact, Summary
-from steno_api.identity import JobRef
 
 MANIFEST_NAME = "manifest.json"
 

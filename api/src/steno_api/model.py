@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
+
+from steno_api.rules import Rule
 
 
 def _camel(name: str) -> str:
-    """camelCase with Kubernetes' capitalised initialisms (`meetingID`, `endpointURL`, `memoryMiB`)."""
+    """Wire name of a field: camelCase with capital initialisms (`meetingID`, `endpointURL`, `memoryMiB`)."""
     camel = to_camel(name)
     for initialism in ("Id", "Url", "Uid"):
         if camel.endswith(initialism):
@@ -20,7 +23,29 @@ def _camel(name: str) -> str:
 class Model(BaseModel):
     """Frozen, camelCase on the wire; unknown fields are ignored so that an older reader understands a newer writer."""
 
-    model_config = ConfigDict(alias_generator=_camel, populate_by_name=True, frozen=True, extra="ignore")
+    model_config = ConfigDict(
+        alias_generator=_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    """CEL rules across this object's fields, checked by the apiserver; subclasses add to them."""
+
+    @classmethod
+    def validation_rules(cls) -> tuple[Rule, ...]:
+        """Returns this object's rules; a hook for rules that are made from the fields."""
+        return cls.rules
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
+        json_schema = handler(schema)
+        rules = cls.validation_rules()
+        if rules:
+            handler.resolve_ref_schema(json_schema)["x-kubernetes-validations"] = [rule.to_wire() for rule in rules]
+        return json_schema
 
     def to_wire(self) -> dict[str, Any]:
         """Returns the JSON object of this model: camelCase keys, absent optionals left out."""

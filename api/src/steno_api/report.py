@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from steno_api.failures import FailureReason
-from steno_api.model import Model
 from steno_api.identity import JobRef
+from steno_api.model import Model
 
 MAX_TERMINATION_MESSAGE_BYTES = 4096
 """Kubernetes cuts a container's termination message here."""
@@ -37,12 +37,14 @@ class Progress(Model):
     """How far an attempt is."""
 
     stage: Stage
+    """What the worker is doing."""
     percent: int = Field(ge=0, le=100)
     """Of the whole attempt; never falls within one attempt."""
-    audio_seconds: float | None = Field(None, ge=0)
+    audio_seconds: float | None = Field(default=None, ge=0)
     """Seconds of audio decoded so far."""
-    eta_seconds: float | None = Field(None, ge=0)
-    message: str | None = Field(None, max_length=200)
+    eta_seconds: float | None = Field(default=None, ge=0)
+    """Estimated seconds until the results are published."""
+    message: str | None = Field(default=None, max_length=200)
     """For people, e.g. `chunk 31 of 74`; never text of the transcript."""
 
 
@@ -60,15 +62,23 @@ class Summary(Model):
     duration: float
     """Seconds of audio."""
     language: str
+    """ISO 639 code, given or detected."""
     segments: int
+    """Number of segments."""
     speakers: int = 0
+    """Number of speakers; 0 without diarization."""
     words: int = 0
+    """Number of words."""
     confidence: float = 0.0
+    """Mean over the segments, from 0 to 1."""
     processing_seconds: float
+    """From the worker's start to the finished document."""
     speed: float
     """Seconds of audio per second of processing."""
     model: str
+    """The model's name."""
     device: str = "cpu"
+    """`cuda` or `cpu`."""
 
 
 class PublishedArtifact(Model):

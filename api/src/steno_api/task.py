@@ -19,7 +19,7 @@ class TaskSource(Model):
     """`s3://bucket/key`, `http(s)://…`, or `pvc://claim/path` as the user wrote it."""
     path: str | None = None
     """Set for `pvc://`: the mounted file to read."""
-    endpoint_url: str | None = Field(None, alias="endpointURL")
+    endpoint_url: str | None = Field(default=None, alias="endpointURL")
     region: str | None = None
     credentials_dir: str | None = None
     """Directory with one file per Secret key (`AWS_ACCESS_KEY_ID`, …; `username`, `password` or `token` for https)."""
@@ -34,7 +34,7 @@ class TaskOutput(Model):
     """Final directory, `<spec.output.uri>/<namespace>/<name>/<uid>`, without a trailing slash."""
     path: str | None = None
     """Set for `pvc://`: the mounted directory that `uri` names."""
-    endpoint_url: str | None = Field(None, alias="endpointURL")
+    endpoint_url: str | None = Field(default=None, alias="endpointURL")
     region: str | None = None
     credentials_dir: str | None = None
     formats: list[str]
@@ -63,9 +63,11 @@ class TranscriptionTask(Model):
     model: SpeechModel
     language: str = "auto"
     diarization: Diarization | None = None
-    batch_divisor: int = Field(1, ge=1)
+    batch_divisor: int = Field(default=1, ge=1)
     """The batch size is divided by this: doubled for each attempt that ran out of memory."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
+    memory_mib: int | None = Field(default=None, ge=1, alias="memoryMiB")
+    """GPU memory the worker has for itself, from the profile, for `batchSize: auto`; absent: asked of the device."""
     model_store: str = "/models"
     """Directory of models, tried before any download."""
     scratch_dir: str = "/scratch"

@@ -2,48 +2,115 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from steno_api.failures import FailureReason
 from steno_api.model import Model
 from steno_api.report import PublishedArtifact
+from steno_api.rules import Pattern, Rule
 
-Name = Annotated[str, Field(min_length=1, max_length=253)]
+DNS_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Pattern(DNS_NAME, "must be a Kubernetes name: lower-case letters, digits, '-' and '.'"),
+]
+"""Name of an object that lies in Kubernetes."""
+
+EndpointURL = Annotated[
+    str,
+    Field(min_length=8, max_length=512),
+    Pattern(
+        r"https?://[^/\s@]+(/[^\s]*)?", "must be a URL such as https://minio.example.com:9000, without credentials"
+    ),
+]
+
+S3_ONLY_RULES = (
+    Rule(
+        "!has(self.endpointURL) || self.uri.startsWith('s3://')", "endpointURL is for s3:// URIs only", ".endpointURL"
+    ),
+    Rule("!has(self.region) || self.uri.startsWith('s3://')", "region is for s3:// URIs only", ".region"),
+    Rule(
+        "!has(self.secretRef) || !self.uri.startsWith('pvc://')",
+        "secretRef is not for pvc:// URIs: the pod mounts the claim",
+        ".secretRef",
+    ),
+)
+
+CLAIM_RULES = (
+    Rule(
+        f"!self.uri.startsWith('pvc://') || self.uri.matches('^pvc://{DNS_NAME}(/|$)')",
+        "the claim in pvc://claim/path must be the name of a PersistentVolumeClaim",
+        ".uri",
+    ),
+    Rule(
+        "!self.uri.startsWith('pvc://') || !self.uri.matches('/[.][.]?(/|$)')",
+        "a path in a claim must not contain '.' or '..'",
+        ".uri",
+    ),
+)
 
 
 class SecretRef(Model):
     """A Secret in the resource's own namespace."""
 
     name: Name
+    """The Secret's name."""
 
 
 class Source(Model):
     """Where the input is read from."""
 
-    uri: Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^(s3|https?|pvc)://[^/]+/.+$")]
+    rules = (
+        *CLAIM_RULES,
+        *S3_ONLY_RULES,
+        Rule(
+            "self.uri.startsWith('http') || !self.uri.endsWith('/')",
+            "uri names a folder: give one file, such as s3://bucket/folder/talk.m4a",
+            ".uri",
+        ),
+        Rule(
+            "!self.uri.matches('^https?://[^/]*@')",
+            "credentials do not belong in a URI: put them in a Secret and name it in secretRef",
+            ".uri",
+        ),
+    )
+
+    uri: Annotated[
+        str,
+        Field(min_length=8, max_length=2048),
+        Pattern(r"(s3|https?|pvc)://[^/\s]+/.+", "must be s3://bucket/key, https://host/path or pvc://claim/path"),
+    ]
     """`s3://bucket/key`, `https://host/path` or `pvc://claim/path`."""
     secret_ref: SecretRef | None = None
-    """Credentials: for s3 the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (and, if wanted, `AWS_SESSION_TOKEN`,
-    `AWS_REGION`, `AWS_ENDPOINT_URL`); for https `username` and `password`, or `token`. Absent: the pod's own identity."""
-    endpoint_url: Annotated[str, Field(pattern=r"^https?://.+", max_length=512)] | None = Field(None, alias="endpointURL")
+    """Credentials: for s3 the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (and, if wanted,
+    `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`); for https `username` and `password`, or `token`.
+    Absent: the pod's own identity."""
+    endpoint_url: EndpointURL | None = Field(default=None, alias="endpointURL")
     """S3 endpoint, for stores other than AWS."""
-    region: Annotated[str, Field(max_length=63)] | None = None
+    region: Annotated[str, Field(min_length=1, max_length=63)] | None = None
     """S3 region."""
 
 
 class Output(Model):
     """Where results are published: `<uri>/<namespace>/<name>/<uid>/`."""
 
-    uri: Annotated[str, Field(min_length=6, max_length=1024, pattern=r"^(s3|pvc)://[^/]+(/.*)?$")]
+    rules = (*CLAIM_RULES, *S3_ONLY_RULES)
+
+    uri: Annotated[
+        str,
+        Field(min_length=6, max_length=1024),
+        Pattern(r"(s3|pvc)://[^/\s]+(/.*)?", "must be s3://bucket[/prefix] or pvc://claim[/directory]"),
+    ]
     """`s3://bucket[/prefix]` or `pvc://claim[/directory]`."""
     secret_ref: SecretRef | None = None
     """S3 credentials, as in `source.secretRef`."""
-    endpoint_url: Annotated[str, Field(pattern=r"^https?://.+", max_length=512)] | None = Field(None, alias="endpointURL")
+    endpoint_url: EndpointURL | None = Field(default=None, alias="endpointURL")
     """S3 endpoint, for stores other than AWS."""
-    region: Annotated[str, Field(max_length=63)] | None = None
+    region: Annotated[str, Field(min_length=1, max_length=63)] | None = None
     """S3 region."""
 
 
@@ -53,15 +120,20 @@ class Results(Model):
     manifest: str
     """URI of the manifest, which lists every artifact with its digest."""
     artifacts: Annotated[list[ResultArtifact], Field(max_length=64)]
+    """Every published file but the manifest."""
 
 
 class ResultArtifact(Model):
     """One published file."""
 
     format: str
+    """One of the kind's formats."""
     uri: str
+    """Where it is."""
     sha256: str
+    """Digest of the whole file, hexadecimal."""
     bytes: int
+    """Size."""
 
     @classmethod
     def of(cls, artifact: PublishedArtifact, directory: str) -> ResultArtifact:
@@ -75,7 +147,9 @@ class QueueStatus(Model):
     """Why a job waits; present only while it does."""
 
     reason: str
+    """One of the documented reasons."""
     message: str = ""
+    """For people."""
     position: int | None = None
     """Place in the tenant's queue, from 1."""
 
@@ -84,9 +158,13 @@ class LastFailure(Model):
     """How the latest failed attempt ended."""
 
     attempt: int
+    """Its number."""
     reason: FailureReason
+    """Decides the retry."""
     message: str
-    time: datetime
+    """What is wrong and what to do."""
+    time: AwareDatetime
+    """When it ended."""
 
 
 Phase = Literal["Pending", "Waiting", "Running", "Retrying", "Suspended", "Succeeded", "Failed"]

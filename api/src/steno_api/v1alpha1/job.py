@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
 from steno_api.report import Progress
-from steno_api.v1alpha1.common import LastFailure, Name, Output, Phase, QueueStatus, Results, Source
-from steno_api.v1alpha1.meta import Condition, Rule
+from steno_api.rules import Pattern, Rule
+from steno_api.v1alpha1.common import DNS_NAME, LastFailure, Name, Output, Phase, QueueStatus, Results, Source
+from steno_api.v1alpha1.meta import Condition
+
+MAP_BY_TYPE: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 JOB_NAME_RULE = Rule(
     "size(self.metadata.name) <= 57",
@@ -22,22 +25,55 @@ MUTABLE_SPEC_FIELDS = (
 )  # fmt: skip
 """Fields of a job's spec that may change after creation: how it runs, never what it makes."""
 
+Tenant = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    Pattern(DNS_NAME, "must be a Kubernetes name: lower-case letters, digits, '-' and '.'"),
+]
+"""A tenant's name; it is a label's value, hence the length."""
+
+
+def immutable_rule(fields: Iterable[str]) -> Rule:
+    """Returns the transition rule under which `fields` (wire names) keep what they were created with.
+
+    An optional field may be neither added nor removed. A mutable field stays free however it comes and goes.
+    """
+    same = [
+        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+        for field in fields
+    ]
+    return Rule(
+        " && ".join(f"({one})" for one in same),
+        f"spec is immutable except {', '.join(MUTABLE_SPEC_FIELDS)}:"
+        " delete the job and create it again to change the rest",
+    )
+
 
 class JobSpec(Model):
     """Immutable but for `MUTABLE_SPEC_FIELDS`: results answer to exactly one spec."""
 
+    @classmethod
+    def validation_rules(cls) -> tuple[Rule, ...]:
+        """Adds immutability of every field that is not in `MUTABLE_SPEC_FIELDS`, those of subclasses too."""
+        names = [field.alias or name for name, field in cls.model_fields.items()]
+        return (*cls.rules, immutable_rule(name for name in names if name not in MUTABLE_SPEC_FIELDS))
+
     source: Source
+    """The one file to work on."""
     output: Output
+    """Where to publish, and what."""
     profile: Name = "gpu"
     """RuntimeProfile: what the worker pod asks for."""
-    tenant: Name | None = None
-    """Default: the namespace."""
+    tenant: Tenant | None = None
+    """Who pays; default: the namespace."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Of two waiting jobs of a tenant, the higher starts first."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 2
     """Retries of failures that a retry can mend; a preemption costs none."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=2_592_000)] | None = None
-    """Longest time from the first attempt's start to the end, retries included."""
+    """Longest time from the first attempt's start to the end, retries included.
+
+    The clock stands while the job is suspended and starts anew at the resume, as in batch/v1 Jobs."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
     """When this long finished, `ttlPolicy` is carried out; absent: never."""
     ttl_policy: Literal["DeleteChildren", "DeleteResource"] = "DeleteChildren"
@@ -49,23 +85,33 @@ class JobSpec(Model):
 class JobStatus(Model):
     """What Steno found out; written by the operator only."""
 
-    observed_generation: int = 0
+    observed_generation: int = Field(default=0, ge=0)
+    """The `metadata.generation` this status was found for."""
     phase: Phase | None = None
-    conditions: Annotated[list[Condition], Field(max_length=16)] = []
-    attempt: int = 0
+    """Derived from the conditions, for people; programs read the conditions."""
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=MAP_BY_TYPE)] = Field(
+        default_factory=list[Condition]
+    )
+    """kstatus' `Ready`, `Reconciling` and `Stalled`, and the job's own."""
+    attempt: int = Field(default=0, ge=0)
     """Number of the latest attempt, from 1."""
-    failures: int = 0
+    failures: int = Field(default=0, ge=0)
     """Failed attempts that count towards `backoffLimit`."""
-    out_of_memory: int = 0
+    out_of_memory: int = Field(default=0, ge=0)
     """Attempts that ran out of memory; each halves the batch of the next."""
-    start_time: datetime | None = None
-    """When the first attempt was started."""
-    completion_time: datetime | None = None
+    start_time: AwareDatetime | None = None
+    """When the first attempt was started; starts anew at a resume, absent while suspended."""
+    completion_time: AwareDatetime | None = None
     """When the job ended, either way."""
     pod_name: str | None = None
     """The latest worker pod."""
     node_name: str | None = None
+    """The node it was given."""
     progress: Progress | None = None
+    """The latest attempt's, while it runs."""
     queue: QueueStatus | None = None
+    """Present while the job waits."""
     results: Results | None = None
+    """Present once the results are complete."""
     last_failure: LastFailure | None = None
+    """Present once an attempt failed."""

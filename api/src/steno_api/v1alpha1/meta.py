@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from steno_api import GROUP, VERSION
+from steno_api import API_VERSION, GROUP, VERSION
 from steno_api.model import Model
+from steno_api.rules import Rule
 
 
 class ObjectMeta(Model):
@@ -21,10 +21,10 @@ class ObjectMeta(Model):
     uid: str = ""
     resource_version: str = ""
     generation: int = 0
-    creation_timestamp: datetime | None = None
-    deletion_timestamp: datetime | None = None
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
+    creation_timestamp: AwareDatetime | None = None
+    deletion_timestamp: AwareDatetime | None = None
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
+    annotations: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 class ConditionStatus(StrEnum):
@@ -39,11 +39,17 @@ class Condition(Model):
     """`metav1.Condition`."""
 
     type: str
+    """One of the documented types."""
     status: ConditionStatus
+    """`True`, `False` or `Unknown`."""
     reason: str
+    """One documented CamelCase word, for programs."""
     message: str = ""
-    last_transition_time: datetime
-    observed_generation: int = 0
+    """For people."""
+    last_transition_time: AwareDatetime
+    """When `status` changed last."""
+    observed_generation: int = Field(default=0, ge=0)
+    """The `metadata.generation` this was found for."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +64,6 @@ class PrinterColumn:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A CEL validation rule on a field or object (`x-kubernetes-validations`)."""
-
-    rule: str
-    message: str
-    field_path: str | None = None
-
-
-@dataclass(frozen=True)
 class ResourceDefinition:
     """What a CustomResourceDefinition says besides the schema."""
 
@@ -78,6 +75,9 @@ class ResourceDefinition:
     rules: tuple[Rule, ...] = ()
     """Rules on the whole object (name length, …)."""
     status: bool = True
+    """Whether there is a status subresource."""
+    selectable: tuple[str, ...] = ()
+    """JSON paths for `--field-selector`."""
     group: str = GROUP
     version: str = VERSION
     categories: tuple[str, ...] = field(default=("steno",))
@@ -98,6 +98,6 @@ class Resource(Model):
 
     definition: ClassVar[ResourceDefinition]
 
-    api_version: str = Field(f"{GROUP}/{VERSION}")
+    api_version: str = API_VERSION
     kind: str
     metadata: ObjectMeta

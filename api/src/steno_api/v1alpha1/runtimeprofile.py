@@ -4,73 +4,190 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from steno_api.model import Model
-from steno_api.v1alpha1.common import Name
+from steno_api.rules import Pattern, Rule
+from steno_api.v1alpha1.common import DNS_NAME, Name
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", max_length=32)]
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    Field(pattern=QUANTITY_PATTERN, max_length=32),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": QUANTITY_PATTERN,
+            "maxLength": 32,
+        }
+    ),
+]
+"""Kubernetes' quantity, a string here; YAML may say `cpu: 4`."""
+
+LABEL_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+
+LabelValue = Annotated[
+    str,
+    Field(max_length=63),
+    Pattern(
+        r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?",
+        "must be a label's value: up to 63 letters, digits, '-', '_' and '.', in quotes when it reads as a number",
+    ),
+]
+
+LABEL_KEYS = Rule(f"self.all(key, size(key) <= 317 && key.matches('^{LABEL_KEY}$'))", "keys must be label names")
+OURS = Rule(
+    "!self.exists(key, key.startsWith('steno.dev/') || key == 'app.kubernetes.io/managed-by')",
+    "labels and annotations under steno.dev/, and app.kubernetes.io/managed-by, are Steno's own",
+)
 
 
 class Accelerator(Model):
     """The accelerator each pod is given."""
 
-    resource: Annotated[str, Field(min_length=3, max_length=128)] = "nvidia.com/gpu"
+    resource: Annotated[
+        str,
+        Field(min_length=3, max_length=128),
+        Pattern(
+            rf"{DNS_NAME}/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
+            "must be a device plugin's resource such as nvidia.com/gpu or nvidia.com/mig-1g.10gb",
+        ),
+    ] = "nvidia.com/gpu"
     """Extended resource: `nvidia.com/gpu`, `nvidia.com/mig-1g.10gb`, `nvidia.com/gpu.shared`."""
     count: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many of them."""
 
 
 class Resources(Model):
     """Kubernetes' resource lists, without the accelerator."""
 
-    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = {}
-    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = {}
+    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict[str, str])
+    """What the scheduler keeps free for the pod."""
+    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict[str, str])
+    """What the pod may use."""
 
 
 class Toleration(Model):
     """Kubernetes' toleration."""
 
-    key: str | None = None
+    rules = (
+        Rule("has(self.key) || self.operator == 'Exists'", "operator must be Exists when key is absent", ".operator"),
+        Rule("!has(self.value) || self.operator == 'Equal'", "value is for operator Equal only", ".value"),
+        Rule(
+            "!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",
+            "tolerationSeconds is for effect NoExecute only",
+            ".tolerationSeconds",
+        ),
+    )
+
+    key: Annotated[str, Field(min_length=1, max_length=317)] | None = None
+    """The taint's key; absent: any."""
     operator: Literal["Exists", "Equal"] = "Equal"
-    value: str | None = None
+    """`Exists` takes any value."""
+    value: Annotated[str, Field(max_length=63)] | None = None
+    """The taint's value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = None
+    """The taint's effect; absent: any."""
+    toleration_seconds: Annotated[int, Field(ge=0)] | None = None
+    """How long a `NoExecute` taint is tolerated; absent: for ever."""
 
 
 class ModelStore(Model):
-    """Where models lie; exactly one, or none for the image's own `/models`."""
+    """Where models lie; at most one member, none for the image's own `/models`."""
+
+    rules = (
+        Rule(
+            "!has(self.persistentVolumeClaim) || !has(self.hostPath)",
+            "set persistentVolumeClaim or hostPath, not both",
+        ),
+    )
 
     persistent_volume_claim: Name | None = None
     """A claim in the job's namespace, mounted read-only."""
-    host_path: Annotated[str, Field(pattern=r"^/.+")] | None = None
+    host_path: (
+        Annotated[
+            str,
+            Field(min_length=2, max_length=1024),
+            Pattern(r"(/[^/.][^/]*|/[.][^/.][^/]*)+/?", "must be an absolute path without '.' and '..'"),
+        ]
+        | None
+    ) = None
+    """A directory of the node, mounted read-only."""
 
 
 class RuntimeProfileSpec(Model):
     """What a runtime pod asks for."""
 
-    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    rules = (
+        Rule(
+            "!has(self.accelerator) || !has(self.resources) ||"
+            " !(has(self.resources.limits) && self.accelerator.resource in self.resources.limits"
+            " || has(self.resources.requests) && self.accelerator.resource in self.resources.requests)",
+            "the accelerator is asked for in spec.accelerator only: take it out of resources",
+            ".resources",
+        ),
+    )
+
+    image: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=512),
+            Pattern(r"[^\s]+", "must be an image reference such as ghcr.io/example/steno-runtime:1.0"),
+        ]
+        | None
+    ) = None
     """Default: the operator's runtime image."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: Annotated[list[Name], Field(max_length=8)] = []
+    """Kubernetes' `imagePullPolicy`."""
+    image_pull_secrets: Annotated[
+        list[Name], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default_factory=list[str])
+    """Names of Secrets in the job's namespace."""
     accelerator: Accelerator | None = None
     """Absent: CPU only."""
-    memory_mi_b: Annotated[int, Field(ge=1)] | None = Field(None, alias="memoryMiB")
+    memory_mi_b: Annotated[int, Field(ge=1, le=16_777_216)] | None = Field(default=None, alias="memoryMiB")
     """GPU memory a pod has for itself, for `batchSize: auto`."""
     resources: Resources = Resources()
-    node_selector: Annotated[dict[str, str], Field(max_length=32)] = {}
-    tolerations: Annotated[list[Toleration], Field(max_length=32)] = []
+    """CPU, memory and ephemeral storage; the accelerator is not repeated here."""
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS] = Field(
+        default_factory=dict[str, str]
+    )
+    """Labels a node must have."""
+    tolerations: Annotated[list[Toleration], Field(max_length=32)] = Field(default_factory=list[Toleration])
+    """Taints the pod tolerates."""
     runtime_class_name: Name | None = None
+    """RuntimeClass, e.g. `nvidia`."""
     priority_class_name: Name | None = None
+    """PriorityClass of the pods."""
     service_account_name: Name | None = None
     """Pod identity for ambient cloud credentials; default: the namespace's `default`."""
     model_store: ModelStore | None = None
+    """Where models lie; absent: the image's own `/models`."""
     scratch_size: Quantity = "20Gi"
     """Limit of the pod's temporary files."""
-    env: Annotated[dict[str, str], Field(max_length=64)] = {}
+    env: Annotated[
+        dict[str, Annotated[str, Field(max_length=4096)]],
+        Field(max_length=64),
+        Rule("self.all(key, key.matches('^[A-Za-z_][A-Za-z0-9_]*$'))", "keys must be names of environment variables"),
+    ] = Field(default_factory=dict[str, str])
     """More environment variables, such as a proxy's."""
-    pod_labels: Annotated[dict[str, str], Field(max_length=32)] = {}
-    pod_annotations: Annotated[dict[str, str], Field(max_length=32)] = {}
+    pod_labels: Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS, OURS] = Field(
+        default_factory=dict[str, str]
+    )
+    """More labels of the pods."""
+    pod_annotations: Annotated[
+        dict[str, Annotated[str, Field(max_length=16384)]], Field(max_length=32), LABEL_KEYS, OURS
+    ] = Field(default_factory=dict[str, str])
+    """More annotations of the pods."""
     pod_overrides: dict[str, Any] | None = None
     """Merged over the pod's spec last (strategic by key, lists replaced): for what no other field says."""
 
@@ -88,8 +205,9 @@ class RuntimeProfile(Resource):
             PrinterColumn("Accelerator", ".spec.accelerator.resource"),
             PrinterColumn("Count", ".spec.accelerator.count", "integer"),
             PrinterColumn("Image", ".spec.image", wide=True),
+            PrinterColumn("Runtime-Class", ".spec.runtimeClassName", wide=True),
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
         ),
     )
-    kind: Literal["RuntimeProfile"] = "RuntimeProfile"
+    kind: Literal["RuntimeProfile"] = "RuntimeProfile"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     spec: RuntimeProfileSpec = RuntimeProfileSpec()

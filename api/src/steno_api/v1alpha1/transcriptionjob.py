@@ -9,6 +9,7 @@ from pydantic import Field
 
 from steno_api.model import Model
 from steno_api.report import Summary
+from steno_api.rules import Pattern, Rule
 from steno_api.v1alpha1.common import Output, SecretRef
 from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
@@ -26,7 +27,14 @@ class TranscriptFormat(StrEnum):
 class SpeechModel(Model):
     """The speech model."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = "large-v3"
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=253),
+        Pattern(
+            r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*",
+            "must be a model's name such as large-v3 or Systran/faster-whisper-small",
+        ),
+    ] = "large-v3"
     """A directory of the model store, else a Whisper size (`large-v3`) or Hugging Face name of a CTranslate2 model."""
     compute_type: Literal["auto", "float16", "float32", "int8", "int8_float16", "bfloat16", "int8_bfloat16"] = "auto"
     """`auto`: float16 on a GPU, int8 on a CPU."""
@@ -37,8 +45,18 @@ class SpeechModel(Model):
 class Diarization(Model):
     """Speaker labels."""
 
+    rules = (
+        Rule(
+            "!has(self.minSpeakers) || !has(self.maxSpeakers) || self.minSpeakers <= self.maxSpeakers",
+            "minSpeakers must not be greater than maxSpeakers",
+            ".minSpeakers",
+        ),
+    )
+
     min_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
+    """At least this many; equal to `maxSpeakers` when the number is known."""
     max_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
+    """At most this many."""
     token_secret_ref: SecretRef | None = None
     """Secret with the key `HF_TOKEN`, for models that need a licence to be accepted (pyannote community-1)."""
 
@@ -46,17 +64,26 @@ class Diarization(Model):
 class TranscriptOutput(Output):
     """Where the transcript is published, and in which formats."""
 
-    formats: Annotated[list[TranscriptFormat], Field(min_length=1, max_length=4)] = [TranscriptFormat.JSON]
+    formats: Annotated[
+        list[TranscriptFormat], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default=[TranscriptFormat.JSON])
+    """What to write; the manifest comes with any of them."""
 
 
 class TranscriptionJobSpec(JobSpec):
     """What to transcribe, how, and where to."""
 
-    output: TranscriptOutput
-    meeting_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(None, alias="meetingID")
+    output: TranscriptOutput  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
+    """Where to publish, and what."""
+    meeting_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="meetingID")
     """Your own name of the recording; default: the resource's name."""
     model: SpeechModel = SpeechModel()
-    language: Annotated[str, Field(pattern=r"^(auto|[a-z]{2,3})$")] = "auto"
+    """The speech model and how it runs."""
+    language: Annotated[
+        str,
+        Field(min_length=2, max_length=4),
+        Pattern(r"auto|[a-z]{2,3}", "must be auto or an ISO 639 code such as en"),
+    ] = "auto"
     """ISO 639 code of the spoken language, or `auto` to detect it."""
     diarization: Diarization | None = None
     """Absent: no speaker labels."""
@@ -66,6 +93,7 @@ class TranscriptionJobStatus(JobStatus):
     """What Steno found out; written by the operator only."""
 
     summary: Summary | None = None
+    """Figures of the finished transcription."""
 
 
 class TranscriptionJob(Resource):
@@ -90,7 +118,8 @@ class TranscriptionJob(Resource):
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
         ),
         rules=(JOB_NAME_RULE,),
+        selectable=(".status.phase", ".spec.profile", ".spec.tenant"),
     )
-    kind: Literal["TranscriptionJob"] = "TranscriptionJob"
+    kind: Literal["TranscriptionJob"] = "TranscriptionJob"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     spec: TranscriptionJobSpec
     status: TranscriptionJobStatus = TranscriptionJobStatus()

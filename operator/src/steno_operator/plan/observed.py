@@ -26,7 +26,11 @@ class ObservedPod:
     created: datetime | None = None
     started: bool = False
     """The worker's container runs or ran."""
+    scheduled: datetime | None = None
+    """When the pod got its node (`PodScheduled` turned true)."""
     deleting: bool = False
+    gone_by: datetime | None = None
+    """`metadata.deletionTimestamp`: when a pod that is being deleted should be gone, its grace period included."""
     disruption: str | None = None
     """Reason of a true `DisruptionTarget` condition (`PreemptionByScheduler`, `DeletionByTaintManager`, …)."""
     unschedulable: str | None = None
@@ -34,6 +38,8 @@ class ObservedPod:
     waiting_reason: str | None = None
     """The container's `state.waiting.reason` (`ImagePullBackOff`, `CreateContainerConfigError`, …)."""
     waiting_message: str = ""
+    warning: str = ""
+    """Message of the latest `FailedMount` or `FailedAttachVolume` Event: why the container cannot start."""
     exit_code: int | None = None
     """The worker container's exit code, once it terminated."""
     oom_killed: bool = False
@@ -82,3 +88,11 @@ class ObservedJob:
     """Names of Jobs in the way: named like a child, owned by something else."""
     progress: Progress | None = None
     """Latest report of the latest attempt, if any."""
+    progress_due: bool = False
+    """At least `Policy.progress_interval` passed since the caller last wrote this job's status: finer progress may
+    go in."""
+    refusal: str = ""
+    """Why the API server refused the `StartAttempt` of this very snapshot's plan (403, 422): the caller plans once more
+    with it to get the status to write; it is not remembered."""
+    refusal_final: bool = False
+    """No retry can mend the refusal: the manifest is invalid, or forbidden for another reason than a quota."""

@@ -62,3 +62,6 @@ class Plan:
     """The whole status that should stand once the actions are done."""
     requeue_after: timedelta | None = None
     """Look again after this long even if nothing changes; absent: only on a change."""
+    verify: bool = False
+    """The plan pays, destroys or may conclude from an absence (a new attempt, a stop, a failure): unless the children
+    and their pods were read live just now, read them so and plan again before carrying it out."""

@@ -18,6 +18,10 @@ class Policy:
     backoff_max: timedelta = timedelta(minutes=6)
     image_pull_patience: timedelta = timedelta(minutes=10)
     """An image that cannot be pulled for this long fails the attempt as `ImagePull`."""
+    node_lost_patience: timedelta = timedelta(seconds=60)
+    """A deleted pod that is still there this long after its grace period is on a lost node."""
+    name_conflict_patience: timedelta = timedelta(minutes=2)
+    """A foreign Job in the way of a child's name (often that of a just deleted namesake) fails the job after this."""
     progress_interval: timedelta = timedelta(seconds=10)
     """Progress is written at most this often, …"""
     progress_step: int = 5

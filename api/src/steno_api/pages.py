@@ -1,0 +1,95 @@
+"""The page document: what an OCRJob publishes as `pages.json`.
+
+Its keys are snake_case like those of the transcript. Lengths are pixels of the page as a viewer shows it (EXIF and the
+PDF's own `/Rotate` applied) at the page's `dpi`, counted from its top left corner.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "steno.dev/pages/v1"
+
+Point = tuple[int, int]
+"""x to the right, y down, in pixels."""
+
+Polygon = tuple[Point, Point, Point, Point]
+"""Four corners: top left, top right, bottom right, bottom left, as one who reads the text sees them."""
+
+Confidence = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Word(_Document):
+    """One word; in scripts written without spaces, what the engine took for one."""
+
+    polygon: Polygon
+    text: str
+    confidence: Confidence
+
+
+class Line(_Document):
+    """One line of text."""
+
+    polygon: Polygon
+    text: str
+    confidence: Confidence
+    words: tuple[Word, ...] = ()
+
+
+class Region(_Document):
+    """Lines that belong together, in reading order."""
+
+    kind: Literal["heading", "paragraph"]
+    polygon: Polygon
+    lines: tuple[Line, ...]
+
+
+class Page(_Document):
+    """One page; a page that could not be read has `error` and no regions."""
+
+    number: int = Field(ge=1)
+    """Its number in the source, from 1."""
+    width: int = Field(ge=0)
+    height: int = Field(ge=0)
+    dpi: int = Field(ge=0)
+    """Dots per inch of `width` and `height`; 0: the source does not say."""
+    rotation: Literal[0, 90, 180, 270] = 0
+    """Degrees clockwise by which the page must be turned to be upright."""
+    languages: tuple[str, ...] = ()
+    """What it was read as (BCP 47)."""
+    engine: str | None = None
+    """`tesseract`, `rapidocr`, `paddleocr`; `embedded`: the text the PDF itself carries."""
+    engine_reason: str | None = None
+    """Why this engine, for people."""
+    confidence: Confidence = 0.0
+    """Mean of its lines' confidences, weighted by their characters; 0 on a page without text."""
+    regions: tuple[Region, ...] = ()
+    text: str = ""
+    """Its lines, one under the other; an empty line parts two regions."""
+    error: str | None = None
+
+
+class Pages(_Document):
+    """The result of an OCRJob."""
+
+    schema_version: Literal["steno.dev/pages/v1"] = SCHEMA_VERSION
+    tenant_id: str
+    document_id: str
+    engine: str
+    """The engine that was asked for, `auto` included; each page names its own."""
+    total_pages: int
+    """Pages in this document, the failed ones included."""
+    failed_pages: int
+    confidence: Confidence
+    """Mean over the pages that were read, weighted by their characters."""
+    processing_time: float
+    """Seconds from the task's start to the finished document."""
+    text: str
+    """The pages' texts, parted by form feeds."""
+    pages: tuple[Page, ...]

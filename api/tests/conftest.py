@@ -1,0 +1,3 @@
+from hack.testing.fixtures import apiserver, controlplane, namespace
+
+__all__ = ["apiserver", "controlplane", "namespace"]

@@ -1,0 +1,246 @@
+"""The wire form of the models: what is written is read back, by older and newer readers too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from hack.paths import ROOT
+from steno_api import reference
+from steno_api.failures import (
+    EXIT_CODES,
+    EXIT_TERMINATED,
+    FailureClass,
+    FailureReason,
+    class_of_exit_code,
+)
+from steno_api.generate import differences
+from steno_api.identity import JobRef
+from steno_api.manifest import Manifest
+from steno_api.model import Model
+from steno_api.report import (
+    Failed,
+    Progress,
+    PublishedArtifact,
+    Report,
+    Stage,
+    Succeeded,
+    Summary,
+    TerminationMessage,
+)
+from steno_api.task import TaskOutput, TaskReporting, TaskSource, TranscriptionTask
+from steno_api.transcript import Segment, Speaker, Transcript, Word
+from steno_api.v1alpha1 import RuntimeProfile, TranscriptionJob
+from steno_api.v1alpha1.common import Output, Phase, ResultArtifact, Source
+from steno_api.v1alpha1.meta import Condition
+from steno_api.v1alpha1.reasons import ConditionType, Reason
+from steno_api.v1alpha1.runtimeprofile import Resources
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
+COUNT = st.integers(0, 2**40)
+FRACTION = st.floats(0, 1)
+SECONDS = st.floats(0, 1e7, allow_nan=False)
+OFFSETS = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours)))
+TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=OFFSETS)  # noqa: DTZ001
+NAMES = st.text("abz09", min_size=1, max_size=20)
+URIS = st.builds(str.__add__, st.sampled_from(["s3://bucket/", "https://host:1/", "pvc://claim/"]), NAMES)
+
+
+def make(of: Callable[..., Any], /, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Like `st.builds`, which would fill in the aliases too."""
+    return st.fixed_dictionaries(fields).map(lambda values: of(**values))
+
+
+JOBS = make(JobRef, namespace=NAMES, name=NAMES, uid=NAMES)
+ARTIFACTS = make(PublishedArtifact, format=NAMES, name=NAMES, sha256=NAMES, bytes=COUNT)
+SUMMARIES = make(
+    Summary, duration=SECONDS, language=NAMES, segments=COUNT, speakers=COUNT, words=COUNT, confidence=FRACTION,
+    processing_seconds=SECONDS, speed=SECONDS, model=TEXT, device=NAMES,
+)  # fmt: skip
+PROGRESS = make(
+    Progress, stage=st.sampled_from(Stage), percent=st.integers(0, 100), audio_seconds=st.none() | SECONDS,
+    eta_seconds=st.none() | SECONDS, message=st.none() | TEXT,
+)  # fmt: skip
+WORDS = make(Word, word=TEXT, start=SECONDS, end=SECONDS, confidence=FRACTION, speaker=st.none() | NAMES)
+TRANSCRIPTS = make(
+    Transcript, meeting_id=TEXT, tenant_id=NAMES, transcript=TEXT, confidence=FRACTION, processing_time=SECONDS,
+    language=NAMES, duration=SECONDS, model=TEXT, total_segments=COUNT, total_speakers=COUNT,
+    has_diarization=st.booleans(),
+    segments=st.lists(make(Segment, start=SECONDS, end=SECONDS, text=TEXT, confidence=FRACTION,
+                                words=st.lists(WORDS, max_size=2)), max_size=3),
+    speakers=st.dictionaries(NAMES, make(Speaker, total_duration=SECONDS, segments_count=COUNT,
+                                              text_parts=st.lists(TEXT, max_size=2)), max_size=2),
+)  # fmt: skip
+CONDITIONS = make(
+    Condition, type=st.sampled_from(ConditionType), status=st.sampled_from(["True", "False", "Unknown"]),
+    reason=st.sampled_from(Reason), message=TEXT, last_transition_time=TIMES, observed_generation=COUNT,
+)  # fmt: skip
+TASKS = make(
+    TranscriptionTask, job=JOBS, attempt=st.integers(1, 99), tenant=NAMES, meeting_id=TEXT,
+    source=make(TaskSource, uri=URIS, path=st.none() | TEXT, endpoint_url=st.none() | URIS, max_bytes=COUNT),
+    output=make(TaskOutput, uri=URIS, formats=st.lists(st.sampled_from(["json", "srt"]))),
+    model=st.just({"name": "base", "batchSize": 4}), language=st.sampled_from(["auto", "ko"]),
+    reporting=st.none() | make(TaskReporting, url=URIS, token_file=TEXT, interval_seconds=SECONDS),
+)  # fmt: skip
+MESSAGES = make(
+    TerminationMessage,
+    result=make(Succeeded, manifest=URIS, artifacts=st.lists(ARTIFACTS, max_size=3), summary=SUMMARIES)
+    | make(Failed, reason=st.sampled_from(FailureReason), message=TEXT),
+)
+MANIFESTS = make(
+    Manifest, job=JOBS, attempt=st.integers(1, 9), tenant=NAMES, created_at=TIMES, source_uri=URIS,
+    artifacts=st.lists(ARTIFACTS, max_size=3), summary=SUMMARIES,
+)  # fmt: skip
+STATUSES = st.fixed_dictionaries(
+    {},
+    optional={
+        "observedGeneration": COUNT,
+        "phase": st.sampled_from(Phase.__args__),  # type: ignore[attr-defined]
+        "conditions": st.lists(CONDITIONS.map(Model.to_wire), max_size=3),
+        "attempt": COUNT,
+        "startTime": TIMES.map(datetime.isoformat),
+        "progress": PROGRESS.map(Model.to_wire),
+        "summary": SUMMARIES.map(Model.to_wire),
+        "lastFailure": st.fixed_dictionaries(
+            {"attempt": COUNT, "reason": st.sampled_from([*FailureReason]), "message": TEXT,
+             "time": TIMES.map(datetime.isoformat)}
+        ),
+    },
+)  # fmt: skip
+TRANSCRIPTION_JOBS = st.builds(
+    lambda name, uri, status: TranscriptionJob.from_wire(
+        {
+            "metadata": {"name": name, "namespace": "team-a"},
+            "spec": {"source": {"uri": uri}, "output": {"uri": "s3://out"}},
+            "status": status,
+        }
+    ),
+    NAMES,
+    URIS,
+    STATUSES,
+)
+ANY = st.one_of(
+    TASKS, MESSAGES, MANIFESTS, TRANSCRIPTION_JOBS, CONDITIONS,
+    make(Report, job=JOBS, attempt=st.integers(1), progress=PROGRESS),
+)  # fmt: skip
+
+
+@given(ANY)
+def test_what_is_written_is_read_back(model: Any) -> None:
+    wire = json.loads(json.dumps(model.to_wire()))
+    assert type(model).from_wire(wire) == model
+    assert type(model).model_validate_json(model.to_json()) == model
+    assert type(model).from_wire(wire).to_wire() == wire
+
+
+@given(TRANSCRIPTS)
+def test_a_transcript_is_read_back(transcript: Transcript) -> None:
+    assert Transcript.model_validate_json(transcript.model_dump_json()) == transcript
+
+
+MAPS = ("labels", "annotations", "speakers")
+"""Their keys are data."""
+
+
+@given(ANY)
+def test_a_reader_skips_what_a_newer_writer_says(model: Any) -> None:
+    def with_news(value: Any) -> Any:
+        if isinstance(value, dict):
+            inner = {key: item if key in MAPS else with_news(item) for key, item in value.items()}
+            return {**inner, "someNewField": {"a": [1]}}
+        return [with_news(item) for item in value] if isinstance(value, list) else value
+
+    assert type(model).from_wire(with_news(model.to_wire())) == model
+
+
+@given(ANY)
+def test_keys_are_camel_case_and_absent_means_absent(model: Any) -> None:
+    def visit(value: Any) -> None:
+        assert value is not None
+        if isinstance(value, dict):
+            for key, item in value.items():
+                assert "_" not in key
+                visit(item)
+        elif isinstance(value, list):
+            for item in value:
+                visit(item)
+
+    visit(model.to_wire())
+
+
+def test_initialisms_are_written_as_kubernetes_does() -> None:
+    source = Source(uri="s3://b/k", endpoint_url="https://s3:7070")
+    assert source.to_wire() == {"uri": "s3://b/k", "endpointURL": "https://s3:7070"}
+    assert set(TranscriptionTask.model_fields["meeting_id"].alias or "") >= set("ID")
+    profile = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"memoryMiB": 24000}})
+    assert profile.spec.memory_mi_b == 24000
+    assert profile.to_wire()["spec"]["memoryMiB"] == 24000
+
+
+def test_models_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Output(uri="s3://b").uri = "s3://c"
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValidationError, match="timezone"):
+        Condition(type="Ready", status="True", reason="Published", last_transition_time=datetime(2026, 1, 1))  # noqa: DTZ001
+    aware = Condition(
+        type="Ready", status="True", reason="Published", last_transition_time=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    assert aware.to_wire()["lastTransitionTime"] == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "uri", ["ftp://h/a", "s3://bucket", "s3:///key", "/etc/passwd", "https://ho st/a", "s3://b/k\n"]
+)
+def test_the_models_refuse_a_uri_like_the_apiserver_does(uri: str) -> None:
+    with pytest.raises(ValidationError, match="must be s3://bucket/key, https://host/path or pvc://claim/path"):
+        Source(uri=uri)
+
+
+def test_quantities_may_be_numbers() -> None:
+    read = Resources.from_wire({"limits": {"cpu": 4, "memory": "16Gi"}})
+    assert read.limits == {"cpu": "4", "memory": "16Gi"}
+    for wrong in ("lots", True, 1.5, "-1"):
+        with pytest.raises(ValidationError):
+            Resources.from_wire({"limits": {"cpu": wrong}})
+
+
+def test_an_artifact_of_the_status_says_where_it_is() -> None:
+    published = PublishedArtifact(format="srt", name="transcript.srt", sha256="0" * 64, bytes=3)
+    assert ResultArtifact.of(published, "s3://b/ns/n/u").uri == "s3://b/ns/n/u/transcript.srt"
+
+
+def test_every_failure_has_one_class_and_an_exit_code_that_means_it() -> None:
+    assert {reason.failure_class for reason in FailureReason} == set(FailureClass) == set(EXIT_CODES)
+    assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)
+    for cls, code in EXIT_CODES.items():
+        assert class_of_exit_code(code) is cls
+    assert class_of_exit_code(EXIT_TERMINATED) is FailureClass.ENVIRONMENT
+    assert class_of_exit_code(137) is FailureClass.ENVIRONMENT
+    assert class_of_exit_code(1) is FailureClass.INTERNAL
+    assert [reason for reason in FailureReason if reason.free] == [FailureReason.PREEMPTED]
+
+
+@pytest.mark.parametrize("enum", [ConditionType, Reason, FailureReason, FailureClass])
+def test_every_word_of_a_status_is_documented(enum: Any) -> None:
+    assert set(reference.member_docs(enum)) == {member.value for member in enum}
+
+
+@pytest.mark.parametrize("enum", [ConditionType, Reason, FailureReason, Stage])
+def test_words_are_ones_that_a_condition_may_hold(enum: Any) -> None:
+    for member in enum:
+        assert member.value.isalpha()
+        assert member.value[0].isupper()
+
+
+def test_the_reference_is_what_the_models_say() -> None:
+    assert differences(ROOT / reference.FOLDER, {reference.FILE: reference.text()}) == "", "run `make generate`"

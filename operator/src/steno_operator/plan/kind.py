@@ -1,0 +1,45 @@
+"""What differs from one kind of job to another; everything else about a job's life is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from steno_api.report import Succeeded
+from steno_operator.build.pod import SecretKey, Work
+from steno_operator.build.task import Attempt, build_transcription_task
+from steno_operator.plan.observed import Job
+
+HF_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable and of a Secret's key
+
+
+class Kind(Protocol):
+    """A kind of job, as the planner needs it."""
+
+    def work(self, job: Job, attempt: Attempt) -> Work:
+        """Returns the task of an attempt and the secrets its libraries read."""
+        ...
+
+    def summary(self, result: Succeeded) -> Mapping[str, Any]:
+        """Returns the fields of the kind's own status that a result fills."""
+        ...
+
+
+class _Transcription:
+    def work(self, job: Job, attempt: Attempt) -> Work:
+        token = None if job.spec.diarization is None else job.spec.diarization.token_secret_ref
+        return Work(
+            task=build_transcription_task(job, attempt),
+            secret_env={} if token is None else {HF_TOKEN: SecretKey(token.name, HF_TOKEN)},
+        )
+
+    def summary(self, result: Succeeded) -> Mapping[str, Any]:
+        return {"summary": result.summary}
+
+
+_KINDS: dict[str, Kind] = {"TranscriptionJob": _Transcription()}
+
+
+def kind_of(job: Job) -> Kind:
+    """Returns the kind of a job."""
+    return _KINDS[job.kind]

@@ -1,0 +1,28 @@
+"""One word for people, derived from the conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from steno_api.v1alpha1.common import Phase
+from steno_api.v1alpha1.meta import Condition
+from steno_api.v1alpha1.reasons import ConditionType, Reason
+from steno_operator.plan.conditions import find, holds
+
+_BY_CONDITION: tuple[tuple[ConditionType, Phase], ...] = (
+    (ConditionType.COMPLETE, "Succeeded"),
+    (ConditionType.FAILED, "Failed"),
+    (ConditionType.SUSPENDED, "Suspended"),
+    (ConditionType.RUNNING, "Running"),
+)
+
+
+def phase_of(conditions: Sequence[Condition]) -> Phase:
+    """Returns the phase that the conditions amount to."""
+    for kind, phase in _BY_CONDITION:
+        if holds(conditions, kind):
+            return phase
+    running = find(conditions, ConditionType.RUNNING)
+    if running is not None and running.reason == Reason.RETRYING:
+        return "Retrying"
+    return "Waiting" if holds(conditions, ConditionType.ADMITTED) else "Pending"

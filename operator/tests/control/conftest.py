@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hack.testing.apiserver import ApiServer
+from hack.testing.fixtures import apiserver, controlplane
+
+from .harness import Place
+
+__all__ = ["apiserver", "controlplane"]
+
+
+@pytest.fixture
+def place(controlplane: ApiServer, tmp_path: Path) -> Iterator[Place]:
+    """A namespace of its own with a profile; whatever was started there ends with the test."""
+    with ExitStack() as stack:
+        place = Place(controlplane, controlplane.namespace("control"), tmp_path, stack)
+        place.profile()
+        yield place

@@ -1,0 +1,67 @@
+"""Raw objects as the API server sends them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CREATED = "2026-01-02T03:04:05Z"
+
+
+def resource(name: str = "talk", uid: str = "u1", version: int = 1, **status: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "steno.dev/v1alpha1",
+        "kind": "TranscriptionJob",
+        "metadata": {
+            "name": name,
+            "namespace": "ns",
+            "uid": uid,
+            "resourceVersion": str(version),
+            "generation": 1,
+            "creationTimestamp": CREATED,
+            "managedFields": [{"manager": "kubectl"}],
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "yes"},
+        },
+        "spec": {"source": {"uri": "s3://meetings/talk.wav"}, "output": {"uri": "s3://results"}, "profile": "gpu"},
+        "status": status,
+    }
+
+
+def job(name: str = "talk-1", uid: str = "j1", owner: str = "u1", version: int = 10, **more: Any) -> dict[str, Any]:
+    owners = [{"kind": "TranscriptionJob", "name": "talk", "uid": owner, "controller": True}] if owner else []
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "ns",
+            "uid": uid,
+            "resourceVersion": str(version),
+            "creationTimestamp": CREATED,
+            "labels": {"steno.dev/attempt": name.rpartition("-")[2]},
+            "ownerReferences": owners,
+        },
+        **more,
+    }
+
+
+def pod(
+    name: str = "talk-1-abc", uid: str = "p1", owner: str = "j1", version: int = 20, **status: Any
+) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "ns",
+            "uid": uid,
+            "resourceVersion": str(version),
+            "creationTimestamp": CREATED,
+            "ownerReferences": [{"kind": "Job", "name": "talk-1", "uid": owner, "controller": True}],
+        },
+        "spec": {},
+        "status": status,
+    }
+
+
+def container(**state: Any) -> dict[str, Any]:
+    return {"containerStatuses": [{"name": "sidecar", "state": {}}, {"name": "worker", "state": state}]}
+
+
+def event(uid: str, message: str) -> dict[str, Any]:
+    return {"involvedObject": {"uid": uid}, "message": message}

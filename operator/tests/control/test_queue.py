@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steno_operator.control.queue import Backoff, RetryError, WorkQueue
+
+
+class Worker:
+    """Records what a queue hands out; `answers` are returned, raised, or awaited in turn."""
+
+    def __init__(self, *answers):
+        self.seen = []
+        self.answers = list(answers)
+        self.at_once = 0
+        self.most = 0
+        self.wanted = 0
+        self.enough = asyncio.Event()
+
+    async def __call__(self, key):
+        self.seen.append(key)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            answer = self.answers.pop(0) if self.answers else None
+            if callable(answer):
+                answer = await answer()
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        finally:
+            self.at_once -= 1
+            if len(self.seen) >= self.wanted:
+                self.enough.set()
+
+
+async def work(queue, worker, wanted, workers=1):
+    """Runs until the worker was called `wanted` times."""
+    worker.wanted = wanted
+    task = asyncio.create_task(queue.run(worker, workers))
+    try:
+        await asyncio.wait_for(worker.enough.wait(), 10)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_key_is_queued_once():
+    queue, worker = WorkQueue(), Worker()
+    for key in "abab":
+        queue.add(key)
+    assert len(queue) == 2
+    await work(queue, worker, 2)
+    assert worker.seen == ["a", "b"]
+
+
+async def test_a_key_added_while_worked_on_is_worked_on_again_and_never_twice_at_once():
+    queue, gate = WorkQueue(), asyncio.Event()
+
+    async def add_and_wait():
+        queue.add("a")
+        queue.add("a")
+        await gate.wait()
+
+    worker = Worker(add_and_wait)
+    queue.add("a")
+    asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(gate.set))
+    await work(queue, worker, 2, workers=4)
+    assert worker.seen == ["a", "a"]
+    assert worker.most == 1
+
+
+async def test_different_keys_run_side_by_side():
+    queue, both = WorkQueue(), asyncio.Barrier(2)
+    worker = Worker(both.wait, both.wait)
+    queue.add("a")
+    queue.add("b")
+    await work(queue, worker, 2, workers=2)
+    assert worker.most == 2
+
+
+async def test_errors_back_off_and_success_forgets():
+    queue = WorkQueue(Backoff(0.01, 0.02))
+    worker = Worker(ValueError("once"), ValueError("twice"), None)
+    queue.add("a")
+    await work(queue, worker, 3)
+    assert worker.seen == ["a"] * 3
+    assert not queue._failures
+
+
+async def test_a_retry_after_nothing_comes_at_once():
+    queue = WorkQueue(Backoff(1000, 1000))
+    worker = Worker(RetryError("changed", after=0), None)
+    queue.add("a")
+    await work(queue, worker, 2)
+    assert worker.seen == ["a", "a"]
+
+
+async def test_of_several_delays_the_earliest_counts():
+    queue, worker = WorkQueue(), Worker()
+    queue.add_after("a", 1000)
+    queue.add_after("a", 0.01)
+    queue.add_after("a", 500)
+    await work(queue, worker, 1)
+    assert worker.seen == ["a"]
+
+
+async def test_what_the_worker_asks_for_is_a_delay():
+    queue = WorkQueue()
+    worker = Worker(0.01, None)
+    queue.add("a")
+    await work(queue, worker, 2)
+    assert worker.seen == ["a", "a"]
+
+
+async def test_the_busiest_key_is_told():
+    queue, gate = WorkQueue(), asyncio.Event()
+    assert queue.longest_running() is None
+    worker = Worker(gate.wait)
+    queue.add("a")
+    task = asyncio.create_task(queue.run(worker, 1))
+    while not worker.seen:  # noqa: ASYNC110 - the queue's own tasks are being waited for
+        await asyncio.sleep(0)
+    found = queue.longest_running()
+    assert found is not None
+    assert found[0] == "a"
+    gate.set()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@given(failures=st.integers(1, 10_000), draw=st.floats(0, 1))
+def test_backoff_stays_in_bounds(failures, draw):
+    backoff = Backoff(0.5, 30)
+    delay = backoff.delay(failures, lambda: draw)
+    full = min(30, 0.5 * 2 ** min(failures - 1, 32))
+    assert full / 2 <= delay <= full
+
+
+class BusyError(Exception):
+    retry_after = 0.5
+
+
+async def test_an_expected_error_makes_no_traceback_and_may_say_when_to_come_back(caplog):
+    queue = WorkQueue(Backoff(0.001, 0.001), expected=(BusyError,))
+    worker = Worker(BusyError("try later"), None)
+    queue.add("a")
+    began = asyncio.get_running_loop().time()
+    await work(queue, worker, 2)
+    assert asyncio.get_running_loop().time() - began >= 0.5
+    [record] = [record for record in caplog.records if "try later" in record.getMessage()]
+    assert record.exc_info is None

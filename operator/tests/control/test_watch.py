@@ -1,0 +1,285 @@
+"""Watches, audit and lease over a real apiserver and a network that fails in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+import pytest
+
+from steno_operator.control import cluster as cluster_module
+from steno_operator.control.audit import Audited, Auditor
+from steno_operator.control.cluster import ApiError, Cluster, ResourceType, UnreachableError
+from steno_operator.control.leader import Leadership, LeaseTimes
+from steno_operator.control.queue import Backoff
+from steno_operator.control.watch import Target, Timing, Watcher
+
+from .proxy import Proxy
+
+pytestmark = pytest.mark.apiserver
+
+CONFIG_MAPS = ResourceType("v1", "configmaps")
+OURS = {"labelSelector": "watched=yes"}
+QUICK = Timing(server=60, inactivity=1.0, backoff=Backoff(0.05, 0.2))
+
+
+class Seen:
+    """A sink that can be waited for."""
+
+    def __init__(self):
+        self.names = {}
+        self.changed = asyncio.Event()
+
+    def put(self, raw):
+        self.names[raw["metadata"]["uid"]] = raw["metadata"]["name"]
+        self.changed.set()
+
+    def drop(self, raw):
+        self.names.pop(raw["metadata"]["uid"], None)
+        self.changed.set()
+
+    def retain(self, uids, version):
+        assert version
+        self.names = {uid: name for uid, name in self.names.items() if uid in uids}
+        self.changed.set()
+
+    async def until(self, *names):
+        async with asyncio.timeout(20):
+            while set(self.names.values()) != set(names):
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(work):
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def proxy(apiserver, tmp_path):
+    async with Proxy(apiserver, tmp_path).run() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def cluster(proxy, monkeypatch):
+    monkeypatch.setitem(os.environ, "KUBECONFIG", str(proxy.kubeconfig))
+    cluster = await Cluster.connect()
+    yield cluster
+    await cluster.close()
+
+
+@pytest.fixture
+def namespace(apiserver):
+    return apiserver.namespace("watch")
+
+
+@pytest.fixture
+async def direct(apiserver, monkeypatch):
+    """A connection that the proxy does not spoil."""
+    monkeypatch.setitem(os.environ, "KUBECONFIG", str(apiserver.kubeconfig))
+    cluster = await Cluster.connect()
+    yield cluster
+    await cluster.close()
+
+
+@pytest.fixture
+def make(direct, namespace):
+    async def make(name, **labels):
+        return await direct.create(
+            CONFIG_MAPS, namespace, {"metadata": {"name": name, "labels": labels or {"watched": "yes"}}}
+        )
+
+    return make
+
+
+@pytest.fixture
+def remove(direct, namespace):
+    async def remove(raw):
+        await direct.delete(CONFIG_MAPS, namespace, raw["metadata"]["name"], raw["metadata"]["uid"], "Background")
+
+    return remove
+
+
+@pytest.fixture
+def seen():
+    return Seen()
+
+
+@pytest.fixture
+def watcher(cluster, namespace, seen):
+    return Watcher(cluster, Target("configmaps", CONFIG_MAPS.path(namespace), OURS), seen, QUICK)
+
+
+async def test_what_is_there_comes_and_goes(watcher, seen, make, remove):
+    first = await make("first")
+    await make("foreign", watched="no")
+    async with running(watcher.run()):
+        await watcher.synced.wait()
+        assert set(seen.names.values()) == {"first"}
+        await make("second")
+        await seen.until("first", "second")
+        await remove(first)
+        await seen.until("second")
+
+
+async def test_a_long_list_comes_in_pages(watcher, seen, make, monkeypatch):
+    monkeypatch.setattr(cluster_module, "PAGE", 2)
+    names = [f"map-{number}" for number in range(5)]
+    for name in names:
+        await make(name)
+    async with running(watcher.run()):
+        await watcher.synced.wait()
+        assert set(seen.names.values()) == set(names)
+
+
+async def test_too_old_a_version_lists_again_and_drops_what_vanished(cluster, direct, seen, namespace):
+    """The cache of a custom resource does not reach back to the server's first writes."""
+    profiles = ResourceType("steno.dev/v1alpha1", "runtimeprofiles")
+    selector = {"labelSelector": f"watched={namespace}"}
+    body = {"apiVersion": "steno.dev/v1alpha1", "kind": "RuntimeProfile", "spec": {}}
+    await direct.create(profiles, None, {**body, "metadata": {"name": namespace, "labels": {"watched": namespace}}})
+    with pytest.raises(ApiError) as gone:
+        async for _ in direct.stream(profiles.path(), {**selector, "resourceVersion": "1"}, 5.0):
+            pass
+    assert gone.value.status == 410
+    watcher = Watcher(cluster, Target("profiles", profiles.path(), selector), seen, Timing(backoff=Backoff(60, 60)))
+    watcher._version = "1"
+    seen.names["ghost-uid"] = "ghost"
+    async with running(watcher.run()):
+        await seen.until(namespace)
+
+
+async def test_a_cut_connection_is_resumed_without_a_list(watcher, proxy, seen, make):
+    await make("first")
+    async with running(watcher.run()):
+        await seen.until("first")
+        proxy.cut()
+        await make("second")
+        await seen.until("first", "second")
+        seen.names["kept-uid"] = "kept"  # a list would drop it
+        proxy.cut()
+        await make("third")
+        await seen.until("first", "second", "third", "kept")
+
+
+async def test_a_silent_connection_is_found_out(watcher, proxy, seen, make):
+    await make("first")
+    async with running(watcher.run()):
+        await seen.until("first")
+        proxy.freeze(True)
+        await make("second")
+        opened = proxy.opened
+        async with asyncio.timeout(20):
+            while proxy.opened == opened:  # noqa: ASYNC110 - the watcher gives the dead connection up
+                await asyncio.sleep(0.05)
+        proxy.freeze(False)
+        await seen.until("first", "second")
+
+
+async def test_an_unreachable_server_does_not_end_it(watcher, proxy, seen, make):
+    proxy.shut = True
+    async with running(watcher.run()) as task:
+        async with asyncio.timeout(20):
+            while proxy.opened < 7:  # noqa: ASYNC110 - more failures than it believes an old version for
+                await asyncio.sleep(0.05)
+        assert not task.done()
+        proxy.shut = False
+        await make("first")
+        await seen.until("first")
+
+
+async def test_an_object_that_cannot_be_read_does_not_end_it(watcher, seen, make):
+    put, broken = seen.put, []
+
+    def fail_once(raw):
+        if not broken:
+            broken.append(raw)
+            raise KeyError("spec")
+        put(raw)
+
+    seen.put = fail_once
+    await make("first")
+    async with running(watcher.run()):
+        await seen.until("first")
+
+
+async def test_errors_have_types(direct, proxy, cluster, namespace):
+    with pytest.raises(ApiError) as refused:
+        await direct.get(CONFIG_MAPS, namespace, "none")
+    assert (refused.value.status, refused.value.reason) == (404, "NotFound")
+    proxy.shut = True
+    with pytest.raises(UnreachableError):
+        await cluster.get(CONFIG_MAPS, namespace, "none")
+
+
+class Known(dict):
+    """What a store knows, by name."""
+
+    def put(self, raw):
+        self[raw["metadata"]["name"]] = raw
+
+    def drop(self, raw):
+        del self[raw["metadata"]["name"]]
+
+
+async def test_the_audit_repairs_what_no_watch_told(direct, namespace, make, remove):
+    known = Known()
+    target = Audited("ConfigMap", CONFIG_MAPS, (namespace,), lambda: list(known.values()), known.put, known.drop)
+    auditor = Auditor(direct, [target], lambda: None)
+    first = await make("first")
+    await auditor.round(target)
+    assert not known  # the watch may just be late
+    await auditor.round(target)
+    assert set(known) == {"first"}
+    await auditor.round(target)
+    assert auditor.deaf == []
+    await remove(first)
+    await auditor.round(target)
+    assert set(known) == {"first"}
+    await auditor.round(target)
+    assert not known
+
+
+async def test_a_watch_that_never_tells_is_called_deaf(direct, namespace, make):
+    known = Known()
+    target = Audited("ConfigMap", CONFIG_MAPS, (namespace,), lambda: list(known.values()), known.put, known.drop)
+    auditor = Auditor(direct, [target], lambda: None)
+    for number in range(4):
+        await make(f"map-{number}")
+        await auditor.round(target)
+    assert auditor.deaf == ["ConfigMap"]
+    await auditor.round(target)
+    await auditor.round(target)
+    assert auditor.deaf == []
+
+
+async def test_the_holder_gives_up_when_it_cannot_renew(cluster, proxy, direct, namespace):
+    times = LeaseTimes(duration=3, renew=1, retry=0.1)
+    first = Leadership(cluster, namespace, "lease", "first", times)
+    second = Leadership(direct, namespace, "lease", "second", times)
+    await first.acquire()
+    async with running(first.hold()) as holding, running(second.acquire()) as waiting:
+        proxy.freeze(True)
+        await asyncio.wait({holding, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        assert holding.done()
+        assert not waiting.done()  # the holder knows before anyone else may lead
+        await asyncio.wait_for(waiting, 20)
+
+
+async def test_a_released_lease_is_taken_at_once(direct, namespace):
+    times = LeaseTimes(duration=600, renew=300, retry=0.1)
+    first = Leadership(direct, namespace, "lease", "first", times)
+    second = Leadership(direct, namespace, "lease", "second", times)
+    await first.acquire()
+    async with running(second.acquire()) as waiting:
+        await first.release()
+        await asyncio.wait_for(waiting, 20)
+    await first.release()  # not ours any more: nothing happens
+    assert (await direct.get(cluster_module.LEASES, namespace, "lease"))["spec"]["holderIdentity"] == "second"

@@ -1,0 +1,114 @@
+"""Words for tests: jobs, children and pods in a given state, and the last words of workers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from steno_api.failures import EXIT_CODES, FailureReason
+from steno_api.report import Failed, PublishedArtifact, Succeeded, Summary, TerminationMessage
+from steno_api.v1alpha1.meta import Condition
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob, TranscriptionJobStatus
+from steno_operator.plan.job import plan_job
+from steno_operator.plan.observed import ObservedChild, ObservedJob, ObservedPod
+from steno_operator.plan.plan import EmitEvent, Plan
+from steno_operator.plan.policy import Policy
+
+T0 = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+POLICY = Policy(runtime_image="runtime:1", report_url="http://steno-operator.steno-system.svc:8080")
+PROFILE = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"accelerator": {}}})
+DIRECTORY = "s3://transcripts/team-a/standup/uid-1"
+
+SUMMARY = Summary(
+    duration=60.0, language="en", segments=3, speakers=2, processing_seconds=6.0, speed=10.0, model="base"
+)
+RESULT = Succeeded(
+    manifest=f"{DIRECTORY}/manifest.json",
+    artifacts=[PublishedArtifact(format="json", name="transcript.json", sha256="ab", bytes=10)],
+    summary=SUMMARY,
+)
+SUCCESS = TerminationMessage(result=RESULT).to_json()
+
+
+def after(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def failure(reason: FailureReason, message: str = "It broke.") -> str:
+    return TerminationMessage(result=Failed(reason=reason, message=message)).to_json()
+
+
+def job(**spec: Any) -> TranscriptionJob:
+    return TranscriptionJob.from_wire(
+        {
+            "metadata": {"name": "standup", "namespace": "team-a", "uid": "uid-1", "generation": 1},
+            "spec": {"source": {"uri": "s3://meetings/a.wav"}, "output": {"uri": "s3://transcripts"}, **spec},
+        }
+    )
+
+
+def pod(name: str = "standup-1-abcde", **fields: Any) -> ObservedPod:
+    return ObservedPod(name=name, uid=f"pod-{name}", child_uid="child-1", created=T0, **fields)
+
+
+def running(name: str = "standup-1-abcde", **fields: Any) -> ObservedPod:
+    return pod(name, phase="Running", node="node-1", started=True, **fields)
+
+
+def ended(exit_code: int, message: str = "", **fields: Any) -> ObservedPod:
+    phase = "Failed" if exit_code else "Succeeded"
+    return replace(running(**fields), phase=phase, exit_code=exit_code, termination_message=message, finished=after(60))
+
+
+def child(*pods: ObservedPod, attempt: int = 1, **fields: Any) -> ObservedChild:
+    return ObservedChild(
+        name=f"standup-{attempt}", uid=f"child-{attempt}", attempt=attempt, created=T0, pods=pods, **fields
+    )
+
+
+def failed_child(reason: FailureReason, *, attempt: int = 1, seconds: float = 60) -> ObservedChild:
+    worker = ended(EXIT_CODES[reason.failure_class], failure(reason))
+    return child(worker, attempt=attempt, failed=True, failure_reason="BackoffLimitExceeded", finished=after(seconds))
+
+
+class Life:
+    """One job looked at again and again; each look carries the written status over as the API server would keep it."""
+
+    def __init__(self, start: TranscriptionJob | None = None, **spec: Any) -> None:
+        self.job = start or job(**spec)
+        self.profile: RuntimeProfile | None = PROFILE
+
+    def see(self, *children: ObservedChild, at: float = 0, **seen: Any) -> Plan:
+        observed = ObservedJob(self.job, seen.pop("profile", self.profile), tuple(children), **seen)
+        plan = plan_job(observed, after(at), POLICY)
+        self.keep(plan)
+        return plan
+
+    def keep(self, plan: Plan) -> None:
+        status = TranscriptionJobStatus.model_validate_json(plan.status.to_json())
+        assert status == plan.status, "the status must survive JSON"
+        self.job = self.job.model_copy(update={"status": status})
+
+    def edit(self, **spec: Any) -> None:
+        metadata = self.job.metadata.model_copy(update={"generation": self.job.metadata.generation + 1})
+        self.job = self.job.model_copy(update={"spec": self.job.spec.model_copy(update=spec), "metadata": metadata})
+
+    @property
+    def status(self) -> TranscriptionJobStatus:
+        return self.job.status
+
+    def condition(self, kind: str) -> Condition:
+        return next(item for item in self.status.conditions if item.type == kind)
+
+    def truths(self) -> set[str]:
+        return {item.type for item in self.status.conditions if item.status == "True"}
+
+
+def deeds(plan: Plan) -> list[Any]:
+    return [action for action in plan.actions if not isinstance(action, EmitEvent)]
+
+
+def stories(plan: Plan) -> list[str]:
+    return [action.reason for action in plan.actions if isinstance(action, EmitEvent)]

@@ -1,0 +1,317 @@
+"""A small model of the cluster: what Kubernetes does to child Jobs and pods, as far as the planner can see it.
+
+The operator's half (`act`, `reconcile`, `crash`) carries plans out; the cluster's half is a set of moves, each of which
+does nothing where it does not apply, so that any list of moves is a history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from steno_api.failures import EXIT_CODES, FailureReason
+from steno_api.report import Progress, Stage
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob, TranscriptionJobStatus
+from steno_operator.plan.finished import is_finished
+from steno_operator.plan.job import plan_job
+from steno_operator.plan.observed import ObservedChild, ObservedJob, ObservedPod
+from steno_operator.plan.outcome import ended, is_live
+from steno_operator.plan.plan import (
+    Action,
+    DeleteResource,
+    EmitEvent,
+    Plan,
+    StartAttempt,
+    StopAttempt,
+    SuspendAttempt,
+)
+
+from .scene import POLICY, PROFILE, SUCCESS, T0, failure
+
+FATES: list[tuple[int, str]] = [
+    *[(0, SUCCESS)] * 4,
+    *[(75, failure(FailureReason.SOURCE_UNAVAILABLE)), (71, failure(FailureReason.OUT_OF_MEMORY))] * 8,
+    (137, SUCCESS),
+    (0, "{"),
+    *((EXIT_CODES[reason.failure_class], failure(reason)) for reason in FailureReason),
+    (143, ""),
+    (137, ""),
+    (64, ""),
+    (70, "Traceback"),
+]
+"""Exit codes and last words of workers."""
+
+
+@dataclass
+class World:
+    """The job, its children, and the time."""
+
+    job: TranscriptionJob
+    now: float = 0
+    has_profile: bool = True
+    foreign: bool = False
+    gone: bool = False
+    jobs: dict[str, ObservedChild] = field(default_factory=dict)
+    progress: Progress | None = None
+    serial: int = 0
+
+    def copy(self) -> World:
+        return replace(self, jobs=dict(self.jobs))
+
+    # The operator's half
+
+    @property
+    def status(self) -> TranscriptionJobStatus:
+        return self.job.status
+
+    @property
+    def finished(self) -> bool:
+        return is_finished(self.status)
+
+    def live(self) -> list[ObservedChild]:
+        return [child for child in self.jobs.values() if is_live(child, self.time)]
+
+    @property
+    def time(self):
+        return T0 + timedelta(seconds=self.now)
+
+    def observed(self) -> ObservedJob:
+        children = tuple(sorted(self.jobs.values(), key=lambda child: child.attempt))
+        taken = frozenset(f"{self.job.metadata.name}-{n}" for n in range(1, 30)) if self.foreign else frozenset()
+        return ObservedJob(
+            self.job,
+            PROFILE if self.has_profile else None,
+            children,
+            foreign=taken - set(self.jobs),
+            progress=self.progress,
+        )
+
+    def plan(self) -> Plan:
+        return plan_job(self.observed(), self.time, POLICY)
+
+    def act(self, action: Action) -> None:
+        match action:
+            case StartAttempt(attempt, manifest):
+                name = manifest["metadata"]["name"]
+                self.serial += 1
+                assert name not in self.jobs, "an attempt is started once"
+                self.jobs[name] = ObservedChild(name, f"job-{self.serial}", attempt, created=self.time)
+                self.progress = None
+            case StopAttempt(name, uid):
+                if name in self.jobs and self.jobs[name].uid == uid:
+                    self.jobs[name] = replace(self.jobs[name], deleting=True)
+            case SuspendAttempt(name, uid, suspend):
+                if name in self.jobs and self.jobs[name].uid == uid:
+                    self.jobs[name] = replace(self.jobs[name], suspended=suspend)
+            case DeleteResource():
+                self.gone = True
+                self.jobs = {}
+            case EmitEvent():
+                pass
+
+    def write(self, plan: Plan) -> None:
+        status = TranscriptionJobStatus.model_validate_json(plan.status.to_json())
+        self.job = self.job.model_copy(update={"status": status})
+
+    def reconcile(self) -> Plan:
+        plan = self.plan()
+        for action in plan.actions:
+            self.act(action)
+            assert len(self.live()) <= 1, "never two children that may work"
+        self.write(plan)
+        return plan
+
+    def crash(self, after: int) -> None:
+        """The operator dies after some actions of its plan, before the status is written."""
+        for action in self.plan().actions[:after]:
+            self.act(action)
+
+    # The cluster's half
+
+    def change(self, name: str, *pods: ObservedPod, **fields: object) -> None:
+        self.jobs[name] = replace(self.jobs[name], **({"pods": pods} if pods else {}), **fields)
+
+    def worker(self) -> tuple[str, ObservedPod] | None:
+        """Returns the pod that is at work or on its way there."""
+        for name, child in self.jobs.items():
+            for pod in child.pods:
+                if not ended(pod):
+                    return name, pod
+        return None
+
+    def replace_worker(self, **fields: object) -> None:
+        worker = self.worker()
+        if worker is not None:
+            name, old = worker
+            pods = tuple(replace(pod, **fields) if pod is old else pod for pod in self.jobs[name].pods)
+            self.jobs[name] = replace(self.jobs[name], pods=pods)
+
+
+Move = Callable[[World, int], None]
+"""One thing that happens; the number chooses among its forms."""
+
+
+def tick(world: World, number: int) -> None:
+    world.now += (1, 5, 10, 60, 600, 5000)[number % 6]
+
+
+def make_pod(world: World, number: int) -> None:
+    for name, child in world.jobs.items():
+        if child.done or child.deleting or child.suspended or any(not ended(pod) for pod in child.pods):
+            continue
+        if any(pod.disruption is None for pod in child.pods):
+            continue
+        world.serial += 1
+        pod = ObservedPod(f"{name}-{world.serial}", f"pod-{world.serial}", child.uid, created=world.time)
+        world.change(name, *child.pods, pod)
+
+
+def hang_pod(world: World, number: int) -> None:
+    hang = number % 3
+    if hang == 0:
+        world.replace_worker(unschedulable="0/1 nodes are available")
+    elif hang == 1:
+        world.replace_worker(
+            node="n", waiting_reason=("ErrImagePull", "ImagePullBackOff")[number % 2], waiting_message="no such host"
+        )
+    else:
+        world.replace_worker(deleting=True, gone_by=world.time)
+
+
+def start_pod(world: World, number: int) -> None:
+    world.replace_worker(phase="Running", node="n", started=True, waiting_reason=None, unschedulable=None)
+
+
+def report(world: World, number: int) -> None:
+    stage = list(Stage)[number % len(Stage)]
+    world.progress = Progress(stage=stage, percent=number % 101, eta_seconds=number / 7)
+
+
+def forget_reports(world: World, number: int) -> None:
+    world.progress = None
+
+
+def end_pod(world: World, number: int) -> None:
+    worker = world.worker()
+    if worker is None or not worker[1].started:
+        return
+    code, message = FATES[number % len(FATES)]
+    phase = "Failed" if code else "Succeeded"
+    world.replace_worker(phase=phase, exit_code=code, termination_message=message, finished=world.time)
+
+
+def kill_by_memory(world: World, number: int) -> None:
+    worker = world.worker()
+    if worker is not None and worker[1].started:
+        world.replace_worker(phase="Failed", exit_code=137, oom_killed=True, finished=world.time)
+
+
+def preempt(world: World, number: int) -> None:
+    reason = ("PreemptionByScheduler", "TerminationByKubelet")[number % 2]
+    world.replace_worker(disruption=reason, phase="Failed", exit_code=143, finished=world.time)
+
+
+def drop_pods(world: World, number: int) -> None:
+    """Pods vanish, as by a force deletion; Kubernetes counts one that did not end as failed."""
+    for name, child in world.jobs.items():
+        if child.pods:
+            failed = not child.done and any(not ended(pod) for pod in child.pods)
+            gone = {"failed": True, "failure_reason": "BackoffLimitExceeded", "finished": world.time} if failed else {}
+            world.jobs[name] = replace(child, pods=(), **gone)
+            return
+
+
+def settle(world: World, number: int) -> None:
+    """The Job controller draws its conclusions."""
+    for name, child in world.jobs.items():
+        if child.done or child.deleting:
+            continue
+        if child.suspended:
+            world.jobs[name] = replace(child, pods=tuple(pod for pod in child.pods if ended(pod)))
+        elif any(pod.exit_code == 0 for pod in child.pods):
+            world.jobs[name] = replace(child, succeeded=True, finished=world.time)
+        elif any(ended(pod) and pod.disruption is None for pod in child.pods):
+            world.jobs[name] = replace(child, failed=True, failure_reason="BackoffLimitExceeded", finished=world.time)
+
+
+def collect(world: World, number: int) -> None:
+    """The garbage collector removes what is being deleted."""
+    world.jobs = {name: child for name, child in world.jobs.items() if not child.deleting}
+
+
+def delete_child(world: World, number: int) -> None:
+    """A user deletes a child, in the foreground or by force."""
+    if world.jobs:
+        name = sorted(world.jobs)[number % len(world.jobs)]
+        if number % 2:
+            del world.jobs[name]
+        else:
+            world.jobs[name] = replace(world.jobs[name], deleting=True)
+
+
+def edit(world: World, number: int) -> None:
+    changes: list[dict[str, object]] = [
+        {"suspend": not world.job.spec.suspend},
+        {"suspend": not world.job.spec.suspend},
+        {"backoff_limit": number % 4},
+        {"active_deadline_seconds": (None, 30, 1000)[number % 3]},
+        {"ttl_seconds_after_finished": (None, 0, 700)[number % 3]},
+        {"ttl_policy": ("DeleteChildren", "DeleteResource")[number % 2]},
+    ]
+    spec = world.job.spec.model_copy(update=changes[number % len(changes)])
+    generation = world.job.metadata.generation + 1
+    metadata = world.job.metadata.model_copy(update={"generation": generation})
+    world.job = world.job.model_copy(update={"spec": spec, "metadata": metadata})
+
+
+def toggle_profile(world: World, number: int) -> None:
+    world.has_profile = not world.has_profile
+
+
+def toggle_foreign(world: World, number: int) -> None:
+    world.foreign = not world.foreign
+
+
+def crash(world: World, number: int) -> None:
+    world.crash(number % 4)
+
+
+def start_worker(world: World, number: int) -> None:
+    make_pod(world, number)
+    start_pod(world, number)
+
+
+def end_worker(world: World, number: int) -> None:
+    start_worker(world, number)
+    end_pod(world, number)
+    settle(world, number)
+
+
+def wait(world: World, number: int) -> None:
+    """Time passes until the plan wants to look again."""
+    again = world.plan().requeue_after
+    world.now += again.total_seconds() if again is not None else 1
+
+
+CALM: list[Move] = [make_pod, start_pod, settle]
+"""What the cluster does by itself when nothing goes wrong."""
+
+COMMON: list[Move] = [*CALM, start_worker, end_worker, end_worker, wait, wait, wait]
+RARE: list[Move] = [
+    tick,
+    report,
+    forget_reports,
+    hang_pod,
+    end_pod,
+    kill_by_memory,
+    preempt,
+    drop_pods,
+    collect,
+    delete_child,
+    edit,
+    toggle_profile,
+    toggle_foreign,
+    crash,
+]
+MOVES: list[Move] = [*COMMON, *COMMON, *RARE]
