@@ -16,6 +16,8 @@ FOR_DEVELOPMENT = {
     "settings.backoffBaseSeconds": "2",
     "runtimeProfiles.gpu.resources.requests.cpu": "100m",
     "runtimeProfiles.cpu.resources.requests.cpu": "100m",
+    "runtimeProfiles.gpu.resources.requests.memory": "1Gi",
+    "runtimeProfiles.cpu.resources.requests.memory": "1Gi",
 }
 """Two cores run everything here: small requests, short waits between attempts."""
 

@@ -1,0 +1,40 @@
+"""Where things that outlive a checkout are kept."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository's root."""
+
+
+def cache() -> Path:
+    """The cache folder, shared by every checkout of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steno"
+
+
+def cache_folder(*parts: str) -> Path:
+    """A folder under the cache, made when it is missing."""
+    folder = cache().joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replaces a file's text so that no reader ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+@contextmanager
+def locked(name: str) -> Generator[None]:
+    """Holds a lock that other processes of this user respect; it goes when the process does."""
+    with (cache_folder("locks") / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,1 @@
+"""What tests stand on: a real etcd and kube-apiserver, started in seconds and gone with the test process."""

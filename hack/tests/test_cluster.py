@@ -1,0 +1,64 @@
+"""Names, ports and configuration of clusters."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hack.cluster import addons, config
+from hack.cluster.config import Cluster
+from hack.steps import StepError
+
+
+def test_ports_follow_the_name_and_differ() -> None:
+    demo, ci = Cluster("steno-demo"), Cluster("steno-ci")
+    assert demo.api_port == Cluster("steno-demo").api_port
+    assert len({demo.api_port, demo.s3_port, ci.api_port, ci.s3_port}) == 4
+    assert all(20000 <= port < 28000 for port in (demo.api_port, demo.s3_port, ci.api_port, ci.s3_port))
+
+
+def test_the_kubeconfig_is_the_clusters_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert str(Cluster("steno-ci").kubeconfig) == "/elsewhere/steno/clusters/steno-ci/kubeconfig"
+
+
+@pytest.mark.parametrize("name", ["", "Steno", "a_b", "-a", "a-", "a/b", "../x", "a" * 41])
+def test_names_that_docker_would_refuse_are_refused(name: str) -> None:
+    with pytest.raises(StepError, match="no cluster name"):
+        Cluster(name)
+
+
+def test_kind_gets_the_ports() -> None:
+    cluster = Cluster("steno-demo")
+    made = json.loads(config.kind_config(cluster))
+    assert made["networking"]["apiServerPort"] == cluster.api_port
+    mapping = made["nodes"][0]["extraPortMappings"][0]
+    assert (mapping["containerPort"], mapping["hostPort"]) == (config.S3_NODE_PORT, cluster.s3_port)
+    assert all(json.loads(patch)["kind"] for patch in made["kubeadmConfigPatches"])
+
+
+@pytest.mark.parametrize(
+    ("image", "ref"),
+    [
+        ("steno/runtime:1", "localhost:5001/steno/runtime:1"),
+        ("steno/runtime", "localhost:5001/steno/runtime:latest"),
+        ("localhost:5001/steno/runtime:1", "localhost:5001/steno/runtime:1"),
+        ("runtime:1", "localhost:5001/runtime:1"),
+    ],
+)
+def test_references(image: str, ref: str) -> None:
+    assert config.reference(image, 5001) == ref
+
+
+def test_images_of_other_registries_are_refused() -> None:
+    with pytest.raises(StepError, match="another registry"):
+        config.reference("ghcr.io/x/y:1", 5001)
+
+
+def test_manifests_have_no_blanks_left() -> None:
+    images = {"deviceplugin": "d:1", "provisioner": "p:1", "versitygw": "v:1"}
+    for path in addons.MANIFESTS.glob("*.yaml"):
+        assert "${" not in addons.render(path.read_text(), images)
+    with pytest.raises(KeyError):
+        addons.render("${nothing}", images)
