@@ -75,13 +75,15 @@ def test_the_job_controller_makes_pods() -> None:
 
 
 def test_nothing_is_left_when_the_owner_is_killed() -> None:
+    program = """
+import sys
+from hack.testing.apiserver import serve
+with serve() as server:
+    print(server.folder, flush=True)
+    sys.stdin.read()
+"""
     owner = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys\nfrom hack.testing.apiserver import serve\n"
-            "with serve() as server:\n    print(server.folder, flush=True)\n    sys.stdin.read()\n",
-        ],
+        [sys.executable, "-c", program],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -99,7 +101,7 @@ def test_nothing_is_left_when_the_owner_is_killed() -> None:
 
 
 def test_what_does_not_start_is_said_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hack.tools.path", lambda name: Path("/bin/false"))
+    monkeypatch.setattr("hack.tools.path", lambda _: Path("/bin/false"))
     monkeypatch.setattr("hack.testing.apiserver.START_SECONDS", 0.5)
     with pytest.raises(StartError, match="kube-apiserver did not become ready"), serve():
         pass

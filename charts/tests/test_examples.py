@@ -1,0 +1,56 @@
+"""Every example is what a real API server takes, with no field dropped; the demo's job is complete."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from hack.paths import ROOT
+from hack.testing.apiserver import ApiServer
+from steno_api.v1alpha1 import RuntimeProfile, TranscriptionJob
+
+EXAMPLES = ROOT / "examples"
+FILES = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "kustomization.yaml")
+MODELS = {"TranscriptionJob": TranscriptionJob, "RuntimeProfile": RuntimeProfile}
+
+
+@pytest.mark.apiserver
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_api_server_takes_it(path, apiserver: ApiServer, namespace: str):
+    apiserver.kubectl("apply", "--validate=strict", "--dry-run=server", "-f", str(path), namespace=namespace)
+
+
+@pytest.mark.apiserver
+def test_the_kustomization_is_applied_whole(apiserver: ApiServer, namespace: str):
+    apiserver.kubectl("apply", "--validate=strict", "-k", str(EXAMPLES), namespace=namespace)
+    jobs = apiserver.kubectl(
+        "get", "steno,secrets", "-l", "app.kubernetes.io/part-of=recordings", "-o", "name", namespace=namespace
+    )
+    assert set(jobs.stdout.split()) == {
+        "transcriptionjob.steno.dev/sample",
+        "runtimeprofile.steno.dev/mig-1g",
+        "runtimeprofile.steno.dev/shared-gpu",
+        "secret/s3-credentials",
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_models_read_it(path):
+    for document in yaml.safe_load_all(path.read_text()):
+        if model := MODELS.get(document["kind"]):
+            assert model.model_validate(document).metadata.name == document["metadata"]["name"]
+
+
+def test_the_full_example_names_every_field_of_the_spec():
+    document = yaml.safe_load((EXAMPLES / "transcriptionjob-full.yaml").read_text())
+    fields = {
+        field.alias or name for name, field in TranscriptionJob.model_fields["spec"].annotation.model_fields.items()
+    }
+    assert set(document["spec"]) == fields
+
+
+def test_the_demos_job_has_its_secret_beside_it():
+    secret, job = yaml.safe_load_all((EXAMPLES / "transcriptionjob.yaml").read_text())
+    assert (secret["kind"], job["kind"]) == ("Secret", "TranscriptionJob")
+    for place in ("source", "output"):
+        assert job["spec"][place]["secretRef"]["name"] == secret["metadata"]["name"]

@@ -1,0 +1,147 @@
+"""What the chart renders, and what it refuses to."""
+
+from __future__ import annotations
+
+import pytest
+
+from charts.tests.helm import CHART, VALUES, helm, of_kind, render
+from steno_operator.build import labels
+from steno_operator.settings import Settings
+
+pytestmark = pytest.mark.apiserver  # helm has to be built
+
+CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "RuntimeProfile"}
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_it_is_linted(values):
+    helm("lint", "--strict", CHART, "--values", values)
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_it_renders_objects_that_are_complete(values):
+    objects = render("--values", values)
+    keys = [(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects]
+    assert len(keys) == len(set(keys))
+    for each in objects:
+        assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "steno"
+        assert ("namespace" in each["metadata"]) != (each["kind"] in CLUSTER_SCOPED), each["kind"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("replica=3", "additional properties 'replica' not allowed"),
+        ("replicas=0", "minimum: got 0, want 1"),
+        ("replicas=two", "got string, want integer"),
+        ("image.repo=steno", "additional properties 'repo' not allowed"),
+        ("image.digest=sha256:12", "does not match pattern"),
+        ("logLevel=verbose", "value must be one of 'debug', 'info', 'warning', 'error'"),
+        ("settings.backoffSeconds=3", "additional properties 'backoffSeconds' not allowed"),
+        ("watchNamespaces={Team_A}", "'Team_A' does not match pattern"),
+        ("runtimeProfiles.gpu.acelerator.count=1", "additional properties 'acelerator' not allowed"),
+        ("runtimeProfiles.GPU.image=x", "'GPU' does not match pattern"),
+        ("networkPolicy.enable=true", "additional properties 'enable' not allowed"),
+        ("serviceAccount.create=false", "serviceAccount.name: name the ServiceAccount to use"),
+    ],
+)
+def test_it_refuses_what_is_wrong_and_says_what(values, message):
+    done = helm("template", "steno", CHART, "--set", values, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+def test_images_are_named_by_reference_then_digest_then_tag_then_version():
+    def image(*settings: str) -> str:
+        (deployment,) = of_kind(render(*(f"--set={each}" for each in settings)), "Deployment")
+        return deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+
+    digest = "sha256:" + "0" * 64
+    assert image() == "steno/operator:0.1.0"
+    assert image("image.repository=r.example/o", "image.tag=t") == "r.example/o:t"
+    assert image("image.tag=t", f"image.digest={digest}") == f"steno/operator@{digest}"
+    assert image(f"image.digest={digest}", "image.reference=localhost:5001/o:x") == "localhost:5001/o:x"
+
+
+def test_the_operator_is_told_what_it_must_know():
+    objects = render("--set=settings.backoffBaseSeconds=2,watchNamespaces={a,b},logLevel=debug")
+    (deployment,) = of_kind(objects, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    given = {each["name"].removeprefix("STENO_").lower(): each.get("value", "of-the-pod") for each in container["env"]}
+    settings = Settings(**given)
+    assert set(given) <= set(Settings.model_fields)
+    assert settings.served == ("a", "b")
+    assert settings.backoff_base_seconds == 2
+    assert settings.log_level == "DEBUG"
+    assert settings.runtime_image == "steno/runtime:0.1.0"
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"reports": settings.report_port, "probes": settings.probe_port}
+    reports = next(each for each in of_kind(objects, "Service") if "steno.dev/role" in each["spec"]["selector"])
+    name, namespace = reports["metadata"]["name"], reports["metadata"]["namespace"]
+    assert settings.report_url == f"http://{name}.{namespace}.svc:{reports['spec']['ports'][0]['port']}"
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_selectors_select_the_operators_pods(values):
+    objects = render("--values", values)
+    (deployment,) = of_kind(objects, "Deployment")
+    pod = deployment["spec"]["template"]["metadata"]["labels"]
+    ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= pod.items()
+    for service in of_kind(objects, "Service"):
+        assert service["spec"]["selector"].items() <= {**pod, "steno.dev/role": "leader"}.items()
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    for other in of_kind(objects, "PodDisruptionBudget"):
+        assert other["spec"]["selector"]["matchLabels"].items() <= pod.items()
+    metrics = next(each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") == "None")
+    for monitor in of_kind(objects, "ServiceMonitor"):
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= metrics["metadata"]["labels"].items()
+
+
+def test_the_network_policy_admits_workers():
+    (policy,) = of_kind(render("--set=networkPolicy.enabled=true"), "NetworkPolicy")
+    (peer,) = policy["spec"]["ingress"][0]["from"]
+    assert peer["podSelector"]["matchLabels"] == {
+        labels.MANAGED_BY: labels.MANAGED_BY_VALUE,
+        labels.NAME: labels.NAME_VALUE,
+    }
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_no_role_has_wildcards_or_reads_secrets(values):
+    rules = [rule for each in render("--values", values) if each["kind"].endswith("Role") for rule in each["rules"]]
+    assert rules
+    for rule in rules:
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+        assert "secrets" not in rule["resources"]
+        assert not {"impersonate", "escalate", "bind"} & set(rule["verbs"])
+
+
+def test_with_namespaces_named_nothing_of_jobs_is_cluster_wide():
+    objects = render("--set=watchNamespaces={team-a,team-b},rbac.aggregate=false")
+    cluster = {
+        resource for role in of_kind(objects, "ClusterRole") for rule in role["rules"] for resource in rule["resources"]
+    }
+    assert cluster == {"runtimeprofiles", "tokenreviews"}
+    namespaces = {role["metadata"]["namespace"] for role in of_kind(objects, "Role")}
+    assert namespaces == {"team-a", "team-b", "steno-system"}
+
+
+def test_profiles_can_be_left_out_and_added():
+    objects = render("--set=runtimeProfiles.cpu=null,runtimeProfiles.big.accelerator.count=2")
+    assert {each["metadata"]["name"] for each in of_kind(objects, "RuntimeProfile")} == {"gpu", "big"}
+
+
+def test_one_replica_has_no_disruption_budget():
+    assert not of_kind(render("--set=replicas=1"), "PodDisruptionBudget")
+    assert of_kind(render(), "PodDisruptionBudget")
+
+
+def test_definitions_are_part_of_the_release_and_kept_if_wanted():
+    annotation = "helm.sh/resource-policy"
+    kept = of_kind(render(), "CustomResourceDefinition")
+    assert {each["metadata"]["annotations"].get(annotation) for each in kept} == {"keep"}
+    loose = of_kind(render("--set=crds.keep=false"), "CustomResourceDefinition")
+    assert {(each["metadata"].get("annotations") or {}).get(annotation) for each in loose} == {None}
+    assert not of_kind(render("--set=crds.enabled=false"), "CustomResourceDefinition")
+    assert len(kept) == len(loose) > 1
