@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from hack.paths import cache_folder, locked, write_atomic
-from hack.steps import Missing, StepError, output, run, say, step, succeeds, wait_for
+from hack.steps import CommandError, Missing, StepError, output, run, say, step, succeeds, wait_for
 
 BASE = "steno/base:bookworm"
 HUB = "https://registry-1.docker.io/v2/"
@@ -113,9 +113,24 @@ def _process(pid_file: Path, program: str) -> int | None:
         return None
 
 
+def exists(kind: str, name: str) -> bool:
+    """Whether the daemon has an object of a kind (`image`, `container`, `network`).
+
+    Raises:
+        CommandError: the daemon did not answer in time, which is no answer: a busy one must not look like an empty one.
+    """
+    try:
+        output(["docker", kind, "inspect", "--format", "x", name], timeout=300)
+    except CommandError as err:
+        if err.status is None or ("no such" not in err.output.lower() and "not found" not in err.output.lower()):
+            raise
+        return False
+    return True
+
+
 def image_exists(tag: str) -> bool:
     """Whether the daemon has an image."""
-    return succeeds(["docker", "image", "inspect", "--format", "{{.Id}}", tag])
+    return exists("image", tag)
 
 
 def image_id(tag: str) -> str:

@@ -87,7 +87,7 @@ def build(*, models: bool = True) -> Images:
 
 def remove() -> None:
     """Removes every image this module built, with the layers they were built from."""
-    images = output(["docker", "image", "ls", "--all", "--quiet", "--filter", f"label={LABEL}"]).split()
+    images = output(["docker", "image", "ls", "--quiet", "--filter", f"label={LABEL}"]).split()
     if images:
         run(["docker", "image", "rm", "--force", *dict.fromkeys(images)])
 

@@ -59,7 +59,7 @@ def up(name: str = config.DEFAULT_NAME) -> Info:
 
 
 def _exists(cluster: Cluster) -> bool:
-    return succeeds(["docker", "container", "inspect", cluster.node])
+    return docker.exists("container", cluster.node)
 
 
 def healthy(cluster: Cluster) -> bool:

@@ -62,7 +62,7 @@ def answers() -> bool:
 def ensure() -> None:
     """Makes sure that the registry runs on kind's network."""
     with locked("registry"):
-        if not succeeds(["docker", "network", "inspect", NETWORK]):
+        if not docker.exists("network", NETWORK):
             # As kind makes it, so that kind takes it for its own.
             options = ["-d=bridge", "-o", "com.docker.network.bridge.enable_ip_masquerade=true"]
             run(["docker", "network", "create", *options, NETWORK])

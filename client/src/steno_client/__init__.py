@@ -1,1 +1,1 @@
-"""Steno client."""
+"""The Steno command line."""

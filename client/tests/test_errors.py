@@ -1,0 +1,32 @@
+"""Every way a command can end."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from steno_client.errors import CommandError, reported
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (CommandError("the file is empty: record something", 64), 64, "steno: the file is empty: record something\n"),
+        (KeyboardInterrupt(), 130, "steno: interrupted\n"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 69, "steno: torch is not installed: "),
+        (RuntimeError("two\nlines"), 70, "steno: unexpected RuntimeError: two lines (--debug shows where"),
+        (ValueError(), 70, "steno: unexpected ValueError: ValueError"),
+    ],
+)
+def test_errors_are_one_line_and_a_code(error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(typer.Exit) as ended, reported():
+        raise error
+    assert ended.value.exit_code == code
+    text = capsys.readouterr().err
+    assert text.startswith(line)
+    assert text.count("\n") == 1
+
+
+def test_debug_lets_the_unexpected_through():
+    with pytest.raises(RuntimeError, match="a defect"), reported(debug=True):
+        raise RuntimeError("a defect")

@@ -1,0 +1,244 @@
+"""The API server as plain JSON over `kubernetes.aio`: paths, paging, watch streams and typed errors.
+
+The generated client's models cost more time per object than everything else the operator does, and custom resources
+have none; so requests go through `ApiClient` (configuration, authentication, TLS, token refresh) and bodies stay dicts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+from kubernetes.aio import client, config
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PAGE = 500
+"""Objects per page of a list."""
+
+
+class ApiError(Exception):
+    """The API server answered with an error.
+
+    Attributes:
+        status: HTTP status code.
+        reason: machine-readable reason, e.g. `AlreadyExists`.
+        message: the server's message.
+        retry_after: seconds after which the server asks to try again, if it does.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+    @classmethod
+    def of(cls, status: int, body: bytes | Mapping[str, Any], retry_after: str | None = None) -> ApiError:
+        """Returns the error of a response body, or of a watch's `Status` object."""
+        try:
+            data: Any = json.loads(body) if isinstance(body, bytes) else body
+        except ValueError:
+            data = None
+        if not isinstance(data, Mapping):
+            data = {"message": bytes(body[:200]).decode(errors="replace") if isinstance(body, bytes) else ""}
+        seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+        return cls(int(data.get("code") or status), data.get("reason") or "Unknown", data.get("message") or "", seconds)
+
+
+class UnreachableError(Exception):
+    """The API server could not be asked: no connection, or no answer in time."""
+
+
+@dataclass(frozen=True)
+class ResourceType:
+    """A kind of object, as it stands in URLs."""
+
+    group_version: str
+    """`v1`, `batch/v1`, …"""
+    plural: str
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Returns the URL path of the collection or, with `name`, of one object."""
+        parts = ["/apis" if "/" in self.group_version else "/api", self.group_version]
+        if namespace is not None:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part is not None]
+        return "/".join(parts)
+
+
+JOBS = ResourceType("batch/v1", "jobs")
+PODS = ResourceType("v1", "pods")
+EVENTS = ResourceType("v1", "events")
+LEASES = ResourceType("coordination.k8s.io/v1", "leases")
+TOKEN_REVIEWS = ResourceType("authentication.k8s.io/v1", "tokenreviews")
+
+
+class Cluster:
+    """A connection to one API server. Every call has a time limit; none retries."""
+
+    def __init__(self, api: client.ApiClient, timeout: float = 30.0) -> None:
+        self._api = api
+        self._timeout = timeout
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """Connects by `KUBECONFIG` if set, else as the pod's ServiceAccount, else by `~/.kube/config`.
+
+        Raises:
+            config.ConfigException: none of them is there or valid.
+        """
+        configuration = client.Configuration()
+        configuration.connection_pool_maxsize = 100
+        if not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST"):
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
+            await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+        api = client.ApiClient(configuration)
+        api.user_agent = "steno-operator"
+        return cls(api)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._api.close()
+
+    async def _open(  # noqa: PLR0917 - private, and called twice
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Any,
+        headers: dict[str, str],
+        limit: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        request = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list(query.items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        reply = await self._api.call_api(*request, _request_timeout=limit)
+        return reply.response
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        timeout: float | None = None,  # noqa: ASYNC109 - aiohttp has its own clock
+    ) -> dict[str, Any]:
+        """Sends one request and returns the decoded answer.
+
+        Raises:
+            ApiError: the server refused.
+            UnreachableError: there was no answer.
+        """
+        limit = aiohttp.ClientTimeout(total=timeout or self._timeout)
+        headers = {"Accept": accept, "Content-Type": content_type}
+        try:
+            response = await self._open(method, path, query or {}, body, headers, limit)
+            async with response:
+                data = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(f"{method} {path}: {type(error).__name__}: {error}") from error
+        if not 200 <= response.status < 300:
+            raise ApiError.of(response.status, data, response.headers.get("Retry-After"))
+        return json.loads(data) if data else {}
+
+    async def get(self, kind: ResourceType, namespace: str | None, name: str) -> dict[str, Any]:
+        """Reads one object, as it stands now."""
+        return await self.request("GET", kind.path(namespace, name))
+
+    async def create(self, kind: ResourceType, namespace: str | None, body: Any, **options: Any) -> dict[str, Any]:
+        """Creates an object under our field manager."""
+        return await self.request(
+            "POST", kind.path(namespace), query={"fieldManager": "steno-operator"}, body=body, **options
+        )
+
+    async def merge_patch(
+        self,
+        kind: ResourceType,
+        namespace: str | None,
+        name: str,
+        body: Any,
+        subresource: str | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Applies an RFC 7386 merge patch; `metadata.uid` and `metadata.resourceVersion` in it are preconditions."""
+        return await self.request(
+            "PATCH",
+            kind.path(namespace, name, subresource),
+            query={"fieldManager": "steno-operator"},
+            body=body,
+            content_type=MERGE_PATCH,
+            **options,
+        )
+
+    async def delete(
+        self, kind: ResourceType, namespace: str | None, name: str, uid: str, propagation: str
+    ) -> dict[str, Any]:
+        """Deletes the object of that UID and no other; the answer is the object if it still stands for a while."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": propagation,
+            "preconditions": {"uid": uid},
+        }
+        return await self.request("DELETE", kind.path(namespace, name), body=body)
+
+    async def pages(
+        self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yields the pages of a list; each page is a `*List` object. An expired `continue` raises `ApiError` 410."""
+        token = ""
+        while True:
+            more = {"continue": token} if token else {}
+            page = await self.request("GET", path, query={**(query or {}), "limit": PAGE, **more}, accept=accept)
+            page["items"] = page.get("items") or []  # an empty list of metadata comes as null
+            yield page
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return
+
+    async def stream(
+        self, path: str, query: Mapping[str, Any], inactivity: float
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yields a watch's `(type, object)` until the server ends it.
+
+        Args:
+            path: the collection.
+            query: selectors, `resourceVersion`, `timeoutSeconds`.
+            inactivity: seconds without a single event or bookmark after which the stream counts as dead.
+
+        Raises:
+            ApiError: the server refused, or sent an `ERROR` event (410: too old a `resourceVersion`).
+            UnreachableError: the connection broke or went silent.
+        """
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=inactivity)
+        watch = {**query, "watch": "true", "allowWatchBookmarks": "true"}
+        try:
+            response = await self._open("GET", path, watch, None, {"Accept": JSON}, limit)
+            async with response:
+                if response.status != 200:
+                    raise ApiError.of(response.status, await response.read(), response.headers.get("Retry-After"))
+                while line := await response.content.readline():
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise ApiError.of(500, event["object"])
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise UnreachableError(f"watch {path}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,148 @@
+"""The leading replica's machinery, put together: store, watches, audit, queue, workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_operator.control import metrics, probes
+from steno_operator.control.audit import Audited, Auditor
+from steno_operator.control.cluster import ApiError, Cluster, UnreachableError
+from steno_operator.control.executor import Executor
+from steno_operator.control.keys import Key
+from steno_operator.control.kinds import KINDS, resource_type
+from steno_operator.control.queue import Backoff, WorkQueue
+from steno_operator.control.reconciler import Reconciler
+from steno_operator.control.reports import TokenVerifier
+from steno_operator.control.sinks import watchers
+from steno_operator.control.store import Store
+from steno_operator.control.watch import Timing
+from steno_operator.plan.policy import Policy
+
+log = logging.getLogger(__name__)
+
+PROFILE_KIND = RuntimeProfile.definition.kind
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What the engine is told besides the policy. Times in seconds."""
+
+    instance: str
+    namespaces: tuple[str, ...] = ()
+    workers: int = 16
+    queue_backoff: Backoff = field(default_factory=Backoff)
+    watch_timing: Timing = field(default_factory=Timing)
+    audit_interval: float = 60.0
+
+
+class Engine:
+    """Everything that runs only while leading."""
+
+    def __init__(self, cluster: Cluster, policy: Policy, options: EngineOptions) -> None:
+        self._cluster = cluster
+        self._options = options
+        self.queue: WorkQueue[Key] = WorkQueue(
+            options.queue_backoff, expected=(ApiError, UnreachableError), about=Key.log
+        )
+        self.store = Store(self.queue.add, policy.progress_interval.total_seconds())
+        self.verifier = TokenVerifier(cluster)
+        self.ready = False
+        executor = Executor(cluster, self.store, options.instance)
+        self._reconciler = Reconciler(cluster, self.store, executor, KINDS, policy)
+        self._watchers = watchers(cluster, self.store, options.namespaces, options.watch_timing)
+        self._auditor = Auditor(cluster, self._audited(), self._resync, options.audit_interval)
+
+    async def run(self) -> None:
+        """Runs until cancelled; ends only by an error that nothing here can mend."""
+        async with asyncio.TaskGroup() as group:
+            for watcher in self._watchers:
+                group.create_task(watcher.run(), name=f"watch-{watcher.target.name}")
+            await self._fill()
+            for watcher in self._watchers:
+                await watcher.synced.wait()
+            log.info("everything is in view: reconciling")
+            self.ready = True
+            group.create_task(self._auditor.run(), name="audit")
+            group.create_task(self.queue.run(self._reconciler.reconcile, self._options.workers), name="queue")
+
+    async def _fill(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._auditor.fill()
+            except (ApiError, UnreachableError) as error:
+                failures += 1
+                delay = Backoff(0.5, 15.0).delay(failures)
+                remedy = " Are the CustomResourceDefinitions installed?" if getattr(error, "status", 0) == 404 else ""
+                log.warning("listing the custom resources: %s; again in %.1f s.%s", error, delay, remedy)
+                await asyncio.sleep(delay)
+            else:
+                return
+
+    # What kopf tells
+
+    def observe(self, kind: str, raw: dict[str, Any], *, deleted: bool) -> None:
+        """Takes in an event of a custom resource."""
+        if kind == PROFILE_KIND:
+            if deleted:
+                self.store.drop_profile(raw["metadata"]["name"])
+            else:
+                self.store.put_profile(raw)
+        elif deleted:
+            self.store.drop_resource(Key.of(kind, raw), raw["metadata"]["uid"])
+        else:
+            self.store.put_resource(kind, raw)
+
+    def _audited(self) -> list[Audited]:
+        everywhere: tuple[str | None, ...] = (None,)
+        profiles = Audited(
+            PROFILE_KIND,
+            resource_type(RuntimeProfile.definition),
+            everywhere,
+            self.store.profiles,
+            self.store.put_profile,
+            lambda raw: self.store.drop_profile(raw["metadata"]["name"]),
+        )
+        return [profiles] + [
+            Audited(
+                name,
+                kind.resource,
+                self._options.namespaces or everywhere,
+                lambda name=name: [raw for key, raw in self.store.resources() if key.kind == name],
+                lambda raw, name=name: self.store.put_resource(name, raw),
+                lambda raw, name=name: self.store.drop_resource(Key.of(name, raw), raw["metadata"]["uid"]),
+            )
+            for name, kind in KINDS.items()
+        ]
+
+    def _resync(self) -> None:
+        for key, raw in self.store.resources():
+            if not (raw.get("status") or {}).get("completionTime"):
+                self.queue.add(key)
+
+    # What probes read
+
+    def problems(self) -> Iterable[str]:
+        """Yields what keeps reconciling from working."""
+        for watcher in self._watchers:
+            yield from probes.silent(f"the watch of {watcher.target.name}", watcher.alive_at)
+        for kind in self._auditor.deaf:
+            yield f"the watch of {kind} tells nothing"
+        busiest = self.queue.longest_running()
+        if busiest is not None and busiest[1] > probes.WORKER_BUSY:
+            yield f"a worker has been busy with {busiest[0]} for {busiest[1]:.0f} s"
+
+    def refresh_metrics(self) -> None:
+        """Counts the resources by phase."""
+        phases = Counter(
+            (key.kind, (raw.get("status") or {}).get("phase") or "New") for key, raw in self.store.resources()
+        )
+        metrics.JOBS.clear()
+        for (kind, phase), count in phases.items():
+            metrics.JOBS.labels(kind, phase).set(count)

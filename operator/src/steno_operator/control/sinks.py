@@ -1,0 +1,66 @@
+"""Between the watches and the store: which list of objects feeds which part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from steno_operator.build import labels
+from steno_operator.control.cluster import EVENTS, JOBS, PODS, Cluster
+from steno_operator.control.observe import FAILED_CREATE, FAILED_MOUNT
+from steno_operator.control.store import Store
+from steno_operator.control.watch import Target, Timing, Watcher
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A sink made of three functions."""
+
+    put: Callable[[dict[str, Any]], None]
+    drop: Callable[[dict[str, Any]], None]
+    retain: Callable[[set[str], str], None]
+
+
+def _nothing(*_: Any) -> None:
+    """Events expire; what they told stays until the object they are about is gone."""
+
+
+def watchers(cluster: Cluster, store: Store, namespaces: Iterable[str], timing: Timing) -> list[Watcher]:
+    """Returns the watches of everything that is not a custom resource.
+
+    Args:
+        cluster: where to watch.
+        store: what they feed.
+        namespaces: the namespaces served; empty: all.
+        timing: time limits.
+    """
+    ours = {"labelSelector": labels.CHILD_SELECTOR}
+    found: list[Watcher] = []
+    for namespace in list(namespaces) or [None]:
+        suffix = f"/{namespace}" if namespace else ""
+        jobs = Feed(
+            store.put_job,
+            lambda raw: store.drop_job(raw["metadata"]["uid"]),
+            lambda uids, version, scope=namespace: store.retain_jobs(scope, uids, version),
+        )
+        pods = Feed(
+            store.put_pod,
+            lambda raw: store.drop_pod(raw["metadata"]["uid"]),
+            lambda uids, version, scope=namespace: store.retain_pods(scope, uids, version),
+        )
+        warnings = Feed(store.put_warning, _nothing, _nothing)
+        targets = [
+            (Target(f"jobs{suffix}", JOBS.path(namespace), ours), jobs),
+            (Target(f"pods{suffix}", PODS.path(namespace), ours), pods),
+            *(
+                (Target(f"events-{reason}{suffix}", EVENTS.path(namespace), _events(reason, kind)), warnings)
+                for reason, kind in ((FAILED_CREATE, "Job"), (FAILED_MOUNT, "Pod"))
+            ),
+        ]
+        found += [Watcher(cluster, target, feed, timing) for target, feed in targets]
+    return found
+
+
+def _events(reason: str, kind: str) -> dict[str, str]:
+    return {"fieldSelector": f"type=Warning,reason={reason},involvedObject.kind={kind}"}

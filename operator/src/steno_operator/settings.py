@@ -1,0 +1,72 @@
+"""The operator's settings: environment variables that begin with `STENO_`."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from steno_operator.plan.policy import Policy
+
+
+class Settings(BaseSettings):
+    """One field per variable: `runtime_image` is `STENO_RUNTIME_IMAGE`."""
+
+    model_config = SettingsConfigDict(env_prefix="STENO_", frozen=True)
+
+    runtime_image: str
+    """Image of worker pods, unless their profile names one."""
+    report_url: str
+    """Base URL of the report endpoint as worker pods reach it."""
+    namespaces: str = ""
+    """Namespaces to serve, separated by commas; empty: all."""
+    pod_name: str = Field(default_factory=socket.gethostname)
+    pod_namespace: str = "steno-system"
+    """Where the Lease and our own pod are."""
+    label_pod: bool = True
+    """Label the own pod with its role; off when the operator runs outside of the cluster."""
+    leader_election: bool = True
+    lease_name: str = "steno-operator"
+    lease_duration_seconds: float = Field(15.0, gt=0)
+    lease_renew_seconds: float = Field(10.0, gt=0)
+    lease_retry_seconds: float = Field(2.0, gt=0)
+    host: str = "0.0.0.0"  # noqa: S104 - a Service reaches it
+    report_port: int = Field(8080, ge=0, le=65535)
+    """0: any free port (logged)."""
+    probe_port: int = Field(8081, ge=0, le=65535)
+    workers: int = Field(16, ge=1, le=256)
+    """Resources looked at side by side."""
+    backoff_base_seconds: float = Field(10.0, gt=0)
+    """Wait before the second attempt of a job; doubled for each further one."""
+    backoff_max_seconds: float = Field(360.0, gt=0)
+    image_pull_patience_seconds: float = Field(600.0, gt=0)
+    node_lost_patience_seconds: float = Field(60.0, gt=0)
+    name_conflict_patience_seconds: float = Field(120.0, gt=0)
+    progress_interval_seconds: float = Field(10.0, ge=0)
+    queue_backoff_base_seconds: float = Field(1.0, gt=0)
+    """Wait after an error while reconciling; doubled for each further one."""
+    queue_backoff_max_seconds: float = Field(300.0, gt=0)
+    watch_inactivity_seconds: float = Field(70.0, ge=1)
+    audit_interval_seconds: float = Field(60.0, gt=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The namespaces to serve; empty: all."""
+        return tuple(name.strip() for name in self.namespaces.split(",") if name.strip())
+
+    def policy(self) -> Policy:
+        """Returns what the planner is told."""
+        return Policy(
+            runtime_image=self.runtime_image,
+            report_url=self.report_url,
+            backoff_base=timedelta(seconds=self.backoff_base_seconds),
+            backoff_max=timedelta(seconds=self.backoff_max_seconds),
+            image_pull_patience=timedelta(seconds=self.image_pull_patience_seconds),
+            node_lost_patience=timedelta(seconds=self.node_lost_patience_seconds),
+            name_conflict_patience=timedelta(seconds=self.name_conflict_patience_seconds),
+            progress_interval=timedelta(seconds=self.progress_interval_seconds),
+        )

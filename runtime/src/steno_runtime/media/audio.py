@@ -1,0 +1,248 @@
+"""Decodes the first audio track of a media file to mono float32 at 16 kHz.
+
+FFmpeg (through PyAV) reads the file, within two fences: only containers that hold media themselves are opened, never
+playlists that point elsewhere, and only local files are read. A source can thus not make the worker fetch anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import Check, WorkError
+from steno_runtime.media.sniff import describe_unreadable, is_encrypted
+
+if TYPE_CHECKING:
+    import av
+    import numpy as np
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+log = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16_000
+"""Samples a second of every array that this module returns."""
+
+CONTAINERS = (
+    "wav,w64,mp3,mov,mp4,m4a,3gp,3g2,mj2,flac,ogg,matroska,webm,aac,ac3,eac3,aiff,amr,asf,au,avi,caf,flv,mpeg,mpegts"
+)
+OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+
+MAX_JITTER_SECONDS = 0.2
+"""How late a track may be against its timestamps; longer holes, and those of damage, become silence, so that times stay
+those of the media."""
+
+TOLERATED_BAD_PACKETS = 3
+TOLERATED_BAD_SHARE = 0.1
+CHECK_EVERY_PACKETS = 256
+
+
+def read_audio(path: Path, *, check: Check, on_progress: Callable[[float], None] | None = None) -> np.ndarray:
+    """Decodes the first audio track of `path`.
+
+    Takes the memory of one float32 array of the result (about 230 MB an hour) and little more.
+
+    Args:
+        path: a local file: WAV, MP3, M4A, FLAC, OGG, WebM, MP4, and what else FFmpeg reads.
+        check: called often; raises to stop.
+        on_progress: called with the fraction decoded, if the file tells its length.
+
+    Returns:
+        float32 samples in [-1, 1], shape `(samples,)`, 16 kHz, one channel. Time 0 is the beginning of the media.
+
+    Raises:
+        WorkError: `UnsupportedMedia` or `Encrypted`; the message says what is wrong with the file.
+    """
+    import av
+
+    with _open(path) as container:
+        stream = _audio_stream(container)
+        total = _duration(container, stream)
+        out = _Samples(total)
+        decoder = _Decoder(container, stream, check)
+        origin = (container.start_time or 0) / av.time_base
+        bad = 0
+        for start, block in decoder.blocks():
+            if start is not None:
+                jitter, bad = 0.0 if decoder.bad > bad else MAX_JITTER_SECONDS, decoder.bad
+                out.pad_to(start - origin, jitter=jitter, limit=total)
+            out.append(block)
+            if on_progress is not None and total:
+                on_progress(min(1.0, out.seconds / total))
+    decoder.judge(path, decoded=out.length > 0)
+    if out.length == 0:
+        raise _unsupported("The source has an audio track without a single sample: there is no audio to transcribe.")
+    if total and out.seconds < 0.9 * total:
+        log.warning("the source ends early", extra={"decoded_seconds": out.seconds, "announced_seconds": total})
+    return out.finish()
+
+
+def probe_duration(path: Path) -> float | None:
+    """Returns the seconds of audio that `path` announces, or None if it doesn't; reads only its headers.
+
+    Raises:
+        WorkError: `UnsupportedMedia`, as `read_audio` would.
+    """
+    with _open(path) as container:
+        return _duration(container, _audio_stream(container))
+
+
+def _open(path: Path) -> InputContainer:
+    import av
+    from av.error import FFmpegError
+
+    if path.stat().st_size == 0:
+        raise _unsupported("The source is empty (0 bytes). Upload the recording again.")
+    try:
+        return av.open(str(path.absolute()), options=OPTIONS, metadata_errors="replace")
+    except (FFmpegError, UnicodeError) as error:
+        log.info("cannot open the source", extra={"error": str(error)})
+        raise describe_unreadable(path) from error
+
+
+def _audio_stream(container: InputContainer) -> AudioStream:
+    if not container.streams.audio:
+        kinds = sorted({stream.type for stream in container.streams})
+        if "video" in kinds:
+            raise _unsupported("The source is a video without an audio track: there is nothing to transcribe.")
+        raise _unsupported(f"The source has no audio track (it has: {', '.join(kinds) or 'nothing'}).")
+    return container.streams.audio[0]
+
+
+def _duration(container: InputContainer, stream: AudioStream) -> float | None:
+    import av
+
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _unsupported(message: str) -> WorkError:
+    return WorkError(FailureReason.UNSUPPORTED_MEDIA, message)
+
+
+class _Decoder:
+    """Demuxes and decodes one track, passing over packets that are damaged, and counting them."""
+
+    def __init__(self, container: InputContainer, stream: AudioStream, check: Check) -> None:
+        self.packets = 0
+        self.bad = 0
+        self._container = container
+        self._stream = stream
+        self._check = check
+        self._resampler: tuple[tuple[str, str, int], av.AudioResampler] | None = None
+
+    def blocks(self) -> Iterator[tuple[float | None, np.ndarray]]:
+        """Yields `(start, samples)`; `start` is the timestamp in seconds, None where there is none."""
+        for frame in self._frames():
+            start = float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else None
+            for block in self._resample(frame):
+                yield start, block
+                start = None
+        yield from ((None, block) for block in self._flush())
+
+    def judge(self, path: Path, *, decoded: bool) -> None:
+        """Raises `WorkError` if more of the track was damaged than a listener would forgive."""
+        if self.bad == 0:
+            return
+        if decoded and self.bad <= max(TOLERATED_BAD_PACKETS, TOLERATED_BAD_SHARE * self.packets):
+            log.warning("passed over damaged packets", extra={"bad_packets": self.bad, "packets": self.packets})
+            return
+        if is_encrypted(path):
+            raise WorkError(
+                FailureReason.ENCRYPTED,
+                "The source is protected by DRM or encryption and cannot be decoded. Export an unprotected copy.",
+            )
+        raise _unsupported(
+            f"The source is damaged: {self.bad} of its {self.packets} audio packets cannot be decoded. "
+            "Export or upload the recording again."
+        )
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        from av.error import FFmpegError
+
+        packets = self._container.demux(self._stream)
+        while True:
+            if self.packets % CHECK_EVERY_PACKETS == 0:
+                self._check()
+            try:
+                packet = next(packets, None)
+            except FFmpegError as error:  # the container itself breaks off here; what came before still counts
+                log.warning("the source breaks off", extra={"error": str(error)})
+                self.bad += 1
+                return
+            if packet is None:
+                return
+            self.packets += 1
+            try:
+                yield from packet.decode()  # pyright: ignore[reportReturnType]  (an audio stream's packets)
+            except FFmpegError:
+                self.bad += 1
+
+    def _resample(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
+        import av
+        from av.error import FFmpegError
+
+        key = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None or self._resampler[0] != key:  # a track may change its format on the way
+            yield from self._flush()
+            self._resampler = (key, av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE))
+        frame.pts = None  # the resampler only converts; gaps are filled by timestamps outside
+        try:
+            converted = self._resampler[1].resample(frame)
+        except FFmpegError:  # damage can also decode to a frame of a format that cannot be
+            self.bad += 1
+            self._resampler = None
+            return
+        for block in converted:
+            yield block.to_ndarray()[0]
+
+    def _flush(self) -> Iterator[np.ndarray]:
+        if self._resampler is None:
+            return
+        _, resampler = self._resampler
+        self._resampler = None
+        for converted in resampler.resample(None):
+            yield converted.to_ndarray()[0]
+
+
+class _Samples:
+    """One growing float32 array; grown in place, so that its memory is not taken twice."""
+
+    def __init__(self, expected_seconds: float | None) -> None:
+        import numpy as np
+
+        expected = int(min(expected_seconds or 60.0, 86_400.0) * SAMPLE_RATE) + SAMPLE_RATE
+        self._array = np.empty(expected, dtype=np.float32)
+        self.length = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.length / SAMPLE_RATE
+
+    def append(self, block: np.ndarray) -> None:
+        self._reserve(block.shape[0])
+        self._array[self.length : self.length + block.shape[0]] = block
+        self.length += block.shape[0]
+
+    def pad_to(self, start: float, *, jitter: float, limit: float | None) -> None:
+        """Appends silence up to `start` seconds where more than `jitter` is missing, within `limit`."""
+        gap = start - self.seconds
+        if gap <= jitter or limit is None or start > limit + 1.0:
+            return
+        count = round(gap * SAMPLE_RATE)
+        self._reserve(count)
+        self._array[self.length : self.length + count] = 0.0
+        self.length += count
+
+    def finish(self) -> np.ndarray:
+        self._array.resize((self.length,), refcheck=False)
+        return self._array
+
+    def _reserve(self, count: int) -> None:
+        needed = self.length + count
+        if needed > self._array.shape[0]:
+            self._array.resize((max(needed, self._array.shape[0] * 5 // 4),), refcheck=False)

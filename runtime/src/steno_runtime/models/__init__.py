@@ -1,0 +1,1 @@
+"""Models by name: the model store first, then the Hugging Face hub."""

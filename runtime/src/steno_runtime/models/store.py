@@ -1,0 +1,150 @@
+"""Finds a model by name: a directory of the model store, else the Hugging Face hub.
+
+What the store has is never downloaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from pathlib import Path
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import WorkError
+
+SUMS = "SHA256SUMS"
+WHISPER_FILES = ("config.json", "model.bin", "tokenizer.json")
+"""What a CTranslate2 Whisper directory cannot do without."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_HUB_NAME = re.compile(r"[^/]+/[^/]+")
+_LISTED = 12
+
+
+def find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
+    """Looks for a model in the store and checks it.
+
+    Args:
+        store: directory with one directory per model.
+        name: the model's name, which is its directory's.
+        files: files that make it that model.
+
+    Returns:
+        The model's directory, or None when the store has no directory of that name.
+
+    Raises:
+        WorkError: `ModelNotFound` when the directory lacks a file; `ModelUnavailable` when a file is not what
+            `SHA256SUMS` beside it says (half copied, or damaged).
+    """
+    if not _NAME.fullmatch(name) or not (folder := store / name).is_dir():
+        return None
+    if missing := [file for file in files if not (folder / file).is_file()]:
+        raise WorkError(
+            FailureReason.MODEL_NOT_FOUND,
+            f"Model {name!r}: {folder} has no {', '.join(missing)}. Copy the whole model there.",
+        )
+    _verify(folder)
+    return folder
+
+
+def whisper(store: Path, name: str) -> Path:
+    """Returns the directory of a CTranslate2 Whisper model, downloading it if the store does not have it.
+
+    Args:
+        store: the model store.
+        name: a directory of the store; a Whisper size (`large-v3`; `whisper-large-v3` is the same), a Hugging Face
+            name of a CTranslate2 model, or an absolute path of such a directory.
+
+    Raises:
+        WorkError: `ModelNotFound` when nobody has it, `ModelUnavailable` when the hub cannot be reached or the
+            store's copy is damaged.
+    """
+    if name.startswith("/"):
+        given = Path(name)
+        found = find(given.parent, given.name, WHISPER_FILES)
+        if found is None:
+            raise WorkError(FailureReason.MODEL_NOT_FOUND, f"There is no model directory {name}.")
+        return found
+    size = name.removeprefix("whisper-")
+    for candidate in (name, size, f"whisper-{size}"):
+        if (found := find(store, candidate, WHISPER_FILES)) is not None:
+            return found
+    return _download(store, name, size)
+
+
+def not_in_store(store: Path, name: str) -> str:
+    """One sentence for people: the store does not have a model, and what it has instead."""
+    if not store.is_dir():
+        return f"There is no model store at {store}, so no model {name!r} in it."
+    # A Hugging Face name has two levels; hidden folders are drafts.
+    names = sorted(path.name for path in store.iterdir() if path.is_dir() and not path.name.startswith("."))
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"The model store {store} has no {name!r}; it has {', '.join(names[:_LISTED]) or 'nothing'}{more}."
+
+
+@functools.cache
+def _verify(folder: Path) -> None:
+    """Compares a model's files with its `SHA256SUMS`, once per process; without that file, everything is right."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        return
+    for line in sums.read_text().splitlines():
+        digest, _, name = line.partition(" ")
+        path = folder / name.lstrip(" *")
+        if not line.strip():
+            continue
+        if not path.is_file() or _digest(path) != digest.lower():
+            raise WorkError(
+                FailureReason.MODEL_UNAVAILABLE,
+                f"{path} is not the file that {sums} names: the copy is incomplete or damaged. Copy the model again.",
+            )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download(store: Path, name: str, size: str) -> Path:
+    from faster_whisper.utils import available_models, download_model
+
+    if _HUB_NAME.fullmatch(name):
+        hub_name = name
+    elif size in available_models():
+        hub_name = size
+    else:
+        raise WorkError(
+            FailureReason.MODEL_NOT_FOUND,
+            f"{not_in_store(store, name)} Nor is it a Whisper size ({', '.join(available_models())}) or a Hugging Face "
+            "name (owner/model). Correct spec.model.name, or put the model into the store.",
+        )
+    from huggingface_hub import errors
+
+    try:
+        folder = Path(download_model(hub_name, local_files_only=True))
+        if all((folder / file).is_file() for file in WHISPER_FILES):
+            return folder  # an earlier run's; asks nobody
+    except (errors.LocalEntryNotFoundError, OSError):
+        pass
+    try:
+        folder = Path(download_model(hub_name))
+    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as err:
+        raise WorkError(
+            FailureReason.MODEL_NOT_FOUND,
+            f"{not_in_store(store, name)} The Hugging Face hub has no public model {hub_name!r} either "
+            f"({type(err).__name__}). Correct spec.model.name, or put the model into the store.",
+        ) from err
+    except Exception as err:  # the hub's client raises whatever its HTTP client and the disk do
+        raise WorkError(
+            FailureReason.MODEL_UNAVAILABLE,
+            f"{not_in_store(store, name)} Downloading {hub_name!r} from the Hugging Face hub failed "
+            f"({type(err).__name__}). Put the model into the store, or give the pod a way to the hub.",
+        ) from err
+    if missing := [file for file in WHISPER_FILES if not (folder / file).is_file()]:
+        raise WorkError(
+            FailureReason.MODEL_NOT_FOUND,
+            f"{hub_name!r} on the Hugging Face hub is not a CTranslate2 Whisper model: it has no {', '.join(missing)}. "
+            "Convert it with ct2-transformers-converter.",
+        )
+    return folder

@@ -1,0 +1,133 @@
+"""Brings a remote body to a local file: streamed, bounded, resumed where the connection broke."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import Check, WorkError
+from steno_runtime.storage.common import Retry, Unavailable, human_bytes
+
+log = logging.getLogger(__name__)
+
+OnBytes = Callable[[int, int | None], None]
+"""Called with the bytes received so far and, if known, the bytes in all."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """An open response.
+
+    Attributes:
+        offset: where in the object `chunks` begin: the offset asked for, or 0 if the server cannot resume.
+        total: size of the whole object in bytes, if known.
+        chunks: the bytes; raises `Unavailable` when the connection breaks.
+    """
+
+    offset: int
+    total: int | None
+    chunks: Iterator[bytes]
+
+
+class Remote(Protocol):
+    """Something that can be read from an offset on."""
+
+    @property
+    def shown(self) -> str:
+        """The URI as it may be shown to people."""
+        ...
+
+    def open(self, offset: int) -> AbstractContextManager[Body]:
+        """Opens the body at `offset`.
+
+        Raises:
+            Unavailable: it may work when tried again.
+            WorkError: it will not.
+        """
+        ...
+
+
+def download(
+    remote: Remote, destination: Path, *, max_bytes: int, check: Check, on_bytes: OnBytes, retry: Retry
+) -> None:
+    """Writes the whole of `remote` to `destination`.
+
+    A try counts as failed only if it got no further than the one before, so a slow, flaky source is read to its end.
+
+    Raises:
+        WorkError: `TooLarge`, `SourceUnavailable` once every try failed, or what `remote` raised.
+    """
+    received = furthest = failures = 0
+    with destination.open("wb") as file:
+        while True:
+            try:
+                with remote.open(received) as body:
+                    received = _resume(file, body, received)
+                    _refuse_large(remote, body.total, max_bytes)
+                    for chunk in body.chunks:
+                        check()
+                        _write(file.write, chunk)
+                        received += len(chunk)
+                        _refuse_large(remote, received, max_bytes)
+                        on_bytes(received, body.total)
+                _refuse_short(received, body.total)
+            except Unavailable as error:
+                failures = 1 if received > furthest else failures + 1
+                furthest = max(furthest, received)
+                log.warning("reading the source failed", extra={"error": str(error), "received": received})
+                if failures >= retry.attempts:
+                    raise WorkError(
+                        FailureReason.SOURCE_UNAVAILABLE,
+                        f"{remote.shown} could not be read: {error} ({failures} tries). "
+                        "Check that the server is up and reachable from the cluster.",
+                    ) from error
+                retry.pause(failures, check)
+            else:
+                return
+
+
+def too_large(shown: str, size: int, max_bytes: int) -> WorkError:
+    """Returns the error for a source of (at least) `size` bytes."""
+    return WorkError(
+        FailureReason.TOO_LARGE,
+        f"{shown} has {human_bytes(size)} or more; at most {human_bytes(max_bytes)} are taken. "
+        "Extract its audio track, compress it (e.g. to Opus or M4A), or split it.",
+    )
+
+
+def _refuse_large(remote: Remote, size: int | None, max_bytes: int) -> None:
+    if size is not None and size > max_bytes:
+        raise too_large(remote.shown, size, max_bytes)
+
+
+def _refuse_short(received: int, total: int | None) -> None:
+    if total is not None and received != total:
+        raise Unavailable(f"the connection was closed after {received} of {total} bytes")
+
+
+def _resume(file: BinaryIO, body: Body, received: int) -> int:
+    """Puts `file` where `body` begins: where the last try ended, or back at the start."""
+    if body.offset not in (0, received):
+        raise Unavailable("the server sent another part than it was asked for")
+    file.seek(body.offset)
+    file.truncate()
+    return body.offset
+
+
+def _write(write: Callable[[bytes], int], chunk: bytes) -> None:
+    try:
+        write(chunk)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise WorkError(
+            FailureReason.TOO_LARGE,
+            "The worker's scratch volume is full: the source does not fit. Extract its audio track, or give the "
+            "RuntimeProfile a larger scratch volume.",
+        ) from error

@@ -1,0 +1,87 @@
+"""Reads a task's source to a local file."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from steno_api.failures import FailureReason
+from steno_api.task import TaskSource
+from steno_runtime.errors import Check, WorkError
+from steno_runtime.storage.common import Retry, redact
+from steno_runtime.storage.download import OnBytes, Remote, download, too_large
+
+_MEDIA_SUFFIX_CHARS = 6
+
+
+def fetch(source: TaskSource, scratch: Path, *, check: Check, on_bytes: OnBytes, retry: Retry | None = None) -> Path:
+    """Returns a local file with the source's bytes: in `scratch`, or for a volume the mounted file itself.
+
+    Raises:
+        WorkError: `SourceNotFound`, `SourceForbidden`, `SourceUnavailable`, `TooLarge` or `InvalidSpec`.
+    """
+    scheme = source.uri.partition("://")[0].lower()
+    if source.path is not None:
+        return _mounted(source.uri, Path(source.path), source.max_bytes)
+    remote: Remote
+    if scheme == "s3":
+        from steno_runtime.storage.s3 import S3Source
+
+        remote = S3Source(source)
+    elif scheme in ("http", "https"):
+        from steno_runtime.storage.web import WebSource
+
+        remote = WebSource(source)
+    else:
+        raise WorkError(
+            FailureReason.INVALID_SPEC,
+            f"{redact(source.uri)} cannot be read: source.uri must begin with s3://, https://, http:// or pvc://.",
+        )
+    scratch.mkdir(parents=True, exist_ok=True)
+    destination = scratch / f"source{_suffix(source.uri)}"
+    download(
+        remote,
+        destination,
+        max_bytes=source.max_bytes,
+        check=check,
+        on_bytes=on_bytes,
+        retry=retry or Retry(),
+    )
+    return destination
+
+
+def _mounted(uri: str, path: Path, max_bytes: int) -> Path:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise WorkError(
+                FailureReason.SOURCE_NOT_FOUND, f"{uri} is not a file. Give the path of one recording in the volume."
+            )
+        with path.open("rb"):
+            pass
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WorkError(
+            FailureReason.SOURCE_NOT_FOUND,
+            f"{uri} does not exist in the volume. Paths begin at the volume's root; check spelling and case.",
+        ) from error
+    except PermissionError as error:
+        raise WorkError(
+            FailureReason.SOURCE_FORBIDDEN,
+            f"{uri} may not be read by the worker (user 65532, group 65532). Make the file readable to that group "
+            "or to all.",
+        ) from error
+    except OSError as error:
+        raise WorkError(
+            FailureReason.SOURCE_UNAVAILABLE, f"{uri} could not be read: {error.strerror}. Check the volume."
+        ) from error
+    if status.st_size > max_bytes:
+        raise too_large(uri, status.st_size, max_bytes)
+    return path
+
+
+def _suffix(uri: str) -> str:
+    """Returns the URI's file extension, a hint for the demuxer; empty if it does not look like one."""
+    path = uri if uri.startswith("s3://") else unquote(urlsplit(uri).path)
+    suffix = PurePosixPath(path).suffix.lower()
+    return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= _MEDIA_SUFFIX_CHARS else ""

@@ -1,0 +1,177 @@
+"""Sources on web servers, through httpx."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import ssl
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import httpx
+
+from steno_api.failures import FailureReason
+from steno_api.task import TaskSource
+from steno_runtime.errors import WorkError
+from steno_runtime.storage.common import (
+    ForbiddenAddress,
+    Unavailable,
+    is_metadata_address,
+    redact,
+    refuse_metadata_address,
+)
+from steno_runtime.storage.credentials import read_credentials
+from steno_runtime.storage.download import Body
+
+MAX_REDIRECTS = 5
+CHUNK_BYTES = 1024 * 1024
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_TRY_AGAIN = (408, 425, 429)
+
+
+class WebSource:
+    """One file on a web server. Credentials go to the host that the user named, never to where it redirects."""
+
+    def __init__(self, source: TaskSource) -> None:
+        self.shown = redact(source.uri)
+        try:
+            self._url = httpx.URL(source.uri)
+        except httpx.InvalidURL as error:
+            raise self._invalid("it is not a valid URL") from error
+        self._authorization = _authorization(read_credentials(source.credentials_dir), self._url)
+        self._url = self._url.copy_with(username=None, password=None)
+        self._validator: str | None = None
+
+    @contextlib.contextmanager
+    def open(self, offset: int) -> Iterator[Body]:
+        """See `Remote`."""
+        headers = {"Accept-Encoding": "identity", "User-Agent": "steno-worker"}
+        if offset and self._validator:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": self._validator}
+        try:
+            with (
+                httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client,
+                self._follow(client, headers) as response,
+            ):
+                yield self._body(response)
+        except httpx.InvalidURL as error:
+            raise self._invalid("the server redirects to something that is not a URL") from error
+        except httpx.TransportError as error:
+            raise self._translate(error) from error
+
+    @contextlib.contextmanager
+    def _follow(self, client: httpx.Client, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        url = self._url
+        for _ in range(MAX_REDIRECTS + 1):
+            self._refuse(url)
+            same_origin = (url.scheme, url.host, url.port) == (self._url.scheme, self._url.host, self._url.port)
+            secret = {"Authorization": self._authorization} if self._authorization and same_origin else {}
+            with client.stream("GET", url, headers=headers | secret) as response:
+                self._refuse_peer(response)
+                if response.status_code not in _REDIRECTS:
+                    yield response
+                    return
+                location = response.headers.get("location")
+            if not location:
+                raise self._invalid(f"the server answered {response.status_code} without a location")
+            url = url.join(location)
+        raise self._invalid(f"the server redirects more than {MAX_REDIRECTS} times")
+
+    def _body(self, response: httpx.Response) -> Body:
+        status = response.status_code
+        if status == HTTPStatus.PARTIAL_CONTENT:
+            found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
+            if found is None:
+                raise self._invalid("the server answered a part that was not asked for")
+            total = None if found.group(2) == "*" else int(found.group(2))
+            return Body(offset=int(found.group(1)), total=total, chunks=response.iter_raw(CHUNK_BYTES))
+        if status != HTTPStatus.OK:
+            if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                self._validator = None  # the next try begins anew
+            raise self._refused(response)
+        headers = response.headers
+        etag = headers.get("etag", "")
+        # Only a strong validator makes sure that the parts are of one and the same file.
+        self._validator = etag if etag.startswith('"') else headers.get("last-modified")
+        if headers.get("content-encoding", "identity") != "identity":
+            self._validator = None
+            return Body(offset=0, total=None, chunks=response.iter_bytes(CHUNK_BYTES))
+        length = headers.get("content-length", "")
+        total = int(length) if length.isdigit() else None
+        return Body(offset=0, total=total, chunks=response.iter_raw(CHUNK_BYTES))
+
+    def _refused(self, response: httpx.Response) -> Exception:
+        status = response.status_code
+        answered = f"{status} {response.reason_phrase}".strip()
+        if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+            return WorkError(
+                FailureReason.SOURCE_NOT_FOUND, f"{self.shown} was not found: the server answered {answered}. Check it."
+            )
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
+            remedy = (
+                "Check the credentials in the Secret of source.secretRef."
+                if self._authorization
+                else "Set source.secretRef to a Secret with the keys username and password, or token; if the URL is "
+                "a signed one, it may have expired."
+            )
+            return WorkError(
+                FailureReason.SOURCE_FORBIDDEN,
+                f"{self.shown} may not be read: the server answered {answered}. {remedy}",
+            )
+        if status >= 500 or status in (*_TRY_AGAIN, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+            return Unavailable(f"the server answered {answered}")
+        return self._invalid(f"the server answered {answered}, not 200 OK")
+
+    def _refuse(self, url: httpx.URL) -> None:
+        if url.scheme not in ("http", "https") or not url.host:
+            raise self._invalid("the server redirects to something that is neither http nor https")
+        try:
+            refuse_metadata_address(url.host)
+        except ForbiddenAddress as error:
+            raise self._link_local() from error
+
+    def _refuse_peer(self, response: httpx.Response) -> None:
+        """Looks at whom we are really connected to: the name may have resolved otherwise the second time."""
+        stream = response.extensions.get("network_stream")
+        address = stream.get_extra_info("server_addr") if stream is not None else None
+        if address and is_metadata_address(str(address[0])):
+            raise self._link_local()
+
+    def _link_local(self) -> WorkError:
+        return WorkError(
+            FailureReason.SOURCE_FORBIDDEN,
+            f"{self.shown} leads to a link-local address, which sources may not be read from.",
+        )
+
+    def _invalid(self, why: str) -> WorkError:
+        return WorkError(FailureReason.INVALID_SPEC, f"{self.shown} cannot be read: {why}. Correct source.uri.")
+
+    def _translate(self, error: httpx.TransportError) -> Exception:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return WorkError(
+                    FailureReason.SOURCE_UNAVAILABLE,
+                    f"{self.shown} could not be read: the server's certificate is not trusted "
+                    f"({cause.verify_message}). Use a certificate of a public authority, or add yours to the image.",
+                )
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(error, httpx.ConnectTimeout):
+            return Unavailable("no connection within 10 s")
+        if isinstance(error, httpx.TimeoutException):
+            return Unavailable("the server did not answer within 30 s")
+        if isinstance(error, httpx.ConnectError):
+            return Unavailable("no connection to the server")
+        return Unavailable("the connection broke")
+
+
+def _authorization(credentials: dict[str, str], url: httpx.URL) -> str | None:
+    if token := credentials.get("token"):
+        return f"Bearer {token}"
+    username = credentials.get("username", url.username)
+    password = credentials.get("password", url.password)
+    if username or password:
+        return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+    return None

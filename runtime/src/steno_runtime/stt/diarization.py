@@ -1,0 +1,167 @@
+"""Who speaks when: pyannote's pipeline, with models that need no token, or community-1 with one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import WorkError
+from steno_runtime.models import store as model_store
+from steno_runtime.stt.chunks import SAMPLE_RATE
+from steno_runtime.stt.ctranslate import cpu_count
+from steno_runtime.stt.segments import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from steno_runtime.stt.engine import Samples
+
+EMBEDDING = "ge2e"
+"""The speaker encoder's name in the model store."""
+COMMUNITY = "pyannote/speaker-diarization-community-1"
+
+MOST_WINDOWS = 4000
+"""Segmentation windows of a file: clustering's cost grows with their square, so long files get a wider step."""
+WINDOW_SECONDS = 5.0
+STEP_SECONDS = 0.5
+WIDEST_STEP_SECONDS = 2.5
+
+# Distance of centroids of unit vectors at which two groups are two speakers. Measured: one person's groups lie up to
+# 0.4 apart, two similar voices on the phone 0.43 to 0.48, different voices 0.6 to 0.9. A bound from above says that
+# there may be several, and catches a threshold that is too low.
+THRESHOLD = 0.5
+THRESHOLD_BOUNDED = 0.4
+
+
+def diarize(
+    samples: Samples,
+    *,
+    store: Path,
+    device: str,
+    min_speakers: int | None,
+    max_speakers: int | None,
+    token: str | None,
+    on_progress: Callable[[float], None],
+    check: Callable[[], None],
+) -> list[Turn]:
+    """Tells speakers apart.
+
+    Args:
+        samples: float32, mono, 16 kHz.
+        store: the model store; it has `ge2e/pretrained.pt`.
+        device: `cpu` or `cuda`.
+        min_speakers: at least that many, if known.
+        max_speakers: at most that many, if known.
+        token: a Hugging Face token that may read community-1; None uses the store's models.
+        on_progress: called with the fraction done.
+        check: called every second or so; may raise to stop.
+
+    Returns:
+        Turns in order; nobody speaks at the same time as another.
+
+    Raises:
+        WorkError: a model is missing, or the bounds contradict each other.
+    """
+    if min_speakers and max_speakers and min_speakers > max_speakers:
+        raise WorkError(
+            FailureReason.INVALID_SPEC,
+            f"minSpeakers ({min_speakers}) is more than maxSpeakers ({max_speakers}). Correct spec.diarization.",
+        )
+    with _quiet():
+        duration = len(samples) / SAMPLE_RATE
+        pipeline = _community(token) if token else _offline(store, duration, bounded=bool(max_speakers))
+        import torch
+
+        torch.set_num_threads(cpu_count())  # its own guess does not know the container's limit
+        pipeline.to(torch.device(device))
+        shares = {"segmentation": (0.0, 0.6), "embeddings": (0.6, 0.4)}
+
+        def hook(step: str, _artifact: Any, **figures: Any) -> None:
+            check()
+            if step in shares and figures.get("total"):
+                begin, share = shares[step]
+                on_progress(begin + share * figures["completed"] / figures["total"])
+
+        file = {"waveform": torch.from_numpy(samples)[None], "sample_rate": SAMPLE_RATE, "uri": "audio"}
+        try:
+            output = pipeline(file, min_speakers=min_speakers, max_speakers=max_speakers, hook=hook)
+        except torch.cuda.OutOfMemoryError as err:
+            raise WorkError(
+                FailureReason.OUT_OF_MEMORY, "Telling speakers apart did not fit into the device's memory."
+            ) from err
+    on_progress(1.0)
+    tracks = output.exclusive_speaker_diarization.itertracks(yield_label=True)
+    return [Turn(turn.start, turn.end, str(speaker)) for turn, _, speaker in tracks]
+
+
+def step_seconds(duration: float) -> float:
+    """Seconds between segmentation windows of a file of that many seconds."""
+    return min(WIDEST_STEP_SECONDS, max(STEP_SECONDS, duration / MOST_WINDOWS))
+
+
+def _community(token: str) -> Any:
+    from pyannote.audio import Pipeline
+
+    try:
+        pipeline = Pipeline.from_pretrained(COMMUNITY, token=token)
+    except Exception as err:  # the hub's client raises whatever its HTTP client does
+        raise WorkError(
+            FailureReason.MODEL_UNAVAILABLE,
+            f"{COMMUNITY} could not be loaded ({type(err).__name__}). Accept its licence on Hugging Face with the "
+            "token's account and give the pod a way there; or leave tokenSecretRef out to use the store's models.",
+        ) from err
+    if pipeline is None:
+        raise WorkError(
+            FailureReason.MODEL_NOT_FOUND,
+            f"The token may not read {COMMUNITY}. Accept its licence on Hugging Face with the token's account.",
+        )
+    return pipeline
+
+
+def _offline(store: Path, duration: float, *, bounded: bool) -> Any:
+    """The pipeline around the segmentation model that WhisperX carries and the store's speaker encoder."""
+    folder = model_store.find(store, EMBEDDING, ("pretrained.pt",))
+    if folder is None:
+        raise WorkError(
+            FailureReason.MODEL_NOT_FOUND,
+            f"{model_store.not_in_store(store, EMBEDDING)} Put the speaker encoder there ({EMBEDDING}/pretrained.pt), "
+            "or give spec.diarization.tokenSecretRef for pyannote's community-1.",
+        )
+    from pyannote.audio import Model
+
+    from steno_runtime.stt.speakers import pipeline
+
+    whisperx = find_spec("whisperx")
+    if whisperx is None or not whisperx.submodule_search_locations:
+        raise WorkError(FailureReason.MODEL_NOT_FOUND, "WhisperX, which has the segmentation model, is not installed.")
+    segmentation = Model.from_pretrained(Path(whisperx.submodule_search_locations[0]) / "assets" / "pytorch_model.bin")
+    if segmentation is None:
+        raise WorkError(FailureReason.INTERNAL, "The segmentation model that WhisperX carries cannot be read.")
+    made = pipeline(segmentation, folder / "pretrained.pt", step=step_seconds(duration) / WINDOW_SECONDS)
+    made.instantiate(
+        {
+            "segmentation": {"threshold": 0.5, "min_duration_off": 0.3},
+            "clustering": {
+                "method": "centroid",
+                "min_cluster_size": 6,
+                "threshold": THRESHOLD_BOUNDED if bounded else THRESHOLD,
+            },
+        }
+    )
+    return made
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Keeps back the warnings of the libraries: nobody who runs a job can do anything about them."""
+    import logging
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        yield

@@ -1,0 +1,44 @@
+"""The transcript document, from a result."""
+
+from __future__ import annotations
+
+from steno_api.transcript import Speaker, Transcript
+from steno_runtime.stt.pipeline import Result
+
+
+def build_transcript(result: Result, *, meeting_id: str, tenant_id: str, processing_time: float) -> Transcript:
+    """Builds the document that users read.
+
+    Args:
+        result: what `transcribe` returned.
+        meeting_id: the recording's name.
+        tenant_id: whose it is.
+        processing_time: seconds from the task's start to here.
+    """
+    said: dict[str, list[int]] = {}
+    for index, segment in enumerate(result.segments):
+        if segment.speaker is not None:
+            said.setdefault(segment.speaker, []).append(index)
+    speakers = {
+        name: Speaker(
+            total_duration=round(sum(result.segments[i].end - result.segments[i].start for i in indexes), 3),
+            segments_count=len(indexes),
+            text_parts=[result.segments[i].text for i in indexes],
+        )
+        for name, indexes in sorted(said.items())
+    }
+    return Transcript(
+        meeting_id=meeting_id,
+        tenant_id=tenant_id,
+        transcript=" ".join(segment.text for segment in result.segments),
+        segments=list(result.segments),
+        speakers=speakers,
+        confidence=result.confidence,
+        processing_time=round(processing_time, 3),
+        language=result.language,
+        duration=result.duration,
+        model=result.model,
+        total_segments=len(result.segments),
+        total_speakers=len(speakers),
+        has_diarization=result.has_diarization,
+    )

@@ -1,0 +1,248 @@
+"""The batch pipeline: speech is found, decoded in batches, timed by words, and told apart by speakers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from steno_api.failures import FailureReason
+from steno_api.report import Stage
+from steno_api.transcript import Segment
+from steno_runtime.errors import WorkError
+from steno_runtime.models import store
+from steno_runtime.stt import vad
+from steno_runtime.stt.chunks import SAMPLE_RATE, Chunk, Span, batches, bucket, frames_of, pack
+from steno_runtime.stt.engine import Decoded, Engine, TimedWord, invented
+from steno_runtime.stt.segments import Turn, assign, segments, smooth, snap
+
+if TYPE_CHECKING:
+    from steno_runtime.stt.engine import Samples
+
+OnProgress = Callable[[Stage, float, "dict[str, Any] | None"], None]
+"""Called with a stage, the fraction of it that is done, and figures: `audio_seconds` decoded, `message` for people."""
+
+UNKNOWN_LANGUAGE = "und"
+"""ISO 639's code for a language nobody knows: that of silence."""
+_DETECTION_WINDOWS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to transcribe with, and how."""
+
+    model: str
+    model_store: Path
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    compute_type: str = "auto"
+    batch_size: int | None = None
+    """None: by the device."""
+    batch_divisor: int = 1
+    language: str | None = None
+    """ISO 639 code; None or `auto`: detected."""
+    diarize: bool = False
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    hf_token: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A transcription, in plain numbers and text."""
+
+    segments: tuple[Segment, ...]
+    language: str
+    duration: float
+    """Seconds of audio."""
+    confidence: float
+    """Mean probability of the words; 0 without words."""
+    device: str
+    model: str
+    has_diarization: bool
+
+
+def transcribe(samples: Samples, options: Options, *, on_progress: OnProgress, check: Callable[[], None]) -> Result:
+    """Transcribes audio.
+
+    Args:
+        samples: float32, mono, 16 kHz.
+        options: model, language, speakers.
+        on_progress: see `OnProgress`.
+        check: called between pieces of work of a few seconds; may raise to stop.
+
+    Returns:
+        The transcription; without segments when nobody speaks.
+
+    Raises:
+        WorkError: the model cannot be had, does not fit, or does not know the language.
+    """
+    # OpenMP's threads spin while they wait, by default: where other pods share the cores, that costs more than it
+    # gains. Read when a library first starts its threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from steno_runtime.stt.ctranslate import CTranslateEngine
+
+    on_progress(Stage.LOADING_MODEL, 0.0, None)
+    folder = store.whisper(options.model_store, options.model)
+    check()
+    engine = CTranslateEngine(
+        folder,
+        device=options.device,
+        compute_type=options.compute_type,
+        batch_size=options.batch_size,
+        batch_divisor=options.batch_divisor,
+    )
+    wanted = _wanted_language(options, engine)
+    on_progress(Stage.LOADING_MODEL, 1.0, None)
+
+    def heard(done: int) -> None:
+        check()
+        on_progress(Stage.DETECTING_SPEECH, done / max(1, len(samples)), None)
+
+    spans = vad.detect(samples, heard)
+    chunks = pack(spans, len(samples))
+    language = wanted or (_detect(samples, chunks, engine) if chunks else UNKNOWN_LANGUAGE)
+    decoded = _decode(samples, chunks, engine, language=language, on_progress=on_progress, check=check)
+    device = engine.device
+    del engine  # its memory is the speaker models' now
+    words = _words(chunks, decoded, spans)
+    if words:
+        words = _realign(
+            samples, words, options, language=language, device=device, on_progress=on_progress, check=check
+        )
+    turns: Sequence[Turn] = ()
+    if options.diarize and words:
+        from steno_runtime.stt.diarization import diarize
+
+        turns = diarize(
+            samples,
+            store=options.model_store,
+            device=device,
+            min_speakers=options.min_speakers,
+            max_speakers=options.max_speakers,
+            token=options.hf_token,
+            on_progress=lambda done: on_progress(Stage.DIARIZING, done, None),
+            check=check,
+        )
+    found = segments(words, smooth(words, assign(words, turns)))
+    return Result(
+        segments=tuple(_named_in_order(found)),
+        language=language,
+        duration=round(len(samples) / SAMPLE_RATE, 3),
+        confidence=round(sum(word.probability for word in words) / len(words), 4) if words else 0.0,
+        device=device,
+        model=options.model,
+        has_diarization=options.diarize,
+    )
+
+
+def _wanted_language(options: Options, engine: Engine) -> str | None:
+    language = options.language
+    if language in (None, "auto"):
+        return None if len(engine.languages) > 1 else next(iter(engine.languages))
+    if language not in engine.languages:
+        raise WorkError(
+            FailureReason.INVALID_SPEC,
+            f"Model {options.model!r} does not know the language {language!r}; it knows "
+            f"{', '.join(sorted(engine.languages))}. Set spec.language to one of them, or to auto.",
+        )
+    return language
+
+
+def _detect(samples: Samples, chunks: Sequence[Chunk], engine: Engine) -> str:
+    """Asks several windows, weighted by their length: one alone is often wrong. The earliest of enough speech."""
+    chosen = [chunk for chunk in chunks if chunk.seconds >= 5][:_DETECTION_WINDOWS]
+    chosen = chosen or sorted(chunks, key=lambda chunk: -chunk.seconds)[:_DETECTION_WINDOWS]
+    rows = engine.detect_languages([samples[chunk.start : chunk.end] for chunk in chosen])
+    votes: dict[str, float] = {}
+    for chunk, row in zip(chosen, rows, strict=True):
+        for language, probability in row.items():
+            votes[language] = votes.get(language, 0.0) + probability * chunk.seconds
+    return max(votes, key=lambda language: votes[language])
+
+
+def _decode(
+    samples: Samples,
+    chunks: Sequence[Chunk],
+    engine: Engine,
+    *,
+    language: str,
+    on_progress: OnProgress,
+    check: Callable[[], None],
+) -> list[Decoded | None]:
+    decoded: list[Decoded | None] = [None] * len(chunks)
+    sizes = [bucket(frames_of(chunk.end - chunk.start)) for chunk in chunks]
+    total = sum(chunk.seconds for chunk in chunks)
+    done, count = 0.0, 0
+    for batch in batches(sizes, engine.batch_size):
+        check()
+        rows = engine.decode([samples[chunks[i].start : chunks[i].end] for i in batch], language)
+        for index, row in zip(batch, rows, strict=True):
+            decoded[index] = row
+            done += chunks[index].seconds
+        count += len(batch)
+        info = {"audio_seconds": round(done, 1), "message": f"chunk {count} of {len(chunks)}"}
+        on_progress(Stage.DECODING, done / total, info)
+    return decoded
+
+
+def _words(chunks: Sequence[Chunk], decoded: Sequence[Decoded | None], spans: Sequence[Span]) -> list[TimedWord]:
+    """The words of all chunks on the audio's own clock, without what was made up."""
+    words: list[TimedWord] = []
+    for chunk, row in zip(chunks, decoded, strict=True):
+        if row is None or invented(row, chunk.seconds):
+            continue
+        offset, end = chunk.start / SAMPLE_RATE, chunk.end / SAMPLE_RATE
+        words.extend(
+            replace(word, start=min(end, offset + word.start), end=min(end, offset + word.end)) for word in row.words
+        )
+    return snap(words, [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in spans])
+
+
+def _realign(
+    samples: Samples,
+    words: list[TimedWord],
+    options: Options,
+    *,
+    language: str,
+    device: str,
+    on_progress: OnProgress,
+    check: Callable[[], None],
+) -> list[TimedWord]:
+    """Times words with WhisperX and a wav2vec2 model, where the store has one for the language (`align-<language>`)."""
+    folder = store.find(options.model_store, f"align-{language}", ("config.json",))
+    if folder is None:
+        return words
+    from steno_runtime.stt.alignment import realign
+
+    return realign(
+        samples,
+        words,
+        language=language,
+        folder=folder,
+        device=device,
+        on_progress=lambda done: on_progress(Stage.ALIGNING, done, None),
+        check=check,
+    )
+
+
+def _named_in_order(found: Sequence[Segment]) -> list[Segment]:
+    """Renames speakers to SPEAKER_00, SPEAKER_01, … in the order they first appear."""
+    names: dict[str, str] = {}
+    for segment in found:
+        if segment.speaker is not None:
+            names.setdefault(segment.speaker, f"SPEAKER_{len(names):02d}")
+
+    def renamed(name: str | None) -> str | None:
+        return None if name is None else names[name]
+
+    return [
+        segment.model_copy(
+            update={
+                "speaker": renamed(segment.speaker),
+                "words": [word.model_copy(update={"speaker": renamed(word.speaker)}) for word in segment.words],
+            }
+        )
+        for segment in found
+    ]

@@ -1,0 +1,1 @@
+"""The batch worker: one task in, published results and a last word out."""

@@ -1,0 +1,76 @@
+"""Names that are shown, addresses that are refused, credentials that are read."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import MAX_MESSAGE_CHARS, WorkError
+from steno_runtime.storage.common import human_bytes, is_metadata_address, redact
+from steno_runtime.storage.credentials import read_credentials
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://ann:pw@host:8443/a/b.wav?sig=s#f", "https://host:8443/a/b.wav"),
+        ("HTTPS://t0ken@host/a", "https://host/a"),
+        ("https://[bad/x?sig=s", "https://[bad/x"),
+        ("https://u:p@[bad/x?sig=s", "[bad/x"),
+        ("s3://bucket/what?.wav", "s3://bucket/what?.wav"),
+        ("pvc://claim/a#1.wav", "pvc://claim/a#1.wav"),
+    ],
+)
+def test_redact(uri, shown):
+    assert redact(uri) == shown
+
+
+@given(st.text(alphabet="abcdefghijklmnop", min_size=3, max_size=9).map(lambda word: f"SECRET{word}"))
+def test_no_secret_of_a_url_is_shown(secret):
+    for uri in (f"https://{secret}@h/x", f"https://u:{secret}@h/x", f"http://h/x?{secret}", f"http://h/x#{secret}"):
+        assert secret.lower() not in redact(uri).lower()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.0.1", "169.254.169.254", "fe80::1%eth0", "::ffff:169.254.1.1", "168.63.129.16", "100.100.100.200"],
+)
+def test_metadata_addresses(address):
+    assert is_metadata_address(address)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "192.168.1.1", "2001:db8::1", "example.com", "::1"])
+def test_other_addresses(address):
+    assert not is_metadata_address(address)
+
+
+def test_credentials_are_the_files_of_a_mounted_secret(tmp_path):
+    version = tmp_path / "..2026_11_21"
+    version.mkdir()
+    (version / "token").write_text("abc\n")
+    (tmp_path / "..data").symlink_to(version.name)
+    (tmp_path / "token").symlink_to("..data/token")
+    assert read_credentials(str(tmp_path)) == {"token": "abc"}
+    assert read_credentials(None) == {}
+
+
+def test_credentials_that_are_not_text(tmp_path):
+    (tmp_path / "token").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(WorkError) as caught:
+        read_credentials(str(tmp_path))
+    assert caught.value.reason is FailureReason.INVALID_SPEC
+
+
+def test_sizes():
+    assert [human_bytes(size) for size in (0, 1023, 1536, 5 * 1024**3)] == [
+        "0 bytes",
+        "1023 bytes",
+        "1.5 KiB",
+        "5.0 GiB",
+    ]
+
+
+def test_a_message_is_never_longer_than_the_protocol_takes():
+    assert len(WorkError(FailureReason.INTERNAL, "x" * 5000).message) == MAX_MESSAGE_CHARS

@@ -1,0 +1,302 @@
+"""Sources on a real web server, with everything that web servers do."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+import subprocess
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from steno_api.failures import FailureReason
+from steno_api.task import TaskSource
+from steno_runtime.errors import Stopped, WorkError
+from steno_runtime.storage import fetch
+from steno_runtime.storage.common import Retry
+
+DATA = bytes(range(256)) * 16_384  # 4 MiB
+FAST = Retry(attempts=3, first_pause=0.01, longest_pause=0.02)
+
+
+def respond(status, data=b"", **headers):
+    def answer(handler):
+        handler.send_response(status)
+        for name, value in ({"Content_Length": str(len(data))} | headers).items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return answer
+
+
+def read(uri: str, folder: Path, *, check=lambda: None, on_bytes=lambda *_: None, **fields) -> bytes:
+    return fetch(TaskSource(uri=uri, **fields), folder, check=check, on_bytes=on_bytes, retry=FAST).read_bytes()
+
+
+def failure(uri: str, folder: Path, **fields) -> WorkError:
+    with pytest.raises(WorkError) as caught:
+        read(uri, folder, **fields)
+    return caught.value
+
+
+def test_a_file_is_streamed_with_its_progress(web, tmp_path):
+    seen = []
+    url = web.serve("/talk.m4a", DATA)
+    assert read(url, tmp_path, on_bytes=lambda *args: seen.append(args)) == DATA
+    assert seen[-1] == (len(DATA), len(DATA))
+    assert len(seen) > 1
+    assert (tmp_path / "source.m4a").exists()
+
+
+def test_a_file_without_a_length_is_read_to_its_end(web, tmp_path):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(DATA)
+        handler.close_connection = True
+
+    web.routes["/live"] = answer
+    assert read(f"{web.url}/live", tmp_path) == DATA
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (404, FailureReason.SOURCE_NOT_FOUND),
+        (410, FailureReason.SOURCE_NOT_FOUND),
+        (401, FailureReason.SOURCE_FORBIDDEN),
+        (403, FailureReason.SOURCE_FORBIDDEN),
+        (400, FailureReason.INVALID_SPEC),
+        (204, FailureReason.INVALID_SPEC),
+        (429, FailureReason.SOURCE_UNAVAILABLE),
+        (500, FailureReason.SOURCE_UNAVAILABLE),
+        (503, FailureReason.SOURCE_UNAVAILABLE),
+    ],
+)
+def test_an_answer_that_is_not_ok_has_its_reason_and_keeps_secrets(web, tmp_path, status, reason):
+    web.routes["/a.wav"] = respond(status, b"" if status == 204 else b"body of the error")
+    error = failure(web.url.replace("//", "//user:hunter2@") + "/a.wav?X-Amz-Signature=abc#x", tmp_path)
+    assert error.reason is reason
+    assert f"{web.url}/a.wav" in error.message
+    assert str(status) in error.message
+    for secret in ("hunter2", "abc", "body of the error"):
+        assert secret not in error.message
+    assert len(web.requests) == (FAST.attempts if reason is FailureReason.SOURCE_UNAVAILABLE else 1)
+
+
+def test_a_server_that_stumbles_is_asked_again(web, tmp_path):
+    good = respond(200, DATA)
+
+    def answer(handler):
+        (good if len(web.requests) == 3 else respond(500))(handler)
+
+    web.routes["/a.wav"] = answer
+    assert read(f"{web.url}/a.wav", tmp_path) == DATA
+
+
+def dropping(web, *, ranges: bool, etag: str = '"v1"', drops: int = 2):
+    """Answers with the rest of DATA from the range on, and breaks the connection off `drops` times."""
+
+    def answer(handler):
+        headers = web.requests[-1][1]
+        offset = 0
+        if ranges and "range" in headers and headers.get("if-range") == etag:
+            offset = int(headers["range"].removeprefix("bytes=").rstrip("-"))
+        handler.send_response(206 if offset else 200)
+        handler.send_header("Content-Length", str(len(DATA) - offset))
+        if offset:
+            handler.send_header("Content-Range", f"bytes {offset}-{len(DATA) - 1}/{len(DATA)}")
+        handler.send_header("ETag", etag)
+        handler.end_headers()
+        end = len(DATA)
+        if len(web.requests) <= drops:
+            end = offset + (1_500_000 if ranges else 1_000_000 + 100_000 * len(web.requests))
+        handler.wfile.write(DATA[offset:end])
+        handler.close_connection = True
+
+    return answer
+
+
+def test_a_dropped_connection_is_resumed_where_it_broke(web, tmp_path):
+    web.routes["/a.wav"] = dropping(web, ranges=True)
+    assert read(f"{web.url}/a.wav", tmp_path) == DATA
+    assert [headers.get("range") is not None for _, headers in web.requests] == [False, True, True]
+
+
+def test_a_server_that_cannot_resume_is_read_anew(web, tmp_path):
+    web.routes["/a.wav"] = dropping(web, ranges=False)
+    assert read(f"{web.url}/a.wav", tmp_path) == DATA
+
+
+def test_a_source_that_never_gets_further_is_given_up(web, tmp_path):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(DATA)))
+        handler.end_headers()
+        handler.wfile.write(DATA[:1000])
+        handler.close_connection = True
+
+    web.routes["/a.wav"] = answer
+    error = failure(f"{web.url}/a.wav", tmp_path)
+    assert error.reason is FailureReason.SOURCE_UNAVAILABLE
+    assert len(web.requests) <= FAST.attempts + 1
+
+
+def test_another_part_than_the_one_asked_for_is_not_taken(web, tmp_path):
+    def answer(handler):
+        headers = web.requests[-1][1]
+        if "range" in headers:
+            respond(206, DATA[:10], Content_Range=f"bytes 3000000-3000009/{len(DATA)}")(handler)
+        else:
+            dropping(web, ranges=True)(handler)
+
+    web.routes["/a.wav"] = answer
+    assert failure(f"{web.url}/a.wav", tmp_path).reason is FailureReason.SOURCE_UNAVAILABLE
+
+
+def test_too_large_by_announcement_is_refused_before_it_is_read(web, tmp_path):
+    web.routes["/a.wav"] = respond(200, b"x", Content_Length=str(10 * 1024**3))
+    error = failure(f"{web.url}/a.wav", tmp_path, max_bytes=5 * 1024**3)
+    assert error.reason is FailureReason.TOO_LARGE
+    assert "10.0 GiB" in error.message
+    assert "5.0 GiB" in error.message
+
+
+def test_too_large_without_announcement_is_refused_while_it_is_read(web, tmp_path):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        for _ in range(16):
+            handler.wfile.write(DATA)
+        handler.close_connection = True
+
+    web.routes["/a.wav"] = answer
+    error = failure(f"{web.url}/a.wav", tmp_path, max_bytes=6 * 1024**2)
+    assert error.reason is FailureReason.TOO_LARGE
+    assert (tmp_path / "source.wav").stat().st_size <= 8 * 1024**2
+
+
+def test_redirects_are_followed_and_credentials_stay_with_their_host(web_factory, tmp_path):
+    web, other = web_factory(), web_factory()
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "token").write_text("tok\n")
+    other.serve("/file", DATA)
+    web.routes["/start"] = respond(302, Location="/second")
+    web.routes["/second"] = respond(307, Location=f"{other.url}/file")
+    assert read(f"{web.url}/start", tmp_path, credentials_dir=str(tmp_path / "secret")) == DATA
+    assert [headers.get("authorization") for _, headers in web.requests] == ["Bearer tok", "Bearer tok"]
+    assert "authorization" not in other.requests[0][1]
+
+
+def test_a_user_and_password_are_sent_as_basic(web, tmp_path):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "username").write_text("ann")
+    (tmp_path / "secret" / "password").write_text("pä:ss")
+    web.serve("/file", DATA)
+    read(f"{web.url}/file", tmp_path, credentials_dir=str(tmp_path / "secret"))
+    sent = web.requests[0][1]["authorization"].removeprefix("Basic ")
+    assert base64.b64decode(sent).decode() == "ann:pä:ss"
+
+
+def test_endless_redirects_end(web, tmp_path):
+    web.routes["/loop"] = respond(302, Location="/loop")
+    error = failure(f"{web.url}/loop", tmp_path)
+    assert error.reason is FailureReason.INVALID_SPEC
+    assert len(web.requests) == 6
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://example.com/a", "gopher:x"])
+def test_redirects_away_from_the_web_are_refused(web, tmp_path, target):
+    web.routes["/a"] = respond(302, Location=target)
+    assert failure(f"{web.url}/a", tmp_path).reason is FailureReason.INVALID_SPEC
+
+
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "0xA9FEA9FE", "2852039166", "[fd00:ec2::254]"]
+)
+def test_metadata_addresses_are_never_asked_not_even_through_a_redirect(web, tmp_path, host):
+    direct = failure(f"http://{host}/latest/meta-data/", tmp_path)
+    assert direct.reason is FailureReason.SOURCE_FORBIDDEN
+    assert "link-local" in direct.message
+    web.routes["/a"] = respond(302, Location=f"http://{host}/latest/meta-data/")
+    assert failure(f"{web.url}/a", tmp_path).reason is FailureReason.SOURCE_FORBIDDEN
+
+
+def test_a_name_that_changes_its_address_is_caught_by_whom_we_talk_to(web, tmp_path, monkeypatch):
+    web.serve("/a", DATA)
+    monkeypatch.setattr("steno_runtime.storage.web.is_metadata_address", lambda address: address == "127.0.0.1")
+    assert failure(f"{web.url}/a", tmp_path).reason is FailureReason.SOURCE_FORBIDDEN
+
+
+def test_nobody_listens(tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        error = failure(f"http://127.0.0.1:{unused.getsockname()[1]}/a.wav", tmp_path)
+    assert error.reason is FailureReason.SOURCE_UNAVAILABLE
+    assert "no connection" in error.message
+
+
+def test_a_certificate_that_is_not_trusted_is_told_and_not_retried(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate),
+         "-subj", "/CN=127.0.0.1", "-days", "2", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    accepted = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            accepted.append(connection)
+            with pytest.raises(ssl.SSLError), context.wrap_socket(connection, server_side=True):
+                pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        error = failure(f"https://127.0.0.1:{server.getsockname()[1]}/a.wav", tmp_path)
+        thread.join()
+    assert error.reason is FailureReason.SOURCE_UNAVAILABLE
+    assert "certificate is not trusted" in error.message
+
+
+def test_reading_stops_when_told_to(web, tmp_path):
+    url = web.serve("/a.wav", DATA)
+
+    def stop():
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        read(url, tmp_path, check=stop)
+
+
+def test_waiting_for_the_next_try_stops_when_told_to(web, tmp_path):
+    web.routes["/a.wav"] = respond(503)
+
+    def stop():
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        fetch(
+            TaskSource(uri=f"{web.url}/a.wav"),
+            tmp_path,
+            check=stop,
+            on_bytes=lambda *_: None,
+            retry=Retry(first_pause=600, longest_pause=600),
+        )
+
+
+def test_the_timeouts_are_short_enough_for_a_stop():
+    from steno_runtime.storage.web import TIMEOUT
+
+    assert isinstance(TIMEOUT, httpx.Timeout)
+    assert TIMEOUT.connect == 10
+    assert TIMEOUT.read == 30

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from steno_runtime.stt.chunks import (
+    FRAME,
+    FULL_FRAMES,
+    MAX_CHUNK_SECONDS,
+    SAMPLE_RATE,
+    Span,
+    VadOptions,
+    batches,
+    bucket,
+    pack,
+    speech_spans,
+)
+
+MOST = int(MAX_CHUNK_SECONDS * SAMPLE_RATE)
+probabilities = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 1.0]), st.integers(1, 700)), max_size=20
+).map(lambda runs: [value for value, count in runs for _ in range(count)])
+
+
+@st.composite
+def audio(draw):
+    """Spans that do not overlap, none longer than a chunk, and the audio's length."""
+    spans, at = [], 0
+    for gap, length in draw(st.lists(st.tuples(st.integers(1, 5 * SAMPLE_RATE), st.integers(1000, MOST)), max_size=30)):
+        spans.append(Span(at + gap, at + gap + length))
+        at += gap + length
+    return spans, at + draw(st.integers(0, 10 * SAMPLE_RATE))
+
+
+@given(probabilities, st.integers(0, FRAME - 1))
+def test_spans_are_sorted_disjoint_bounded_and_hold_what_is_clearly_speech(frames, missing):
+    length = max(0, len(frames) * FRAME - missing)
+    spans = speech_spans(frames, length)
+    options = VadOptions()
+    edges = [edge for span in spans for edge in (span.start, span.end)]
+    assert edges == sorted(edges)
+    assert all(0 <= span.start < span.end <= length for span in spans)
+    assert all(span.end - span.start <= options.max_speech * FRAME for span in spans)
+    covered = {frame for span in spans for frame in range(span.start // FRAME, -(-span.end // FRAME))}
+    run = 0
+    for index, value in enumerate([*frames, 0.0]):
+        if value >= options.onset:
+            run += 1
+            continue
+        if run >= options.min_speech:
+            assert set(range(index - run, index)) <= covered | {len(frames) - 1}
+        run = 0
+
+
+def test_silence_between_thresholds_does_not_end_speech_but_real_silence_does():
+    assert len(speech_spans([1.0] * 10 + [0.4] * 20 + [1.0] * 10, 40 * FRAME)) == 1
+    assert len(speech_spans([1.0] * 10 + [0.1] * 5 + [1.0] * 10, 25 * FRAME)) == 2
+    assert len(speech_spans([1.0] * 10 + [0.1] * 4 + [1.0] * 10, 24 * FRAME)) == 1
+    assert speech_spans([0.0] * 50, 50 * FRAME) == []
+    assert speech_spans([], 0) == []
+
+
+def test_long_speech_is_cut_where_it_is_least_likely():
+    frames = [1.0] * 900
+    frames[450] = 0.5
+    first, second = speech_spans(frames, 900 * FRAME)
+    assert first.end == second.start == 451 * FRAME
+
+
+@given(audio())
+def test_every_span_is_in_one_chunk_and_chunks_keep_their_bounds(given_audio):
+    spans, length = given_audio
+    chunks = pack(spans, length)
+    assert [span for chunk in chunks for span in chunk.speech] == spans
+    edges = [edge for chunk in chunks for edge in (chunk.start, chunk.end)]
+    assert edges == sorted(edges)
+    for chunk in chunks:
+        assert 0 <= chunk.start <= chunk.speech[0].start
+        assert chunk.speech[-1].end <= chunk.end <= length
+        assert chunk.end - chunk.start <= MOST
+
+
+def test_a_chunk_is_cut_at_the_longest_pause_of_its_second_half():
+    second = SAMPLE_RATE
+    spans = [
+        Span(0, 6 * second),
+        Span(int(6.2 * second), 10 * second),
+        Span(int(10.9 * second), 15 * second),
+        Span(int(15.3 * second), 20 * second),
+    ]
+    assert [len(chunk.speech) for chunk in pack(spans, 20 * second)] == [2, 2]
+
+
+def test_a_long_pause_is_not_decoded():
+    second = SAMPLE_RATE
+    first, after = pack([Span(second, 2 * second), Span(6 * second, 7 * second)], 8 * second)
+    assert first.end < after.start
+
+
+@given(st.integers(1, 2700))
+def test_a_bucket_has_room_for_the_tail(frames):
+    size = bucket(frames)
+    assert size % 500 == 0
+    assert frames + 300 <= size <= FULL_FRAMES
+    assert size - frames < 300 + 500
+
+
+@given(st.lists(st.sampled_from([500, 1000, 1500, 2000]), max_size=60), st.integers(1, 9))
+def test_batches_hold_every_window_once_with_its_like(sizes, most):
+    made = batches(sizes, most)
+    assert sorted(index for batch in made for index in batch) == list(range(len(sizes)))
+    for batch in made:
+        assert 1 <= len(batch) <= most
+        assert len({sizes[index] for index in batch}) == 1
+    assert [batch[0] for batch in made] == sorted(batch[0] for batch in made)
+    # No more batches than needed: at most one of each size is not full.
+    for size in set(sizes):
+        assert sum(len(batch) < most for batch in made if sizes[batch[0]] == size) <= 1

@@ -1,0 +1,60 @@
+"""The percentage and the time that is left."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steno_api.report import Stage
+from steno_runtime.worker.progress import WEIGHTS, ProgressMeter
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(Stage), st.floats(-1, 2, allow_nan=False), st.floats(0, 100)), min_size=1, max_size=60
+)
+
+
+@given(STEPS, st.booleans())
+def test_whatever_comes_the_percentage_never_falls_and_never_says_done(steps, diarize):
+    meter, now, last, audio = ProgressMeter(diarize=diarize, started=0.0), 0.0, 0, 0.0
+    for stage, fraction, passed in steps:
+        now += passed
+        progress = meter.update(stage, fraction, now=now, audio_seconds=passed)
+        assert last <= progress.percent <= 99
+        assert progress.stage is stage
+        assert progress.eta_seconds is None or progress.eta_seconds >= 0
+        assert progress.audio_seconds is not None
+        assert progress.audio_seconds >= audio
+        last, audio = progress.percent, progress.audio_seconds
+
+
+def test_every_stage_has_a_weight():
+    assert set(WEIGHTS) == set(Stage)
+
+
+def test_an_orderly_run_ends_close_to_the_end_with_and_without_speakers():
+    for diarize in (True, False):
+        meter = ProgressMeter(diarize=diarize, started=0.0)
+        shown = []
+        for now, stage in enumerate(stage for stage in Stage if diarize or stage is not Stage.DIARIZING):
+            shown.append(meter.update(stage, 0.0, now=now).percent)
+            shown.append(meter.update(stage, 1.0, now=now).percent)
+        assert shown == sorted(shown)
+        assert shown[0] == 0
+        assert shown[-1] == 99
+
+
+def test_the_time_left_follows_the_pace():
+    meter = ProgressMeter(diarize=True, started=100.0)
+    assert meter.update(Stage.FETCHING, 0.5, now=101.0).eta_seconds is None
+    halfway = meter.update(Stage.DECODING, 0.5, now=150.0)
+    assert halfway.eta_seconds is not None
+    assert 40 < halfway.eta_seconds < 150
+    later = meter.update(Stage.DECODING, 1.0, now=180.0)
+    assert later.eta_seconds is not None
+    assert later.eta_seconds < halfway.eta_seconds
+
+
+def test_a_message_is_cut_to_what_the_protocol_takes():
+    message = ProgressMeter(diarize=False, started=0.0).update(Stage.DECODING, 0.1, now=1.0, message="x" * 500).message
+    assert message is not None
+    assert len(message) == 200

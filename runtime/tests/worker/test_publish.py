@@ -1,0 +1,238 @@
+"""Publishing once, whoever else publishes the same, and wherever somebody dies."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from steno_api.failures import FailureReason
+from steno_api.manifest import MANIFEST_NAME, Manifest
+from steno_api.task import TaskOutput
+from steno_api.transcript import Segment, Transcript, Word
+from steno_runtime.errors import WorkError
+from steno_runtime.storage import Output, open_output
+from steno_runtime.storage.volume import VolumeOutput
+from steno_runtime.stt.writers import WRITERS
+from steno_runtime.worker.publish import CONTENT_TYPES, find_manifest, find_transcript, publish, succeeded
+
+
+def transcript(text: str = "Hello there", *, meeting: str = "standup-42") -> Transcript:
+    words = [Word(word=word, start=index, end=index + 0.5, confidence=0.9) for index, word in enumerate(text.split())]
+    segment = Segment(start=0, end=5, text=text, speaker="SPEAKER_00", confidence=0.9, words=words)
+    return Transcript(
+        meeting_id=meeting, tenant_id="acme", transcript=text, segments=[segment], speakers={}, confidence=0.9,
+        processing_time=2.0, language="en", duration=30.0, model="whisper-base", total_segments=1, total_speakers=1,
+        has_diarization=True,
+    )  # fmt: skip
+
+
+def assert_consistent(output: Output, manifest: Manifest) -> None:
+    """What any reader may rely on."""
+    assert Manifest.model_validate_json(output.read(MANIFEST_NAME) or b"") == manifest
+    standing = {artifact.format: output.read(artifact.name) or b"" for artifact in manifest.artifacts}
+    for artifact in manifest.artifacts:
+        data = standing[artifact.format]
+        assert (hashlib.sha256(data).hexdigest(), len(data)) == (artifact.sha256, artifact.bytes)
+    if "json" in standing:
+        told = Transcript.model_validate_json(standing["json"])
+        assert {fmt: WRITERS[fmt](told) for fmt in standing} == standing
+        assert manifest.summary.words == sum(len(segment.words) for segment in told.segments)
+
+
+@pytest.fixture(params=["s3", "volume"])
+def place(request, tmp_path) -> Output:
+    if request.param == "volume":
+        return VolumeOutput("pvc://results/x", tmp_path / "results")
+    s3 = request.getfixturevalue("s3")
+    return open_output(
+        TaskOutput(
+            uri=f"s3://transcripts/{uuid.uuid4()}",
+            endpoint_url=s3.endpoint,
+            credentials_dir=s3.credentials(tmp_path / "secret"),
+            formats=[],
+        )
+    )
+
+
+def test_every_writer_has_a_content_type():
+    assert set(CONTENT_TYPES) == set(WRITERS)
+
+
+def test_artifacts_and_manifest_stand(place, make_task):
+    task = make_task(source={"uri": "https://u:pw@host/a.wav?sig=abc"})
+    assert find_manifest(place, task) is None
+    manifest = publish(place, task, transcript(), "cuda")
+    assert_consistent(place, manifest)
+    assert {artifact.name for artifact in manifest.artifacts} == {f"transcript.{fmt}" for fmt in CONTENT_TYPES}
+    assert manifest.source_uri == "https://host/a.wav"
+    assert (manifest.summary.device, manifest.summary.speed, manifest.summary.words) == ("cuda", 15.0, 2)
+    assert find_manifest(place, task) == manifest
+    word = succeeded(place, manifest)
+    assert word.manifest == f"{place.uri}/manifest.json"
+
+
+def test_only_what_was_asked_for_is_published(place, make_task):
+    task = make_task(output={"uri": "pvc://r/x", "formats": ["txt", "txt"]})
+    manifest = publish(place, task, transcript(), "cpu")
+    assert [artifact.name for artifact in manifest.artifacts] == ["transcript.txt"]
+    assert place.read("transcript.json") is None
+
+
+def test_a_second_attempt_takes_what_stands(place, make_task):
+    first = publish(place, make_task(attempt=1), transcript("Hello there"), "cuda")
+    second = publish(place, make_task(attempt=2), transcript("Yellow bear and more"), "cpu")
+    assert second == first
+    assert_consistent(place, second)
+
+
+def test_the_transcript_of_a_predecessor_that_died_is_taken_over(place, make_task):
+    task = make_task(attempt=2)
+    place.create("transcript.json", WRITERS["json"](transcript("Hello there")), "application/json")
+    assert find_transcript(place, task) == transcript("Hello there")
+    manifest = publish(place, task, transcript("Something else"), "cuda")
+    assert_consistent(place, manifest)
+    assert b"Hello there" in (place.read("transcript.txt") or b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (MANIFEST_NAME, b"{}"),
+        (MANIFEST_NAME, b"not json"),
+        ("transcript.json", b"somebody's"),
+        ("transcript.json", transcript(meeting="another").model_dump_json().encode()),
+    ],
+)
+def test_what_is_not_ours_is_in_the_way_and_kept(place, make_task, name, data):
+    place.create(name, data, "application/json")
+    with pytest.raises(WorkError) as caught:
+        find_manifest(place, make_task()) or find_transcript(place, make_task())
+    assert caught.value.reason is FailureReason.OUTPUT_FORBIDDEN
+    assert name in caught.value.message
+    assert place.read(name) == data
+
+
+def test_the_manifest_of_another_resource_is_not_taken(place, make_task):
+    publish(place, make_task(), transcript(), "cpu")
+    with pytest.raises(WorkError) as caught:
+        find_manifest(place, make_task(job={"namespace": "team-a", "name": "standup", "uid": "uid-2"}))
+    assert caught.value.reason is FailureReason.OUTPUT_FORBIDDEN
+
+
+def test_two_at_once_on_a_real_server(s3, tmp_path, make_task):
+    credentials = s3.credentials(tmp_path / "secret")
+    for _ in range(10):
+        where = TaskOutput(
+            uri=f"s3://transcripts/{uuid.uuid4()}", endpoint_url=s3.endpoint, credentials_dir=credentials, formats=[]
+        )
+        barrier, published = threading.Barrier(2), {}
+
+        def work(attempt, text, where=where, barrier=barrier, published=published):
+            output, task = open_output(where), make_task(attempt=attempt)
+            barrier.wait()
+            published[attempt] = publish(output, task, transcript(text), "cpu")
+
+        threads = [threading.Thread(target=work, args=args) for args in ((1, "Hello there"), (2, "Yellow bear too"))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert published[1] == published[2]
+        assert_consistent(open_output(where), published[1])
+
+
+class Killed(BaseException):
+    """A worker's end in the middle of things."""
+
+
+class Stepped:
+    """An output whose every step waits for its turn; the worker behind it may be killed before any of them."""
+
+    def __init__(self, output: Output) -> None:
+        self.uri = output.uri
+        self._output = output
+        self._turn, self._waits = threading.Semaphore(0), threading.Semaphore(0)
+        self._killed = False
+        self.ended = False
+
+    def step(self, *, kill: bool = False) -> None:
+        """Lets the worker do one step, or kills it before that; returns when it waits for the next, or has ended."""
+        self._killed = kill
+        self._turn.release()
+        self.wait()
+
+    def wait(self) -> None:
+        assert self._waits.acquire(timeout=30)
+
+    def end(self) -> None:
+        self.ended = True
+        self._waits.release()
+
+    def _my_turn(self) -> Output:
+        self._waits.release()
+        assert self._turn.acquire(timeout=30)
+        if self._killed:
+            raise Killed
+        return self._output
+
+    def check_writable(self) -> None:
+        self._my_turn().check_writable()
+
+    def read(self, name: str) -> bytes | None:
+        return self._my_turn().read(name)
+
+    def create(self, name: str, data: bytes, content_type: str) -> bool:
+        return self._my_turn().create(name, data, content_type)
+
+    def tidy(self) -> None:
+        self._my_turn().tidy()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    turns=st.lists(
+        st.tuples(st.integers(0, 1), st.booleans().flatmap(lambda b: st.just(b) if not b else st.booleans()))
+    ),
+    formats=st.sampled_from([["json"], ["json", "srt"], ["srt", "json", "vtt", "txt"], ["srt", "txt"]]),
+)
+def test_any_order_of_two_workers_steps_and_any_death_ends_in_one_consistent_result(
+    tmp_path: Path, make_task, turns, formats
+):
+    real = VolumeOutput("pvc://results/x", tmp_path / str(uuid.uuid4()))
+    workers = [Stepped(real), Stepped(real)]
+    published: list[Manifest] = []
+    task = make_task(output={"uri": real.uri, "formats": formats})
+
+    def work(output: Stepped, text: str) -> None:
+        try:
+            published.append(publish(output, task, transcript(text), "cpu"))
+        except Killed:
+            pass
+        finally:
+            output.end()
+
+    threads = [
+        threading.Thread(target=work, args=args)
+        for args in zip(workers, ("Hello there", "Yellow bear too"), strict=True)
+    ]
+    for thread, worker in zip(threads, workers, strict=True):
+        thread.start()
+        worker.wait()
+    rest = [(turn % 2, False) for turn in range(100)]
+    for number, kill in turns + rest:
+        if not workers[number].ended:
+            workers[number].step(kill=kill)
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+    published.append(publish(real, task, transcript("A third attempt, after both"), "cpu"))
+    for manifest in published:
+        assert manifest == published[0]
+    assert_consistent(real, published[0])
