@@ -30,21 +30,20 @@ def deploy(cluster: Info) -> None:
         helm_upgrade(cluster)
 
 
-def helm_upgrade(cluster: Info, values: Mapping[str, str] | None = None) -> None:
-    """`helm upgrade --install`, waiting until the operator is ready."""
+def helm_upgrade(cluster: Info) -> None:
+    """`helm upgrade --install` of the images that the sources make, waiting until the operator is ready."""
     built = images.references()
-    settings = {
-        "image.reference": built.operator,
-        "runtime.image.reference": built.runtime,
-        **FOR_DEVELOPMENT,
-        **(values or {}),
-    }
-    words = [f"--set={name}={value}" for name, value in settings.items()]
+    helm(cluster, {"image.reference": built.operator, "runtime.image.reference": built.runtime, **FOR_DEVELOPMENT})
+
+
+def helm(cluster: Info, values: Mapping[str, str], *options: str) -> None:
+    """Installs or upgrades the release, waiting until the operator is ready."""
+    words = [f"--set={name}={value}" for name, value in values.items()]
     run(
         [
             tools.path("helm"), "upgrade", "--install", RELEASE, ROOT / "charts" / "steno",
             "--kubeconfig", cluster.kubeconfig, "--namespace", NAMESPACE, "--create-namespace",
-            "--wait", "--timeout", "3m", *words,
+            "--wait", "--timeout", "3m", *options, *words,
         ],
         timeout=240,
     )  # fmt: skip

@@ -44,6 +44,11 @@ def decoding(job: Mapping[str, Any]) -> bool:
     return job.get("status", {}).get("progress", {}).get("stage") == "Decoding"
 
 
+def over(child: Any) -> bool:
+    """Whether Kubernetes counts a Job as ended."""
+    return any(c.type in ("Complete", "Failed") and c.status == "True" for c in child.status.conditions or [])
+
+
 @dataclass
 class Kube:
     """One cluster, one namespace of a test."""
@@ -84,20 +89,23 @@ class Kube:
 
     def job(self, name: str, source: str, **spec: Any) -> dict[str, Any]:
         """A TranscriptionJob's manifest."""
-        s3 = {"secretRef": {"name": SECRET}, "endpointURL": self.info.s3_endpoint_in_cluster}
-        src: dict[str, Any] = {"uri": source} if "://" in source else {"uri": f"s3://{SOURCES}/{source}"}
+        src: dict[str, Any] = {"uri": source if "://" in source else f"s3://{SOURCES}/{source}"}
         return {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "TranscriptionJob",
             "metadata": {"name": name, "namespace": self.namespace},
             "spec": {
-                "source": src | (s3 if src["uri"].startswith("s3://") else {}),
-                "output": {"uri": f"s3://{RESULTS}", "formats": ["json"], **s3},
+                "source": src | (self.s3() if src["uri"].startswith("s3://") else {}),
+                "output": {"uri": f"s3://{RESULTS}", "formats": ["json"], **self.s3()},
                 "model": BASE,
                 "profile": "gpu",
                 **spec,
             },
         }
+
+    def s3(self) -> dict[str, Any]:
+        """How a source or output reaches the store."""
+        return {"secretRef": {"name": SECRET}, "endpointURL": self.info.s3_endpoint_in_cluster}
 
     def get(self, name: str) -> dict[str, Any]:
         return self.custom.get_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name)
@@ -146,6 +154,21 @@ class Kube:
     def children(self, name: str) -> list[Any]:
         """The child Jobs."""
         return self.batch.list_namespaced_job(self.namespace, label_selector=f"steno.dev/job={name}").items
+
+    def children_end(self, name: str, timeout: int = 60) -> None:
+        """Watches the child Jobs until none is live; the job may be complete a moment before its child is counted."""
+        live: set[str] = {child.metadata.name for child in self.children(name) if not over(child)}
+        if not live:
+            return
+        stream = watch.Watch()
+        for event in stream.stream(
+            self.batch.list_namespaced_job, self.namespace, label_selector=f"steno.dev/job={name}", timeout_seconds=timeout
+        ):
+            if event["type"] == "DELETED" or over(event["object"]):
+                live.discard(event["object"].metadata.name)
+            if not live:
+                stream.stop()
+        assert not live, f"still live: {live}"
 
     def pods(self, name: str) -> list[Any]:
         return self.core.list_namespaced_pod(self.namespace, label_selector=f"steno.dev/job={name}").items

@@ -9,9 +9,9 @@ import pytest
 from tests.e2e.kube import SOURCES, Kube, Store, condition, is_true
 
 CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
-    "corrupt": ("corrupt.mp3", {}, "UnsupportedMedia", "corrupt.mp3"),
+    "corrupt": ("corrupt.mp3", {}, "UnsupportedMedia", "Export or upload"),
     "empty": ("empty.wav", {}, "UnsupportedMedia", "empty"),
-    "text": ("text.wav", {}, "UnsupportedMedia", "text.wav"),
+    "text": ("text.wav", {}, "UnsupportedMedia", "text"),
     "film": ("film.mp4", {}, "UnsupportedMedia", "audio"),
     "missing": ("no-such-file.wav", {}, "SourceNotFound", "no-such-file.wav"),
     "no-bucket": ("s3://no-such-bucket/sample.wav", {}, "SourceNotFound", "no-such-bucket"),

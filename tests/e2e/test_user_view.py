@@ -123,12 +123,12 @@ def test_the_spec_is_immutable(kube: Kube, store: Store, field: dict) -> None:
 
 
 def test_an_upgrade_leaves_a_running_job_alone(kube: Kube, store: Store) -> None:
-    from hack.deploy import helm_upgrade
+    from hack.deploy import helm
 
     kube.transcribe("call", "minutes-3.wav")
     kube.until("call", lambda job: is_true(job, "Running"), what="running")
     (before,) = kube.pods("call")
-    helm_upgrade(kube.info, {"podAnnotations.upgraded": kube.namespace})
+    helm(kube.info, {"podAnnotations.upgraded": kube.namespace}, "--reuse-values")
     job = kube.complete("call", timeout=400)
     (after,) = kube.pods("call")
     assert after.metadata.uid == before.metadata.uid

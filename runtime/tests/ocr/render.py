@@ -94,7 +94,9 @@ def photograph(language: str, seed: int = 0) -> Rendered:
     sheet = source.image.crop((100, 120, WIDTH - 100, 1500))
     w, h = sheet.size
     table = rng.normal(0, 1, (56, 48, 3)).cumsum(axis=1) * 6 + np.array([110, 80, 60])
-    scene = Image.fromarray(np.clip(table, 30, 190).astype(np.uint8)).resize((w + 300, h + 300), Image.Resampling.BICUBIC)
+    scene = Image.fromarray(np.clip(table, 30, 190).astype(np.uint8)).resize(
+        (w + 300, h + 300), Image.Resampling.BICUBIC
+    )
     corners = (-40, -60, -160, h + 90, w + 70, h + 150, w + 130, -110)
     bent = sheet.transform((w, h), Image.Transform.QUAD, corners, Image.Resampling.BICUBIC, fillcolor=(255, 0, 255))
     mask = Image.fromarray(~np.all(np.abs(np.asarray(bent).astype(int) - (255, 0, 255)) < 60, axis=2))

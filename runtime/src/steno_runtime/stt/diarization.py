@@ -163,5 +163,7 @@ def _quiet() -> Generator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import lightning.pytorch  # noqa: F401  (sets its logger's level when it is first imported)
+
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         yield

@@ -6,6 +6,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from steno_api.transcript import Segment, Word
 
@@ -57,10 +58,10 @@ def cues(segments: Sequence[Segment]) -> list[Cue]:
             end = max(start + SHORTEST_CUE, min(max(piece.end for piece in group), start + LONGEST_CUE))
             made.append(Cue(start, end, wrap("".join(piece.text for piece in group).strip()), segment.speaker))
     # A very short cue is shown a little longer, but not into the next.
-    return [
-        replace(cue, end=following.start) if cue.start < following.start < cue.end else cue
-        for cue, following in zip(made, [*made[1:], Cue(float("inf"), float("inf"), (), None)], strict=True)
-    ]
+    for index, (cue, following) in enumerate(pairwise(made[:])):
+        if cue.start < following.start < cue.end:
+            made[index] = replace(cue, end=following.start)
+    return made
 
 
 def wrap(text: str) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Engines behind one protocol; each imports its library where it is first used."""

@@ -1,0 +1,231 @@
+"""Tesseract 5 in-process, with the language data of Debian's `tesseract-ocr-*` packages.
+
+It finds the lines itself only on even print in the Latin script, where its page analysis gives blocks and columns. Its
+analysis drops words of Hangul and loses whole lines in shadow, so elsewhere PP-OCR's detector finds the lines and
+Tesseract reads them one by one: on clean Korean pages 0.15 % of the characters are wrong instead of 7 % or more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import WorkError
+from steno_runtime.ocr.engines.detector import LineDetector
+from steno_runtime.ocr.languages import OSD_SCRIPTS, script, tesseract_names
+from steno_runtime.ocr.words import Look, Quad, SeenLine, SeenWord, box
+
+_TESSDATA = (
+    "/usr/share/tesseract-ocr/5/tessdata",
+    "/usr/share/tesseract-ocr/4.00/tessdata",
+    "/usr/share/tessdata",
+    "/usr/local/share/tessdata",
+)
+_GUESSED_DPI = 200
+_LATIN = re.compile("[A-Za-z]")
+_HANGUL = re.compile(r"[\uac00-\ud7a3]+[.,!?:;)\"']*")
+_SURE = 0.75
+_TURN_CONFIDENCE = 2.0
+"""Below this Tesseract's own guess of the orientation is no better than a coin."""
+
+
+def tessdata() -> Path | None:
+    """The directory of language data: `TESSDATA_PREFIX`, else Debian's."""
+    places = [os.environ.get("TESSDATA_PREFIX", ""), *_TESSDATA]
+    return next((Path(place) for place in places if place and any(Path(place).glob("*.traineddata"))), None)
+
+
+class TesseractEngine:
+    """Tesseract."""
+
+    name = "tesseract"
+
+    def __init__(self, threads: int = 1) -> None:
+        os.environ.setdefault("OMP_THREAD_LIMIT", "1")  # pages run side by side; threads inside one only cost
+        self._data = tessdata()
+        self._detector = LineDetector(threads)
+        self._apis: dict[str, Any] = {}
+
+    def missing(self, languages: Sequence[str]) -> list[str]:
+        """Names of the language data that is not installed."""
+        return [
+            name
+            for name in tesseract_names(languages)
+            if self._data is None or not (self._data / f"{name}.traineddata").exists()
+        ]
+
+    def reads(self, languages: Sequence[str]) -> bool:
+        """Whether the data of all `languages` is installed."""
+        return bool(languages) and not self.missing(languages)
+
+    def recognise(self, image: np.ndarray, languages: Sequence[str], look: Look) -> list[SeenLine]:
+        """Reads `image`, by its own page analysis or line by line."""
+        import tesserocr
+
+        if look.print_like and all(script(language) == "Latn" for language in languages):
+            api = self._api(tesseract_names(languages), tesserocr.PSM.AUTO)
+            _set(api, image, look.dpi)
+            api.Recognize()
+            return _lines(api)
+        read = (self._line(quad, crop, languages, look.dpi) for quad, crop in self._detector.find(image))
+        return [line for line in read if line is not None]
+
+    def _line(self, quad: Quad, crop: np.ndarray, languages: Sequence[str], dpi: int) -> SeenLine | None:
+        """Reads one line's crop, whose corners on the page are `quad`."""
+        line = self._single(quad, crop, tesseract_names(languages), dpi)
+        hangul = [language for language in languages if script(language) == "Hang"]
+        if line is None or len(hangul) in (0, len(languages)) or not _LATIN.search(line.text):
+            return line
+        alone = self._single(quad, crop, tesseract_names(hangul), dpi)
+        return mend(line, alone) if alone else line
+
+    def _single(self, quad: Quad, crop: np.ndarray, names: list[str], dpi: int) -> SeenLine | None:
+        import tesserocr
+
+        api = self._api(names, tesserocr.PSM.SINGLE_LINE)
+        _set(api, crop, dpi)
+        written = api.GetUTF8Text()
+        height, width = crop.shape[:2]
+        pieces = [
+            SeenWord(_onto(quad, width, height, word.quad), word.text, word.confidence)
+            for line in _lines(api)
+            for word in line.words
+        ]
+        return _joined(join_pieces(pieces, written), quad) if pieces else None
+
+    def orientation(self, image: np.ndarray) -> tuple[int, str | None] | None:
+        """Degrees clockwise to turn `image` upright and the language its script suggests; None if it cannot tell."""
+        import tesserocr
+
+        if self._data is None or not (self._data / "osd.traineddata").exists():
+            return None
+        if "osd" not in self._apis:
+            self._apis["osd"] = tesserocr.PyTessBaseAPI(path=str(self._data), lang="osd", psm=tesserocr.PSM.OSD_ONLY)
+        api = self._apis["osd"]
+        _set(api, image, 0)
+        seen = api.DetectOrientationScript()
+        api.Clear()
+        if not seen:
+            return None
+        turned = int(seen["orient_deg"]) if seen["orient_conf"] >= _TURN_CONFIDENCE else 0
+        return (360 - turned) % 360, OSD_SCRIPTS.get(seen["script_name"])
+
+    def _api(self, names: list[str], mode: int) -> Any:
+        import tesserocr
+
+        key = "+".join(names)
+        if key not in self._apis:
+            try:
+                self._apis[key] = tesserocr.PyTessBaseAPI(path=str(self._data), lang=key, psm=mode)
+            except RuntimeError as error:
+                raise WorkError(
+                    FailureReason.MODEL_NOT_FOUND,
+                    f"Tesseract's data for {key} in {self._data} cannot be loaded; install its packages again.",
+                ) from error
+        self._apis[key].SetPageSegMode(mode)
+        return self._apis[key]
+
+
+def _set(api: Any, image: np.ndarray, dpi: int) -> None:
+    height, width = image.shape[:2]
+    api.SetImageBytes(np.ascontiguousarray(image).tobytes(), width, height, 3, 3 * width)
+    api.SetSourceResolution(dpi or _GUESSED_DPI)
+
+
+def _lines(api: Any) -> list[SeenLine]:
+    """The lines Tesseract holds, with the numbers of its blocks."""
+    import tesserocr
+
+    level = tesserocr.RIL
+    lines: list[SeenLine] = []
+    words: list[SeenWord] = []
+    block = -1
+    iterator = api.GetIterator()
+    while iterator is not None and not iterator.Empty(level.WORD):
+        if iterator.IsAtBeginningOf(level.BLOCK):
+            block += 1
+        text = (iterator.GetUTF8Text(level.WORD) or "").strip()
+        bounds = iterator.BoundingBox(level.WORD)
+        if text and bounds:
+            sure = min(1.0, max(0.0, iterator.Confidence(level.WORD) / 100))
+            words.append(SeenWord(box(*map(float, bounds)), text, sure))
+        if iterator.IsAtFinalElement(level.TEXTLINE, level.WORD):
+            if words:
+                around = iterator.BoundingBox(level.TEXTLINE)
+                lines.append(_joined(words, box(*map(float, around)), block))
+            words = []
+        if not iterator.Next(level.WORD):
+            break
+    api.Clear()
+    return lines
+
+
+def _joined(words: Sequence[SeenWord], quad: Quad, block: int | None = None) -> SeenLine:
+    characters = sum(len(word.text) for word in words)
+    confidence = sum(word.confidence * len(word.text) for word in words) / characters
+    return SeenLine(quad, " ".join(word.text for word in words), confidence, tuple(words), block)
+
+
+def mend(mixed: SeenLine, alone: SeenLine) -> SeenLine:
+    """Takes from `alone`, the line read as Hangul only, what stands where `mixed` has Latin letters that are none.
+
+    Read in two scripts at once, some Hangul words come out as a few Latin capitals, with much confidence. Read as
+    Hangul, real Latin words come out as digits and signs, with little: so sure, pure Hangul wins over Latin there.
+    """
+    words: list[SeenWord] = []
+    for word in mixed.words:
+        rivals = [other for other in alone.words if _overlap(other, word) > 0.5]
+        hangul = rivals and all(_HANGUL.fullmatch(rival.text) and rival.confidence >= _SURE for rival in rivals)
+        words += rivals if hangul and _LATIN.search(word.text) else [word]
+    return _joined(words, mixed.quad)
+
+
+def _overlap(one: SeenWord, other: SeenWord) -> float:
+    """Share of `one`'s width that lies over `other`, along the line."""
+    (ax, ay), (bx, by) = one.quad[0], one.quad[1]
+    (cx, cy), (dx, dy) = other.quad[0], other.quad[1]
+    across = abs(bx - ax) >= abs(by - ay)
+    a, b, c, d = (ax, bx, cx, dx) if across else (ay, by, cy, dy)
+    (a, b), (c, d) = sorted((a, b)), sorted((c, d))
+    return max(0.0, min(b, d) - max(a, c)) / max(1.0, b - a)
+
+
+def join_pieces(pieces: Sequence[SeenWord], written: str) -> tuple[SeenWord, ...]:
+    """Joins Tesseract's pieces into words as `written`, the line's text, has them.
+
+    In Hangul and Han many a syllable is a piece of its own, and only the text knows where the spaces are. Pieces that
+    do not add up to `written` stay as they are.
+    """
+    rest = list(pieces)
+    words: list[SeenWord] = []
+    for word in written.split():
+        group: list[SeenWord] = []
+        while rest and len("".join(piece.text for piece in group)) < len(word):
+            group.append(rest.pop(0))
+        if "".join(piece.text for piece in group) != word:
+            return tuple(pieces)
+        first, last = group[0].quad, group[-1].quad
+        sure = sum(piece.confidence * len(piece.text) for piece in group) / len(word)
+        words.append(SeenWord((first[0], last[1], last[2], first[3]), word, sure))
+    return tuple(words) if not rest else tuple(pieces)
+
+
+def _onto(line: Quad, width: int, height: int, quad: Quad) -> Quad:
+    """Maps a box in a straightened crop of `width` by `height` back onto the page, between the line's corners."""
+    a, b, c, d = line
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        u, v = x / max(1, width), y / max(1, height)
+        return (
+            (a[0] * (1 - u) + b[0] * u) * (1 - v) + (d[0] * (1 - u) + c[0] * u) * v,
+            (a[1] * (1 - u) + b[1] * u) * (1 - v) + (d[1] * (1 - u) + c[1] * u) * v,
+        )
+
+    e, f, g, h = (at(*corner) for corner in quad)
+    return e, f, g, h

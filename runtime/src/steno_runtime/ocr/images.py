@@ -1,0 +1,85 @@
+"""PNG, JPEG and multi-page TIFF, one page in memory at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import WorkError
+from steno_runtime.ocr.page import Limits, PageError, PageInput
+
+FORMATS = ("PNG", "JPEG", "TIFF")
+_ORIENTATION = 0x0112
+"""The EXIF tag."""
+
+
+class ImageSource:
+    """The pages of an image file."""
+
+    kind = "image"
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path = path
+        self._limits = limits
+        Image.MAX_IMAGE_PIXELS = None  # sizes are checked here, before any pixel is decoded
+        try:
+            self._image = Image.open(path, formats=FORMATS)
+            self.pages = getattr(self._image, "n_frames", 1) if self._image.format == "TIFF" else 1
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+            raise WorkError(
+                FailureReason.UNSUPPORTED_MEDIA,
+                "The file is damaged: it begins as an image but cannot be opened as one.",
+            ) from error
+
+    def load(self, number: int) -> PageInput:
+        """Decodes page `number` (from 1), upright after EXIF.
+
+        Raises:
+            PageError: it is damaged, cut short or too large.
+        """
+        try:
+            if self.pages > 1 or self._image.format == "TIFF":
+                self._image.seek(number - 1)
+            self._limits.check_pixels(*self._image.size)
+            dpi = _dpi(self._image.info.get("dpi"))
+            with ImageOps.exif_transpose(self._image) as upright:
+                pixels = np.asarray(rgb(upright))
+        except (OSError, SyntaxError, ValueError, EOFError, MemoryError, ArithmeticError, TypeError) as error:
+            raise PageError("the image is damaged or cut short; save or scan it again") from error
+        return PageInput(number, pixels.shape[1], pixels.shape[0], dpi, pixels=pixels)
+
+    def untouched_jpeg(self) -> bytes | None:
+        """The file itself where it is a JPEG that a PDF can carry as it is: upright, grey or RGB."""
+        image = self._image
+        plain = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+        return self._path.read_bytes() if plain and image.getexif().get(_ORIENTATION, 1) == 1 else None
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._image.close()
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Converts any mode to RGB: 16 bits are scaled down, transparency becomes white paper."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float32)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        return Image.fromarray((np.clip(values / top, 0, 1) * 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layers = image.convert("RGBA")
+        paper = Image.new("RGBA", layers.size, "white")
+        paper.alpha_composite(layers)
+        return paper.convert("RGB")
+    return image.convert("RGB")
+
+
+def _dpi(value: object) -> int:
+    """Dots per inch if the file says something credible, else 0."""
+    try:
+        dpi = round(float(value[0]))  # type: ignore[index]
+    except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError):
+        return 0
+    return dpi if 50 <= dpi <= 2400 else 0

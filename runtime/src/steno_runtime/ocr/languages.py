@@ -1,0 +1,54 @@
+"""Languages as users write them (BCP 47), the scripts they are written in, and Tesseract's names for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_TESSERACT = {
+    "af": "afr", "am": "amh", "ar": "ara", "as": "asm", "az": "aze", "be": "bel", "bg": "bul", "bn": "ben",
+    "bs": "bos", "ca": "cat", "cs": "ces", "cy": "cym", "da": "dan", "de": "deu",
+    "el": "ell", "en": "eng", "eo": "epo", "es": "spa",
+    "et": "est", "eu": "eus", "fa": "fas", "fi": "fin", "fil": "fil", "fr": "fra", "ga": "gle", "gl": "glg", "gu": "guj",
+    "he": "heb", "hi": "hin", "hr": "hrv", "hu": "hun", "hy": "hye", "id": "ind", "is": "isl", "it": "ita", "ja": "jpn",
+    "ka": "kat", "kk": "kaz", "km": "khm", "kn": "kan", "ko": "kor", "ky": "kir", "la": "lat", "lb": "ltz", "lo": "lao",
+    "lt": "lit", "lv": "lav", "mi": "mri", "mk": "mkd", "ml": "mal", "mn": "mon", "mr": "mar", "ms": "msa", "mt": "mlt",
+    "my": "mya", "nb": "nor", "ne": "nep", "nl": "nld", "nn": "nor", "no": "nor", "oc": "oci", "or": "ori", "pa": "pan",
+    "pl": "pol", "pt": "por", "qu": "que", "ro": "ron", "ru": "rus", "sa": "san", "si": "sin", "sk": "slk", "sl": "slv",
+    "sq": "sqi", "sr": "srp", "sr-latn": "srp_latn", "sv": "swe", "sw": "swa", "ta": "tam", "te": "tel", "th": "tha",
+    "tl": "tgl", "tr": "tur", "uk": "ukr", "ur": "urd", "uz": "uzb", "vi": "vie", "zh": "chi_sim", "zh-cn": "chi_sim",
+    "zh-hans": "chi_sim", "zh-hant": "chi_tra", "zh-hk": "chi_tra", "zh-tw": "chi_tra",
+}  # fmt: skip
+LANGUAGES = frozenset(_TESSERACT)
+
+_SCRIPTS = {
+    "Hang": "ko", "Hani": "zh zh-cn zh-hans zh-hant zh-hk zh-tw", "Jpan": "ja", "Cyrl": "be bg kk ky mk mn ru sr uk",
+    "Arab": "ar fa ur", "Deva": "hi mr ne sa", "Grek": "el", "Hebr": "he", "Thai": "th", "Armn": "hy", "Geor": "ka",
+    "Beng": "as bn", "Ethi": "am", "Gujr": "gu", "Guru": "pa", "Khmr": "km", "Knda": "kn", "Laoo": "lo", "Mlym": "ml",
+    "Mymr": "my", "Orya": "or", "Sinh": "si", "Taml": "ta", "Telu": "te",
+}  # fmt: skip
+_SCRIPT_OF = {language: script for script, languages in _SCRIPTS.items() for language in languages.split()}
+
+OSD_SCRIPTS = {
+    "Latin": "en", "Hangul": "ko", "Korean": "ko", "Han": "zh", "Japanese": "ja", "Katakana": "ja", "Hiragana": "ja",
+    "Cyrillic": "ru", "Arabic": "ar", "Devanagari": "hi", "Greek": "el", "Hebrew": "he", "Thai": "th", "Bengali": "bn",
+    "Tamil": "ta", "Telugu": "te", "Armenian": "hy", "Georgian": "ka", "Fraktur": "de",
+}  # fmt: skip
+"""The language to read a page as when its script is all that is known."""
+
+
+def known(language: str) -> str | None:
+    """The key of `language` here (`en-GB` is `en`), or None."""
+    tag = language.strip().lower().replace("_", "-")
+    if tag in _TESSERACT:
+        return tag
+    return tag.split("-")[0] if tag.split("-")[0] in _TESSERACT else None
+
+
+def script(language: str) -> str:
+    """ISO 15924 script of a known language."""
+    return _SCRIPT_OF.get(known(language) or language, "Latn")
+
+
+def tesseract_names(languages: Sequence[str]) -> list[str]:
+    """Tesseract's names, in order, each once."""
+    return list(dict.fromkeys(_TESSERACT[key] for language in languages if (key := known(language))))

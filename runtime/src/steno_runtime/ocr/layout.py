@@ -1,0 +1,204 @@
+"""Reading order: lines into rows, columns and regions, from their places alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from steno_runtime.ocr.words import Quad, SeenLine, bounds, box
+
+_GUTTER = 0.9
+"""A column gap is at least so many line heights wide."""
+_PROSE = 6.0
+"""Columns hold lines of at least so many line heights on average; narrower cells are a table's, read row by row."""
+_PARAGRAPH_GAP = 0.75
+"""A gap of so many line heights more than the usual one begins a new region."""
+_HEADING = 1.35
+"""A heading's letters are at least so many times as high as the page's usual ones."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of one region in reading order."""
+
+    kind: Literal["heading", "paragraph"]
+    lines: tuple[SeenLine, ...]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A line with its upright bounds once the page's skew is taken out."""
+
+    line: SeenLine
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+
+def arrange(lines: Sequence[SeenLine]) -> list[Block]:
+    """Returns the regions of a page in reading order; every line is in exactly one, fragments of a row are joined.
+
+    Lines whose engine numbered its blocks keep that order.
+    """
+    lines = [line for line in lines if line.text.strip()]
+    if not lines:
+        return []
+    usual = statistics.median(_letter_height(line) for line in lines)
+    if all(line.block is not None for line in lines):
+        groups: dict[int | None, list[SeenLine]] = {}
+        for line in lines:
+            groups.setdefault(line.block, []).append(line)
+        columns = [
+            [_place(line, 0.0) for line in group] for _, group in sorted(groups.items(), key=lambda it: it[0] or 0)
+        ]
+    else:
+        angle = skew(lines)
+        columns = [_rows(column) for column in _columns([_place(line, angle) for line in lines])]
+    return [_block([row.line for row in group], usual) for rows in columns for group in _paragraphs(rows, usual)]
+
+
+def skew(lines: Sequence[SeenLine]) -> float:
+    """The page's skew in radians: the median slope of its wide lines' upper edges."""
+    slopes = [
+        math.atan2(b[1] - a[1], b[0] - a[0])
+        for (a, b, _, d) in (line.quad for line in lines)
+        if abs(b[0] - a[0]) > 4 * max(1.0, abs(d[1] - a[1]))
+    ]
+    return statistics.median(slopes) if slopes else 0.0
+
+
+def _place(line: SeenLine, angle: float) -> _Placed:
+    cos, sin = math.cos(-angle), math.sin(-angle)
+    corners = [(x * cos - y * sin, x * sin + y * cos) for x, y in line.quad]
+    return _Placed(line, *bounds([(corners[0], corners[1], corners[2], corners[3])]))
+
+
+def _letter_height(line: SeenLine) -> float:
+    a, _, _, d = line.quad
+    return math.hypot(d[0] - a[0], d[1] - a[1])
+
+
+def _columns(placed: list[_Placed]) -> list[list[_Placed]]:
+    """Cuts the page as XY-cut does.
+
+    At column gutters where there are some, else at the widest blank strip that parts rows which share a gutter from
+    those which do not.
+    """
+    if len(placed) < 4:
+        return [placed]
+    height = statistics.median(line.height for line in placed)
+    sides = _split_at_gutter(placed, height)
+    if sides:
+        return [part for side in sides for part in _columns(side)]
+    ordered = sorted(placed, key=lambda line: line.top)
+    cuts = _blank_rows(ordered)
+    for gap, index in sorted(cuts, reverse=True):
+        if gap < 0.3 * height:
+            break
+        above, below = ordered[:index], ordered[index:]
+        if _split_at_gutter(above, height) or _split_at_gutter(below, height):
+            return _columns(above) + _columns(below)
+    return [placed]
+
+
+def _split_at_gutter(placed: list[_Placed], height: float) -> tuple[list[_Placed], list[_Placed]] | None:
+    """The two sides of the widest gutter from top to bottom that has prose on both sides."""
+    ordered = sorted(placed, key=lambda line: line.left)
+    reach, best = -math.inf, (0.0, 0)
+    for index, line in enumerate(ordered):
+        if index and line.left - reach > best[0]:
+            best = (line.left - reach, index)
+        reach = max(reach, line.right)
+    gap, index = best
+    if gap < _GUTTER * height:
+        return None
+    left, right = ordered[:index], ordered[index:]
+    for side in (left, right):
+        if len(side) < 2 or statistics.mean(line.right - line.left for line in side) < _PROSE * height:
+            return None
+    return left, right
+
+
+def _blank_rows(ordered: list[_Placed]) -> list[tuple[float, int]]:
+    """Blank strips from side to side: their height and the index of the first line below."""
+    reach, cuts = ordered[0].bottom, list[tuple[float, int]]()
+    for index, line in enumerate(ordered[1:], start=1):
+        if line.top > reach:
+            cuts.append((line.top - reach, index))
+        reach = max(reach, line.bottom)
+    return cuts
+
+
+def _rows(column: list[_Placed]) -> list[_Placed]:
+    """Joins fragments that stand on one row, left to right."""
+    rows: list[list[_Placed]] = []
+    for line in sorted(column, key=lambda line: (line.top + line.bottom) / 2):
+        last = rows[-1] if rows else None
+        if last and _same_row(last[-1], line):
+            last.append(line)
+        else:
+            rows.append([line])
+    return [_join(sorted(row, key=lambda line: line.left)) for row in rows]
+
+
+def _same_row(one: _Placed, other: _Placed) -> bool:
+    shared = min(one.bottom, other.bottom) - max(one.top, other.top)
+    beside = one.right <= other.left + one.height or other.right <= one.left + one.height
+    return beside and shared > 0.5 * min(one.height, other.height)
+
+
+def _join(row: list[_Placed]) -> _Placed:
+    if len(row) == 1:
+        return row[0]
+    lines = [placed.line for placed in row]
+    characters = sum(len(line.text) for line in lines)
+    joined = SeenLine(
+        _around([line.quad for line in lines]),
+        " ".join(line.text for line in lines),
+        sum(line.confidence * len(line.text) for line in lines) / characters,
+        tuple(word for line in lines for word in line.words),
+    )
+    edges = zip(*((p.left, p.top, p.right, p.bottom) for p in row), strict=True)
+    left, top, right, bottom = (tuple(edge) for edge in edges)
+    return _Placed(joined, min(left), min(top), max(right), max(bottom))
+
+
+def _around(quads: list[Quad]) -> Quad:
+    """The quad from the first one's left to the last one's right edge."""
+    first, last = quads[0], quads[-1]
+    return first[0], last[1], last[2], first[3]
+
+
+def _paragraphs(rows: list[_Placed], usual: float) -> list[list[_Placed]]:
+    gaps = [below.top - above.bottom for above, below in pairwise(rows)]
+    common = statistics.median(gaps) if gaps else 0.0
+    groups: list[list[_Placed]] = [rows[:1]]
+    for gap, (above, below) in zip(gaps, pairwise(rows), strict=True):
+        taller = max(above.height, below.height) > _HEADING * min(above.height, below.height)
+        if gap - common > _PARAGRAPH_GAP * usual or (taller and gap >= 0):
+            groups.append([])
+        groups[-1].append(below)
+    return groups
+
+
+def _block(lines: list[SeenLine], usual: float) -> Block:
+    heading = (
+        len(lines) <= 2
+        and min(_letter_height(line) for line in lines) >= _HEADING * usual
+        and any(character.isalpha() for line in lines for character in line.text)
+    )
+    return Block("heading" if heading else "paragraph", tuple(lines))
+
+
+def outline(lines: Sequence[SeenLine]) -> Quad:
+    """The upright rectangle around `lines`."""
+    return box(*bounds([line.quad for line in lines]))

@@ -1,0 +1,182 @@
+"""Our engines as an OCRmyPDF plugin: `ocrmypdf --plugin steno_runtime.ocr.ocrmypdf_plugin in.pdf out.pdf`.
+
+Run by `searchable`, it hands out the pages that were read already; run by itself, it reads each page as it comes.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ocrmypdf import hookimpl
+from ocrmypdf.hocrtransform import Baseline, BoundingBox, OcrClass, OcrElement
+from ocrmypdf.pluginspec import OcrEngine, OrientationConfidence
+from PIL import Image
+
+from steno_api.pages import Line, Page, Polygon
+from steno_runtime.ocr.images import rgb
+from steno_runtime.ocr.languages import LANGUAGES, tesseract_names
+from steno_runtime.ocr.page import PageError, PageInput
+from steno_runtime.ocr.reader import PageReader
+from steno_runtime.ocr.words import Quad, turn
+
+_SURE = 15.0
+"""OCRmyPDF's scale of orientation confidence ends about here."""
+_DESCENT = 0.2
+"""Share of a line's height below its baseline."""
+_HANGUL = re.compile("[\u1100-\u11ff\uac00-\ud7af]")
+_BLANK = 250
+"""OCRmyPDF paints text that stays visible white before OCR; a word as bright as this was painted over."""
+
+PageLookup = Callable[[int], Page | None]
+"""The page at an index (from 0) of the PDF, as it was read before."""
+
+_read_before: dict[Path, PageLookup] = {}
+_local = threading.local()
+
+
+def register(pdf: Path, pages: PageLookup) -> None:
+    """Has OCRmyPDF's run over `pdf` use `pages`."""
+    _read_before[pdf] = pages
+
+
+def forget(pdf: Path) -> None:
+    """Undoes `register`."""
+    _read_before.pop(pdf, None)
+
+
+class StenoOcrEngine(OcrEngine):
+    """Pages read by Steno."""
+
+    @staticmethod
+    def version() -> str:
+        """Version of the plugin's page format."""
+        return "1"
+
+    @staticmethod
+    def creator_tag(options: Any) -> str:  # noqa: ARG004
+        """Goes into the PDF's metadata."""
+        return "Steno"
+
+    def __str__(self) -> str:
+        return "Steno"
+
+    @staticmethod
+    def languages(options: Any) -> set[str]:  # noqa: ARG004
+        """Tesseract's names of the languages, as OCRmyPDF's `-l` wants them."""
+        return set(tesseract_names(sorted(LANGUAGES)))
+
+    @staticmethod
+    def get_orientation(input_file: Path, options: Any) -> OrientationConfidence:
+        """How far the page must be turned."""
+        match = re.match(r"(\d+)_", input_file.name)  # OCRmyPDF's files of a page begin with its number
+        page = _before(options, int(match[1]) - 1) if match else None
+        return OrientationConfidence(page.rotation if page else 0, _SURE)
+
+    @staticmethod
+    def supports_generate_ocr() -> bool:
+        """Element trees, no hOCR."""
+        return True
+
+    @staticmethod
+    def generate_ocr(input_file: Path, options: Any, page_number: int = 0) -> tuple[OcrElement, str]:
+        """The page as elements in pixels of `input_file`, and its text."""
+        with Image.open(input_file) as image:
+            pixels = np.asarray(rgb(image))
+            dpi = float(image.info.get("dpi", (200, 200))[0])
+        page = _before(options, page_number)
+        if page is None:
+            page = _read_now(pixels, round(dpi), page_number, options)
+        return element(page, pixels, dpi, page_number), page.text
+
+    @staticmethod
+    def generate_hocr(input_file: Path, output_hocr: Path, output_text: Path, options: Any) -> None:
+        """Not asked of an engine that gives elements."""
+        raise NotImplementedError
+
+    @staticmethod
+    def generate_pdf(input_file: Path, output_pdf: Path, output_text: Path, options: Any) -> None:
+        """Not asked of an engine that gives elements."""
+        raise NotImplementedError
+
+
+@hookimpl
+def get_ocr_engine(options: Any) -> StenoOcrEngine:  # noqa: ARG001
+    """Puts our engine before OCRmyPDF's own."""
+    return StenoOcrEngine()
+
+
+def _before(options: Any, index: int) -> Page | None:
+    lookup = _read_before.get(Path(str(options.input_file)))
+    return lookup(index) if lookup else None
+
+
+def _read_now(pixels: np.ndarray, dpi: int, index: int, options: Any) -> Page:
+    reader: PageReader | None = getattr(_local, "reader", None)
+    if reader is None:
+        asked = {name: key for key in sorted(LANGUAGES, reverse=True) for name in tesseract_names([key])}
+        languages = [asked[name] for name in options.languages if name in asked]
+        reader = _local.reader = PageReader(engine="auto", languages=languages, model_store=None, threads=1)
+    page = PageInput(index + 1, pixels.shape[1], pixels.shape[0], dpi, pixels=pixels)
+    try:
+        return reader.read(page)
+    except PageError:
+        return Page(number=index + 1, width=page.width, height=page.height, dpi=dpi)
+
+
+def element(page: Page, pixels: np.ndarray, dpi: float, index: int) -> OcrElement:
+    """The tree of `page` on a picture of it, upright, of another size; words it does not show are left out."""
+    height, width = pixels.shape[:2]
+    across, down = (page.height, page.width) if page.rotation in (90, 270) else (page.width, page.height)
+    scale = width / max(1, across), height / max(1, down)
+    grey = pixels.max(axis=2)
+
+    def place(polygon: Polygon) -> Quad:
+        # `turn` maps back from a page turned by r; turning forth by r is turning back by 360 - r.
+        upright = turn(polygon, (360 - page.rotation) % 360, across, down)
+        a, b, c, d = ((x * scale[0], y * scale[1]) for x, y in upright)
+        return a, b, c, d
+
+    def shown(quad: Quad) -> bool:
+        box = _box(quad)
+        part = grey[int(box.top) : int(box.bottom) + 1, int(box.left) : int(box.right) + 1]
+        return part.size > 0 and int(part.min()) < _BLANK
+
+    def line_element(line: Line) -> OcrElement | None:
+        words = line.words or [line]
+        children = [
+            OcrElement(OcrClass.WORD, bbox=_box(quad), text=_spaced(word.text), confidence=word.confidence)
+            for word in words
+            if shown(quad := place(word.polygon))
+        ]
+        if not children:
+            return None
+        top, _, right, left = place(line.polygon)
+        # The renderer takes the letters' size from the box's height and the first letter's place from its lower left
+        # corner: on a skewed line the box around all of it would be too high for either.
+        size = max(1.0, left[1] - top[1])
+        box = BoundingBox(left[0], max(0.0, left[1] - size), max(left[0], right[0]), left[1])
+        slope = (right[1] - left[1]) / max(1.0, right[0] - left[0])
+        return OcrElement(OcrClass.LINE, bbox=box, baseline=Baseline(slope, -_DESCENT * size), children=children)
+
+    paragraphs = [
+        OcrElement(OcrClass.PARAGRAPH, bbox=_box(place(region.polygon)), children=children)
+        for region in page.regions
+        if (children := [made for line in region.lines if (made := line_element(line))])
+    ]
+    whole = BoundingBox(0, 0, width, height)
+    return OcrElement(OcrClass.PAGE, bbox=whole, dpi=dpi, page_number=index, children=paragraphs)
+
+
+def _spaced(text: str) -> str:
+    """OCRmyPDF writes no spaces between words of Hangul, taking it for Han: so such words bring their own."""
+    return f"{text} " if _HANGUL.search(text) else text
+
+
+def _box(quad: Quad) -> BoundingBox:
+    xs, ys = [max(0.0, x) for x, _ in quad], [max(0.0, y) for _, y in quad]
+    return BoundingBox(min(xs), min(ys), max(xs), max(ys))

@@ -1,0 +1,234 @@
+"""OCR of one document: pages are loaded one after the other, read by a few threads, and kept on disk."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from steno_api.failures import FailureReason
+from steno_api.pages import Page
+from steno_api.report import Stage
+from steno_runtime.errors import Check, WorkError
+from steno_runtime.ocr.languages import known
+from steno_runtime.ocr.page import Limits, PageError, PageInput, open_source
+from steno_runtime.ocr.reader import EngineName, PageReader, bad_page
+from steno_runtime.ocr.selection import select_pages
+from steno_runtime.ocr.spool import PageSpool
+
+OnProgress = Callable[[Stage, float, "dict[str, Any] | None"], None]
+"""Stage, fraction of the stage done, details: `pages` read, `total_pages`, `message`."""
+
+_MAX_WORKERS = 4
+"""Each holds its own engines, some 300 MiB."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a document is read.
+
+    Attributes:
+        languages: BCP 47, the main one first; empty: each page's script decides.
+        engine: `auto` chooses for each page.
+        pages: ranges such as `1-20,25`; None: all.
+        mode: what to do with text a PDF carries: `skip` takes it instead of reading such pages, `redo` reads them and
+            replaces an earlier OCR's layer, `force` reads them as pictures.
+        model_store: where `paddleocr/` is looked for.
+        workers: pages read at a time; None: one per core, four at most.
+    """
+
+    languages: tuple[str, ...] = ()
+    engine: EngineName = "auto"
+    pages: str | None = None
+    mode: Literal["skip", "redo", "force"] = "skip"
+    model_store: Path | None = None
+    workers: int | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A document that was read; `pages` is on disk in the scratch directory given."""
+
+    pages: PageSpool
+    kind: str
+    """`image` or `pdf`."""
+    source: Path
+    options: Options
+    total_pages: int
+    failed_pages: int
+    confidence: float
+    """Mean over pages, weighted by their characters."""
+    characters: int
+    engines: dict[str, int]
+    """Pages by engine."""
+    seconds: float
+
+
+def recognise(
+    source: Path, options: Options, *, scratch: Path, on_progress: OnProgress, check: Check = lambda: None
+) -> Result:
+    """Reads the document at `source`.
+
+    A page that cannot be read is a page with `error`; the rest go on. `check` is called between pages and may raise.
+
+    Args:
+        source: a local PNG, JPEG, TIFF or PDF.
+        options: how.
+        scratch: a writable directory; `pages.jsonl` is made there.
+        on_progress: told before the first and after every page.
+        check: raises to stop.
+
+    Raises:
+        WorkError: `UnsupportedMedia` (also when no page could be read), `Encrypted`, `TooLarge`, `InvalidSpec`.
+    """
+    started = time.monotonic()
+    _validate(options)
+    cores = available_cores()
+    workers = options.workers or min(cores, _MAX_WORKERS)
+    document = open_source(source, options.limits, reuse_text=options.mode == "skip")
+    with closing(document):
+        numbers = select_pages(options.pages, document.pages)
+        if len(numbers) > options.limits.max_pages:
+            raise WorkError(
+                FailureReason.TOO_LARGE,
+                f"{len(numbers)} pages are more than the {options.limits.max_pages} allowed; split the document "
+                "or name fewer `pages`.",
+            )
+        tally = _Tally(PageSpool(scratch / "pages.jsonl"), len(numbers), on_progress)
+        tally.begin()
+        readers = _Readers(options, threads=max(1, cores // workers))
+        waiting: deque[Future[Page]] = deque()
+        pool = ThreadPoolExecutor(min(workers, len(numbers)), thread_name_prefix="ocr")
+        try:
+            for number in numbers:
+                check()
+                if len(waiting) > workers:  # every worker busy and one page loaded ahead: memory stays flat
+                    tally.add(waiting.popleft().result())
+                try:
+                    loaded = document.load(number)
+                except PageError as error:
+                    waiting.append(_done(bad_page(number, str(error))))
+                else:
+                    waiting.append(pool.submit(readers.read, loaded))
+            while waiting:
+                check()
+                tally.add(waiting.popleft().result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    if tally.failed == len(numbers):
+        raise WorkError(
+            FailureReason.UNSUPPORTED_MEDIA, f"No page could be read; page {numbers[0]}: {tally.first_error}."
+        )
+    return Result(
+        pages=tally.spool,
+        kind=document.kind,
+        source=source,
+        options=options,
+        total_pages=len(numbers),
+        failed_pages=tally.failed,
+        confidence=tally.confidence,
+        characters=tally.characters,
+        engines=tally.engines,
+        seconds=time.monotonic() - started,
+    )
+
+
+def available_cores() -> int:
+    """Cores this process may use: its affinity and its cgroup's quota."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # cgroup v1, or `max`: no quota
+        return cores
+
+
+def _validate(options: Options) -> None:
+    for language in options.languages:
+        if known(language) is None:
+            raise WorkError(
+                FailureReason.INVALID_SPEC,
+                f"languages: {language!r} is not known; write BCP 47 tags such as en, ko, zh-Hant.",
+            )
+
+
+def _done(page: Page) -> Future[Page]:
+    future: Future[Page] = Future()
+    future.set_result(page)
+    return future
+
+
+class _Readers:
+    """One PageReader per worker thread."""
+
+    def __init__(self, options: Options, *, threads: int) -> None:
+        self._options = options
+        self._threads = threads
+        self._local = threading.local()
+
+    def read(self, page: PageInput) -> Page:
+        """Reads `page`; what goes wrong with one page stays with it."""
+        reader: PageReader | None = getattr(self._local, "reader", None)
+        try:
+            if reader is None:
+                options = self._options
+                reader = self._local.reader = PageReader(
+                    engine=options.engine,
+                    languages=options.languages,
+                    model_store=options.model_store,
+                    threads=self._threads,
+                )
+            return reader.read(page)
+        except PageError as error:
+            return bad_page(page.number, str(error))
+        except (WorkError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001  (engines raise what they like; one page must not end the rest)
+            return bad_page(page.number, f"the engine failed on this page ({type(error).__name__})")
+
+
+class _Tally:
+    """Takes finished pages in order."""
+
+    def __init__(self, spool: PageSpool, total: int, on_progress: OnProgress) -> None:
+        self.spool = spool
+        self.failed = 0
+        self.characters = 0
+        self.engines: dict[str, int] = {}
+        self.first_error = ""
+        self._sure = 0.0
+        self._total = total
+        self._on_progress = on_progress
+
+    @property
+    def confidence(self) -> float:
+        return round(self._sure / self.characters, 4) if self.characters else 0.0
+
+    def begin(self) -> None:
+        self._tell()
+
+    def add(self, page: Page) -> None:
+        self.spool.add(page)
+        if page.error is not None:
+            self.failed += 1
+            self.first_error = self.first_error or page.error
+        if page.engine:
+            self.engines[page.engine] = self.engines.get(page.engine, 0) + 1
+        self.characters += len(page.text)
+        self._sure += page.confidence * len(page.text)
+        self._tell()
+
+    def _tell(self) -> None:
+        done = len(self.spool)
+        message = f"page {done} of {self._total}" + (f", {self.failed} unreadable" if self.failed else "")
+        details = {"pages": done, "total_pages": self._total, "message": message}
+        self._on_progress(Stage.DECODING, done / self._total, details)

@@ -1,0 +1,142 @@
+"""Searchable PDF: the source as it looks, with the text that was read lying invisibly over it (OCRmyPDF)."""
+
+from __future__ import annotations
+
+import io
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from steno_api.failures import FailureReason
+from steno_api.pages import Page
+from steno_runtime.errors import WorkError
+from steno_runtime.ocr.images import ImageSource
+from steno_runtime.ocr.page import PageError
+from steno_runtime.ocr.pipeline import Result, available_cores
+
+PageLookup = Callable[[int], Page | None]
+"""The page at an index (from 0) of the PDF."""
+
+_A4_POINTS = (595, 842)
+_DEFAULT_DPI = 200
+
+
+def write_searchable(result: Result, target: Path) -> None:
+    """Writes the searchable PDF of `result` to `target`; scratch files lie beside it and are removed.
+
+    Pages that were not read (another range, embedded text, an error) stay as they are.
+
+    Raises:
+        WorkError: `Encrypted`: the PDF forbids changes; `UnsupportedMedia`: its structure is beyond repair.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="searchable-") as folder:
+        staged = Path(folder) / "in.pdf"
+        if result.kind == "pdf":
+            shutil.copyfile(result.source, staged)
+            numbers = None
+        else:
+            numbers = _image_pdf(result, staged)
+        read = [
+            index
+            for index, page in enumerate(result.pages, start=1)
+            for index in [page.number if numbers is None else index]
+            if page.error is None and page.engine not in (None, "embedded") and page.text
+        ]
+        if not read:
+            shutil.copyfile(staged, target)
+            return
+
+        def lookup(index: int) -> Page | None:
+            return result.pages.get(index + 1 if numbers is None else numbers[index])
+
+        finished = Path(folder) / "out.pdf"
+        _run(staged, finished, lookup, pages=read, force=result.options.mode == "force")
+        finished.replace(target)
+
+
+def _run(staged: Path, finished: Path, lookup: PageLookup, *, pages: list[int], force: bool) -> None:
+    import ocrmypdf
+    from ocrmypdf import exceptions
+
+    from steno_runtime.ocr import ocrmypdf_plugin
+
+    for name in ("ocrmypdf", "pikepdf", "fontTools", "img2pdf"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ocrmypdf_plugin.register(staged, lookup)
+    try:
+        ocrmypdf.ocr(
+            staged,
+            finished,
+            plugins=["steno_runtime.ocr.ocrmypdf_plugin"],
+            language=["eng"],  # the plugin knows each page's own
+            pages=",".join(map(str, pages)),
+            # `redo` also serves pages with no text, and scans with a stamp: visible text stays, only the rest is read.
+            mode="force" if force else "redo",
+            rotate_pages=True,
+            output_type="pdf",
+            optimize=0,
+            jobs=min(available_cores(), 4),
+            use_threads=True,
+            progress_bar=False,
+        )
+    except exceptions.EncryptedPdfError as error:
+        raise WorkError(
+            FailureReason.ENCRYPTED,
+            "The PDF is protected against changes, so no text layer can be added; store a copy without protection "
+            "(`qpdf --decrypt in.pdf out.pdf`) or leave `pdf` out of the formats.",
+        ) from error
+    except (exceptions.InputFileError, exceptions.SubprocessOutputError, exceptions.DigitalSignatureError) as error:
+        raise WorkError(
+            FailureReason.UNSUPPORTED_MEDIA,
+            f"No text layer can be added to this PDF ({type(error).__name__}); leave `pdf` out of the formats, or try "
+            "a copy made with `qpdf in.pdf out.pdf`.",
+        ) from error
+    except exceptions.ExitCodeException as error:
+        raise WorkError(
+            FailureReason.INTERNAL, f"OCRmyPDF failed while adding the text layer ({type(error).__name__})."
+        ) from error
+    finally:
+        ocrmypdf_plugin.forget(staged)
+
+
+def _image_pdf(result: Result, staged: Path) -> list[int]:
+    """Makes a PDF of the images that were read, each on a page of its size, one at a time; returns their numbers."""
+    import pikepdf
+
+    numbers: list[int] = []
+    with pikepdf.new() as pdf, closing(ImageSource(result.source, result.options.limits)) as source:
+        for page in result.pages:
+            numbers.append(page.number)
+            if page.error is not None:
+                pdf.add_blank_page(page_size=_A4_POINTS)
+                continue
+            try:
+                part = staged.with_name(f"page-{len(numbers)}.pdf")
+                _one_page(source, page, part)
+                with pikepdf.open(part) as single:
+                    pdf.pages.extend(single.pages)
+            except PageError:
+                pdf.add_blank_page(page_size=_A4_POINTS)
+        pdf.save(staged)
+    return numbers
+
+
+def _one_page(source: ImageSource, page: Page, target: Path) -> None:
+    import img2pdf
+    from PIL import Image
+
+    dpi = page.dpi or _DEFAULT_DPI
+    layout = img2pdf.get_fixed_dpi_layout_fun((dpi, dpi))
+    jpeg = source.untouched_jpeg()
+    if jpeg is not None:
+        data: bytes = jpeg
+    else:
+        pixels = source.load(page.number).pixels
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=3)  # type: ignore[arg-type]
+        data = buffer.getvalue()
+    with target.open("wb") as file:
+        img2pdf.convert(data, outputstream=file, layout_fun=layout)

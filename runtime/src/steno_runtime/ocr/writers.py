@@ -1,0 +1,102 @@
+"""What is published of a document: JSON, text, Markdown and a searchable PDF, written page by page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from steno_api.pages import SCHEMA_VERSION, Region
+from steno_runtime.ocr.languages import script
+from steno_runtime.ocr.pipeline import Result
+
+_MARKDOWN_INLINE = re.compile(r"([\\`*_\[\]<>|])")
+_MARKDOWN_START = re.compile(r"^(\s*)([#+\-=~]|\d+(?=[.)]))")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the document says of itself."""
+
+    tenant_id: str
+    document_id: str
+    processing_time: float
+    """Seconds from the task's start."""
+
+
+Writer = Callable[[Result, Header, Path], None]
+"""Writes the artifact to a path in a scratch directory. Raises WorkError."""
+
+
+def write_json(result: Result, header: Header, target: Path) -> None:
+    """`steno_api.pages.Pages`, one page in memory at a time."""
+    fields = {
+        "schema_version": SCHEMA_VERSION,
+        "tenant_id": header.tenant_id,
+        "document_id": header.document_id,
+        "engine": result.options.engine,
+        "total_pages": result.total_pages,
+        "failed_pages": result.failed_pages,
+        "confidence": result.confidence,
+        "processing_time": round(header.processing_time, 3),
+    }
+    with target.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(fields, ensure_ascii=False)[:-1])
+        file.write(', "text": "')
+        for index, page in enumerate(result.pages):
+            file.write(json.dumps(("\f" if index else "") + page.text, ensure_ascii=False)[1:-1])
+        file.write('", "pages": [')
+        for index, page in enumerate(result.pages):
+            file.write((",\n" if index else "\n") + page.model_dump_json())
+        file.write("\n]}\n")
+
+
+def write_text(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
+    """The text in reading order; pages are parted by form feeds, as `pdftotext` does."""
+    with target.open("w", encoding="utf-8") as file:
+        for index, page in enumerate(result.pages):
+            file.write(("\f" if index else "") + page.text + "\n")
+
+
+def write_markdown(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
+    """Headings and paragraphs, lines of a paragraph joined; a comment begins each page."""
+    with target.open("w", encoding="utf-8") as file:
+        for index, page in enumerate(result.pages):
+            file.write(("\n" if index else "") + f"<!-- page {page.number} -->\n")
+            if page.error:
+                file.write(f"\n<!-- not read: {page.error.replace('--', '- -')} -->\n")
+            joint = "" if page.languages and script(page.languages[0]) in ("Hani", "Jpan") else " "
+            for region in page.regions:
+                file.write(f"\n{_markdown(region, joint)}\n")
+
+
+def _markdown(region: Region, joint: str) -> str:
+    text = joint.join(line.text for line in region.lines)
+    text = _MARKDOWN_INLINE.sub(r"\\\1", text)
+    if region.kind == "heading":
+        return f"## {text}"
+    return _MARKDOWN_START.sub(lambda m: m[1] + (f"\\{m[2]}" if not m[2].isdigit() else m[2]), _list_safe(text))
+
+
+def _list_safe(text: str) -> str:
+    """`12. March` at the start of a paragraph is no list."""
+    return re.sub(r"^(\s*\d+)([.)]\s)", r"\1\\\2", text)
+
+
+def write_pdf(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
+    """The source with an invisible layer of its text."""
+    from steno_runtime.ocr.searchable import write_searchable
+
+    write_searchable(result, target)
+
+
+WRITERS: dict[str, Writer] = {"json": write_json, "txt": write_text, "markdown": write_markdown, "pdf": write_pdf}
+FILE_NAMES = {"json": "pages.json", "txt": "pages.txt", "markdown": "pages.md", "pdf": "searchable.pdf"}
+MEDIA_TYPES = {
+    "json": "application/json",
+    "txt": "text/plain; charset=utf-8",
+    "markdown": "text/markdown; charset=utf-8",
+    "pdf": "application/pdf",
+}
