@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to a transcript on a Kubernetes cluster of your own; `make clean-demo` takes it all away."""
+"""`make demo`: from nothing to a transcript on a cluster of your own; `make clean-demo` takes it all away."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from hack.paths import ROOT, cache_folder
 from hack.steps import StepError, main, output, run, say, step
 
 EXAMPLE = ROOT / "examples" / "transcriptionjob.yaml"
-SAMPLE_IN_IMAGE = "import importlib.util as u, pathlib as p; print(p.Path(u.find_spec('pyannote.audio').origin).parent / 'sample/sample.wav')"
+SAMPLE_IN_IMAGE = """
+import importlib.util, pathlib
+print(pathlib.Path(importlib.util.find_spec("pyannote.audio").origin).parent / "sample" / "sample.wav")
+"""
 TIMEOUT_SECONDS = 600
 
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from hack import check, models, uv
-from hack.cluster import info, up
+from hack.cluster import down, info, up
 from hack.deploy import deploy
 from hack.paths import ROOT
-from hack.steps import StepError, main, output, say, step, tee
+from hack.steps import main, say, step, tee
 
 CLUSTER = os.environ.get("STENO_E2E_CLUSTER", "steno-e2e")
 KEEP = bool(os.environ.get("STENO_E2E_KEEP"))
 
 
-def test(arguments: Sequence[str] = ()) -> None:
+def everything() -> None:
     """Static checks, then every test: the fast, those with a real apiserver, those with real models, the e2e."""
     uv.sync()
     check.static()
@@ -28,7 +27,7 @@ def test(arguments: Sequence[str] = ()) -> None:
         models.build()
     with step("unit, property, apiserver and model tests"):
         tee(uv.tool("pytest", "-m", "not e2e", "--durations=10"), cwd=ROOT)
-    e2e(arguments)
+    e2e()
 
 
 def e2e(arguments: Sequence[str] = ()) -> None:
@@ -48,10 +47,8 @@ def e2e(arguments: Sequence[str] = ()) -> None:
             say(f"cluster {CLUSTER} is kept (STENO_E2E_KEEP)")
         else:
             with step("deleting the e2e cluster"):
-                from hack.cluster import down
-
                 down(CLUSTER)
 
 
 if __name__ == "__main__":
-    sys.exit(main(lambda: e2e(sys.argv[2:]) if sys.argv[1:2] == ["e2e"] else test(sys.argv[1:])))
+    sys.exit(main(lambda: e2e(sys.argv[2:]) if sys.argv[1:2] == ["e2e"] else everything()))

@@ -46,7 +46,8 @@ def kube(store: Store, request: pytest.FixtureRequest) -> Generator[Kube]:
     """A namespace of its own with the store's credentials; deleted afterwards."""
     del request
     kube = Kube(cluster_name(), f"e2e-{os.getpid()}-{next(_numbers)}")
-    kube.core.create_namespace({"metadata": {"name": kube.namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}})
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kube.core.create_namespace({"metadata": {"name": kube.namespace, "labels": labels}})
     kube.core.create_namespaced_secret(
         kube.namespace,
         {

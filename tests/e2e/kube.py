@@ -138,8 +138,8 @@ class Kube:
             finally:
                 stream.stop()
         pods = self.kubectl("get", "pods,jobs,events", "-o", "wide", check=False)
-        msg = f"{name}: not {what or reached.__name__} in {timeout:.0f} s: {json.dumps(job.get('status'), indent=1)}\n{pods}"
-        raise AssertionError(msg)
+        status = json.dumps(job.get("status"), indent=1)
+        raise AssertionError(f"{name}: not {what or reached.__name__} in {timeout:.0f} s: {status}\n{pods}")
 
     def done(self, name: str, timeout: float = 240) -> dict[str, Any]:
         """The job once it ended, either way."""
@@ -162,7 +162,10 @@ class Kube:
             return
         stream = watch.Watch()
         for event in stream.stream(
-            self.batch.list_namespaced_job, self.namespace, label_selector=f"steno.dev/job={name}", timeout_seconds=timeout
+            self.batch.list_namespaced_job,
+            self.namespace,
+            label_selector=f"steno.dev/job={name}",
+            timeout_seconds=timeout,
         ):
             if event["type"] == "DELETED" or over(event["object"]):
                 live.discard(event["object"].metadata.name)
@@ -204,7 +207,8 @@ class Store:
 
     def keys(self, prefix: str) -> list[str]:
         """Every key of the results' bucket under a prefix."""
-        return sorted(o["Key"] for o in self.client().list_objects_v2(Bucket=RESULTS, Prefix=prefix).get("Contents", []))
+        listed = self.client().list_objects_v2(Bucket=RESULTS, Prefix=prefix)
+        return sorted(item["Key"] for item in listed.get("Contents", []))
 
     def presigned(self, key: str, bucket: str = SOURCES) -> str:
         """An http:// URL of an object, as pods reach it."""

@@ -29,7 +29,10 @@ def test_bad_input(kube: Kube, case: str) -> None:
 def test_a_forbidden_source(kube: Kube) -> None:
     kube.core.create_namespaced_secret(
         kube.namespace,
-        {"metadata": {"name": "wrong"}, "stringData": {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "wrong"}},
+        {
+            "metadata": {"name": "wrong"},
+            "stringData": {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "wrong"},
+        },
     )
     job = kube.job("forbidden", "sample.wav")
     job["spec"]["source"]["secretRef"]["name"] = "wrong"

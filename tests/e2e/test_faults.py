@@ -15,12 +15,12 @@ SOURCE = "minutes-3.wav"
 
 def kill_operators(kube: Kube) -> None:
     """SIGKILL to every replica."""
-    kube.on_node("pkill", "-KILL", "-f", "steno-operator")
+    kube.on_node("pkill", "-KILL", "-f", "bin/steno-operator$")
 
 
 def kill_worker(kube: Kube) -> None:
     """SIGKILL to the worker's process, as the kernel would."""
-    kube.on_node("pkill", "-KILL", "-f", "steno-worker")
+    kube.on_node("pkill", "-KILL", "-f", f"bin/steno-worker .*{kube.namespace}")
 
 
 def delete_pod(kube: Kube) -> None:
@@ -40,7 +40,7 @@ def kill_kubelet(kube: Kube) -> None:
 
 def kill_both(kube: Kube) -> None:
     """Operator and worker at once: nobody sees how the worker ended."""
-    kube.on_node("pkill", "-KILL", "-f", "steno-(operator|worker)")
+    kube.on_node("pkill", "-KILL", "-f", f"bin/steno-(operator$|worker .*{kube.namespace})")
 
 
 def delete_child(kube: Kube) -> None:

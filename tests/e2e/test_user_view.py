@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 
-from hack import tools
+from hack.deploy import helm
 from tests.e2e.kube import Kube, Store, condition, is_true
 
 
@@ -32,7 +31,8 @@ def test_the_pod_has_a_gpu_and_no_rights(kube: Kube, store: Store) -> None:
     kube.transcribe("call", "minutes-3.wav")
     kube.until("call", lambda job: is_true(job, "Running"), what="running")
     (pod,) = kube.pods("call")
-    seen = kube.kubectl("exec", pod.metadata.name, "--", "sh", "-c", "echo $NVIDIA_VISIBLE_DEVICES; id -u; touch /x 2>&1; ls /var/run/secrets")
+    look = "echo $NVIDIA_VISIBLE_DEVICES; id -u; touch /x 2>&1; ls /var/run/secrets"
+    seen = kube.kubectl("exec", pod.metadata.name, "--", "sh", "-c", look)
     print("\n" + seen)
     devices, user, read_only, secrets = seen.splitlines()
     assert devices.startswith("GPU-")
@@ -123,8 +123,6 @@ def test_the_spec_is_immutable(kube: Kube, store: Store, field: dict) -> None:
 
 
 def test_an_upgrade_leaves_a_running_job_alone(kube: Kube, store: Store) -> None:
-    from hack.deploy import helm
-
     kube.transcribe("call", "minutes-3.wav")
     kube.until("call", lambda job: is_true(job, "Running"), what="running")
     (before,) = kube.pods("call")
@@ -139,11 +137,9 @@ def test_an_upgrade_leaves_a_running_job_alone(kube: Kube, store: Store) -> None
 def test_the_operator_is_idle_when_nothing_happens(kube: Kube, store: Store) -> None:
     kube.transcribe("call", "no-such-file.wav")
     version = kube.done("call")["metadata"]["resourceVersion"]
-    kube.kubectl("rollout", "restart", "deployment", "-n", "steno-system", "-l", "app.kubernetes.io/name=steno")
-    kube.kubectl("rollout", "status", "deployment", "-n", "steno-system", "-l", "app.kubernetes.io/name=steno", "--timeout=120s")
-    subprocess.run(
-        [str(tools.path("kubectl")), "--kubeconfig", str(kube.info.kubeconfig), "get", "--raw", "/readyz"], check=True
-    )
+    operator = ("deployment", "-n", "steno-system", "-l", "app.kubernetes.io/name=steno")
+    kube.kubectl("rollout", "restart", *operator)
+    kube.kubectl("rollout", "status", *operator, "--timeout=120s")
     kube.transcribe("after", "no-such-file.wav")
     kube.done("after")  # the restarted operator has looked at everything
     assert kube.get("call")["metadata"]["resourceVersion"] == version
