@@ -8,15 +8,12 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from hack.paths import cache_folder, locked, write_atomic
 from hack.steps import CommandError, Missing, StepError, output, run, say, step, succeeds, wait_for
 
 BASE = "steno/base:bookworm"
-HUB = "https://registry-1.docker.io/v2/"
 REMEMBER_SECONDS = 6 * 3600
 CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
@@ -161,7 +158,7 @@ def pull(reference: str, timeout: float = 600) -> bool:
     note = cache_folder("docker") / "hub-unreachable"
     if note.exists() and time.time() - note.stat().st_mtime < REMEMBER_SECONDS:
         return False
-    if not _hub_answers():
+    if not succeeds(["docker", "manifest", "inspect", reference], timeout=15):
         write_atomic(note, "no answer\n")
         return False
     with step(f"pulling {reference}"):
@@ -169,16 +166,6 @@ def pull(reference: str, timeout: float = 600) -> bool:
             return True
     say(f"{reference} cannot be pulled")
     return False
-
-
-def _hub_answers() -> bool:
-    try:
-        with urllib.request.urlopen(HUB, timeout=5):
-            return True
-    except urllib.error.HTTPError as err:
-        return err.code == 401
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def ca_bundle() -> Path:
@@ -223,7 +210,10 @@ def _bootstrapped(folder: Path) -> str:
     say("no registry of public images can be reached: taking Debian from its archive")
     if shutil.which("mmdebstrap") is None:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            raise Missing("mmdebstrap", "Install it (`sudo apt-get install mmdebstrap`) or make docker.io reachable.")
+            raise Missing(
+                "mmdebstrap",
+                "Install it (`sudo apt-get install mmdebstrap`) or see that Docker can pull debian:bookworm-slim.",
+            )
         apt_install(("mmdebstrap",))
     archive = folder / "base.tar"
     run(["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", archive], timeout=900)
