@@ -17,6 +17,7 @@ from pathlib import Path
 import jiwer
 import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
+
 from hack.models import build
 from steno_runtime.stt.ctranslate import cpu_count
 from steno_runtime.stt.pipeline import Options, transcribe
@@ -71,12 +72,14 @@ def main() -> None:
             said = arm()
             seconds[arm.__name__].append(time.monotonic() - begin)
             errors[arm.__name__] = jiwer.wer(reference, plain(said))
-    print(f"{len(samples) / 16_000:.0f} s of audio, {arguments.rounds} rounds, {cpu_count()} cores, int8, batch {BATCH}")
+    print(
+        f"{len(samples) / 16_000:.0f} s of audio, {arguments.rounds} rounds, {cpu_count()} cores, int8, batch {BATCH}"
+    )
     for name, taken in seconds.items():
         middle = statistics.median(taken)
         print(
             f"{name:24} min {min(taken):6.1f}  median {middle:6.1f}  max {max(taken):6.1f} s  "
-            f"{len(samples) / 16_000 / middle:5.1f} × real time  WER {errors[name]:.3f}"
+            f"{len(samples) / 16_000 / middle:5.1f} x real time  WER {errors[name]:.3f}"
         )
 
 

@@ -148,7 +148,7 @@ def build(tag: str, folder: Path, *, dockerfile: Path | None = None, build_args:
 
 def prune() -> None:
     """Drops images that no tag and no container uses any more, where they are of this project."""
-    succeeds(["docker", "image", "prune", "-f", "--filter", "label=dev.steno.build=1"], timeout=300)
+    succeeds(["docker", "image", "prune", "-f", "--filter", "label=app.kubernetes.io/part-of=steno"], timeout=300)
 
 
 def pull(reference: str, timeout: float = 600) -> bool:

@@ -6,21 +6,49 @@ The e2e cluster is made for the run, under a name and ports of its own, and dele
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from hack import check, models, uv
+from hack import check, docker, models, uv
 from hack.cluster import down, info, up
 from hack.deploy import deploy
 from hack.paths import ROOT
-from hack.steps import main, say, step, tee
+from hack.steps import Missing, main, say, step, tee
+
+PREREQUISITES = {
+    "/usr/bin/espeak-ng": "espeak-ng",
+    "/usr/bin/pdftotext": "poppler-utils",
+    "/usr/share/tesseract-ocr/5/tessdata/osd.traineddata": "tesseract-ocr",
+    "/usr/share/tesseract-ocr/5/tessdata/kor.traineddata": "tesseract-ocr-kor",
+    "/usr/share/fonts/truetype/nanum/NanumGothic.ttf": "fonts-nanum",
+}
+"""What tests need besides Python, and the Debian packages that bring it."""
 
 CLUSTER = os.environ.get("STENO_E2E_CLUSTER", "steno-e2e")
 KEEP = bool(os.environ.get("STENO_E2E_KEEP"))
 
 
+def prerequisites() -> None:
+    """Installs the programs, fonts and data that tests use, where that is possible.
+
+    Raises:
+        Missing: it is not.
+    """
+    absent = [package for path, package in PREREQUISITES.items() if not Path(path).exists()]
+    if not absent:
+        return
+    names = " ".join(absent)
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Missing("what the tests use", f"Install them: sudo apt-get install {names}")
+    with step(f"installing {names}"):
+        docker.apt_install(tuple(names.split()))
+
+
 def everything() -> None:
     """Static checks, then every test: the fast, those with a real apiserver, those with real models, the e2e."""
+    prerequisites()
     uv.sync()
     check.static()
     with step("model store for tests"):
@@ -32,6 +60,7 @@ def everything() -> None:
 
 def e2e(arguments: Sequence[str] = ()) -> None:
     """The e2e tests on a kind cluster; `arguments` go to pytest."""
+    prerequisites()
     uv.sync()
     try:
         cluster = up(CLUSTER)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.models.store import WHISPER_FILES, find, whisper

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,25 +13,29 @@ WIDTH, HEIGHT, DPI = 1654, 2339, 200
 _FONTS = Path("/usr/share/fonts/truetype")
 FONTS = {"en": _FONTS / "dejavu/DejaVuSerif.ttf", "ko": _FONTS / "nanum/NanumGothic.ttf"}
 
-_ENGLISH = """The committee met on Tuesday, 14 March 2023, to review the harbour repairs. Costs had risen by 12.5% since
- January, mainly because the price of steel doubled. "We cannot wait another winter," said the engineer; the eastern pier
- carries 340 tonnes each day. Three offers were opened: Baker & Sons asked $48,200, Northern Works $51,750, and the smallest
- firm only $39,900. After a long discussion the members chose the second offer, since it promised to finish in six weeks.
- Fishing boats may use the western quay until then. The keeper of the lighthouse reported that fog had stopped traffic on
- nine mornings. A new horn will be tested in April. Visitors are asked to keep away from the crane, which moves without
- warning. Questions can be sent to the harbour office, room 27, between eight and noon. Every family received a map that
- shows the closed streets, the bridges and the two temporary ferries. The next meeting takes place on the first of May."""
+_ENGLISH = """The committee met on Tuesday, 14 March 2023, to review the harbour repairs. Costs had risen by 12.5%
+since January, mainly because the price of steel doubled. "We cannot wait another winter," said the
+engineer; the eastern pier carries 340 tonnes each day. Three offers were opened: Baker & Sons asked
+$48,200, Northern Works $51,750, and the smallest firm only $39,900. After a long discussion the members
+chose the second offer, since it promised to finish in six weeks. Fishing boats may use the western quay
+until then. The keeper of the lighthouse reported that fog had stopped traffic on nine mornings. A new
+horn will be tested in April. Visitors are asked to keep away from the crane, which moves without
+warning. Questions can be sent to the harbour office, room 27, between eight and noon. Every family
+received a map that shows the closed streets, the bridges and the two temporary ferries. The next
+meeting takes place on the first of May."""
 
-_KOREAN = """위원회는 화요일에 모여 항구 수리 계획을 검토하였다. 올해 들어 철강 가격이 크게 올라 비용이 많이 늘어났다. 기술자는 겨울이
- 오기 전에 공사를 마쳐야 한다고 말했다. 동쪽 부두에는 매일 많은 화물이 들어온다. 세 회사가 제안서를 냈고 위원들은 오랜 토론 끝에
- 두 번째 회사를 골랐다. 그때까지 어선은 서쪽 부두를 사용할 수 있다. 등대지기는 안개 때문에 아침마다 배가 멈추었다고 보고하였다.
- 새로운 경적은 사월에 시험할 예정이다. 방문객은 기중기 가까이에 가지 말아야 한다. 궁금한 점은 항구 사무실로 문의하면 된다.
- 모든 가정은 막힌 길과 다리와 임시 나룻배가 표시된 지도를 받았다. 다음 회의는 오월 첫째 날에 열린다. 도서관은 여름 동안 저녁 늦게까지
- 문을 열고 어린이를 위한 책 읽기 모임을 마련한다. 참가를 원하는 사람은 미리 이름을 적어 두어야 한다."""
+_KOREAN = """위원회는 화요일에 모여 항구 수리 계획을 검토하였다. 올해 들어 철강 가격이 크게 올라 비용이 많이
+늘어났다. 기술자는 겨울이 오기 전에 공사를 마쳐야 한다고 말했다. 동쪽 부두에는 매일 많은 화물이
+들어온다. 세 회사가 제안서를 냈고 위원들은 오랜 토론 끝에 두 번째 회사를 골랐다. 그때까지 어선은
+서쪽 부두를 사용할 수 있다. 등대지기는 안개 때문에 아침마다 배가 멈추었다고 보고하였다. 새로운 경적은
+사월에 시험할 예정이다. 방문객은 기중기 가까이에 가지 말아야 한다. 궁금한 점은 항구 사무실로 문의하면
+된다. 모든 가정은 막힌 길과 다리와 임시 나룻배가 표시된 지도를 받았다. 다음 회의는 오월 첫째 날에
+열린다. 도서관은 여름 동안 저녁 늦게까지 문을 열고 어린이를 위한 책 읽기 모임을 마련한다. 참가를
+원하는 사람은 미리 이름을 적어 두어야 한다."""
 
 SENTENCES = {
-    "en": [s.strip() for s in _ENGLISH.replace("\n", "").split(". ")],
-    "ko": [s.strip() for s in _KOREAN.replace("\n", "").split(". ")],
+    "en": [s.strip() for s in _ENGLISH.replace("\n", " ").split(". ")],
+    "ko": [s.strip() for s in _KOREAN.replace("\n", " ").split(". ")],
 }
 
 
@@ -58,6 +63,11 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
             longer = word
         line = longer
     return [*lines, line]
+
+
+def normal(text: str) -> str:
+    """What character error rates compare: NFC, each run of white space one space. Spaces count."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def noisy(image: Image.Image, seed: int, sigma: float = 6.0) -> Image.Image:

@@ -245,3 +245,17 @@ def test_results_go_nowhere_else():
     with pytest.raises(WorkError) as caught:
         open_output(TaskOutput(uri="https://example.com/results", formats=["json"]))
     assert caught.value.reason is FailureReason.INVALID_SPEC
+
+
+def test_results_outlast_a_server_that_stumbles(s3, web, tmp_path):
+    def answer(handler):
+        handler.send_response(503 if len(web.requests) < 3 else 200)
+        handler.send_header("Content-Length", "0")
+        handler.send_header("ETag", '"v1"')
+        handler.end_headers()
+
+    web.routes["/bucket/d/a"] = answer
+    place = output(s3, tmp_path, "s3://bucket/d", endpoint_url=web.url)
+    assert place.create("a", b"result", "text/plain")
+    assert all(headers["if-none-match"] == "*" for _, headers in web.requests)
+    assert web.bodies == [b"result"] * 3

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hack.models import build
 from steno_runtime.stt.pipeline import Options, transcribe
 
@@ -59,7 +59,7 @@ def espeak(tmp_path_factory):
     folder = tmp_path_factory.mktemp("espeak")
 
     def say(voice: str, text: str) -> np.ndarray:
-        path = folder / f"{len(os.listdir(folder))}.wav"
+        path = folder / f"{len(list(folder.iterdir()))}.wav"
         subprocess.run(["espeak-ng", "-v", voice, "-s", "130", "-w", str(path), text], check=True)
         return read(path)
 

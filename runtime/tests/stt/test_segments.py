@@ -5,12 +5,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from steno_runtime.stt.engine import Decoded, TimedWord, compression, invented, suspicious
 from steno_runtime.stt.segments import Turn, assign, ends_sentence, segments, smooth, snap
 
 times = st.floats(0, 100, allow_nan=False)
 words_in_order = st.lists(
-    st.tuples(st.sampled_from(["so", "well.", "Mr.", "세계", "why?", "no,"]), times, times, st.floats(0, 1)), max_size=30
+    st.tuples(st.sampled_from(["so", "well.", "Mr.", "세계", "why?", "no,"]), times, times, st.floats(0, 1)),
+    max_size=30,
 ).map(lambda rows: [TimedWord(text, min(a, b), max(a, b), p) for text, a, b, p in rows])
 speech = st.lists(times, max_size=20, unique=True).map(
     lambda edges: list(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False))
@@ -122,9 +124,12 @@ def test_the_guard(text, seconds, log_probability, refused):
 def test_what_is_unsure_over_no_speech_is_dropped():
     sure = Decoded("Thanks for watching!", (), -0.3, 0.9)
     unsure = Decoded("Thanks for watching!", (), -1.3, 0.9)
-    assert not invented(sure, 3)
-    assert invented(unsure, 3)
-    assert invented(Decoded(" ", (), -0.1, 0.0), 3)
+    assert not invented(sure, 3, 1)
+    assert invented(unsure, 3, 1)
+    assert invented(unsure, 10, 4)
+    assert not invented(unsure, 5, 4)
+    assert invented(Decoded(" ", (), -0.1, 0.0), 3, 3)
+    assert invented(Decoded("1,000,000" + ",000" * 60, (), -0.1, 0.0), 13, 13)
 
 
 @given(st.text())

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from steno_api.transcript import Segment, Transcript, Word
 from steno_runtime.stt.document import build_transcript
 from steno_runtime.stt.pipeline import Result
@@ -28,9 +29,7 @@ def spoken(draw):
             words.append(Word(word=text, start=at, end=end, confidence=0.5, speaker=speaker))
             at = end
         joined = " ".join(word.word for word in words)
-        made.append(
-            Segment(start=words[0].start, end=at, text=joined, speaker=speaker, confidence=0.5, words=words)
-        )
+        made.append(Segment(start=words[0].start, end=at, text=joined, speaker=speaker, confidence=0.5, words=words))
     return made
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from steno_runtime.ocr.languages import script
 from steno_runtime.ocr.words import Look
 
-DOUBT = 0.6
+DOUBT = 0.75
 """A page read with less confidence than this is read again, turned upright or by the next engine."""
 
 _PRINT = ("tesseract", "rapidocr", "paddleocr")

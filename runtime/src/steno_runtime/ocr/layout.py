@@ -15,6 +15,10 @@ _GUTTER = 0.9
 """A column gap is at least so many line heights wide."""
 _PROSE = 6.0
 """Columns hold lines of at least so many line heights on average; narrower cells are a table's, read row by row."""
+_PATIENCE = 6
+"""So many strips may follow before a gutter shows."""
+_TOUCH = 0.25
+"""Detected lines may overlap by this share of their height and still be one below the other."""
 _PARAGRAPH_GAP = 0.75
 """A gap of so many line heights more than the usual one begins a new region."""
 _HEADING = 1.35
@@ -42,6 +46,9 @@ class _Placed:
     @property
     def height(self) -> float:
         return self.bottom - self.top
+
+
+_Sides = tuple[list[_Placed], list[_Placed]]
 
 
 def arrange(lines: Sequence[SeenLine]) -> list[Block]:
@@ -88,29 +95,42 @@ def _letter_height(line: SeenLine) -> float:
 
 
 def _columns(placed: list[_Placed]) -> list[list[_Placed]]:
-    """Cuts the page as XY-cut does.
+    """Parts the page into columns in reading order, with what runs across them above, between and below.
 
-    At column gutters where there are some, else at the widest blank strip that parts rows which share a gutter from
-    those which do not.
+    The page falls into strips at its blank rows; strips that share a gutter from top to bottom are columns.
     """
     if len(placed) < 4:
         return [placed]
     height = statistics.median(line.height for line in placed)
-    sides = _split_at_gutter(placed, height)
-    if sides:
-        return [part for side in sides for part in _columns(side)]
-    ordered = sorted(placed, key=lambda line: line.top)
-    cuts = _blank_rows(ordered)
-    for gap, index in sorted(cuts, reverse=True):
-        if gap < 0.3 * height:
+    strips = _strips(placed)
+    parts: list[list[_Placed]] = [[]]
+    index = 0
+    while index < len(strips):
+        sides, end = _widest_run(strips, index, height)
+        if sides is None:
+            parts[-1] += strips[index]
+        else:
+            parts += [*(part for side in sides for part in _columns(side)), []]
+        index = end
+    return [part for part in parts if part]
+
+
+def _widest_run(strips: list[list[_Placed]], start: int, height: float) -> tuple[_Sides | None, int]:
+    """The sides of the longest run of strips from `start` that shares a gutter, and the index after it."""
+    sides: _Sides | None = None
+    end = start + 1
+    run: list[_Placed] = []
+    for index in range(start, len(strips)):
+        run = run + strips[index]
+        wider = _split_at_gutter(run, height) if len(strips[start]) > 1 else None
+        if wider:
+            sides, end = wider, index + 1
+        elif sides or index - start >= _PATIENCE:
             break
-        above, below = ordered[:index], ordered[index:]
-        if _split_at_gutter(above, height) or _split_at_gutter(below, height):
-            return _columns(above) + _columns(below)
-    return [placed]
+    return sides, end
 
 
-def _split_at_gutter(placed: list[_Placed], height: float) -> tuple[list[_Placed], list[_Placed]] | None:
+def _split_at_gutter(placed: list[_Placed], height: float) -> _Sides | None:
     """The two sides of the widest gutter from top to bottom that has prose on both sides."""
     ordered = sorted(placed, key=lambda line: line.left)
     reach, best = -math.inf, (0.0, 0)
@@ -128,14 +148,16 @@ def _split_at_gutter(placed: list[_Placed], height: float) -> tuple[list[_Placed
     return left, right
 
 
-def _blank_rows(ordered: list[_Placed]) -> list[tuple[float, int]]:
-    """Blank strips from side to side: their height and the index of the first line below."""
-    reach, cuts = ordered[0].bottom, list[tuple[float, int]]()
-    for index, line in enumerate(ordered[1:], start=1):
-        if line.top > reach:
-            cuts.append((line.top - reach, index))
+def _strips(placed: list[_Placed]) -> list[list[_Placed]]:
+    """The lines between one blank row and the next, from top to bottom."""
+    strips: list[list[_Placed]] = []
+    reach = -math.inf
+    for line in sorted(placed, key=lambda line: line.top):
+        if line.top + _TOUCH * line.height >= reach:
+            strips.append([])
+        strips[-1].append(line)
         reach = max(reach, line.bottom)
-    return cuts
+    return strips
 
 
 def _rows(column: list[_Placed]) -> list[_Placed]:

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ _SURE = 15.0
 _DESCENT = 0.2
 """Share of a line's height below its baseline."""
 _HANGUL = re.compile("[\u1100-\u11ff\uac00-\ud7af]")
+_LEVEL = 0.035
+"""Two degrees: text laid level over a line skewed by less is near enough, and read in order by every extractor."""
 _BLANK = 250
 """OCRmyPDF paints text that stays visible white before OCR; a word as bright as this was painted over."""
 
@@ -147,20 +150,24 @@ def element(page: Page, pixels: np.ndarray, dpi: float, index: int) -> OcrElemen
         return part.size > 0 and int(part.min()) < _BLANK
 
     def line_element(line: Line) -> OcrElement | None:
-        words = line.words or [line]
+        words = [(word, quad) for word in line.words or [line] if shown(quad := place(word.polygon))]
+        if not words:
+            return None
+        seen = [quad for _, quad in words]
         children = [
             OcrElement(OcrClass.WORD, bbox=_box(quad), text=_spaced(word.text), confidence=word.confidence)
-            for word in words
-            if shown(quad := place(word.polygon))
+            for word, quad in words
         ]
-        if not children:
-            return None
-        top, _, right, left = place(line.polygon)
+        top_left, top_right, low_right, low_left = place(line.polygon)
         # The renderer takes the letters' size from the box's height and the first letter's place from its lower left
         # corner: on a skewed line the box around all of it would be too high for either.
-        size = max(1.0, left[1] - top[1])
-        box = BoundingBox(left[0], max(0.0, left[1] - size), max(left[0], right[0]), left[1])
-        slope = (right[1] - left[1]) / max(1.0, right[0] - left[0])
+        size = max(1.0, min(low_left[1] - top_left[1], 1.5 * median(_box(quad).height for quad in seen)))
+        left, right = (top_left[1] + low_left[1]) / 2, (top_right[1] + low_right[1]) / 2
+        slope = (right - left) / max(1.0, low_right[0] - low_left[0])
+        if abs(slope) < _LEVEL:
+            left, slope = (left + right) / 2, 0.0
+        low = left + size / 2
+        box = BoundingBox(low_left[0], max(0.0, low - size), max(low_left[0], low_right[0]), low)
         return OcrElement(OcrClass.LINE, bbox=box, baseline=Baseline(slope, -_DESCENT * size), children=children)
 
     paragraphs = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pypdfium2 as pdfium
@@ -79,7 +80,8 @@ class PdfSource:
             covered = sum(area for _, area in pictures) > _SCAN_COVER * points_wide * points_high
             if characters and not (covered and characters <= _STAMP_CHARS) and _readable(lines):
                 return PageInput(number, width, height, dpi, embedded=tuple(lines))
-        bitmap = page.render(scale=dpi / _POINTS_PER_INCH, rev_byteorder=True, prefer_bgrx=False)
+        scale: Any = dpi / _POINTS_PER_INCH  # typed int by its default
+        bitmap = page.render(scale=scale, rev_byteorder=True, prefer_bgrx=False)
         try:
             pixels = np.array(
                 bitmap.to_numpy()[:, :, :3]

@@ -18,7 +18,7 @@ from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.layout import Block, arrange, outline
 from steno_runtime.ocr.look import look_at
 from steno_runtime.ocr.page import PageError, PageInput
-from steno_runtime.ocr.words import Engine, Look, Quad, SeenLine, mean_confidence, placed
+from steno_runtime.ocr.words import Engine, Look, Quad, SeenLine, bounds, mean_confidence, placed
 
 EngineName = Literal["auto", "tesseract", "rapidocr", "paddleocr"]
 
@@ -28,6 +28,8 @@ _COARSE_DPI = 360
 _MIN_SIDE = 12
 """Pixels; smaller pages hold no text."""
 _FALLBACK = ("en",)
+_MISTAKEN = {"ja": "ko", "zh": "ko", "ko": "zh", "en": "ko"}
+"""What a page is tried as next where its script was guessed and nothing sensible came of it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class Reading:
     def confidence(self) -> float:
         """Of the whole page."""
         return mean_confidence(self.lines)
+
+    @property
+    def sideways(self) -> bool:
+        """Whether most lines run up or down: Tesseract reads a page on its side, but upright is better for layout."""
+        long = [bounds([line.quad]) for line in self.lines if len(line.text) > 3]
+        upright = sum(right - left >= bottom - top for left, top, right, bottom in long)
+        return bool(long) and upright * 2 < len(long)
 
 
 class PageReader:
@@ -74,8 +83,14 @@ class PageReader:
             languages = (language,) if language else _FALLBACK
         choice = self._choice(look, languages)
         reading = self._attempt(choice.engines[0], image, languages, look, rotation=rotation, reason=choice.reason)
-        if reading.confidence < DOUBT:
+        if reading.confidence < DOUBT or reading.sideways:
             reading = self._doubt(reading, choice, image, languages, look)
+        other = _MISTAKEN.get(languages[0])
+        if not self._languages and reading.confidence < DOUBT and other and self._able([other]):
+            second = self._choice(look, [other])
+            reason = f"{second.reason}; its script was mistaken at first"
+            again = self._attempt(second.engines[0], image, [other], look, rotation=reading.rotation, reason=reason)
+            reading, languages = max((reading, languages), (again, (other,)), key=lambda pair: _worth(pair[0]))
         blocks = [
             Block(
                 block.kind,
@@ -97,16 +112,17 @@ class PageReader:
         )
 
     def _choice(self, look: Look, languages: Sequence[str]) -> Choice:
-        able = {name for name, engine in self._engines.items() if engine.reads(languages)}
-        if self._wanted != "auto":
-            able &= {self._wanted}
-        choice = choose(look, languages, able)
+        choice = choose(look, languages, self._able(languages))
         if not choice.engines:
             missing = ", ".join(self._tesseract.missing(languages))
             who = "no engine" if self._wanted == "auto" else self._wanted
             remedy = f"; install Tesseract's data for {missing} in the runtime's image" if missing else ""
             raise PageError(f"{who} here reads {', '.join(languages)}{remedy}, or use engine: auto")
         return choice if self._wanted == "auto" else Choice(choice.engines, "as asked")
+
+    def _able(self, languages: Sequence[str]) -> set[str]:
+        able = {name for name, engine in self._engines.items() if engine.reads(languages)}
+        return able if self._wanted == "auto" else able & {self._wanted}
 
     def _attempt(
         self, name: str, image: np.ndarray, languages: Sequence[str], look: Look, *, rotation: int, reason: str
@@ -123,6 +139,8 @@ class PageReader:
         if not reading.rotation and (seen := self._tesseract.orientation(image)) and seen[0]:
             reason = f"{reading.reason}; turned by {seen[0]}°"
             readings.append(self._attempt(reading.engine, image, languages, look, rotation=seen[0], reason=reason))
+        if reading.sideways and len(readings) > 1 and _worth(readings[1]) > 0.8 * _worth(reading):
+            readings.pop(0)
         best = max(readings, key=_worth)
         if best.confidence < DOUBT and len(choice.engines) > 1:
             reason = f"{best.reason}; {reading.engine} was unsure ({best.confidence:.2f})"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import obstore
@@ -51,7 +51,7 @@ def _retry(attempts: int, longest: float) -> RetryConfig:
     }
 
 
-_ONCE = _retry(0, 60)  # `download` has its own patience
+_ONCE = _retry(0, 60)  # who uses it has a patience of its own
 _QUICK = _retry(4, 30)
 _PATIENT = _retry(10, 170)
 """For results: losing them to a short outage would cost the whole work."""
@@ -117,7 +117,9 @@ class S3Output:
         self.uri = output.uri
         self._ambient = not _has_keys(output.credentials_dir)
         self._store, self._prefix = _open(output, _QUICK, "output", read_timeout=30)
+        self._impatient, _ = _open(output, _ONCE, "output", read_timeout=120)
         self._patient, _ = _open(output, _PATIENT, "output", read_timeout=120)
+        self._conditional = True
 
     def check_writable(self) -> None:
         """See `Output`."""
@@ -145,21 +147,32 @@ class S3Output:
 
     def create(self, name: str, data: bytes, content_type: str) -> bool:
         """See `Output`."""
-        key, attributes = self._key(name), {"Content-Type": content_type}
+        if self._conditional:
+            try:
+                # Once, without patience: a store that knows no conditional writes says so as a server's error, which
+                # would be asked again for minutes.
+                return self._put(self._impatient, name, data, content_type, mode="create")
+            except _ERRORS as error:
+                answer = _Answer(error, self._ambient)
+                self._conditional = not (isinstance(error, NotSupportedError) or answer.code == "NotImplemented")
+                if self._conditional and answer.kind != "unavailable":
+                    raise self._translate(error) from error
         try:
-            obstore.put(self._patient, key, data, mode="create", attributes=attributes, use_multipart=False)
+            if self._conditional:
+                return self._put(self._patient, name, data, content_type, mode="create")
+            # What stands is still kept, but of two writers in the same instant the later would overwrite.
+            return self.read(name) is None and self._put(self._patient, name, data, content_type, mode="overwrite")
+        except _ERRORS as error:
+            raise self._translate(error) from error
+
+    def _put(
+        self, store: S3Store, name: str, data: bytes, content_type: str, *, mode: Literal["create", "overwrite"]
+    ) -> bool:
+        attributes = {"Content-Type": content_type}
+        try:
+            obstore.put(store, self._key(name), data, mode=mode, attributes=attributes, use_multipart=False)
         except (AlreadyExistsError, PreconditionError):
             return False
-        except _ERRORS as error:
-            if not (isinstance(error, NotSupportedError) or _Answer(error, self._ambient).code == "NotImplemented"):
-                raise self._translate(error) from error
-            # A store without conditional writes: what stands is still kept, but two writers in the same instant race.
-            if self.read(name) is not None:
-                return False
-            try:
-                obstore.put(self._patient, key, data, attributes=attributes, use_multipart=False)
-            except _ERRORS as second:
-                raise self._translate(second) from second
         return True
 
     def tidy(self) -> None:

@@ -100,7 +100,7 @@ def pack(
     *,
     longest: float = MAX_CHUNK_SECONDS,
     longest_pause: float = 3.0,
-    pad: float = 0.4,
+    pad: float = 0.2,
 ) -> list[Chunk]:
     """Packs spans of speech into chunks, cut at the longest pause.
 

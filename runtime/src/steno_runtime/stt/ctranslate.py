@@ -95,6 +95,7 @@ class CTranslateEngine:
         batch_size: int | None = None,
         batch_divisor: int = 1,
     ) -> None:
+        import ctranslate2
         from faster_whisper import WhisperModel
         from faster_whisper.feature_extractor import FeatureExtractor
 
@@ -114,6 +115,7 @@ class CTranslateEngine:
         except RuntimeError as err:
             raise _explained(err, f"Model {folder.name!r} cannot be loaded", FailureReason.MODEL_NOT_FOUND) from err
         self._model = self._whisper.model
+        ctranslate2.set_random_seed(0)  # fallback samples: a retried attempt should say what the first would have
         # Not WhisperModel's own: that one needs preprocessor_config.json, which not every copy of a model has.
         self._features = FeatureExtractor(feature_size=self._model.n_mels)
         self.batch_size = max(1, (batch_size or default_batch_size(self.device)) // batch_divisor)

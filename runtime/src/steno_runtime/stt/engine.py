@@ -68,6 +68,9 @@ MAX_COMPRESSION = 2.0
 MAX_CHARS_BASE, MAX_CHARS_PER_SECOND = 8, 25
 MIN_LOG_PROBABILITY = -1.0
 MIN_NO_SPEECH = 0.6
+HOPELESS_COMPRESSION = 4.0
+"""Nobody repeats himself that much; songs come to about 3."""
+LITTLE_SPEECH_SECONDS = 2.0
 
 
 def compression(text: str) -> float:
@@ -86,13 +89,20 @@ def suspicious(text: str, seconds: float, log_probability: float) -> bool:
     )
 
 
-def invented(decoded: Decoded, seconds: float) -> bool:
-    """Whether a text was probably made up over something that is not speech, and is better dropped."""
-    repeated = compression(decoded.text) > MAX_COMPRESSION + 0.4
-    overlong = len(decoded.text) > 2 * (MAX_CHARS_BASE + MAX_CHARS_PER_SECOND * seconds)
+def invented(decoded: Decoded, seconds: float, speech_seconds: float) -> bool:
+    """Whether a text was probably made up over something that is not speech, and is better dropped.
+
+    Args:
+        decoded: what was decoded, after every retry.
+        seconds: length of the window.
+        speech_seconds: how much of it voice activity detection takes for speech. Whisper alone is a poor judge of
+            that: it doubts clear speech of a voice it does not know.
+    """
+    little = speech_seconds < LITTLE_SPEECH_SECONDS or speech_seconds < seconds / 2
     unsure = decoded.average_log_probability < MIN_LOG_PROBABILITY
     return (
         not decoded.text.strip()
-        or (unsure and decoded.no_speech_probability > MIN_NO_SPEECH)
-        or (unsure and (repeated or overlong))
+        or compression(decoded.text) > HOPELESS_COMPRESSION
+        or len(decoded.text) > 2 * (MAX_CHARS_BASE + MAX_CHARS_PER_SECOND * seconds)
+        or (unsure and little and decoded.no_speech_probability > MIN_NO_SPEECH)
     )

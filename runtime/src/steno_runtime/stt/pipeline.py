@@ -191,7 +191,8 @@ def _words(chunks: Sequence[Chunk], decoded: Sequence[Decoded | None], spans: Se
     """The words of all chunks on the audio's own clock, without what was made up."""
     words: list[TimedWord] = []
     for chunk, row in zip(chunks, decoded, strict=True):
-        if row is None or invented(row, chunk.seconds):
+        heard = sum(span.seconds for span in chunk.speech)
+        if row is None or invented(row, chunk.seconds, heard):
             continue
         offset, end = chunk.start / SAMPLE_RATE, chunk.end / SAMPLE_RATE
         words.extend(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,46 @@ def rapid_ocr(threads: int, **params: Any) -> Any:
     Its direction classifier is off: on upright lines it turns some round (8 % of the characters of a clean page),
     and whole pages that lie on their side or head are turned by the pipeline.
     """
-    from rapidocr import RapidOCR
-
-    return RapidOCR(
+    return _rapid_class()(
         params={
             "Global.use_cls": False,
             "Global.max_side_len": 100_000,
             "Global.log_level": "error",
+            "Rec.rec_batch_num": 1,  # on a CPU a batch only pads the shorter lines
             "Det.limit_type": "max",
             "Det.limit_side_len": DETECTION_SIDE,
             "EngineConfig.onnxruntime.intra_op_num_threads": threads,
             **params,
         }
     )
+
+
+@cache
+def _rapid_class() -> type[Any]:
+    """RapidOCR that scales pages for detection by area: its own scaling aliases black-and-white scans to nothing."""
+    import cv2
+    from rapidocr import RapidOCR
+    from rapidocr.ch_ppocr_det import TextDetOutput
+
+    class AreaScaled(RapidOCR):
+        def detect_and_crop(self, img: np.ndarray, op_record: dict[str, Any]) -> tuple[list[np.ndarray], TextDetOutput]:
+            height, width = img.shape[:2]
+            scale = DETECTION_SIDE / max(height, width)
+            if scale >= 1:
+                return super().detect_and_crop(img, op_record)
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            small = cv2.resize(img, size, interpolation=cv2.INTER_AREA)
+            _, found = super().detect_and_crop(small, op_record)
+            padding = op_record["padding_1"]
+            found.boxes = (np.asarray(found.boxes) - (padding["left"], padding["top"])) * (
+                width / size[0],
+                height / size[1],
+            )
+            found.boxes = found.boxes.astype(np.float32)
+            padding.update(top=0, left=0)
+            return self.crop_text_regions(img, found.boxes), found
+
+    return AreaScaled
 
 
 def as_quad(corners: Any) -> Quad:

@@ -35,7 +35,9 @@ class RapidEngine:
         result = self._rapid(np.ascontiguousarray(image[:, :, ::-1]))
         if result.boxes is None or not result.txts:
             return []
-        words = result.word_results if len(result.word_results) == len(result.txts) else [()] * len(result.txts)
+        words: Sequence[Any] = (
+            result.word_results if len(result.word_results) == len(result.txts) else [()] * len(result.txts)
+        )
         return [
             SeenLine(
                 as_quad(corners),

@@ -116,7 +116,7 @@ class TesseractEngine:
         turned = int(seen["orient_deg"]) if seen["orient_conf"] >= _TURN_CONFIDENCE else 0
         return (360 - turned) % 360, OSD_SCRIPTS.get(seen["script_name"])
 
-    def _api(self, names: list[str], mode: int) -> Any:
+    def _api(self, names: list[str], mode: Any) -> Any:
         import tesserocr
 
         key = "+".join(names)

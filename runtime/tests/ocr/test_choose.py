@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from steno_runtime.ocr.choose import choose
+from steno_runtime.ocr.engines.tesseract import join_pieces, mend
+from steno_runtime.ocr.look import look_at
+from steno_runtime.ocr.words import Look, SeenLine, SeenWord, box, turn
+
+from .render import page, photograph
+
+PRINT, PHOTO = Look(250, 1.0), Look(120, 0.4)
+ALL = ("tesseract", "rapidocr", "paddleocr")
+
+
+@pytest.mark.parametrize(
+    ("look", "languages", "able", "first"),
+    [
+        (PRINT, ["en"], ALL, "tesseract"),
+        (PHOTO, ["en", "de"], ALL, "rapidocr"),
+        (PRINT, ["ko"], ("tesseract", "paddleocr"), "tesseract"),
+        (PHOTO, ["ko"], ("tesseract",), "tesseract"),
+        (PHOTO, ["ko"], ("tesseract", "paddleocr"), "paddleocr"),
+        (PRINT, ["ja"], ALL, "rapidocr"),
+        (PRINT, ["zh-Hant", "en"], ("tesseract",), "tesseract"),
+    ],
+)
+def test_first_engine(look, languages, able, first):
+    choice = choose(look, languages, able)
+    assert choice.engines[0] == first
+    assert set(choice.engines) == set(able)
+    assert choice.reason
+
+
+def test_no_engine_is_an_empty_choice():
+    assert choose(PRINT, ["ko"], ()).engines == ()
+
+
+def test_prints_and_photographs_are_told_apart():
+    assert look_at(np.asarray(page("en", 1, sentences=6).image)).print_like
+    yellowed = Image.fromarray((np.asarray(page("en", 1, sentences=6).image) * (0.95, 0.9, 0.75)).astype(np.uint8))
+    assert look_at(np.asarray(yellowed)).print_like
+    assert not look_at(np.asarray(photograph("en").image)).print_like
+
+
+def word(text: str, left: float, right: float, confidence: float = 0.9) -> SeenWord:
+    return SeenWord(box(left, 0, right, 10), text, confidence)
+
+
+def test_syllables_become_words_where_the_text_has_spaces():
+    pieces = [word("도", 0, 10), word("서", 10, 20), word("관은", 20, 40), word("여름", 50, 70)]
+    joined = join_pieces(pieces, "도서관은 여름\n")
+    assert [(w.text, w.quad) for w in joined] == [("도서관은", box(0, 0, 40, 10)), ("여름", box(50, 0, 70, 10))]
+    assert join_pieces(pieces, "something else") == tuple(pieces)
+
+
+def test_hangul_taken_for_latin_is_mended_and_latin_stays():
+    mixed = SeenLine(
+        box(0, 0, 90, 10), "SAS GPU 12", 0.9, (word("SAS", 0, 30), word("GPU", 40, 60), word("12", 70, 90))
+    )
+    alone = SeenLine(
+        box(0, 0, 90, 10), "", 0.9, (word("모임은", 0, 31), word("604", 40, 61, 0.3), word("12", 70, 90, 0.3))
+    )
+    assert mend(mixed, alone).text == "모임은 GPU 12"
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_what_is_seen_on_a_turned_page_is_found_on_the_page(degrees):
+    pixels = np.zeros((40, 60), np.uint8)
+    pixels[5:10, 20:50] = 1
+    ys, xs = np.nonzero(np.rot90(pixels, -degrees // 90))
+    seen = box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+    back = turn(seen, degrees, 60, 40)
+    assert {(x, y) for x, y in back} == {(20, 5), (50, 5), (50, 10), (20, 10)}

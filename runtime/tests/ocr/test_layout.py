@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steno_runtime.ocr.layout import arrange, skew
+from steno_runtime.ocr.words import SeenLine, box
+
+
+def line(text: str, left: float, top: float, width: float, height: float = 20) -> SeenLine:
+    return SeenLine(box(left, top, left + width, top + height), text, 0.9)
+
+
+def tilted(seen: SeenLine, degrees: float) -> SeenLine:
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    a, b, c, d = ((x * cos - y * sin, x * sin + y * cos) for x, y in seen.quad)
+    return SeenLine((a, b, c, d), seen.text, seen.confidence)
+
+
+def texts(lines):
+    return [read.text for block in arrange(lines) for read in block.lines]
+
+
+LEFT = [line(f"L{i}", 100, 100 + 30 * i, 400) for i in range(10)]
+RIGHT = [line(f"R{i}", 560, 100 + 30 * i, 400) for i in range(10)]
+TITLE = line("Title", 100, 20, 860, 44)
+FOOT = line("Foot", 100, 500, 860)
+
+
+def test_columns_are_read_one_after_the_other_between_title_and_foot():
+    mixed = [FOOT, *(one for pair in zip(RIGHT, LEFT, strict=True) for one in pair), TITLE]
+    assert texts(mixed) == ["Title", *[f"L{i}" for i in range(10)], *[f"R{i}" for i in range(10)], "Foot"]
+
+
+def test_columns_of_a_skewed_page():
+    mixed = [tilted(one, 2.0) for pair in zip(RIGHT, LEFT, strict=True) for one in pair]
+    assert skew(mixed) == pytest.approx(math.radians(2.0))
+    assert texts(mixed) == [*[f"L{i}" for i in range(10)], *[f"R{i}" for i in range(10)]]
+
+
+def test_a_table_is_read_row_by_row():
+    cells = [line(f"{row}{column}", 100 + 300 * column, 100 + 30 * row, 60) for row in range(6) for column in range(3)]
+    assert texts(cells[::-1]) == [f"{row}0 {row}1 {row}2" for row in range(6)]
+
+
+def test_fragments_of_a_row_are_joined_and_gaps_part_paragraphs():
+    lines = [line("one", 100, 100, 200), line("two", 310, 102, 200), line("three", 100, 130, 410)]
+    lines += [line("four", 100, 220, 410), line("five", 100, 250, 410)]
+    assert [[read.text for read in block.lines] for block in arrange(lines)] == [
+        ["one two", "three"],
+        ["four", "five"],
+    ]
+
+
+def test_a_high_line_is_a_heading():
+    assert [block.kind for block in arrange([TITLE, *LEFT])] == ["heading", "paragraph"]
+
+
+def test_the_engines_blocks_keep_their_order():
+    lines = [SeenLine(box(0, 100 * (3 - n), 50, 100 * (3 - n) + 20), f"b{n}", 1.0, block=n) for n in (2, 0, 1)]
+    assert texts(lines) == ["b0", "b1", "b2"]
+
+
+boxes = st.tuples(st.integers(0, 1500), st.integers(0, 2000), st.integers(1, 900), st.integers(1, 60))
+
+
+@given(st.lists(boxes, max_size=40))
+def test_every_line_is_read_exactly_once(places):
+    lines = [line(f"t{n}", *place) for n, place in enumerate(places)]
+    words = [word for block in arrange(lines) for read in block.lines for word in read.text.split()]
+    assert sorted(words) == sorted(one.text for one in lines)
