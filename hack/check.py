@@ -20,7 +20,7 @@ def check() -> None:
 def static() -> None:
     """Checks that read the code and run none of it."""
     with step("ruff"):
-        run(uv.tool("ruff", "check", "."), cwd=ROOT)
+        run(uv.tool("ruff", "check", "--no-cache", "."), cwd=ROOT)
         run(uv.tool("ruff", "format", "--check", "."), cwd=ROOT)
     with step("layers (import-linter)"):
         run(uv.tool("lint-imports"), cwd=ROOT)

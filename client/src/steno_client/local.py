@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from steno_runtime.stt.document import build_transcript
-
 from steno_api.failures import EXIT_CODES
 from steno_api.report import Stage
 from steno_api.transcript import Transcript
@@ -22,6 +20,7 @@ from steno_client.progress import OnProgress
 from steno_runtime.errors import WorkError
 from steno_runtime.media.audio import read_audio
 from steno_runtime.stt import pipeline
+from steno_runtime.stt.document import build_transcript
 
 TENANT = "local"
 """`tenant_id` of transcripts made here."""

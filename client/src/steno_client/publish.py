@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from steno_runtime.stt.writers import WRITERS
-
 from steno_api.transcript import Transcript
 from steno_client.errors import EXIT_CANNOT_WRITE, CommandError
+from steno_runtime.stt.writers import WRITERS
 
 Targets = dict[str, Path | None]
 """Format → its file; None: standard output."""
