@@ -59,7 +59,6 @@ def assert_refused(kube: Kube, name: str, reason: str, named: str) -> None:
     """Failed with its reason, a helpful message, no retry, and kstatus' Stalled."""
     job = kube.done(name)
     failed = condition(job, "Failed")
-    print(f"\n{name}: {failed['reason']}: {failed['message']}")
     assert is_true(job, "Failed")
     assert failed["reason"] == reason
     assert named in failed["message"]

@@ -48,15 +48,18 @@ def delete_child(kube: Kube) -> None:
     kube.kubectl("delete", "job", "-l", "steno.dev/job=call", "--wait=false")
 
 
+disruptive = pytest.mark.disruptive
+
+
 @pytest.mark.parametrize(
     ("fault", "attempts"),
     [
-        (kill_operators, 1),
-        (kill_kubelet, 1),
+        pytest.param(kill_operators, 1, marks=disruptive),
+        pytest.param(kill_kubelet, 1, marks=disruptive),
         (kill_worker, 2),
         (delete_pod, 2),
         (force_delete_pod, 2),
-        (kill_both, 2),
+        pytest.param(kill_both, 2, marks=disruptive),
         (delete_child, 2),
     ],
 )

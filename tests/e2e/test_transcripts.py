@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -10,17 +11,19 @@ from tests.e2e import media
 from tests.e2e.kube import Kube, Store, condition, is_true
 from tests.e2e.scoring import character_error_rate, diarization_error_rate, reference_text, word_error_rate
 
+Figure = Callable[[str], None]
 TWO_SPEAKERS = {"diarization": {"maxSpeakers": 2}}
 
 
 @pytest.mark.parametrize("key", ["sample.wav", "sample.mp3", "sample.m4a", "sample.webm"])
-def test_two_speakers_in_every_format(kube: Kube, store: Store, key: str) -> None:
+def test_two_speakers_in_every_format(kube: Kube, store: Store, figure: Figure, key: str) -> None:
     kube.transcribe("call", key, **TWO_SPEAKERS)
     job = kube.complete("call")
     transcript = store.transcript(job)
     words = word_error_rate(reference_text(media.sample(".stm")), transcript)
     turns = diarization_error_rate(media.sample(".rttm"), transcript)
-    print(f"\n{key}: word error rate {words:.3f}, diarization error rate {turns:.3f}, {job['status']['summary']}")
+    speed = job["status"]["summary"]["speed"]
+    figure(f"{key}: word error rate {words:.3f}, diarization error rate {turns:.3f}, {speed} x real time")
     assert words <= 0.25
     assert turns <= 0.15
     assert set(transcript["speakers"]) == {"SPEAKER_00", "SPEAKER_01"}
@@ -62,23 +65,23 @@ def test_every_output_format(kube: Kube, store: Store) -> None:
     assert text["speakers"] == {}
 
 
-def test_korean(kube: Kube, store: Store) -> None:
+def test_korean(kube: Kube, store: Store, figure: Figure) -> None:
     kube.transcribe("meeting", "korean.wav", language="ko")
     transcript = store.transcript(kube.complete("meeting"))
     errors = character_error_rate(media.KOREAN, transcript)
-    print(f"\nespeak-ng Korean: character error rate {errors:.3f}: {transcript['transcript']}")
+    figure(f"espeak-ng Korean: character error rate {errors:.3f}")
     assert transcript["language"] == "ko"
     # A robot's voice and the base model: this shows that Hangul arrives whole, not how good a real model is.
     assert any("가" <= letter <= "힣" for letter in transcript["transcript"])
 
 
-def test_twenty_minutes(kube: Kube, store: Store) -> None:
+def test_twenty_minutes(kube: Kube, store: Store, figure: Figure) -> None:
     kube.transcribe("long", "minutes-20.wav")
     seen = kube.until("long", lambda job: job.get("status", {}).get("progress", {}).get("percent", 0) > 20)
     assert is_true(seen, "Running")
     job = kube.complete("long", timeout=600)
     summary = job["status"]["summary"]
-    print(f"\n20 minutes: {summary}")
+    figure(f"20 minutes of speech: {summary['processingSeconds']} s, {summary['speed']} x real time")
     assert summary["duration"] == pytest.approx(1200, abs=1)
     transcript = store.transcript(job)
     assert transcript["transcript"].lower().count("new jersey") > 60  # three times in each of forty repetitions

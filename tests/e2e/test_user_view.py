@@ -14,14 +14,12 @@ def test_kubectl_tells_the_story(kube: Kube, store: Store) -> None:
     kube.transcribe("call", "sample.wav")
     kube.kubectl("wait", "--for=condition=Complete", "transcriptionjob/call", "--timeout=180s")
     table = kube.kubectl("get", "tj", "-o", "wide")
-    print("\n" + table)
     header, row = table.splitlines()
     for column in ("PHASE", "PROGRESS", "DURATION", "SPEED", "MODEL", "AGE"):
         assert column in header
     for value in ("Succeeded", "100", "whisper-base"):
         assert value in row
     story = kube.kubectl("describe", "tj", "call")
-    print(story[story.index("Events:") :])
     at = [story.index(reason, story.index("Events:")) for reason in ("AttemptStarted", "Published")]
     assert at == sorted(at)
     assert "call" in kube.kubectl("get", "steno")
@@ -33,7 +31,6 @@ def test_the_pod_has_a_gpu_and_no_rights(kube: Kube, store: Store) -> None:
     (pod,) = kube.pods("call")
     look = "echo $NVIDIA_VISIBLE_DEVICES; id -u; touch /x 2>&1; ls /var/run/secrets"
     seen = kube.kubectl("exec", pod.metadata.name, "--", "sh", "-c", look)
-    print("\n" + seen)
     devices, user, read_only, secrets = seen.splitlines()
     assert devices.startswith("GPU-")
     assert int(user) > 0
@@ -122,6 +119,7 @@ def test_the_spec_is_immutable(kube: Kube, store: Store, field: dict) -> None:
     assert "immutable" in said
 
 
+@pytest.mark.disruptive
 def test_an_upgrade_leaves_a_running_job_alone(kube: Kube, store: Store) -> None:
     kube.transcribe("call", "minutes-3.wav")
     kube.until("call", lambda job: is_true(job, "Running"), what="running")
@@ -134,6 +132,7 @@ def test_an_upgrade_leaves_a_running_job_alone(kube: Kube, store: Store) -> None
     assert store.published(job)
 
 
+@pytest.mark.disruptive
 def test_the_operator_is_idle_when_nothing_happens(kube: Kube, store: Store) -> None:
     kube.transcribe("call", "no-such-file.wav")
     version = kube.done("call")["metadata"]["resourceVersion"]
