@@ -23,6 +23,7 @@ PREREQUISITES = {
     "/usr/share/tesseract-ocr/5/tessdata/osd.traineddata": "tesseract-ocr",
     "/usr/share/tesseract-ocr/5/tessdata/kor.traineddata": "tesseract-ocr-kor",
     "/usr/share/fonts/truetype/nanum/NanumGothic.ttf": "fonts-nanum",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf": "fonts-dejavu-core",
 }
 """What tests need besides Python, and the Debian packages that bring it."""
 

@@ -38,6 +38,7 @@ def test_no_engine_is_an_empty_choice():
     assert choose(PRINT, ["ko"], ()).engines == ()
 
 
+@pytest.mark.slow
 def test_prints_and_photographs_are_told_apart():
     assert look_at(np.asarray(page("en", 1, sentences=6).image)).print_like
     yellowed = Image.fromarray((np.asarray(page("en", 1, sentences=6).image) * (0.95, 0.9, 0.75)).astype(np.uint8))
