@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,3 +77,11 @@ def test_what_is_seen_on_a_turned_page_is_found_on_the_page(degrees):
     seen = box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
     back = turn(seen, degrees, 60, 40)
     assert {(x, y) for x, y in back} == {(20, 5), (50, 5), (50, 10), (20, 10)}
+
+
+def test_tesseract_leaves_no_thread_limit_for_others(monkeypatch):
+    from steno_runtime.ocr.engines.tesseract import TesseractEngine
+
+    monkeypatch.delenv("OMP_THREAD_LIMIT", raising=False)
+    TesseractEngine()
+    assert "OMP_THREAD_LIMIT" not in os.environ

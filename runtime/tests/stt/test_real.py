@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -185,3 +186,19 @@ print([name for name in ("torch", "whisperx", "pyannote.audio", "pandas") if nam
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_limit_on_openmp_changes_the_speed_and_not_the_words(store, sample_wav):
+    # CTranslate2 with more threads than OpenMP grants decodes rubbish, and says nothing.
+    code = f"""
+from pathlib import Path
+from faster_whisper import decode_audio
+from steno_runtime.stt.pipeline import Options, transcribe
+result = transcribe(decode_audio({str(sample_wav)!r}), Options(model="whisper-base", model_store=Path({str(store)!r}),
+    device="cpu"), on_progress=lambda *_: None, check=lambda: None)
+print(" ".join(segment.text for segment in result.segments))
+"""
+    limited = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=limited)
+    assert "New Jersey" in done.stdout
+    assert "Chicago" in done.stdout

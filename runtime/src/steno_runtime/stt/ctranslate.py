@@ -29,8 +29,14 @@ _GIB = 1024**3
 
 
 def cpu_count() -> int:
-    """Cores this process may use: its CPU affinity, and the limit of its control group (v2 or v1)."""
+    """Cores this process may use: its CPU affinity, `OMP_THREAD_LIMIT`, and its control group's limit (v2 or v1).
+
+    CTranslate2 must not be given more threads than OpenMP lets it have: it then decodes rubbish without an error.
+    """
     count = float(len(os.sched_getaffinity(0)))
+    limit = os.environ.get("OMP_THREAD_LIMIT", "").strip()
+    if limit.isdigit():
+        count = min(count, max(1, int(limit)))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):

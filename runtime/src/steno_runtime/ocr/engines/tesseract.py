@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,32 @@ def tessdata() -> Path | None:
     return next((Path(place) for place in places if place and any(Path(place).glob("*.traineddata"))), None)
 
 
+_loading = threading.Lock()
+
+
+def _load() -> None:
+    """Imports tesserocr with its OpenMP held to one thread: pages run side by side, threads inside one only cost.
+
+    Its OpenMP library reads the limit when it is loaded. The variable must not stand longer than that: it holds for
+    every other such library of this process and of its children, and a speech engine would suffer.
+    """
+    with _loading:
+        before = os.environ.get("OMP_THREAD_LIMIT")
+        os.environ["OMP_THREAD_LIMIT"] = before or "1"
+        try:
+            import tesserocr  # noqa: F401
+        finally:
+            if before is None:
+                del os.environ["OMP_THREAD_LIMIT"]
+
+
 class TesseractEngine:
     """Tesseract."""
 
     name = "tesseract"
 
     def __init__(self, threads: int = 1) -> None:
-        os.environ.setdefault("OMP_THREAD_LIMIT", "1")  # pages run side by side; threads inside one only cost
+        _load()
         self._data = tessdata()
         self._detector = LineDetector(threads)
         self._apis: dict[str, Any] = {}
