@@ -77,12 +77,6 @@ GROUPS: dict[str, Group] = {
         "github.com/versity/versitygw",
         ("main.Version={version}",),
     ),
-    "kubeconform": Group(
-        "tools/kubeconform",
-        {"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
-        "github.com/yannh/kubeconform",
-        ("main.version={version}",),
-    ),
     "registry": Group(
         "tools/registry",
         {"registry": "github.com/distribution/distribution/v3/cmd/registry"},

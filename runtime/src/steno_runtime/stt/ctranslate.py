@@ -67,13 +67,21 @@ def choose_device(wanted: str) -> str:
     return "cuda" if gpus else "cpu"
 
 
-def default_batch_size(device: str) -> int:
-    """Windows decoded at once: 8 on a CPU (measured: 4 to 8 are alike), by memory on a GPU."""
+def default_batch_size(device: str, memory_mib: int | None = None) -> int:
+    """Windows decoded at once: 8 on a CPU (measured: 4 to 8 are alike), by memory on a GPU.
+
+    Args:
+        device: `cpu` or `cuda`.
+        memory_mib: GPU memory this process has for itself; None: all of the device's.
+    """
     if device == "cpu":
         return 8
-    import torch  # only where there is a GPU: asking CTranslate2 for its memory is not possible
+    if memory_mib is None:
+        import torch  # only where nothing else says it: asking CTranslate2 for its memory is not possible
 
-    total = torch.cuda.get_device_properties(0).total_memory / _GIB
+        total = torch.cuda.get_device_properties(0).total_memory / _GIB
+    else:
+        total = memory_mib / 1024
     return 8 if total < 10 else 16 if total < 20 else 32 if total < 60 else 64
 
 
@@ -86,6 +94,7 @@ class CTranslateEngine:
         compute_type: CTranslate2's; `auto` is float16 on a GPU and int8 on a CPU.
         batch_size: windows at once; None chooses.
         batch_divisor: divides the batch size, after running out of memory.
+        memory_mib: GPU memory to choose the batch size by; None: the device's.
 
     Raises:
         WorkError: `ModelNotFound` when the directory is not such a model, `InvalidSpec` when the device cannot do
@@ -100,6 +109,7 @@ class CTranslateEngine:
         compute_type: str = "auto",
         batch_size: int | None = None,
         batch_divisor: int = 1,
+        memory_mib: int | None = None,
     ) -> None:
         import ctranslate2
         from faster_whisper import WhisperModel
@@ -124,7 +134,7 @@ class CTranslateEngine:
         ctranslate2.set_random_seed(0)  # fallback samples: a retried attempt should say what the first would have
         # Not WhisperModel's own: that one needs preprocessor_config.json, which not every copy of a model has.
         self._features = FeatureExtractor(feature_size=self._model.n_mels)
-        self.batch_size = max(1, (batch_size or default_batch_size(self.device)) // batch_divisor)
+        self.batch_size = max(1, (batch_size or default_batch_size(self.device, memory_mib)) // batch_divisor)
         self.languages = frozenset(self._whisper.supported_languages)
         self._tokenizers: dict[str, Any] = {}
 

@@ -40,6 +40,8 @@ class Options:
     batch_size: int | None = None
     """None: by the device."""
     batch_divisor: int = 1
+    memory_mib: int | None = None
+    """GPU memory to choose the batch size by; None: the device's."""
     language: str | None = None
     """ISO 639 code; None or `auto`: detected."""
     diarize: bool = False
@@ -92,6 +94,7 @@ def transcribe(samples: Samples, options: Options, *, on_progress: OnProgress, c
         compute_type=options.compute_type,
         batch_size=options.batch_size,
         batch_divisor=options.batch_divisor,
+        memory_mib=options.memory_mib,
     )
     wanted = _wanted_language(options, engine)
     on_progress(Stage.LOADING_MODEL, 1.0, None)

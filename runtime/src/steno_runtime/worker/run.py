@@ -81,6 +81,7 @@ def _transcribe(task: TranscriptionTask, stop: Stop, on_progress: OnProgress, st
         compute_type=task.model.compute_type,
         batch_size=None if task.model.batch_size == "auto" else task.model.batch_size,
         batch_divisor=task.batch_divisor,
+        memory_mib=task.memory_mib,
         language=None if task.language == "auto" else task.language,
         diarize=diarization is not None,
         min_speakers=diarization.min_speakers if diarization else None,
