@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hack.testing.apiserver import CRDS, ApiServer, Response
-from steno_api.v1alpha1 import RESOURCES, RuntimeProfile, TranscriptionJob
+from steno_api.v1alpha1 import RESOURCES, OCRJob, RuntimeProfile, TranscriptionJob
 from steno_api.v1alpha1.job import MUTABLE_SPEC_FIELDS
 
 pytestmark = pytest.mark.apiserver
@@ -22,6 +22,12 @@ def job(name: str = "standup", **spec: Any) -> dict[str, Any]:
     """The smallest TranscriptionJob, with `spec` fields on top; `None` takes one away."""
     base = {"source": {"uri": "s3://meetings/standup.m4a"}, "output": {"uri": "s3://transcripts"}}
     return _resource("TranscriptionJob", name, base, spec)
+
+
+def ocr(name: str = "contract", **spec: Any) -> dict[str, Any]:
+    """The smallest OCRJob, with `spec` fields on top."""
+    base = {"source": {"uri": "s3://scans/contract.pdf"}, "output": {"uri": "s3://documents"}}
+    return _resource("OCRJob", name, base, spec)
 
 
 def profile(name: str = "gpu", **spec: Any) -> dict[str, Any]:
@@ -38,7 +44,8 @@ IMMUTABLE = "spec is immutable except suspend, priority, backoffLimit"
 
 
 def path(resource: dict[str, Any], namespace: str, *, named: bool = True) -> str:
-    place = "runtimeprofiles" if resource["kind"] == "RuntimeProfile" else f"namespaces/{namespace}/transcriptionjobs"
+    definition = next(one.definition for one in RESOURCES if one.definition.kind == resource["kind"])
+    place = (f"namespaces/{namespace}/" if definition.scope == "Namespaced" else "") + definition.plural
     return f"{API}/{place}" + (f"/{resource['metadata']['name']}" if named else "")
 
 
@@ -86,6 +93,20 @@ GOOD: dict[str, dict[str, Any]] = {
     "batch size auto": job(model={"batchSize": "auto"}),
     "three-letter language": job(language="yue"),
     "longest name": job("a" * 57),
+    "smallest OCRJob": ocr(),
+    "OCRJob with everything": ocr(
+        source={"uri": "pvc://scans/2026/contract.tiff"},
+        output={"uri": "pvc://documents", "formats": ["json", "txt", "markdown", "pdf"]},
+        documentID="Contract #7 (계약서)",
+        languages=["ko", "en", "zh-Hant"],
+        engine="rapidocr",
+        pages="1-20,25,30-,-4",
+        mode="redo",
+        profile="cpu",
+        tenant="acme",
+        backoffLimit=0,
+    ),
+    "OCRJob of all pages from the third": ocr(pages="3-"),
     "empty profile": profile(),
     "profile for a GPU": profile(
         image="localhost:5001/steno/runtime:1",
@@ -162,6 +183,18 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "empty meeting": (job(meetingID=""), "spec.meetingID"),
     "long tenant": (job(tenant="t" * 64), "Too long: may not be more than 63 bytes"),
     "long name": (job("a" * 58), "metadata.name must be at most 57 characters: child Jobs are named <name>-<attempt>"),
+    "page zero": (ocr(pages="0-3"), 'spec.pages: Invalid value: "0-3": must be pages and ranges such as 1-20,25 or 3-'),
+    "pages in words": (ocr(pages="all"), "must be pages and ranges such as 1-20,25 or 3-"),
+    "no pages": (ocr(pages=""), "spec.pages"),
+    "language by name": (ocr(languages=["Korean"]), "must be a BCP 47 language tag such as en, ko or zh-Hant"),
+    "nine languages": (ocr(languages=["en"] * 9), "must have at most 8 items"),
+    "unknown engine": (ocr(engine="abbyy"), 'supported values: "auto", "tesseract", "rapidocr", "paddleocr"'),
+    "unknown mode": (ocr(mode="again"), 'supported values: "skip", "redo", "force"'),
+    "subtitles of a page": (
+        ocr(output={"uri": "s3://b", "formats": ["srt"]}),
+        'Unsupported value: "srt": supported values: "json", "txt", "markdown", "pdf"',
+    ),
+    "long name of an OCRJob": (ocr("a" * 58), "metadata.name must be at most 57 characters"),
     "accelerator without domain": (
         profile(accelerator={"resource": "gpu"}),
         "must be a device plugin's resource such as nvidia.com/gpu",
@@ -450,6 +483,54 @@ def test_what_kubectl_get_shows(apiserver: ApiServer, namespace: str) -> None:
     assert any("transcriptionjob.steno.dev/standup" in line for line in rows("steno", "-o", "name"))
     assert rows("tj", "--field-selector=status.phase=Running", "-o", "name") == [["transcriptionjob.steno.dev/standup"]]
     assert rows("tj", "--field-selector=status.phase=Failed", "-o", "name") == []
+
+
+def test_the_pages_of_an_ocr_job_cannot_change(apiserver: ApiServer, namespace: str) -> None:
+    resource = ocr(pages="1-3", languages=["ko"])
+    assert create(apiserver, namespace, resource).status == 201
+    for change in ({"pages": None}, {"pages": "4"}, {"languages": ["en"]}, {"engine": "tesseract"}, {"mode": "force"}):
+        answer = patch(apiserver, namespace, resource, {"spec": change})
+        assert answer.status == 422, answer.body
+        assert IMMUTABLE in answer.message
+    assert patch(apiserver, namespace, resource, {"spec": {"suspend": True}}).status == 200
+
+
+OCR_STATUS: dict[str, Any] = {
+    "phase": "Succeeded",
+    "attempt": 1,
+    "nodeName": "worker-1",
+    "progress": {"stage": "Recognizing", "percent": 99, "pages": 3},
+    "summary": {
+        "pages": 3, "failedPages": 1, "characters": 4120, "confidence": 0.94,
+        "engines": {"tesseract": 1, "embedded": 1}, "processingSeconds": 12.5, "pagesPerSecond": 0.24,
+    },
+}  # fmt: skip
+
+
+def test_what_kubectl_get_shows_of_ocr_jobs(apiserver: ApiServer, namespace: str) -> None:
+    resource = ocr()
+    create(apiserver, namespace, resource)
+    written = patch(apiserver, namespace, resource, {"status": OCR_STATUS}, sub="/status")
+    assert written.body["status"] == OCR_STATUS
+    assert OCRJob.from_wire(written.body).status.summary.engines == {"tesseract": 1, "embedded": 1}
+    lines = apiserver.kubectl("get", "oj", "-o", "wide", namespace=namespace).stdout.splitlines()
+    header, row = (line.split()[:-1] for line in lines)
+    assert header == [
+        "NAME",
+        "PHASE",
+        "PROGRESS",
+        "PAGES",
+        "ENGINE",
+        "FAILED",
+        "CONFIDENCE",
+        "ATTEMPT",
+        "REASON",
+        "NODE",
+    ]
+    assert row == ["contract", "Succeeded", "99", "3", "auto", "1", "0.94", "1", "worker-1"]
+    assert any("ocrjob.steno.dev/contract" in line for line in apiserver.kubectl(
+        "get", "steno", "-o", "name", namespace=namespace
+    ).stdout.splitlines())  # fmt: skip
 
 
 def test_what_kubectl_get_shows_of_profiles(apiserver: ApiServer, namespace: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from hack.paths import ROOT
 from steno_api import reference
@@ -27,6 +27,7 @@ from steno_api.manifest import Manifest
 from steno_api.model import Model
 from steno_api.report import (
     Failed,
+    OCRSummary,
     Progress,
     PublishedArtifact,
     Report,
@@ -35,9 +36,9 @@ from steno_api.report import (
     Summary,
     TerminationMessage,
 )
-from steno_api.task import TaskOutput, TaskReporting, TaskSource, TranscriptionTask
+from steno_api.task import AnyTask, OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
 from steno_api.transcript import Segment, Speaker, Transcript, Word
-from steno_api.v1alpha1 import RuntimeProfile, TranscriptionJob
+from steno_api.v1alpha1 import OCRJob, RuntimeProfile, TranscriptionJob
 from steno_api.v1alpha1.common import Output, Phase, ResultArtifact, Source
 from steno_api.v1alpha1.meta import Condition
 from steno_api.v1alpha1.reasons import ConditionType, Reason
@@ -64,9 +65,13 @@ SUMMARIES = make(
     Summary, duration=SECONDS, language=NAMES, segments=COUNT, speakers=COUNT, words=COUNT, confidence=FRACTION,
     processing_seconds=SECONDS, speed=SECONDS, model=TEXT, device=NAMES,
 )  # fmt: skip
+OCR_SUMMARIES = make(
+    OCRSummary, pages=COUNT, failed_pages=COUNT, characters=COUNT, confidence=FRACTION,
+    engines=st.dictionaries(NAMES, COUNT, max_size=3), processing_seconds=SECONDS, pages_per_second=SECONDS,
+)  # fmt: skip
 PROGRESS = make(
     Progress, stage=st.sampled_from(Stage), percent=st.integers(0, 100), audio_seconds=st.none() | SECONDS,
-    eta_seconds=st.none() | SECONDS, message=st.none() | TEXT,
+    pages=st.none() | COUNT, eta_seconds=st.none() | SECONDS, message=st.none() | TEXT,
 )  # fmt: skip
 WORDS = make(Word, word=TEXT, start=SECONDS, end=SECONDS, confidence=FRACTION, speaker=st.none() | NAMES)
 TRANSCRIPTS = make(
@@ -89,45 +94,61 @@ TASKS = make(
     model=st.just({"name": "base", "batchSize": 4}), language=st.sampled_from(["auto", "ko"]),
     reporting=st.none() | make(TaskReporting, url=URIS, token_file=TEXT, interval_seconds=SECONDS),
 )  # fmt: skip
+OCR_TASKS = make(
+    OCRTask, job=JOBS, attempt=st.integers(1, 99), tenant=NAMES, document_id=TEXT, source=make(TaskSource, uri=URIS),
+    output=make(TaskOutput, uri=URIS, formats=st.lists(st.sampled_from(["json", "pdf"]))),
+    languages=st.lists(st.sampled_from(["ko", "zh-Hant"])), engine=st.sampled_from(["auto", "tesseract"]),
+    pages=st.none() | st.just("1-20,25"), mode=st.sampled_from(["skip", "redo", "force"]),
+)  # fmt: skip
 MESSAGES = make(
     TerminationMessage,
-    result=make(Succeeded, manifest=URIS, artifacts=st.lists(ARTIFACTS, max_size=3), summary=SUMMARIES)
+    result=make(Succeeded, manifest=URIS, artifacts=st.lists(ARTIFACTS, max_size=3), summary=SUMMARIES | OCR_SUMMARIES)
     | make(Failed, reason=st.sampled_from(FailureReason), message=TEXT),
 )
 MANIFESTS = make(
     Manifest, job=JOBS, attempt=st.integers(1, 9), tenant=NAMES, created_at=TIMES, source_uri=URIS,
-    artifacts=st.lists(ARTIFACTS, max_size=3), summary=SUMMARIES,
+    artifacts=st.lists(ARTIFACTS, max_size=3), summary=SUMMARIES | OCR_SUMMARIES,
 )  # fmt: skip
-STATUSES = st.fixed_dictionaries(
-    {},
-    optional={
-        "observedGeneration": COUNT,
-        "phase": st.sampled_from(Phase.__args__),  # type: ignore[attr-defined]
-        "conditions": st.lists(CONDITIONS.map(Model.to_wire), max_size=3),
-        "attempt": COUNT,
-        "startTime": TIMES.map(datetime.isoformat),
-        "progress": PROGRESS.map(Model.to_wire),
-        "summary": SUMMARIES.map(Model.to_wire),
-        "lastFailure": st.fixed_dictionaries(
-            {"attempt": COUNT, "reason": st.sampled_from([*FailureReason]), "message": TEXT,
-             "time": TIMES.map(datetime.isoformat)}
+
+
+def statuses(summaries: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Statuses of a job kind."""
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "observedGeneration": COUNT,
+            "phase": st.sampled_from(Phase.__args__),  # type: ignore[attr-defined]
+            "conditions": st.lists(CONDITIONS.map(Model.to_wire), max_size=3),
+            "attempt": COUNT,
+            "startTime": TIMES.map(datetime.isoformat),
+            "progress": PROGRESS.map(Model.to_wire),
+            "summary": summaries.map(Model.to_wire),
+            "lastFailure": st.fixed_dictionaries(
+                {"attempt": COUNT, "reason": st.sampled_from([*FailureReason]), "message": TEXT,
+                 "time": TIMES.map(datetime.isoformat)}
+            ),
+        },
+    )  # fmt: skip
+
+
+def jobs(of: Any, summaries: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Resources of a job kind."""
+    return st.builds(
+        lambda name, uri, status: of.from_wire(
+            {
+                "metadata": {"name": name, "namespace": "team-a"},
+                "spec": {"source": {"uri": uri}, "output": {"uri": "s3://out"}},
+                "status": status,
+            }
         ),
-    },
-)  # fmt: skip
-TRANSCRIPTION_JOBS = st.builds(
-    lambda name, uri, status: TranscriptionJob.from_wire(
-        {
-            "metadata": {"name": name, "namespace": "team-a"},
-            "spec": {"source": {"uri": uri}, "output": {"uri": "s3://out"}},
-            "status": status,
-        }
-    ),
-    NAMES,
-    URIS,
-    STATUSES,
-)
+        NAMES,
+        URIS,
+        statuses(summaries),
+    )
+
+
 ANY = st.one_of(
-    TASKS, MESSAGES, MANIFESTS, TRANSCRIPTION_JOBS, CONDITIONS,
+    TASKS, OCR_TASKS, MESSAGES, MANIFESTS, CONDITIONS, jobs(TranscriptionJob, SUMMARIES), jobs(OCRJob, OCR_SUMMARIES),
     make(Report, job=JOBS, attempt=st.integers(1), progress=PROGRESS),
 )  # fmt: skip
 
@@ -145,7 +166,7 @@ def test_a_transcript_is_read_back(transcript: Transcript) -> None:
     assert Transcript.model_validate_json(transcript.model_dump_json()) == transcript
 
 
-MAPS = ("labels", "annotations", "speakers")
+MAPS = ("labels", "annotations", "speakers", "engines")
 """Their keys are data."""
 
 
@@ -173,6 +194,11 @@ def test_keys_are_camel_case_and_absent_means_absent(model: Any) -> None:
                 visit(item)
 
     visit(model.to_wire())
+
+
+@given(TASKS | OCR_TASKS)
+def test_a_task_tells_its_kind(task: Any) -> None:
+    assert TypeAdapter(AnyTask).validate_json(task.to_json()) == task
 
 
 def test_initialisms_are_written_as_kubernetes_does() -> None:

@@ -18,7 +18,7 @@ from steno_api.generate import differences, run
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
 from steno_api.schema import UnsupportedSchemaError, structural
-from steno_api.v1alpha1 import RESOURCES, TranscriptionJob
+from steno_api.v1alpha1 import RESOURCES, OCRJob, TranscriptionJob
 from steno_api.v1alpha1.job import MUTABLE_SPEC_FIELDS
 
 
@@ -175,8 +175,9 @@ def test_every_field_is_described_and_bounded_where_a_rule_reads_it(resource: An
         assert value.get("description"), f"status.{name} has no docstring"
 
 
-def test_the_immutability_rule_names_every_other_field() -> None:
-    spec = structural(TranscriptionJob.model_fields["spec"].annotation)  # type: ignore[arg-type]
+@pytest.mark.parametrize("resource", [TranscriptionJob, OCRJob])
+def test_the_immutability_rule_names_every_other_field(resource: Any) -> None:
+    spec = structural(resource.model_fields["spec"].annotation)
     rule = spec["x-kubernetes-validations"][-1]
     for field in spec["properties"]:
         assert (f"self.{field} == oldSelf.{field}" in rule["rule"]) is (field not in MUTABLE_SPEC_FIELDS)
@@ -195,7 +196,9 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
         assert yaml.safe_load(file.read_text())["kind"] == "CustomResourceDefinition"
-    assert {file.name for file in (tmp_path / "a").iterdir()} == {"transcriptionjobs.yaml", "runtimeprofiles.yaml"}
+    assert {file.name for file in (tmp_path / "a").iterdir()} == {
+        f"{resource.definition.plural}.yaml" for resource in RESOURCES
+    }
 
 
 def test_check_tells_a_changed_a_missing_and_a_stale_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from steno_api.identity import JobRef
 from steno_api.model import Model
-from steno_api.report import PublishedArtifact, Summary
+from steno_api.report import AnySummary, PublishedArtifact
 
 MANIFEST_NAME = "manifest.json"
 
@@ -22,4 +22,4 @@ class Manifest(Model):
     created_at: datetime
     source_uri: str
     artifacts: list[PublishedArtifact]
-    summary: Summary
+    summary: AnySummary

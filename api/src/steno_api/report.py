@@ -30,6 +30,7 @@ class Stage(StrEnum):
     DECODING = "Decoding"
     ALIGNING = "Aligning"
     DIARIZING = "Diarizing"
+    RECOGNIZING = "Recognizing"
     PUBLISHING = "Publishing"
 
 
@@ -42,6 +43,8 @@ class Progress(Model):
     """Of the whole attempt; never falls within one attempt."""
     audio_seconds: float | None = Field(default=None, ge=0)
     """Seconds of audio decoded so far."""
+    pages: int | None = Field(default=None, ge=0)
+    """Pages read so far."""
     eta_seconds: float | None = Field(default=None, ge=0)
     """Estimated seconds until the results are published."""
     message: str | None = Field(default=None, max_length=200)
@@ -81,6 +84,29 @@ class Summary(Model):
     """`cuda` or `cpu`."""
 
 
+class OCRSummary(Model):
+    """Figures of a document that was read, without any of its text."""
+
+    pages: int
+    """Number of pages, the failed ones included."""
+    failed_pages: int
+    """Pages that could not be read."""
+    characters: int
+    """Number of characters, over all pages."""
+    confidence: float
+    """Mean over the pages that were read, weighted by their characters, from 0 to 1."""
+    engines: dict[str, int]
+    """Pages by the engine that read them; `embedded`: by the text that the PDF itself carried."""
+    processing_seconds: float
+    """From the worker's start to the finished document."""
+    pages_per_second: float
+    """Pages per second of processing."""
+
+
+AnySummary = Summary | OCRSummary
+"""The summary of any kind: no two share their required fields, so each is read as what it is."""
+
+
 class PublishedArtifact(Model):
     """One published file, relative to the manifest's directory."""
 
@@ -97,7 +123,7 @@ class Succeeded(Model):
     manifest: str
     """URI of the manifest."""
     artifacts: list[PublishedArtifact]
-    summary: Summary
+    summary: AnySummary
 
 
 class Failed(Model):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from steno_api import API_VERSION
 from steno_api.identity import JobRef
 from steno_api.model import Model
+from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
 from steno_api.v1alpha1.transcriptionjob import Diarization, SpeechModel
 
 
@@ -49,20 +50,15 @@ class TaskReporting(Model):
     interval_seconds: float = 5.0
 
 
-class TranscriptionTask(Model):
-    """What one attempt of a TranscriptionJob does."""
+class Task(Model):
+    """What every kind's task has in common: one attempt of one job."""
 
     api_version: Literal["steno.dev/v1alpha1"] = API_VERSION
-    kind: Literal["TranscriptionTask"] = "TranscriptionTask"
     job: JobRef
     attempt: int = Field(ge=1)
     tenant: str
-    meeting_id: str = Field(alias="meetingID")
     source: TaskSource
     output: TaskOutput
-    model: SpeechModel
-    language: str = "auto"
-    diarization: Diarization | None = None
     batch_divisor: int = Field(default=1, ge=1)
     """The batch size is divided by this: doubled for each attempt that ran out of memory."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -74,3 +70,28 @@ class TranscriptionTask(Model):
     """Writable directory for temporary files."""
     termination_message_path: str = "/dev/termination-log"
     reporting: TaskReporting | None = None
+
+
+class TranscriptionTask(Task):
+    """What one attempt of a TranscriptionJob does."""
+
+    kind: Literal["TranscriptionTask"] = "TranscriptionTask"
+    meeting_id: str = Field(alias="meetingID")
+    model: SpeechModel
+    language: str = "auto"
+    diarization: Diarization | None = None
+
+
+class OCRTask(Task):
+    """What one attempt of an OCRJob does; pages read at a time are its batch."""
+
+    kind: Literal["OCRTask"] = "OCRTask"
+    document_id: str = Field(alias="documentID")
+    languages: list[str] = Field(default_factory=list[str])
+    engine: OCREngine = "auto"
+    pages: str | None = None
+    mode: OCRMode = "skip"
+
+
+AnyTask = Annotated[TranscriptionTask | OCRTask, Field(discriminator="kind")]
+"""The task of any kind."""

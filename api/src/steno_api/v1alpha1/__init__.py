@@ -1,9 +1,10 @@
 """The custom resources of `steno.dev/v1alpha1`; the committed `crds/*.yaml` are generated from these models."""
 
+from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 
-__all__ = ["RESOURCES", "RuntimeProfile", "TranscriptionJob"]
+__all__ = ["RESOURCES", "OCRJob", "RuntimeProfile", "TranscriptionJob"]
 
-RESOURCES = (TranscriptionJob, RuntimeProfile)
+RESOURCES = (TranscriptionJob, OCRJob, RuntimeProfile)
 """Every kind, in the order they are documented."""

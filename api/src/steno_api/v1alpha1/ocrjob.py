@@ -1,0 +1,109 @@
+"""OCRJob: images or PDFs in, page documents out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from steno_api.report import OCRSummary
+from steno_api.rules import Pattern
+from steno_api.v1alpha1.common import Output
+from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus
+from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
+
+OCREngine = Literal["auto", "tesseract", "rapidocr", "paddleocr"]
+"""What reads the pages."""
+
+OCRMode = Literal["skip", "redo", "force"]
+"""What becomes of text that a PDF carries."""
+
+Language = Annotated[
+    str,
+    Field(min_length=2, max_length=35),
+    Pattern(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", "must be a BCP 47 language tag such as en, ko or zh-Hant"),
+]
+"""A BCP 47 language tag."""
+
+
+class PageFormat(StrEnum):
+    """Formats of a document that was read."""
+
+    JSON = "json"
+    TXT = "txt"
+    MARKDOWN = "markdown"
+    PDF = "pdf"
+
+
+class PagesOutput(Output):
+    """Where the document is published, and in which formats."""
+
+    formats: Annotated[
+        list[PageFormat], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default=[PageFormat.JSON])
+    """What to write; `pdf` is the source with a layer of its text. The manifest comes with any of them."""
+
+
+class OCRJobSpec(JobSpec):
+    """What to read, how, and where to."""
+
+    output: PagesOutput  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
+    """Where to publish, and what."""
+    document_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="documentID")
+    """Your own name of the document; default: the resource's name."""
+    languages: Annotated[list[Language], Field(max_length=8)] = Field(default=[])
+    """BCP 47 tags of the languages on the pages, the main one first; none: told by each page's script."""
+    engine: OCREngine = "auto"
+    """`auto` takes the engine that reads the page's script and kind best."""
+    pages: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=256),
+            Pattern(
+                r"([1-9][0-9]{0,5}(-([1-9][0-9]{0,5})?)?|-[1-9][0-9]{0,5})"
+                r"(,([1-9][0-9]{0,5}(-([1-9][0-9]{0,5})?)?|-[1-9][0-9]{0,5}))*",
+                "must be pages and ranges such as 1-20,25 or 3-",
+            ),
+        ]
+        | None
+    ) = None
+    """Pages to read, from 1, such as `1-20,25` or `3-`; absent: all."""
+    mode: OCRMode = "skip"
+    """`skip` takes the text that a PDF's page carries instead of reading it, `redo` reads such pages and replaces an
+    earlier OCR's layer, `force` reads every page as a picture."""
+
+
+class OCRJobStatus(JobStatus):
+    """What Steno found out; written by the operator only."""
+
+    summary: OCRSummary | None = None
+    """Figures of the finished document."""
+
+
+class OCRJob(Resource):
+    """Images or PDFs in, page documents out."""
+
+    definition: ClassVar[ResourceDefinition] = ResourceDefinition(
+        kind="OCRJob",
+        plural="ocrjobs",
+        short_names=("oj",),
+        scope="Namespaced",
+        columns=(
+            PrinterColumn("Phase", ".status.phase"),
+            PrinterColumn("Progress", ".status.progress.percent", "integer", "Percent of the attempt"),
+            PrinterColumn("Pages", ".status.summary.pages", "integer"),
+            PrinterColumn("Engine", ".spec.engine"),
+            PrinterColumn("Failed", ".status.summary.failedPages", "integer", "Pages not read", wide=True),
+            PrinterColumn("Confidence", ".status.summary.confidence", "number", wide=True),
+            PrinterColumn("Attempt", ".status.attempt", "integer", wide=True),
+            PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+            PrinterColumn("Node", ".status.nodeName", wide=True),
+            PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+        ),
+        rules=(JOB_NAME_RULE,),
+        selectable=(".status.phase", ".spec.profile", ".spec.tenant"),
+    )
+    kind: Literal["OCRJob"] = "OCRJob"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
+    spec: OCRJobSpec
+    status: OCRJobStatus = OCRJobStatus()
