@@ -57,14 +57,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What serving jobs needs in a namespace. No Secret is read: worker pods mount them by name. */}}
 {{- define "steno.jobRules" -}}
 - apiGroups: [steno.dev]
-  resources: [transcriptionjobs]
+  resources: [transcriptionjobs, ocrjobs]
   verbs: [get, list, watch, delete]  # delete: ttlPolicy DeleteResource
 - apiGroups: [steno.dev]
-  resources: [transcriptionjobs/status]
+  resources: [transcriptionjobs/status, ocrjobs/status]
   verbs: [get, patch]
 # Children name their owner with blockOwnerDeletion; OpenShift asks for this then.
 - apiGroups: [steno.dev]
-  resources: [transcriptionjobs/finalizers]
+  resources: [transcriptionjobs/finalizers, ocrjobs/finalizers]
   verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]

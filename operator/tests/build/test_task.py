@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from steno_api.task import TranscriptionTask
-from steno_api.v1alpha1 import RuntimeProfile, TranscriptionJob
+from steno_api.task import OCRTask, TranscriptionTask
+from steno_api.v1alpha1 import OCRJob, RuntimeProfile, TranscriptionJob
 from steno_operator.build.paths import path_in_claim
-from steno_operator.build.task import Attempt, build_transcription_task
+from steno_operator.build.task import Attempt, build_ocr_task, build_transcription_task
 
 
 def job(**spec: Any) -> TranscriptionJob:
@@ -20,7 +20,11 @@ def job(**spec: Any) -> TranscriptionJob:
 
 
 def task(*, out_of_memory: int = 0, number: int = 1, profile: dict[str, Any] | None = None, **spec: Any):
-    attempt = Attempt(
+    return build_transcription_task(job(**spec), attempt(number, out_of_memory, profile))
+
+
+def attempt(number: int = 1, out_of_memory: int = 0, profile: dict[str, Any] | None = None) -> Attempt:
+    return Attempt(
         number=number,
         out_of_memory=out_of_memory,
         profile=RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": profile or {}}),
@@ -28,7 +32,6 @@ def task(*, out_of_memory: int = 0, number: int = 1, profile: dict[str, Any] | N
         report_url="http://operator:8080",
         pod_labels={},
     )
-    return build_transcription_task(job(**spec), attempt)
 
 
 def test_names_default_to_the_resources_own():
@@ -87,3 +90,15 @@ def test_the_task_survives_its_way_to_the_worker():
     assert TranscriptionTask.model_validate_json(made.to_json()) == made
     assert made.reporting is not None
     assert made.reporting.token_file == "/var/run/secrets/steno/token"
+
+
+def test_an_ocr_jobs_task():
+    spec = {"languages": ["ko"], "engine": "tesseract", "pages": "2-", "mode": "force", "documentID": "contract-7"}
+    where = {"source": {"uri": "pvc://scans/a.pdf"}, "output": {"uri": "s3://t", "formats": ["pdf", "json", "pdf"]}}
+    owner = OCRJob.from_wire({"metadata": job().metadata, "spec": {**where, **spec}})
+    made = build_ocr_task(owner, attempt(number=2, out_of_memory=1, profile={"accelerator": {}}))
+    assert (made.document_id, made.tenant, made.attempt, made.batch_divisor) == ("contract-7", "team-a", 2, 2)
+    assert (made.languages, made.engine, made.pages, made.mode) == (["ko"], "tesseract", "2-", "force")
+    assert (made.source.path, made.output.formats) == ("/mnt/source/a.pdf", ["pdf", "json"])
+    assert made.output.uri == "s3://t/team-a/standup/uid-1"
+    assert OCRTask.model_validate_json(made.to_json()) == made

@@ -25,6 +25,15 @@ PATIENCE = 90.0
 """Longest wait for anything; two busy cores can be slow."""
 GROUP = "/apis/steno.dev/v1alpha1"
 MANIFEST = "s3://results/manifest.json"
+SUMMARIES = {
+    "TranscriptionJob": {
+        "duration": 30.0, "language": "en", "segments": 5, "processingSeconds": 3.0, "speed": 10.0, "model": "base",
+    },
+    "OCRJob": {
+        "pages": 3, "failedPages": 1, "characters": 900, "confidence": 0.9, "engines": {"tesseract": 2},
+        "processingSeconds": 6.0, "pagesPerSecond": 0.5,
+    },
+}  # fmt: skip
 
 
 def until(what: str, probe: Callable[[], T | None], seconds: float = PATIENCE) -> T:
@@ -103,6 +112,8 @@ class Place:
     folder: Path
     stack: ExitStack
     replicas: list[Replica] = field(default_factory=list)
+    kind: str = "TranscriptionJob"
+    """Of the jobs that the methods below are about."""
 
     def start(self, kubeconfig: Path | None = None, **settings: Any) -> Replica:
         """Starts an operator and waits until it answers its probes."""
@@ -167,13 +178,13 @@ class Place:
         return self.must("PATCH", path, body, content_type="application/merge-patch+json")
 
     def job_path(self, name: str) -> str:
-        return f"{GROUP}/namespaces/{self.namespace}/transcriptionjobs/{name}"
+        return f"{GROUP}/namespaces/{self.namespace}/{self.kind.lower()}s/{name}"
 
     def apply(self, name: str = "talk", **spec: Any) -> Any:
-        """Creates a TranscriptionJob."""
+        """Creates a job of the place's kind."""
         body = {
             "apiVersion": "steno.dev/v1alpha1",
-            "kind": "TranscriptionJob",
+            "kind": self.kind,
             "metadata": {"name": name},
             "spec": {
                 "source": {"uri": "s3://meetings/talk.wav"},
@@ -265,16 +276,10 @@ class Place:
 
     def publish(self, pod: Any) -> None:
         """Has a worker end well."""
-        artifact = {"format": "json", "name": "transcript.json", "sha256": "0" * 64, "bytes": 12}
-        summary = {
-            "duration": 30.0,
-            "language": "en",
-            "segments": 5,
-            "processingSeconds": 3.0,
-            "speed": 10.0,
-            "model": "base",
-        }
-        result = {"outcome": "Succeeded", "manifest": MANIFEST, "artifacts": [artifact], "summary": summary}
+        artifact = {"format": "json", "name": "result.json", "sha256": "0" * 64, "bytes": 12}
+        result = {
+            "outcome": "Succeeded", "manifest": MANIFEST, "artifacts": [artifact], "summary": SUMMARIES[self.kind],
+        }  # fmt: skip
         self.end_pod(pod, 0, result)
 
     def token(self, pod: Any, audience: str = "steno-operator") -> str:

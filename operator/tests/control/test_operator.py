@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from .harness import SUMMARIES
 
 pytestmark = pytest.mark.apiserver
 
@@ -24,6 +28,40 @@ def test_a_job_from_apply_to_complete(place):
     assert replica.metric("steno_attempts_total") == 1
     assert place.events("AttemptStarted")
     assert replica.get("/healthz") == (200, "ok")
+
+
+def test_an_ocr_job_goes_the_same_way(place):
+    place.kind = "OCRJob"
+    replica = place.start()
+    place.apply("scan", languages=["ko"], output={"uri": "s3://results", "formats": ["pdf", "json"]})
+    place.end_pod(
+        place.run_pod("scan-1"), 75, {"outcome": "Failed", "reason": "SourceUnavailable", "message": "Try later."}
+    )
+    pod = place.run_pod("scan-2")
+    place.wait("Running", "scan")
+    told = place.progress(2, "scan", stage="Recognizing", percent=40, pages=1, message="page 1 of 3")
+    place.until("a report is taken", lambda: replica.report(place.token(pod), told) == 202)
+    place.until("the page in the status", lambda: place.status("scan").get("progress", {}).get("pages") == 1)
+    assert place.condition("Running", "scan")["reason"] == "Recognizing"
+    place.publish(pod)
+    status = place.wait("Complete", "scan")
+    assert (status["phase"], status["attempt"], status["summary"]) == ("Succeeded", 2, SUMMARIES["OCRJob"])
+    assert replica.metric("steno_jobs", kind="OCRJob", phase="Succeeded") == 1
+    [task] = [json.loads(c["args"][1]) for c in pod["spec"]["containers"]]
+    assert (task["kind"], task["languages"], task["output"]["formats"]) == ("OCRTask", ["ko"], ["pdf", "json"])
+    place.must("DELETE", place.job_path("scan"), {"propagationPolicy": "Foreground"})
+    place.until("its children are gone", lambda: not place.children())
+
+
+def test_a_job_of_each_kind_of_one_name_share_a_namespace_but_not_a_child(place):
+    place.start()
+    place.apply("same")
+    place.publish(place.run_pod("same-1"))
+    place.wait("Complete", "same")
+    place.kind = "OCRJob"
+    place.apply("same")
+    place.wait("Failed", "same")
+    assert place.condition("Failed", "same")["reason"] == "NameConflict"
 
 
 def test_nothing_is_written_at_idle(place):

@@ -9,8 +9,8 @@ import pytest
 pytestmark = pytest.mark.apiserver
 
 SERVED = [
-    (["steno.dev"], ["transcriptionjobs"], ["get", "list", "watch", "delete"]),
-    (["steno.dev"], ["transcriptionjobs/status"], ["get", "patch"]),
+    (["steno.dev"], ["transcriptionjobs", "ocrjobs"], ["get", "list", "watch", "delete"]),
+    (["steno.dev"], ["transcriptionjobs/status", "ocrjobs/status"], ["get", "patch"]),
     (["batch"], ["jobs"], ["get", "list", "watch", "create", "patch", "delete"]),
     ([""], ["pods"], ["get", "list", "watch"]),
     ([""], ["events"], ["get", "list", "watch", "create", "patch"]),

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from steno_api.failures import EXIT_CODES, FailureReason
-from steno_api.report import Failed, PublishedArtifact, Succeeded, Summary, TerminationMessage
+from steno_api.report import Failed, OCRSummary, PublishedArtifact, Succeeded, Summary, TerminationMessage
 from steno_api.v1alpha1.meta import Condition
+from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
-from steno_api.v1alpha1.transcriptionjob import TranscriptionJob, TranscriptionJobStatus
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.plan.job import plan_job
-from steno_operator.plan.observed import ObservedChild, ObservedJob, ObservedPod
+from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
 from steno_operator.plan.plan import EmitEvent, Plan
 from steno_operator.plan.policy import Policy
 
@@ -30,6 +31,25 @@ RESULT = Succeeded(
     summary=SUMMARY,
 )
 SUCCESS = TerminationMessage(result=RESULT).to_json()
+OCR_SUMMARY = OCRSummary(
+    pages=3,
+    failed_pages=1,
+    characters=900,
+    confidence=0.9,
+    engines={"tesseract": 2},
+    processing_seconds=6.0,
+    pages_per_second=0.5,
+)
+OCR_RESULT = Succeeded(
+    manifest=f"{DIRECTORY}/manifest.json",
+    artifacts=[PublishedArtifact(format="json", name="pages.json", sha256="cd", bytes=20)],
+    summary=OCR_SUMMARY,
+)
+SUCCESSES = {"TranscriptionJob": SUCCESS, "OCRJob": TerminationMessage(result=OCR_RESULT).to_json()}
+"""The last word of a worker that published, by kind."""
+
+
+WHERE = {"source": {"uri": "s3://meetings/a.wav"}, "output": {"uri": "s3://transcripts"}}
 
 
 def after(seconds: float) -> datetime:
@@ -44,9 +64,13 @@ def job(**spec: Any) -> TranscriptionJob:
     return TranscriptionJob.from_wire(
         {
             "metadata": {"name": "standup", "namespace": "team-a", "uid": "uid-1", "generation": 1},
-            "spec": {"source": {"uri": "s3://meetings/a.wav"}, "output": {"uri": "s3://transcripts"}, **spec},
+            "spec": {**WHERE, **spec},
         }
     )
+
+
+def ocr_job(**spec: Any) -> OCRJob:
+    return OCRJob.from_wire({"metadata": job().metadata, "spec": {**WHERE, **spec}})
 
 
 def pod(name: str = "standup-1-abcde", **fields: Any) -> ObservedPod:
@@ -76,8 +100,8 @@ def failed_child(reason: FailureReason, *, attempt: int = 1, seconds: float = 60
 class Life:
     """One job looked at again and again; each look carries the written status over as the API server would keep it."""
 
-    def __init__(self, start: TranscriptionJob | None = None, **spec: Any) -> None:
-        self.job = start or job(**spec)
+    def __init__(self, start: Job | None = None, **spec: Any) -> None:
+        self.job: Job = start or job(**spec)
         self.profile: RuntimeProfile | None = PROFILE
 
     def see(self, *children: ObservedChild, at: float = 0, **seen: Any) -> Plan:
@@ -87,7 +111,7 @@ class Life:
         return plan
 
     def keep(self, plan: Plan) -> None:
-        status = TranscriptionJobStatus.model_validate_json(plan.status.to_json())
+        status = type(self.job.status).model_validate_json(plan.status.to_json())
         assert status == plan.status, "the status must survive JSON"
         self.job = self.job.model_copy(update={"status": status})
 
@@ -96,7 +120,7 @@ class Life:
         self.job = self.job.model_copy(update={"spec": self.job.spec.model_copy(update=spec), "metadata": metadata})
 
     @property
-    def status(self) -> TranscriptionJobStatus:
+    def status(self) -> Any:
         return self.job.status
 
     def condition(self, kind: str) -> Condition:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from steno_operator.plan.conditions import holds
 
-from .scene import job
+from .scene import job, ocr_job
 from .world import CALM, FATES, MOVES, World, collect, end_pod
 
 many = settings(
@@ -27,7 +27,7 @@ specs = st.fixed_dictionaries(
         "ttlSecondsAfterFinished": st.sampled_from([0, 100]),
     },
 )
-worlds = specs.map(lambda spec: World(job(**spec)))
+worlds = st.builds(lambda kind, spec: World(kind(**spec)), st.sampled_from([job, ocr_job]), specs)
 
 
 def happening(code: int):

@@ -12,10 +12,10 @@ from datetime import timedelta
 
 from steno_api.failures import EXIT_CODES, FailureReason
 from steno_api.report import Progress, Stage
-from steno_api.v1alpha1.transcriptionjob import TranscriptionJob, TranscriptionJobStatus
+from steno_api.v1alpha1.job import JobStatus
 from steno_operator.plan.finished import is_finished
 from steno_operator.plan.job import plan_job
-from steno_operator.plan.observed import ObservedChild, ObservedJob, ObservedPod
+from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
 from steno_operator.plan.outcome import ended, is_live
 from steno_operator.plan.plan import (
     Action,
@@ -27,12 +27,15 @@ from steno_operator.plan.plan import (
     SuspendAttempt,
 )
 
-from .scene import POLICY, PROFILE, SUCCESS, T0, failure
+from .scene import POLICY, PROFILE, SUCCESSES, T0, failure
+
+PUBLISHED = "published"
+"""Stands for the last word of the kind's worker that published."""
 
 FATES: list[tuple[int, str]] = [
-    *[(0, SUCCESS)] * 4,
+    *[(0, PUBLISHED)] * 4,
     *[(75, failure(FailureReason.SOURCE_UNAVAILABLE)), (71, failure(FailureReason.OUT_OF_MEMORY))] * 8,
-    (137, SUCCESS),
+    (137, PUBLISHED),
     (0, "{"),
     *((EXIT_CODES[reason.failure_class], failure(reason)) for reason in FailureReason),
     (143, ""),
@@ -47,7 +50,7 @@ FATES: list[tuple[int, str]] = [
 class World:
     """The job, its children, and the time."""
 
-    job: TranscriptionJob
+    job: Job
     now: float = 0
     has_profile: bool = True
     foreign: bool = False
@@ -62,7 +65,7 @@ class World:
     # The operator's half
 
     @property
-    def status(self) -> TranscriptionJobStatus:
+    def status(self) -> JobStatus:
         return self.job.status
 
     @property
@@ -111,7 +114,7 @@ class World:
                 pass
 
     def write(self, plan: Plan) -> None:
-        status = TranscriptionJobStatus.model_validate_json(plan.status.to_json())
+        status = type(self.job.status).model_validate_json(plan.status.to_json())
         self.job = self.job.model_copy(update={"status": status})
 
     def reconcile(self) -> Plan:
@@ -197,6 +200,7 @@ def end_pod(world: World, number: int) -> None:
     if worker is None or not worker[1].started:
         return
     code, message = FATES[number % len(FATES)]
+    message = SUCCESSES[world.job.kind] if message == PUBLISHED else message
     phase = "Failed" if code else "Succeeded"
     world.replace_worker(phase=phase, exit_code=code, termination_message=message, finished=world.time)
 

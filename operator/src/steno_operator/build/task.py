@@ -1,14 +1,17 @@
-"""From a TranscriptionJob's spec to the task of one attempt."""
+"""From a job's spec to the task of one attempt."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from steno_api.identity import JobRef
-from steno_api.task import TaskOutput, TaskReporting, TaskSource, TranscriptionTask
+from steno_api.task import OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
 from steno_api.v1alpha1.common import Output, Source
 from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.meta import ObjectMeta
+from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.build import paths
@@ -41,25 +44,46 @@ def job_ref(metadata: ObjectMeta) -> JobRef:
 
 def build_transcription_task(job: TranscriptionJob, attempt: Attempt) -> TranscriptionTask:
     """Returns the task of an attempt. It holds no secret: credentials are directories of mounted files."""
-    spec, profile = job.spec, attempt.profile.spec
+    spec = job.spec
     return TranscriptionTask(
-        job=job_ref(job.metadata),
-        attempt=attempt.number,
-        tenant=tenant_of(job.metadata, spec),
+        **_common(job.metadata, spec, spec.output.formats, attempt),
         meetingID=spec.meeting_id or job.metadata.name,
-        source=build_source(spec.source),
-        output=build_output(spec.output, job.metadata, [str(item) for item in dict.fromkeys(spec.output.formats)]),
         model=spec.model,
         language=spec.language,
         diarization=spec.diarization,
-        batch_divisor=2**attempt.out_of_memory,
-        device="cpu" if profile.accelerator is None else "auto",
-        memoryMiB=profile.memory_mi_b,
-        model_store=paths.MODELS,
-        scratch_dir=paths.SCRATCH,
-        termination_message_path=paths.TERMINATION_LOG,
-        reporting=TaskReporting(url=attempt.report_url, token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}"),
     )
+
+
+def build_ocr_task(job: OCRJob, attempt: Attempt) -> OCRTask:
+    """Returns the task of an attempt. It holds no secret: credentials are directories of mounted files."""
+    spec = job.spec
+    return OCRTask(
+        **_common(job.metadata, spec, spec.output.formats, attempt),
+        documentID=spec.document_id or job.metadata.name,
+        languages=spec.languages,
+        engine=spec.engine,
+        pages=spec.pages,
+        mode=spec.mode,
+    )
+
+
+def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt: Attempt) -> dict[str, Any]:
+    """Returns the fields of `Task`."""
+    profile = attempt.profile.spec
+    return {
+        "job": job_ref(metadata),
+        "attempt": attempt.number,
+        "tenant": tenant_of(metadata, spec),
+        "source": build_source(spec.source),
+        "output": build_output(spec.output, metadata, [str(item) for item in dict.fromkeys(formats)]),
+        "batch_divisor": 2**attempt.out_of_memory,
+        "device": "cpu" if profile.accelerator is None else "auto",
+        "memory_mib": profile.memory_mi_b,
+        "model_store": paths.MODELS,
+        "scratch_dir": paths.SCRATCH,
+        "termination_message_path": paths.TERMINATION_LOG,
+        "reporting": TaskReporting(url=attempt.report_url, token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}"),
+    }
 
 
 def build_source(source: Source) -> TaskSource:

@@ -11,6 +11,7 @@ import pydantic
 
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.meta import ResourceDefinition
+from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.reasons import ConditionType
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.cluster import ResourceType
@@ -62,7 +63,7 @@ def resource_type(definition: ResourceDefinition) -> ResourceType:
     return ResourceType(f"{definition.group}/{definition.version}", definition.plural)
 
 
-KINDS: dict[str, JobKind] = {TranscriptionJob.definition.kind: JobKind(TranscriptionJob, plan_job)}
+KINDS: dict[str, JobKind] = {model.definition.kind: JobKind(model, plan_job) for model in (TranscriptionJob, OCRJob)}
 """Every kind that is reconciled, by name."""
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from steno_api.report import Succeeded
+from steno_api.report import AnySummary, OCRSummary, Succeeded, Summary
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.build.pod import SecretKey, Work
-from steno_operator.build.task import Attempt, build_transcription_task
+from steno_operator.build.task import Attempt, build_ocr_task, build_transcription_task
 from steno_operator.plan.observed import Job
 
 HF_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable and of a Secret's key
@@ -16,8 +18,8 @@ HF_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable and of a Secret's k
 class Kind(Protocol):
     """A kind of job, as the planner needs it."""
 
-    def work(self, job: Job, attempt: Attempt) -> Work:
-        """Returns the task of an attempt and the secrets its libraries read."""
+    def work(self, job: Any, attempt: Attempt) -> Work:
+        """Returns the task of an attempt of a job of this kind, and the secrets its libraries read."""
         ...
 
     def summary(self, result: Succeeded) -> Mapping[str, Any]:
@@ -26,7 +28,7 @@ class Kind(Protocol):
 
 
 class _Transcription:
-    def work(self, job: Job, attempt: Attempt) -> Work:
+    def work(self, job: TranscriptionJob, attempt: Attempt) -> Work:
         token = None if job.spec.diarization is None else job.spec.diarization.token_secret_ref
         return Work(
             task=build_transcription_task(job, attempt),
@@ -34,12 +36,25 @@ class _Transcription:
         )
 
     def summary(self, result: Succeeded) -> Mapping[str, Any]:
-        return {"summary": result.summary}
+        return {"summary": _of(Summary, result.summary)}
 
 
-_KINDS: dict[str, Kind] = {"TranscriptionJob": _Transcription()}
+class _OCR:
+    def work(self, job: OCRJob, attempt: Attempt) -> Work:
+        return Work(task=build_ocr_task(job, attempt))
+
+    def summary(self, result: Succeeded) -> Mapping[str, Any]:
+        return {"summary": _of(OCRSummary, result.summary)}
+
+
+_KINDS: dict[str, Kind] = {"TranscriptionJob": _Transcription(), "OCRJob": _OCR()}
 
 
 def kind_of(job: Job) -> Kind:
     """Returns the kind of a job."""
     return _KINDS[job.kind]
+
+
+def _of(expected: type[AnySummary], summary: AnySummary) -> AnySummary | None:
+    """Returns the summary if it is this kind's; whatever an image of the profile's own says, the results stand."""
+    return summary if isinstance(summary, expected) else None

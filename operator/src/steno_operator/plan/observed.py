@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from steno_api.report import Progress
+from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 
-Job = TranscriptionJob
-"""Any job kind; a union once there are several."""
+Job = TranscriptionJob | OCRJob
+"""Any job kind."""
 
 
 @dataclass(frozen=True)
