@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from steno_api.report import TerminationMessage
-from steno_api.task import TranscriptionTask
+from steno_api.task import OCRTask, Task, TranscriptionTask
 
 Make = Callable[..., TranscriptionTask]
 
@@ -46,6 +46,18 @@ def make_task(tmp_path: Path) -> Make:
     return make
 
 
+@pytest.fixture
+def make_ocr_task(make_task: Make) -> Callable[..., OCRTask]:
+    """Makes an OCR task that publishes to a directory; `changes` are fields of its wire format."""
+
+    def make(**changes: Any) -> OCRTask:
+        document = make_task().to_wire() | {"kind": "OCRTask", "documentID": "contract-7"}
+        document["output"]["formats"] = ["json", "txt", "markdown", "pdf"]
+        return OCRTask.model_validate(document | changes)
+
+    return make
+
+
 @dataclass
 class Ended:
     """A worker that has ended."""
@@ -67,7 +79,7 @@ class Ended:
 class Worker:
     """A worker process."""
 
-    def __init__(self, task: TranscriptionTask, log: Path) -> None:
+    def __init__(self, task: Task, log: Path) -> None:
         self._task = task
         self._log = log
         self._started = time.monotonic()
@@ -86,10 +98,10 @@ class Worker:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[TranscriptionTask], Worker]]:
+def start(tmp_path: Path) -> Iterator[Callable[[Task], Worker]]:
     started: list[Worker] = []
 
-    def begin(task: TranscriptionTask) -> Worker:
+    def begin(task: Task) -> Worker:
         started.append(Worker(task, tmp_path / f"worker-{len(started)}.log"))
         return started[-1]
 

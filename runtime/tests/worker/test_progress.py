@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from steno_api.report import Stage
-from steno_runtime.worker.progress import WEIGHTS, ProgressMeter
+from steno_runtime.worker import recognition, transcription
+from steno_runtime.worker.progress import ProgressMeter
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(Stage), st.floats(-1, 2, allow_nan=False), st.floats(0, 100)), min_size=1, max_size=60
 )
 
 
-@given(STEPS, st.booleans())
-def test_whatever_comes_the_percentage_never_falls_and_never_says_done(steps, diarize):
-    meter, now, last, audio = ProgressMeter(diarize=diarize, started=0.0), 0.0, 0, 0.0
+SPEECH = transcription.WEIGHTS
+WEIGHTS = {
+    "speakers": SPEECH,
+    "speech": {stage: weight for stage, weight in SPEECH.items() if stage is not Stage.DIARIZING},
+    "pages": recognition.WEIGHTS,
+}
+
+
+@given(STEPS, st.sampled_from(list(WEIGHTS.values())))
+def test_whatever_comes_the_percentage_never_falls_and_never_says_done(steps, weights):
+    meter, now, last, audio = ProgressMeter(weights, started=0.0), 0.0, 0, 0.0
     for stage, fraction, passed in steps:
         now += passed
         progress = meter.update(stage, fraction, now=now, audio_seconds=passed)
@@ -28,23 +38,29 @@ def test_whatever_comes_the_percentage_never_falls_and_never_says_done(steps, di
 
 
 def test_every_stage_has_a_weight():
-    assert set(WEIGHTS) == set(Stage)
+    assert set().union(*WEIGHTS.values()) == set(Stage)
 
 
-def test_an_orderly_run_ends_close_to_the_end_with_and_without_speakers():
-    for diarize in (True, False):
-        meter = ProgressMeter(diarize=diarize, started=0.0)
-        shown = []
-        for now, stage in enumerate(stage for stage in Stage if diarize or stage is not Stage.DIARIZING):
-            shown.append(meter.update(stage, 0.0, now=now).percent)
-            shown.append(meter.update(stage, 1.0, now=now).percent)
-        assert shown == sorted(shown)
-        assert shown[0] == 0
-        assert shown[-1] == 99
+@pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
+def test_an_orderly_run_ends_close_to_the_end(weights):
+    meter = ProgressMeter(weights, started=0.0)
+    shown = []
+    for now, stage in enumerate(weights):
+        shown.append(meter.update(stage, 0.0, now=now).percent)
+        shown.append(meter.update(stage, 1.0, now=now).percent)
+    assert shown == sorted(shown)
+    assert shown[0] == 0
+    assert shown[-1] == 99
+
+
+def test_pages_are_counted_up():
+    meter = ProgressMeter(recognition.WEIGHTS, started=0.0)
+    counts = [meter.update(Stage.RECOGNIZING, 0.1, now=1.0, pages=pages).pages for pages in (None, 1, 3, 2, None)]
+    assert counts == [None, 1, 3, 3, 3]
 
 
 def test_the_time_left_follows_the_pace():
-    meter = ProgressMeter(diarize=True, started=100.0)
+    meter = ProgressMeter(SPEECH, started=100.0)
     assert meter.update(Stage.FETCHING, 0.5, now=101.0).eta_seconds is None
     halfway = meter.update(Stage.DECODING, 0.5, now=150.0)
     assert halfway.eta_seconds is not None
@@ -55,6 +71,6 @@ def test_the_time_left_follows_the_pace():
 
 
 def test_a_message_is_cut_to_what_the_protocol_takes():
-    message = ProgressMeter(diarize=False, started=0.0).update(Stage.DECODING, 0.1, now=1.0, message="x" * 500).message
+    message = ProgressMeter(SPEECH, started=0.0).update(Stage.DECODING, 0.1, now=1.0, message="x" * 500).message
     assert message is not None
     assert len(message) == 200

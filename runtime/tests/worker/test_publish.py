@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import threading
 import uuid
 from pathlib import Path
@@ -13,13 +14,16 @@ from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_api.manifest import MANIFEST_NAME, Manifest
-from steno_api.task import TaskOutput
+from steno_api.task import Task, TaskOutput, TranscriptionTask
 from steno_api.transcript import Segment, Transcript, Word
 from steno_runtime.errors import WorkError
 from steno_runtime.storage import Output, open_output
 from steno_runtime.storage.volume import VolumeOutput
 from steno_runtime.stt.writers import WRITERS
-from steno_runtime.worker.publish import CONTENT_TYPES, find_manifest, find_transcript, publish, succeeded
+from steno_runtime.worker import publish as steps
+from steno_runtime.worker.publish import find_manifest, succeeded
+from steno_runtime.worker.transcription import FORMATS, TranscriptDocument, Transcription
+from steno_runtime.worker.work import Attempt
 
 
 def transcript(text: str = "Hello there", *, meeting: str = "standup-42") -> Transcript:
@@ -30,6 +34,27 @@ def transcript(text: str = "Hello there", *, meeting: str = "standup-42") -> Tra
         processing_time=2.0, language="en", duration=30.0, model="whisper-base", total_segments=1, total_speakers=1,
         has_diarization=True,
     )  # fmt: skip
+
+
+def attempt_at(task: Task, scratch: Path) -> Attempt:
+    """An attempt whose work needs no source."""
+    return Attempt(
+        task=task, check=lambda: None, on_progress=lambda *_: None, scratch=scratch, fetch=lambda _: Path(),
+        seconds=lambda: 0.0,
+    )  # fmt: skip
+
+
+def publish(output: Output, task: TranscriptionTask, told: Transcript, device: str) -> Manifest:
+    """Writes and publishes a transcript as a worker does."""
+    with tempfile.TemporaryDirectory() as scratch:
+        work, document = Transcription(task), TranscriptDocument(told, device)
+        attempt = attempt_at(task, Path(scratch))
+        return steps.publish(output, work, document, steps.write(work, document, attempt), attempt)
+
+
+def find_transcript(output: Output, task: TranscriptionTask) -> Transcript | None:
+    found = steps.find_document(output, Transcription(task), attempt_at(task, Path()))
+    return found.transcript if isinstance(found, TranscriptDocument) else None
 
 
 def assert_consistent(output: Output, manifest: Manifest) -> None:
@@ -61,7 +86,7 @@ def place(request, tmp_path) -> Output:
 
 
 def test_every_writer_has_a_content_type():
-    assert set(CONTENT_TYPES) == set(WRITERS)
+    assert set(FORMATS) == set(WRITERS)
 
 
 def test_artifacts_and_manifest_stand(place, make_task):
@@ -69,7 +94,7 @@ def test_artifacts_and_manifest_stand(place, make_task):
     assert find_manifest(place, task) is None
     manifest = publish(place, task, transcript(), "cuda")
     assert_consistent(place, manifest)
-    assert {artifact.name for artifact in manifest.artifacts} == {f"transcript.{fmt}" for fmt in CONTENT_TYPES}
+    assert {artifact.name for artifact in manifest.artifacts} == {f"transcript.{fmt}" for fmt in FORMATS}
     assert manifest.source_uri == "https://host/a.wav"
     assert (manifest.summary.device, manifest.summary.speed, manifest.summary.words) == ("cuda", 15.0, 2)
     assert find_manifest(place, task) == manifest

@@ -27,7 +27,7 @@ from steno_runtime.ocr.spool import PageSpool
 OnProgress = Callable[[Stage, float, "dict[str, Any] | None"], None]
 """Stage, fraction of the stage done, details: `pages` read, `total_pages`, `message`."""
 
-_MAX_WORKERS = 4
+MAX_WORKERS = 4
 """Each holds its own engines, some 300 MiB."""
 
 
@@ -93,7 +93,7 @@ def recognise(
     started = time.monotonic()
     _validate(options)
     cores = available_cores()
-    workers = options.workers or min(cores, _MAX_WORKERS)
+    workers = options.workers or min(cores, MAX_WORKERS)
     document = open_source(source, options.limits, reuse_text=options.mode == "skip")
     with closing(document):
         numbers = select_pages(options.pages, document.pages)
@@ -231,4 +231,4 @@ class _Tally:
         done = len(self.spool)
         message = f"page {done} of {self._total}" + (f", {self.failed} unreadable" if self.failed else "")
         details = {"pages": done, "total_pages": self._total, "message": message}
-        self._on_progress(Stage.DECODING, done / self._total, details)
+        self._on_progress(Stage.RECOGNIZING, done / self._total, details)

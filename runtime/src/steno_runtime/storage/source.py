@@ -56,7 +56,7 @@ def _mounted(uri: str, path: Path, max_bytes: int) -> Path:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise WorkError(
-                FailureReason.SOURCE_NOT_FOUND, f"{uri} is not a file. Give the path of one recording in the volume."
+                FailureReason.SOURCE_NOT_FOUND, f"{uri} is not a file. Give the path of one file in the volume."
             )
         with path.open("rb"):
             pass

@@ -13,8 +13,13 @@ _OUT_OF_MEMORY_TYPES = frozenset({"OutOfMemoryError", "MemoryError"})
 _OUT_OF_MEMORY_TEXTS = ("out of memory", "cublas_status_alloc_failed", "cannot allocate memory", "bad_alloc")
 
 
-def failed(error: BaseException) -> Failed:
-    """Returns the last word for `error`; `STOPPED` itself if it is a stop."""
+def failed(error: BaseException, relief: str = "use a RuntimeProfile with more memory") -> Failed:
+    """Returns the last word for `error`; `STOPPED` itself if it is a stop.
+
+    Args:
+        error: what ended the work.
+        relief: what the user can do when memory ran out.
+    """
     if isinstance(error, WorkError):
         return Failed(reason=error.reason, message=error.message)
     if isinstance(error, Stopped):
@@ -22,8 +27,7 @@ def failed(error: BaseException) -> Failed:
     if is_out_of_memory(error):
         return Failed(
             reason=FailureReason.OUT_OF_MEMORY,
-            message="The worker ran out of memory. Steno tries again with half the batch; if it stays so, set a "
-            "smaller model.batchSize, a smaller model, or a RuntimeProfile with more memory.",
+            message=f"The worker ran out of memory. Steno tries again with half the batch; if it stays so, {relief}.",
         )
     return Failed(
         reason=FailureReason.INTERNAL,

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from steno_api.task import TranscriptionTask
+from steno_api.task import Task
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -35,7 +35,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False, default=str)
 
 
-def configure(task: TranscriptionTask | None) -> None:
+def configure(task: Task | None) -> None:
     """Sends every library's warnings and our own news to stderr."""
     fields: dict[str, Any] = {}
     if task is not None:

@@ -11,19 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from steno_api.failures import FailureReason
 from steno_api.report import Failed, Stage, Succeeded
-from steno_api.task import TranscriptionTask
+from steno_api.task import AnyTask, Task
 from steno_runtime.worker import logs
 from steno_runtime.worker.failure import failed
 from steno_runtime.worker.last_word import DEFAULT_PATH, STOPPED, LastWord, exit_code
 from steno_runtime.worker.progress import ProgressMeter
 from steno_runtime.worker.reporter import Reporter
 from steno_runtime.worker.signals import Stop
+from steno_runtime.worker.works import work_of
 
 log = logging.getLogger(__name__)
+
+_TASK: TypeAdapter[AnyTask] = TypeAdapter(AnyTask)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def work(document: str) -> int:
     """Does the task that `document` (JSON) describes; returns the exit code."""
     try:
-        task = TranscriptionTask.model_validate_json(document)
+        task: Task = _TASK.validate_json(document)
     except ValidationError as error:
         logs.configure(None)
         return _refuse_task(error)
@@ -55,8 +58,9 @@ def work(document: str) -> int:
     return code
 
 
-def _outcome(task: TranscriptionTask, stop: Stop, reporter: Reporter) -> Succeeded | Failed:
-    meter = ProgressMeter(diarize=task.diarization is not None, started=time.monotonic())
+def _outcome(task: Task, stop: Stop, reporter: Reporter) -> Succeeded | Failed:
+    work = work_of(task)
+    meter = ProgressMeter(work.weights, started=time.monotonic())
 
     def on_progress(stage: Stage, fraction: float, details: dict[str, Any] | None) -> None:
         known = details or {}
@@ -66,6 +70,7 @@ def _outcome(task: TranscriptionTask, stop: Stop, reporter: Reporter) -> Succeed
                 fraction,
                 now=time.monotonic(),
                 audio_seconds=known.get("audio_seconds"),
+                pages=known.get("pages"),
                 message=known.get("message"),
             )
         )
@@ -73,9 +78,9 @@ def _outcome(task: TranscriptionTask, stop: Stop, reporter: Reporter) -> Succeed
     try:
         from steno_runtime.worker.run import run
 
-        return run(task, stop=stop, on_progress=on_progress)
+        return run(task, work, stop=stop, on_progress=on_progress)
     except BaseException as error:  # whatever it is, the last word must be said
-        word = failed(error)
+        word = failed(error, work.relief)
         if word.reason is FailureReason.INTERNAL or word.reason is FailureReason.OUT_OF_MEMORY:
             log.exception("failed", extra={"reason": word.reason})
         else:

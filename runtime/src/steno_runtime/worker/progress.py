@@ -6,18 +6,6 @@ from collections.abc import Mapping
 
 from steno_api.report import Progress, Stage
 
-WEIGHTS: Mapping[Stage, float] = {
-    Stage.STARTING: 1,
-    Stage.FETCHING: 5,
-    Stage.LOADING_MODEL: 6,
-    Stage.DETECTING_SPEECH: 6,
-    Stage.DECODING: 60,
-    Stage.ALIGNING: 4,
-    Stage.DIARIZING: 16,
-    Stage.PUBLISHING: 2,
-}
-"""How long each stage takes, about, relative to the others."""
-
 ETA_MIN_SECONDS = 3.0
 ETA_MIN_SHARE = 0.05
 MAX_MESSAGE_CHARS = 200
@@ -26,18 +14,21 @@ MAX_MESSAGE_CHARS = 200
 class ProgressMeter:
     """Turns "stage, and how much of it" into `Progress`.
 
+    `weights` say how long each stage takes, about, relative to the others.
+
     Whatever order stages come in, and however often, those behind us count as done; what stands in `percent` is only
     ever raised, and reaches 100 never: done is what the last word says.
     """
 
-    def __init__(self, *, diarize: bool, started: float) -> None:
-        self._weights = {stage: weight for stage, weight in WEIGHTS.items() if diarize or stage is not Stage.DIARIZING}
+    def __init__(self, weights: Mapping[Stage, float], *, started: float) -> None:
+        self._weights = weights
         self._total = sum(self._weights.values())
         self._done: set[Stage] = set()
         self._stage = Stage.STARTING
         self._share = 0.0
         self._started = started
         self._audio_seconds: float | None = None
+        self._pages: int | None = None
 
     def update(
         self,
@@ -46,6 +37,7 @@ class ProgressMeter:
         *,
         now: float,
         audio_seconds: float | None = None,
+        pages: int | None = None,
         message: str | None = None,
     ) -> Progress:
         """Returns the progress at `fraction` (0 to 1) of `stage`; `now` and `started` are of one monotonic clock."""
@@ -57,10 +49,13 @@ class ProgressMeter:
         self._share = max(self._share, min(0.99, (behind + here) / self._total))
         if audio_seconds is not None:
             self._audio_seconds = max(audio_seconds, self._audio_seconds or 0.0)
+        if pages is not None:
+            self._pages = max(pages, self._pages or 0)
         return Progress(
             stage=stage,
             percent=int(self._share * 100),
             audio_seconds=self._audio_seconds,
+            pages=self._pages,
             eta_seconds=self._eta(now),
             message=message[:MAX_MESSAGE_CHARS] if message else None,
         )

@@ -5,47 +5,39 @@ Both write the same names in the same directory (one per resource UID). What mak
 
 - Every object is created only if it does not exist, and never overwritten. So a digest, once true, stays true.
 - Who finds an artifact there takes that one into its manifest, with the digest of the bytes that stand.
-- `transcript.json`, if asked for, is first, and the other formats are made from the one that stands: all formats of a
-  result tell the same, though two runs of a model on two machines seldom agree to the letter.
+- The primary format (`json`), if asked for, is first, and the other formats are made from the one that stands: all
+  formats of a result tell the same, though two runs of a model on two machines seldom agree to the letter.
 - The manifest is last. Who finds one of its own UID reports that one.
 
-It follows that a worker that finds the transcript of a predecessor that died while publishing needs no decoding.
-Without `json` among the formats, srt, vtt and txt may stem from two attempts; their digests are right all the same.
+It follows that a worker that finds the document of a predecessor that died while publishing need not work again.
+Without `json` among the formats, the others may stem from two attempts; their digests are right all the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from steno_api.failures import FailureReason
 from steno_api.manifest import MANIFEST_NAME, Manifest
-from steno_api.report import PublishedArtifact, Succeeded, Summary
-from steno_api.task import TranscriptionTask
-from steno_api.transcript import Transcript
+from steno_api.report import PublishedArtifact, Stage, Succeeded
+from steno_api.task import Task
 from steno_runtime.errors import WorkError
 from steno_runtime.storage import Output
 from steno_runtime.storage.common import redact
+from steno_runtime.worker.work import PRIMARY, Attempt, Document, Work
 
 log = logging.getLogger(__name__)
 
-CONTENT_TYPES = {
-    "json": "application/json",
-    "srt": "application/x-subrip; charset=utf-8",
-    "vtt": "text/vtt; charset=utf-8",
-    "txt": "text/plain; charset=utf-8",
-}
+_JSON = "application/json"
 
 
-def artifact_name(fmt: str) -> str:
-    """Returns the name that a format is published under."""
-    return f"transcript.{fmt}"
-
-
-def find_manifest(output: Output, task: TranscriptionTask) -> Manifest | None:
+def find_manifest(output: Output, task: Task) -> Manifest | None:
     """Returns the manifest that an earlier attempt of this very job published, if one did.
 
     Raises:
@@ -55,33 +47,59 @@ def find_manifest(output: Output, task: TranscriptionTask) -> Manifest | None:
     return None if data is None else _own_manifest(data, output, task)
 
 
-def find_transcript(output: Output, task: TranscriptionTask) -> Transcript | None:
-    """Returns the transcript of an earlier attempt that died while it published, if there is one.
+def find_document(output: Output, work: Work, attempt: Attempt) -> Document | None:
+    """Returns the document of an earlier attempt that died while it published, if there is one.
 
     Raises:
         WorkError: `OutputForbidden`: something else has its name; or what `output` raises.
     """
-    if "json" not in task.output.formats:
+    if PRIMARY not in attempt.task.output.formats:
         return None
-    data = output.read(artifact_name("json"))
-    return None if data is None else _own_transcript(data, output, task)
+    data = output.read(work.formats[PRIMARY].name)
+    return None if data is None else _own_document(data, output, work, attempt)
 
 
-def publish(output: Output, task: TranscriptionTask, transcript: Transcript, device: str) -> Manifest:
-    """Writes every format, then the manifest; returns the manifest that stands.
+def write(work: Work, document: Document, attempt: Attempt, *, share: float = 1.0) -> dict[str, Path]:
+    """Writes every format asked for to a file of the attempt's scratch directory, the primary one first.
+
+    This may take long, and a stop ends it; `share` of the stage `Publishing` is what it is told as.
+
+    Raises:
+        WorkError: the document cannot be had in a format.
+        Stopped: the worker was told to stop.
+    """
+    files: dict[str, Path] = {}
+    formats = sorted(set(attempt.task.output.formats), key=lambda fmt: (fmt != PRIMARY, fmt))
+    for number, fmt in enumerate(formats, 1):
+        attempt.check()
+        files[fmt] = attempt.scratch / work.formats[fmt].name
+        document.write(fmt, files[fmt])
+        attempt.on_progress(Stage.PUBLISHING, share * number / len(formats), None)
+    return files
+
+
+def publish(output: Output, work: Work, document: Document, files: Mapping[str, Path], attempt: Attempt) -> Manifest:
+    """Publishes every file, then the manifest; returns the manifest that stands. One file at a time is in memory.
+
+    Args:
+        output: where to.
+        work: the kind of work.
+        document: what `files` were written from.
+        files: what `write` returned.
+        attempt: has the task, and lends its scratch directory should another's document be found and written anew.
 
     Raises:
         WorkError: `OutputForbidden`, `OutputNotFound` or `OutputUnavailable`.
     """
-    from steno_runtime.stt.writers import WRITERS
-
+    task = attempt.task
     artifacts: list[PublishedArtifact] = []
-    for fmt in sorted(set(task.output.formats), key=lambda fmt: (fmt != "json", fmt)):
-        name = artifact_name(fmt)
-        written = WRITERS[fmt](transcript)
-        data = _write_once(output, name, written, CONTENT_TYPES[fmt])
-        if data != written and fmt == "json":
-            transcript, device = _own_transcript(data, output, task), "unknown"
+    for fmt, file in files.items():
+        name, written = work.formats[fmt].name, file.read_bytes()
+        data = _write_once(output, name, written, work.formats[fmt].content_type)
+        if data != written and fmt == PRIMARY:
+            document = _own_document(data, output, work, attempt)
+            for other in files.keys() - {PRIMARY}:
+                document.write(other, files[other])
         artifacts.append(
             PublishedArtifact(format=fmt, name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
         )
@@ -92,9 +110,9 @@ def publish(output: Output, task: TranscriptionTask, transcript: Transcript, dev
         created_at=datetime.now(UTC),
         source_uri=redact(task.source.uri),
         artifacts=artifacts,
-        summary=summarize(transcript, device),
+        summary=document.summary(),
     )
-    data = _write_once(output, MANIFEST_NAME, manifest.to_json().encode(), CONTENT_TYPES["json"])
+    data = _write_once(output, MANIFEST_NAME, manifest.to_json().encode(), _JSON)
     output.tidy()
     return _own_manifest(data, output, task)
 
@@ -102,23 +120,6 @@ def publish(output: Output, task: TranscriptionTask, transcript: Transcript, dev
 def succeeded(output: Output, manifest: Manifest) -> Succeeded:
     """Returns the last word for a published manifest."""
     return Succeeded(manifest=f"{output.uri}/{MANIFEST_NAME}", artifacts=manifest.artifacts, summary=manifest.summary)
-
-
-def summarize(transcript: Transcript, device: str) -> Summary:
-    """Returns the figures of `transcript`."""
-    seconds = transcript.processing_time
-    return Summary(
-        duration=transcript.duration,
-        language=transcript.language,
-        segments=transcript.total_segments,
-        speakers=transcript.total_speakers,
-        words=sum(len(segment.words) or len(segment.text.split()) for segment in transcript.segments),
-        confidence=transcript.confidence,
-        processing_seconds=seconds,
-        speed=round(transcript.duration / seconds, 2) if seconds > 0 else 0.0,
-        model=transcript.model,
-        device=device,
-    )
 
 
 def _write_once(output: Output, name: str, data: bytes, content_type: str) -> bytes:
@@ -140,7 +141,7 @@ def _write_once(output: Output, name: str, data: bytes, content_type: str) -> by
     return standing
 
 
-def _own_manifest(data: bytes, output: Output, task: TranscriptionTask) -> Manifest:
+def _own_manifest(data: bytes, output: Output, task: Task) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
@@ -150,15 +151,11 @@ def _own_manifest(data: bytes, output: Output, task: TranscriptionTask) -> Manif
     return manifest
 
 
-def _own_transcript(data: bytes, output: Output, task: TranscriptionTask) -> Transcript:
-    name = artifact_name("json")
+def _own_document(data: bytes, output: Output, work: Work, attempt: Attempt) -> Document:
     try:
-        transcript = Transcript.model_validate_json(data)
-    except ValidationError as error:
-        raise _in_the_way(output, name) from error
-    if transcript.meeting_id != task.meeting_id:
-        raise _in_the_way(output, name)
-    return transcript
+        return work.adopt(data, attempt)
+    except ValueError as error:  # pydantic's, too
+        raise _in_the_way(output, work.formats[PRIMARY].name) from error
 
 
 def _in_the_way(output: Output, name: str) -> WorkError:

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from steno_api.report import REPORT_PATH, Progress, Report
-from steno_api.task import TaskReporting, TranscriptionTask
+from steno_api.task import Task, TaskReporting
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ HEARTBEAT_INTERVALS = 6
 class Reporter:
     """A background thread that posts the latest progress: at once on a new stage, else at most once an interval."""
 
-    def __init__(self, task: TranscriptionTask) -> None:
+    def __init__(self, task: Task) -> None:
         self._task = task
         self._changed = threading.Condition()
         self._latest: Progress | None = None

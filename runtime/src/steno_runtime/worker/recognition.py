@@ -1,0 +1,140 @@
+"""OCR as a kind of work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steno_api.pages import Pages
+from steno_api.report import OCRSummary, Stage
+from steno_api.task import OCRTask
+from steno_runtime.worker.work import Attempt, Format
+
+if TYPE_CHECKING:
+    from steno_runtime.ocr.pipeline import Options, Result
+    from steno_runtime.ocr.writers import Header
+
+FORMATS = {
+    "json": Format("pages.json", "application/json"),
+    "txt": Format("pages.txt", "text/plain; charset=utf-8"),
+    "markdown": Format("pages.md", "text/markdown; charset=utf-8"),
+    "pdf": Format("searchable.pdf", "application/pdf"),
+}
+
+WEIGHTS: Mapping[Stage, float] = {
+    Stage.STARTING: 1,
+    Stage.FETCHING: 5,
+    Stage.RECOGNIZING: 84,
+    Stage.PUBLISHING: 10,
+}
+
+
+@dataclass(frozen=True)
+class PagesDocument:
+    """Pages on disk, with the source they were read from."""
+
+    result: Result
+    header: Header
+
+    def write(self, fmt: str, target: Path) -> None:
+        """See `Document`."""
+        from steno_runtime.ocr.writers import WRITERS
+
+        WRITERS[fmt](self.result, self.header, target)
+
+    def summary(self) -> OCRSummary:
+        """See `Document`."""
+        result, seconds = self.result, self.header.processing_time
+        return OCRSummary(
+            pages=result.total_pages,
+            failed_pages=result.failed_pages,
+            characters=result.characters,
+            confidence=result.confidence,
+            engines=result.engines,
+            processing_seconds=seconds,
+            pages_per_second=round(result.total_pages / seconds, 3) if seconds > 0 else 0.0,
+        )
+
+
+class Recognition:
+    """See `Work`."""
+
+    formats: Mapping[str, Format] = FORMATS
+    weights: Mapping[Stage, float] = WEIGHTS
+    relief = "use a RuntimeProfile with more memory, or fewer `pages`"
+
+    def __init__(self, task: OCRTask) -> None:
+        self._task = task
+
+    def produce(self, attempt: Attempt) -> PagesDocument:
+        """See `Work`."""
+        source = attempt.fetch(1.0)
+        attempt.check()
+        from steno_runtime.ocr.pipeline import recognise
+
+        result = recognise(
+            source, self._options(), scratch=attempt.scratch, on_progress=attempt.on_progress, check=attempt.check
+        )
+        return PagesDocument(result, self._header(attempt.seconds()))
+
+    def adopt(self, data: bytes, attempt: Attempt) -> PagesDocument:
+        """See `Work`. The source is fetched again where a searchable PDF is to be made of it."""
+        document = Pages.model_validate_json(data)
+        if document.document_id != self._task.document_id:
+            raise ValueError("the pages of another document")
+        from steno_runtime.ocr.pipeline import Result
+        from steno_runtime.ocr.spool import PageSpool
+
+        options = self._options()
+        source, kind = Path(), "image"
+        if "pdf" in self._task.output.formats:
+            source = attempt.fetch(1.0)
+            kind = _kind(source, options)
+        spool = PageSpool(attempt.scratch / "standing.jsonl")
+        engines: dict[str, int] = {}
+        for page in document.pages:
+            spool.add(page)
+            if page.engine:
+                engines[page.engine] = engines.get(page.engine, 0) + 1
+        result = Result(
+            pages=spool,
+            kind=kind,
+            source=source,
+            options=options,
+            total_pages=document.total_pages,
+            failed_pages=document.failed_pages,
+            confidence=document.confidence,
+            characters=sum(len(page.text) for page in document.pages),
+            engines=engines,
+            seconds=document.processing_time,
+        )
+        return PagesDocument(result, self._header(document.processing_time))
+
+    def _options(self) -> Options:
+        from steno_runtime.ocr.pipeline import MAX_WORKERS, Options, available_cores
+
+        task = self._task
+        workers = min(available_cores(), MAX_WORKERS)
+        return Options(
+            languages=tuple(task.languages),
+            engine=task.engine,
+            pages=task.pages,
+            mode=task.mode,
+            model_store=Path(task.model_store),
+            workers=max(1, workers // task.batch_divisor),
+        )
+
+    def _header(self, seconds: float) -> Header:
+        from steno_runtime.ocr.writers import Header
+
+        return Header(self._task.tenant, self._task.document_id, round(seconds, 3))
+
+
+def _kind(source: Path, options: Options) -> str:
+    from steno_runtime.ocr.page import open_source
+
+    with closing(open_source(source, options.limits, reuse_text=False)) as document:
+        return document.kind

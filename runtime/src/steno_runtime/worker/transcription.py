@@ -1,0 +1,138 @@
+"""Transcription as a kind of work."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steno_api.report import Stage, Summary
+from steno_api.task import TranscriptionTask
+from steno_api.transcript import Transcript
+from steno_runtime.worker.work import Attempt, Format
+
+log = logging.getLogger(__name__)
+
+FETCHED_SHARE = 0.8
+"""Of the stage `Fetching`; the rest is reading the samples out of the file."""
+
+FORMATS = {
+    "json": Format("transcript.json", "application/json"),
+    "srt": Format("transcript.srt", "application/x-subrip; charset=utf-8"),
+    "vtt": Format("transcript.vtt", "text/vtt; charset=utf-8"),
+    "txt": Format("transcript.txt", "text/plain; charset=utf-8"),
+}
+
+WEIGHTS: Mapping[Stage, float] = {
+    Stage.STARTING: 1,
+    Stage.FETCHING: 5,
+    Stage.LOADING_MODEL: 6,
+    Stage.DETECTING_SPEECH: 6,
+    Stage.DECODING: 60,
+    Stage.ALIGNING: 4,
+    Stage.DIARIZING: 16,
+    Stage.PUBLISHING: 2,
+}
+
+
+@dataclass(frozen=True)
+class TranscriptDocument:
+    """A transcript, and the device it was made on."""
+
+    transcript: Transcript
+    device: str
+
+    def write(self, fmt: str, target: Path) -> None:
+        """See `Document`."""
+        from steno_runtime.stt.writers import WRITERS
+
+        target.write_bytes(WRITERS[fmt](self.transcript))
+
+    def summary(self) -> Summary:
+        """See `Document`."""
+        transcript = self.transcript
+        seconds = transcript.processing_time
+        return Summary(
+            duration=transcript.duration,
+            language=transcript.language,
+            segments=transcript.total_segments,
+            speakers=transcript.total_speakers,
+            words=sum(len(segment.words) or len(segment.text.split()) for segment in transcript.segments),
+            confidence=transcript.confidence,
+            processing_seconds=seconds,
+            speed=round(transcript.duration / seconds, 2) if seconds > 0 else 0.0,
+            model=transcript.model,
+            device=self.device,
+        )
+
+
+class Transcription:
+    """See `Work`."""
+
+    formats: Mapping[str, Format] = FORMATS
+    relief = "set a smaller model.batchSize, a smaller model, or a RuntimeProfile with more memory"
+
+    def __init__(self, task: TranscriptionTask) -> None:
+        self._task = task
+
+    @property
+    def weights(self) -> Mapping[Stage, float]:
+        """See `Work`."""
+        without = set[Stage]() if self._task.diarization is not None else {Stage.DIARIZING}
+        return {stage: weight for stage, weight in WEIGHTS.items() if stage not in without}
+
+    def adopt(self, data: bytes, attempt: Attempt) -> TranscriptDocument:  # noqa: ARG002 - one shape for all kinds
+        """See `Work`."""
+        transcript = Transcript.model_validate_json(data)
+        if transcript.meeting_id != self._task.meeting_id:
+            raise ValueError("the transcript of another meeting")
+        return TranscriptDocument(transcript, device="unknown")
+
+    def produce(self, attempt: Attempt) -> TranscriptDocument:
+        """See `Work`."""
+        task = self._task
+        samples = self._read(attempt)
+        attempt.check()
+        from steno_runtime.stt.document import build_transcript
+        from steno_runtime.stt.pipeline import Options, transcribe
+
+        diarization = task.diarization
+        options = Options(
+            model=task.model.name,
+            model_store=Path(task.model_store),
+            device=task.device,
+            compute_type=task.model.compute_type,
+            batch_size=None if task.model.batch_size == "auto" else task.model.batch_size,
+            batch_divisor=task.batch_divisor,
+            memory_mib=task.memory_mib,
+            language=None if task.language == "auto" else task.language,
+            diarize=diarization is not None,
+            min_speakers=diarization.min_speakers if diarization else None,
+            max_speakers=diarization.max_speakers if diarization else None,
+            hf_token=os.environ.get("HF_TOKEN") or None,
+        )
+        result = transcribe(samples, options, on_progress=attempt.on_progress, check=attempt.check)
+        transcript = build_transcript(
+            result,
+            meeting_id=task.meeting_id,
+            tenant_id=task.tenant,
+            processing_time=round(attempt.seconds(), 3),
+        )
+        return TranscriptDocument(transcript, result.device)
+
+    def _read(self, attempt: Attempt) -> Any:
+        """Returns the source's samples; the file that was fetched for them is gone again."""
+        path = attempt.fetch(FETCHED_SHARE)
+        from steno_runtime.media.audio import SAMPLE_RATE, read_audio
+
+        def on_read(share: float) -> None:
+            attempt.on_progress(Stage.FETCHING, FETCHED_SHARE + (1 - FETCHED_SHARE) * share, None)
+
+        samples = read_audio(path, check=attempt.check, on_progress=on_read)
+        log.info("decoded", extra={"audio_seconds": round(samples.shape[0] / SAMPLE_RATE, 2)})
+        if self._task.source.path is None:
+            path.unlink(missing_ok=True)
+        return samples
