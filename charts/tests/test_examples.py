@@ -7,11 +7,11 @@ import yaml
 
 from hack.paths import ROOT
 from hack.testing.apiserver import ApiServer
-from steno_api.v1alpha1 import RuntimeProfile, TranscriptionJob
+from steno_api.v1alpha1 import RESOURCES, TranscriptionJob
 
 EXAMPLES = ROOT / "examples"
 FILES = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "kustomization.yaml")
-MODELS = {"TranscriptionJob": TranscriptionJob, "RuntimeProfile": RuntimeProfile}
+MODELS = {model.definition.kind: model for model in RESOURCES}
 
 
 @pytest.mark.apiserver
@@ -28,6 +28,7 @@ def test_the_kustomization_is_applied_whole(apiserver: ApiServer, namespace: str
     )
     assert set(jobs.stdout.split()) == {
         "transcriptionjob.steno.dev/sample",
+        "ocrjob.steno.dev/scan",
         "runtimeprofile.steno.dev/mig-1g",
         "runtimeprofile.steno.dev/shared-gpu",
         "secret/s3-credentials",

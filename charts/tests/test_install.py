@@ -16,6 +16,7 @@ import yaml
 from charts.tests.helm import CHART, helm, of_kind, render
 from hack.steps import wait_for
 from hack.testing.apiserver import ApiServer, serve
+from steno_api.v1alpha1 import RESOURCES
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
@@ -65,7 +66,7 @@ def release(server: ApiServer) -> Release:
 
 
 def test_the_first_installation_brings_definitions_and_profiles(release: Release):
-    assert release.names("crd") == {"transcriptionjobs.steno.dev", "runtimeprofiles.steno.dev"}
+    assert release.names("crd") == {resource.definition.crd_name for resource in RESOURCES}
     assert release.names("runtimeprofile") == {"gpu", "cpu"}
     assert release.profile("gpu")["spec"]["accelerator"] == {"resource": "nvidia.com/gpu", "count": 1}
     assert release.names("deployment") == {"steno-operator"}
@@ -95,6 +96,10 @@ def test_pods_pass_the_restricted_standard(release: Release):
         (("patch", "transcriptionjobs.steno.dev", "--subresource=status", "-n", "default"), True),
         (("patch", "transcriptionjobs.steno.dev", "-n", "default"), False),
         (("create", "transcriptionjobs.steno.dev", "-n", "default"), False),
+        (("watch", "ocrjobs.steno.dev", "-A"), True),
+        (("delete", "ocrjobs.steno.dev", "-n", "default"), True),
+        (("patch", "ocrjobs.steno.dev", "--subresource=status", "-n", "default"), True),
+        (("patch", "ocrjobs.steno.dev", "-n", "default"), False),
         (("watch", "runtimeprofiles.steno.dev"), True),
         (("create", "runtimeprofiles.steno.dev"), False),
         (("create", "jobs.batch", "-n", "default"), True),
@@ -130,8 +135,12 @@ def test_the_clusters_own_roles_cover_jobs(release: Release, role: str, verb: st
     server.kubectl("create", "rolebinding", "r", f"--clusterrole={role}", "--user=ann", namespace=namespace)
 
     def can(verb: str) -> bool:
-        question = ("auth", "can-i", "--as=ann", verb, "transcriptionjobs.steno.dev")
-        return server.kubectl(*question, namespace=namespace, check=False).stdout.split()[-1] == "yes"
+        answers = [
+            server.kubectl("auth", "can-i", "--as=ann", verb, kind, namespace=namespace, check=False).stdout.split()[-1]
+            for kind in ("transcriptionjobs.steno.dev", "ocrjobs.steno.dev")
+        ]
+        assert len(set(answers)) == 1, "what one may do with one kind one may do with the other"
+        return answers[0] == "yes"
 
     # The controller manager adds the chart's rules to the cluster's roles, a moment after they are there.
     wait_for(f"{role} may get jobs", lambda: can("get"), timeout=60)
@@ -193,7 +202,7 @@ def test_its_life(release: Release):
     assert manifest.count("RuntimeProfile") == 2, "profiles are ordinary parts of the release from the first upgrade on"
 
     release("uninstall", "steno")
-    assert release.names("crd") == {"transcriptionjobs.steno.dev", "runtimeprofiles.steno.dev"}
+    assert release.names("crd") == {resource.definition.crd_name for resource in RESOURCES}
     assert json.loads(server.kubectl("get", "tj", "kept", "-o", "json").stdout)["metadata"]["uid"] == uid
     for kind in ("runtimeprofile", "clusterrole", "clusterrolebinding", "role", "deployment", "service", "pdb", "sa"):
         assert release.names(kind) == set(), kind

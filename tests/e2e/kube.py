@@ -55,6 +55,8 @@ class Kube:
 
     cluster: str
     namespace: str
+    plural: str = PLURAL
+    """The kind that the methods below are about: `transcriptionjobs` or `ocrjobs`."""
     core: client.CoreV1Api = field(init=False)
     batch: client.BatchV1Api = field(init=False)
     custom: client.CustomObjectsApi = field(init=False)
@@ -84,20 +86,31 @@ class Kube:
 
     def transcribe(self, name: str, source: str, **spec: Any) -> dict[str, Any]:
         """Applies a TranscriptionJob; `source` is a key of the sources' bucket or a whole URI."""
-        body = self.job(name, source, **spec)
-        return self.custom.create_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, body)
+        return self.create(self.job(name, source, **spec))
+
+    def recognise(self, name: str, source: str, **spec: Any) -> dict[str, Any]:
+        """Applies an OCRJob; from now on this is about OCRJobs."""
+        self.plural = "ocrjobs"
+        return self.create(self.manifest("OCRJob", name, source, **spec))
+
+    def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Creates a job from its manifest."""
+        return self.custom.create_namespaced_custom_object(GROUP, VERSION, self.namespace, self.plural, body)
 
     def job(self, name: str, source: str, **spec: Any) -> dict[str, Any]:
         """A TranscriptionJob's manifest."""
+        return self.manifest("TranscriptionJob", name, source, **{"model": BASE, **spec})
+
+    def manifest(self, kind: str, name: str, source: str, **spec: Any) -> dict[str, Any]:
+        """A job's manifest: JSON to the results' bucket, unless `spec` says otherwise."""
         src: dict[str, Any] = {"uri": source if "://" in source else f"s3://{SOURCES}/{source}"}
         return {
             "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": "TranscriptionJob",
+            "kind": kind,
             "metadata": {"name": name, "namespace": self.namespace},
             "spec": {
                 "source": src | (self.s3() if src["uri"].startswith("s3://") else {}),
                 "output": {"uri": f"s3://{RESULTS}", "formats": ["json"], **self.s3()},
-                "model": BASE,
                 "profile": "gpu",
                 **spec,
             },
@@ -108,11 +121,11 @@ class Kube:
         return {"secretRef": {"name": SECRET}, "endpointURL": self.info.s3_endpoint_in_cluster}
 
     def get(self, name: str) -> dict[str, Any]:
-        return self.custom.get_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name)
+        return self.custom.get_namespaced_custom_object(GROUP, VERSION, self.namespace, self.plural, name)
 
     def patch(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         return self.custom.patch_namespaced_custom_object(
-            GROUP, VERSION, self.namespace, PLURAL, name, {"spec": dict(spec)}
+            GROUP, VERSION, self.namespace, self.plural, name, {"spec": dict(spec)}
         )
 
     def until(
@@ -126,7 +139,7 @@ class Kube:
             try:
                 for event in stream.stream(
                     self.custom.list_namespaced_custom_object,
-                    GROUP, VERSION, self.namespace, PLURAL,
+                    GROUP, VERSION, self.namespace, self.plural,
                     field_selector=f"metadata.name={name}",
                     timeout_seconds=max(1, int(left)),
                 ):  # fmt: skip
@@ -229,8 +242,12 @@ class Store:
         assert set(found) == set(listed) == set(job["spec"]["output"]["formats"])
         return found
 
-    def transcript(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    def document(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON document of a complete job."""
         return json.loads(self.published(job)["json"])
+
+    def transcript(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        return self.document(job)
 
 
 def cluster_name() -> str:
