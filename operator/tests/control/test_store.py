@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from steno_api.report import Progress, Stage
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.keys import Key
-from steno_operator.control.kinds import KINDS
+from steno_operator.control.kinds import parse
 from steno_operator.control.store import Store
 
 from .objects import container, event, job, pod, resource
@@ -26,7 +27,7 @@ def store(changes):
 
 
 def snapshot(store):
-    return store.snapshot(KEY, KINDS["TranscriptionJob"].parse(store.resource(KEY)))
+    return store.snapshot(KEY, parse(TranscriptionJob, store.resource(KEY)))
 
 
 def profile(name="gpu", version=1):

@@ -68,7 +68,7 @@ class ResourceType:
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """Returns the URL path of the collection or, with `name`, of one object."""
         parts = ["/apis" if "/" in self.group_version else "/api", self.group_version]
-        if namespace is not None:
+        if namespace:
             parts += ["namespaces", namespace]
         parts += [part for part in (self.plural, name, subresource) if part is not None]
         return "/".join(parts)

@@ -15,9 +15,10 @@ from steno_operator.control.audit import Audited, Auditor
 from steno_operator.control.cluster import ApiError, Cluster, UnreachableError
 from steno_operator.control.executor import Executor
 from steno_operator.control.keys import Key
-from steno_operator.control.kinds import KINDS, resource_type
+from steno_operator.control.kinds import resource_type
 from steno_operator.control.queue import Backoff, WorkQueue
 from steno_operator.control.reconciler import Reconciler
+from steno_operator.control.registry import kinds
 from steno_operator.control.reports import TokenVerifier
 from steno_operator.control.sinks import watchers
 from steno_operator.control.store import Store
@@ -54,7 +55,8 @@ class Engine:
         self.verifier = TokenVerifier(cluster)
         self.ready = False
         executor = Executor(cluster, self.store, options.instance)
-        self._reconciler = Reconciler(cluster, self.store, executor, KINDS, policy)
+        self._kinds = kinds(cluster, self.store)
+        self._reconciler = Reconciler(self.store, executor, self._kinds, policy)
         self._watchers = watchers(cluster, self.store, options.namespaces, options.watch_timing)
         self._auditor = Auditor(cluster, self._audited(), self._resync, options.audit_interval)
 
@@ -112,13 +114,13 @@ class Engine:
         return [profiles] + [
             Audited(
                 name,
-                kind.resource,
-                self._options.namespaces or everywhere,
+                resource_type(kind.model.definition),
+                everywhere if kind.model.definition.scope == "Cluster" else self._options.namespaces or everywhere,
                 lambda name=name: [raw for key, raw in self.store.resources() if key.kind == name],
                 lambda raw, name=name: self.store.put_resource(name, raw),
                 lambda raw, name=name: self.store.drop_resource(Key.of(name, raw), raw["metadata"]["uid"]),
             )
-            for name, kind in KINDS.items()
+            for name, kind in self._kinds.items()
         ]
 
     def _resync(self) -> None:

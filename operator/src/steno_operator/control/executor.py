@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from steno_api.v1alpha1.meta import ResourceDefinition
 from steno_operator.control import metrics
 from steno_operator.control.cluster import EVENTS, JOBS, ApiError, Cluster, UnreachableError
 from steno_operator.control.keys import Key
-from steno_operator.control.kinds import JobKind
+from steno_operator.control.kinds import RefusedError, resource_type
 from steno_operator.control.queue import RetryError
 from steno_operator.control.status import merge_patch
 from steno_operator.control.store import Store
@@ -25,18 +26,8 @@ _INVALID = frozenset({400, 413, 422})
 _REFUSALS = _INVALID | {403}
 _EVENT_TIMEOUT = 5.0
 _MESSAGE_LIMIT = 1000
-
-
-class RefusedError(Exception):
-    """The API server will not have the child Job; the message is its own.
-
-    Attributes:
-        final: the manifest is invalid, so no retry can mend it. A full quota passes, and so may a missing permission.
-    """
-
-    def __init__(self, message: str, *, final: bool) -> None:
-        super().__init__(message)
-        self.final = final
+_CLUSTER_SCOPED_EVENTS = "default"
+"""Namespace of Events about objects that lie in none, as with Kubernetes' own."""
 
 
 class GoneError(Exception):
@@ -50,7 +41,7 @@ class Executor:
         self._cluster = cluster
         self._store = store
         self._instance = instance
-        self._steps: dict[type[Action], Callable[[Key, str, Any], Awaitable[None]]] = {
+        self._steps: dict[type, Callable[[Key, str, Any], Awaitable[None]]] = {
             StartAttempt: self._start,
             StopAttempt: self._stop,
             SuspendAttempt: self._suspend,
@@ -121,10 +112,10 @@ class Executor:
             raise
         log.info("%s %s", "suspended" if action.suspend else "resumed", action.name, extra=key.log())
 
-    async def delete(self, kind: JobKind, key: Key, action: DeleteResource) -> None:
+    async def delete(self, definition: ResourceDefinition, key: Key, action: DeleteResource) -> None:
         """Deletes the custom resource; its children follow by owner reference."""
         try:
-            await self._cluster.delete(kind.resource, key.namespace, key.name, action.uid, "Background")
+            await self._cluster.delete(resource_type(definition), key.namespace, key.name, action.uid, "Background")
         except ApiError as error:
             if error.status not in (_NOT_FOUND, _CONFLICT):
                 raise
@@ -132,14 +123,14 @@ class Executor:
         metrics.ACTIONS.labels(type(action).__name__).inc()
         log.info("deleted the resource: its time to live is over", extra=key.log())
 
-    async def read(self, kind: JobKind, key: Key, uid: str) -> dict[str, Any]:
+    async def read(self, definition: ResourceDefinition, key: Key, uid: str) -> dict[str, Any]:
         """Reads the resource as it stands now.
 
         Raises:
             GoneError: it does not exist, is another of the same name, or is being deleted.
         """
         try:
-            raw = await self._cluster.get(kind.resource, key.namespace, key.name)
+            raw = await self._cluster.get(resource_type(definition), key.namespace, key.name)
         except ApiError as error:
             if error.status != _NOT_FOUND:
                 raise
@@ -150,7 +141,9 @@ class Executor:
             raise GoneError
         return raw
 
-    async def write_status(self, kind: JobKind, key: Key, raw: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    async def write_status(
+        self, definition: ResourceDefinition, key: Key, raw: dict[str, Any], wanted: dict[str, Any]
+    ) -> bool:
         """Makes `wanted` the status of `raw` in one patch, if it is not already; returns whether it wrote.
 
         Raises:
@@ -167,11 +160,11 @@ class Executor:
             "status": patch,
         }
         try:
-            answer = await self._cluster.merge_patch(kind.resource, key.namespace, key.name, body, "status")
+            answer = await self._cluster.merge_patch(resource_type(definition), key.namespace, key.name, body, "status")
         except ApiError as error:
             if error.status not in (_NOT_FOUND, _CONFLICT):
                 raise
-            await self.read(kind, key, metadata["uid"])
+            await self.read(definition, key, metadata["uid"])
             raise RetryError("the resource changed while its status was written", after=0) from None
         self._store.put_resource(key.kind, answer)
         self._store.wrote_status(metadata["uid"])
@@ -186,13 +179,14 @@ class Executor:
     async def emit(self, key: Key, raw: dict[str, Any], action: EmitEvent) -> None:
         """Tells of something in an Event; the same Event again is counted. A failure is logged and forgotten."""
         metadata = raw["metadata"]
+        namespace = key.namespace or _CLUSTER_SCOPED_EVENTS
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         told = "\0".join((metadata["uid"], action.type, action.reason, action.message))
         name = f"{key.name[:200]}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": key.namespace},
+            "metadata": {"name": name, "namespace": namespace},
             "involvedObject": {
                 "apiVersion": raw["apiVersion"],
                 "kind": key.kind,
@@ -213,13 +207,13 @@ class Executor:
         }
         try:
             try:
-                await self._cluster.create(EVENTS, key.namespace, event, timeout=_EVENT_TIMEOUT)
+                await self._cluster.create(EVENTS, namespace, event, timeout=_EVENT_TIMEOUT)
             except ApiError as error:
                 if error.status != _CONFLICT:
                     raise
-                known = await self._cluster.get(EVENTS, key.namespace, name)
+                known = await self._cluster.get(EVENTS, namespace, name)
                 again = {"count": known.get("count", 1) + 1, "lastTimestamp": now}
-                await self._cluster.merge_patch(EVENTS, key.namespace, name, again, timeout=_EVENT_TIMEOUT)
+                await self._cluster.merge_patch(EVENTS, namespace, name, again, timeout=_EVENT_TIMEOUT)
         except (ApiError, UnreachableError) as error:
             log.warning("Event %s was not written: %s", action.reason, error, extra=key.log())
 

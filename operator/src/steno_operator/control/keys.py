@@ -12,12 +12,13 @@ class Key:
 
     kind: str
     namespace: str
+    """Empty for a cluster-scoped resource."""
     name: str
 
     @classmethod
     def of(cls, kind: str, raw: dict[str, Any]) -> Key:
         """Returns the key of a resource read from the API server."""
-        return cls(kind, raw["metadata"]["namespace"], raw["metadata"]["name"])
+        return cls(kind, raw["metadata"].get("namespace", ""), raw["metadata"]["name"])
 
     def log(self) -> dict[str, Any]:
         """Returns the `extra` of a log record about this resource."""

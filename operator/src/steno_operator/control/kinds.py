@@ -1,70 +1,88 @@
-"""What the reconciler must know of a kind, and the kinds there are. A new job kind is one more entry."""
+"""What the reconciler must know of a kind: a small interface, the same for all; `registry` has the kinds there are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pydantic
 
 from steno_api.failures import FailureReason
-from steno_api.v1alpha1.meta import ResourceDefinition
-from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.meta import Resource, ResourceDefinition
 from steno_api.v1alpha1.reasons import ConditionType
-from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.cluster import ResourceType
-from steno_operator.plan.job import plan_job
-from steno_operator.plan.observed import Job, ObservedJob
-from steno_operator.plan.plan import Plan
+from steno_operator.control.keys import Key
+from steno_operator.plan.plan import AnyPlan
 from steno_operator.plan.policy import Policy
+
+R = TypeVar("R", bound=Resource)
 
 
 class UnreadableError(Exception):
     """A stored resource does not fit the schema this operator knows."""
 
 
-@dataclass(frozen=True)
-class JobKind:
-    """A kind whose attempts are child Jobs."""
+class RefusedError(Exception):
+    """The API server will not have a child; the message is its own.
 
-    model: type[Job]
-    plan: Callable[[ObservedJob, datetime, Policy], Plan]
+    Attributes:
+        final: the manifest is invalid, so no retry can mend it. A full quota passes, and so may a missing permission.
+    """
+
+    def __init__(self, message: str, *, final: bool) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class Kind(Protocol):
+    """A kind of custom resource that is reconciled. `Observed` is the kind's own type, handed from one to the next."""
 
     @property
-    def definition(self) -> ResourceDefinition:
-        """Names, group and version."""
-        return self.model.definition
+    def model(self) -> type[Resource]:
+        """The resource's model."""
+        ...
 
-    @property
-    def resource(self) -> ResourceType:
-        """How it stands in URLs."""
-        return resource_type(self.definition)
+    def observe(self, key: Key, resource: Any) -> Any:
+        """Returns all that is observed about `resource`, the parsed resource of `key`."""
+        ...
 
-    def parse(self, raw: Mapping[str, Any]) -> Job:
-        """Reads a resource.
+    def plan(self, observed: Any, now: datetime, policy: Policy) -> AnyPlan:
+        """Decides; pure."""
+        ...
 
-        Raises:
-            UnreadableError: it does not fit the model; the message is for the user.
-        """
-        try:
-            return self.model.from_wire(raw)
-        except pydantic.ValidationError as error:
-            faults = [
-                f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-                for fault in error.errors(include_input=False, include_url=False)[:5]
-            ]
-            raise UnreadableError("; ".join(faults)) from None
+    def must_verify(self, observed: Any, plan: AnyPlan) -> bool:
+        """Whether the plan may only be made from what was read just now."""
+        ...
+
+    async def refresh(self, key: Key, uid: str) -> None:
+        """Reads what belongs to the resource of that UID live into the store."""
+        ...
+
+    def refused(self, observed: Any, refusal: RefusedError) -> Any:
+        """Returns `observed` with the API server's refusal of what was planned, to be planned once more."""
+        ...
+
+
+def parse(model: type[R], raw: Mapping[str, Any]) -> R:
+    """Reads a resource.
+
+    Raises:
+        UnreadableError: it does not fit the model; the message is for the user.
+    """
+    try:
+        return model.from_wire(raw)
+    except pydantic.ValidationError as error:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)[:5]
+        ]
+        raise UnreadableError("; ".join(faults)) from None
 
 
 def resource_type(definition: ResourceDefinition) -> ResourceType:
     """Returns how a custom resource stands in URLs."""
     return ResourceType(f"{definition.group}/{definition.version}", definition.plural)
-
-
-KINDS: dict[str, JobKind] = {model.definition.kind: JobKind(model, plan_job) for model in (TranscriptionJob, OCRJob)}
-"""Every kind that is reconciled, by name."""
 
 
 def unreadable_status(raw: Mapping[str, Any], message: str, now: datetime) -> dict[str, Any]:

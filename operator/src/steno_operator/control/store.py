@@ -271,6 +271,10 @@ class Store:
         """Returns the number of the latest child Job of the resource, 0 for none."""
         return max((self._children[child].child.attempt for child in self._children_of.get(uid, ())), default=0)
 
+    def finished_jobs_of(self, uid: str) -> list[str]:
+        """Returns the UIDs of the resource's child Jobs that ended."""
+        return [child for child in self._children_of.get(uid, ()) if self._children[child].child.done]
+
     def attempt_of_pod(self, owner_uid: str, pod_uid: str) -> int | None:
         """Returns the attempt that the pod works on if it is a pod of that resource."""
         record = self._pods.get(pod_uid)

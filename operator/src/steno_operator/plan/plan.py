@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
+from steno_api.model import Model
 from steno_api.v1alpha1.job import JobStatus
+
+Status = TypeVar("Status", bound=Model)
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,21 @@ Action = StartAttempt | StopAttempt | SuspendAttempt | DeleteResource | EmitEven
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The decision for one job at one instant."""
+class PlanOf(Generic[Status]):
+    """The decision for one resource at one instant."""
 
     actions: tuple[Action, ...]
-    status: JobStatus
+    status: Status
     """The whole status that should stand once the actions are done."""
     requeue_after: timedelta | None = None
     """Look again after this long even if nothing changes; absent: only on a change."""
     verify: bool = False
     """The plan pays, destroys or may conclude from an absence (a new attempt, a stop, a failure): unless the children
     and their pods were read live just now, read them so and plan again before carrying it out."""
+
+
+Plan = PlanOf[JobStatus]
+"""The decision for a job of any kind."""
+
+AnyPlan = PlanOf[Any]
+"""The decision for a resource of any kind."""

@@ -1,0 +1,15 @@
+"""The kinds there are. A new kind is one more entry."""
+
+from __future__ import annotations
+
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_operator.control.cluster import Cluster
+from steno_operator.control.jobs import JobKind
+from steno_operator.control.kinds import Kind
+from steno_operator.control.store import Store
+
+
+def kinds(cluster: Cluster, store: Store) -> dict[str, Kind]:
+    """Returns every kind that is reconciled, by name."""
+    return {model.definition.kind: JobKind(model, cluster, store) for model in (TranscriptionJob, OCRJob)}
