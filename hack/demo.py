@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -12,35 +15,67 @@ from typing import Any
 from hack import docker, images, s3, tools
 from hack.cluster import Info, down, up
 from hack.deploy import deploy
-from hack.paths import ROOT, cache_folder
-from hack.steps import StepError, main, output, run, say, step
+from hack.paths import ROOT, cache_folder, write_atomic
+from hack.steps import StepError, main, output, say, step
 
-EXAMPLE = ROOT / "examples" / "transcriptionjob.yaml"
-SAMPLE_IN_IMAGE = """
-import importlib.util, pathlib
-print(pathlib.Path(importlib.util.find_spec("pyannote.audio").origin).parent / "sample" / "sample.wav")
-"""
+EXAMPLES = ROOT / "examples"
 TIMEOUT_SECONDS = 600
+
+INPUTS = ("sample.wav", "scan.pdf")
+"""What the examples read. Both are made in the runtime image, which has what it takes."""
+
+MAKE_INPUTS = """
+import importlib.util, io, pathlib, sys, tarfile
+from PIL import Image, ImageDraw, ImageFont
+
+def shipped(package, path):
+    return pathlib.Path(importlib.util.find_spec(package).origin).parent / path
+
+sample = shipped("pyannote.audio", "sample/sample.wav")
+font = ImageFont.truetype(shipped("matplotlib", "mpl-data/fonts/ttf/DejaVuSans.ttf"), 34)
+pages = []
+for text in sys.argv[1:]:
+    page = Image.new("L", (1654, 2339), 255)  # A4 at 200 dpi
+    ImageDraw.Draw(page).multiline_text((180, 200), text, font=font, fill=20, spacing=18)
+    pages.append(page.rotate(0.7 * len(pages), fillcolor=255, resample=Image.Resampling.BICUBIC))
+scan = io.BytesIO()
+pages[0].save(scan, "PDF", save_all=True, append_images=pages[1:], resolution=200)
+with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+    for name, data in (("sample.wav", sample.read_bytes()), ("scan.pdf", scan.getvalue())):
+        entry = tarfile.TarInfo(name)
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+"""
+
+SCANNED = (
+    """Minutes of the second meeting
+
+The recordings of the spring were played from the beginning.
+Nobody remembered who had spoken first, and so the tape was asked.
+It answered in eleven seconds, with the names left blank.""",
+    """Resolved
+
+1. To keep the tapes in a dry place.
+2. To write down on each who speaks on it.
+3. To meet again when the machine has read all of this.""",
+)
+"""The pages of the document that the OCRJob reads: drawn, turned a little, without any text in the file."""
 
 
 def demo(name: str) -> None:
-    """Brings up what is not there yet, runs the example job, and prints what came of it."""
-    say("Steno's demo: a kind cluster, the chart, one job. The first time compiles Kubernetes and downloads CUDA and")
+    """Brings up what is not there yet, runs the examples, and prints what came of them."""
+    say("Steno's demo: a kind cluster, the chart, two jobs. The first time compiles Kubernetes and downloads CUDA and")
     say("torch: up to 30 minutes on two cores. Later runs take what is there.")
     cluster = up(name)
     deploy(cluster)
-    with step("two people on the phone (sample.wav) into the bucket steno-demo"):
+    with step("a recording and a scanned document into the bucket steno-demo"):
         upload(cluster)
-    with step("kubectl apply -f examples/transcriptionjob.yaml"):
-        kubectl(cluster, "delete", "--ignore-not-found", "-f", str(EXAMPLE))
-        kubectl(cluster, "apply", "-f", str(EXAMPLE))
-    with step("the job"):
-        job = follow(cluster)
-    print("\n$ kubectl get transcriptionjobs -o wide")
-    print(kubectl(cluster, "get", "transcriptionjobs", "-o", "wide"))
-    uri = next(artifact["uri"] for artifact in job["status"]["results"]["artifacts"] if artifact["format"] == "txt")
-    print(f"\n{uri}")
-    print(store(cluster).get(uri).decode())
+    with step("two people on the phone: examples/transcriptionjob.yaml"):
+        transcription = finish(cluster, "TranscriptionJob", EXAMPLES / "transcriptionjob.yaml")
+    with step("a scanned document: examples/ocrjob.yaml"):
+        recognition = finish(cluster, "OCRJob", EXAMPLES / "ocrjob.yaml")
+    show(cluster, "transcriptionjobs", transcription, "txt")
+    show(cluster, "ocrjobs", recognition, "markdown")
     say(f"The cluster stays: export KUBECONFIG={cluster.kubeconfig}")
     say("Delete it with `make clean-demo`.")
 
@@ -59,39 +94,48 @@ def store(cluster: Info) -> s3.Client:
 
 
 def upload(cluster: Info) -> None:
-    """Puts the sample, which a package of the runtime image carries, where the example reads it."""
-    sample = cache_folder("demo") / "sample.wav"
-    if not sample.exists():
-        fetch_sample(sample)
+    """Puts the examples' inputs where they read them."""
+    folder = cache_folder("demo")
+    if not all((folder / name).exists() for name in INPUTS):
+        make_inputs(folder)
     client = store(cluster)
     client.create_bucket("steno-demo")
     client.create_bucket("steno-demo-results")
-    client.put("s3://steno-demo/sample.wav", sample.read_bytes())
+    for name in INPUTS:
+        client.put(f"s3://steno-demo/{name}", (folder / name).read_bytes())
 
 
-def fetch_sample(target: Path) -> None:
-    """Copies pyannote's sample.wav out of the runtime image."""
-    image = images.references().runtime
-    path = output(["docker", "run", "--rm", "--entrypoint", "python", image, "-c", SAMPLE_IN_IMAGE])
-    container = output(["docker", "create", image])
+def make_inputs(folder: Path) -> None:
+    """Makes the examples' inputs in the runtime image."""
+    archive = folder / f"inputs-{os.getpid()}.tar"
+    command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "python", images.references().runtime]
     try:
-        draft = target.with_suffix(".part")
-        run(["docker", "cp", f"{container}:{path}", draft])
-        draft.replace(target)
+        with archive.open("wb") as target:
+            done = subprocess.run([*command, "-c", MAKE_INPUTS, *SCANNED], stdout=target, check=False, timeout=300)
+        if done.returncode:
+            raise StepError("the runtime image could not make the demo's inputs")
+        with tarfile.open(archive) as made:
+            for name in INPUTS:
+                content = made.extractfile(name)
+                if content is None:
+                    raise StepError(f"the runtime image made no {name}")
+                write_atomic(folder / name, content.read())
     finally:
-        run(["docker", "rm", container])
+        archive.unlink(missing_ok=True)
 
 
-def follow(cluster: Info) -> dict[str, Any]:
-    """Prints the job's phase and progress as they change, until it ended.
+def finish(cluster: Info, kind: str, example: Path) -> dict[str, Any]:
+    """Applies an example afresh and prints its job's phase and progress as they change, until it ended.
 
     Raises:
         StepError: the job failed or took too long.
     """
+    kubectl(cluster, "delete", "--ignore-not-found", "-f", str(example))
+    kubectl(cluster, "apply", "-f", str(example))
     deadline, last = time.monotonic() + TIMEOUT_SECONDS, ""
     while time.monotonic() < deadline:
-        job = json.loads(kubectl(cluster, "get", "-o", "json", "-f", str(EXAMPLE)).split("\n---", 1)[0])
-        job = next(item for item in job.get("items", [job]) if item["kind"] == "TranscriptionJob")
+        found = json.loads(kubectl(cluster, "get", "-o", "json", "-f", str(example)))
+        job = next(item for item in found.get("items", [found]) if item["kind"] == kind)
         line = progress_line(job.get("status", {}))
         if line != last:
             say(line)
@@ -103,6 +147,15 @@ def follow(cluster: Info) -> dict[str, Any]:
             raise StepError(f"the job failed: {line}")
         time.sleep(1)
     raise StepError(f"the job was not done after {TIMEOUT_SECONDS} s; it last said: {last}")
+
+
+def show(cluster: Info, plural: str, job: dict[str, Any], fmt: str) -> None:
+    """Prints `kubectl get` of a kind, and one of the job's results."""
+    print(f"\n$ kubectl get {plural} -o wide")
+    print(kubectl(cluster, "get", plural, "-o", "wide"))
+    uri = next(artifact["uri"] for artifact in job["status"]["results"]["artifacts"] if artifact["format"] == fmt)
+    print(f"\n{uri}")
+    print(store(cluster).get(uri).decode())
 
 
 def progress_line(status: dict[str, Any]) -> str:

@@ -24,11 +24,11 @@ def cache_folder(*parts: str) -> Path:
     return folder
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replaces a file's text so that no reader ever sees half of it."""
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replaces a file's content so that no reader ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
+    draft.write_bytes(content.encode() if isinstance(content, str) else content)
     draft.replace(path)
 
 

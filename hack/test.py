@@ -58,7 +58,7 @@ def everything() -> None:
     with step("model store for tests"):
         models.build()
     with step("unit, property, apiserver and model tests"):
-        tee(uv.tool("pytest", "-m", "not e2e", "--durations=10"), cwd=ROOT)
+        tee(uv.tool("pytest", "-m", "not e2e", "-n2", "--dist=loadfile", "--durations=10"), cwd=ROOT)
     e2e()
 
 

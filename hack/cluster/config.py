@@ -17,12 +17,16 @@ REGISTRY_PORT = 5001
 NETWORK = "kind"
 GPUS = 4
 S3_NODE_PORT = 30070
+STREAM_HTTP_NODE_PORT = 30081
+STREAM_GRPC_NODE_PORT = 30091
+"""Node ports that a RuntimePool's Service may take, so that clients on the host reach its sessions."""
 S3_IN_CLUSTER = "http://s3.steno-s3.svc:7070"
 S3_ACCESS_KEY = "steno"
 S3_SECRET_KEY = "steno-secret-key"
 S3_REGION = "us-east-1"
 FIRST_PORT = 20000
-PORTS = 4000
+PORTS_EACH = 4
+CLUSTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,31 @@ class Cluster:
     @property
     def api_port(self) -> int:
         """The host's port of the API server."""
-        return FIRST_PORT + 2 * (zlib.crc32(self.name.encode()) % PORTS)
+        return FIRST_PORT + PORTS_EACH * (zlib.crc32(self.name.encode()) % CLUSTERS)
 
     @property
     def s3_port(self) -> int:
         """The host's port of the S3 server."""
         return self.api_port + 1
+
+    @property
+    def stream_http_port(self) -> int:
+        """The host's port of the streams' WebSocket and REST server."""
+        return self.api_port + 2
+
+    @property
+    def stream_grpc_port(self) -> int:
+        """The host's port of the streams' gRPC server."""
+        return self.api_port + 3
+
+    @property
+    def port_mappings(self) -> dict[int, int]:
+        """Node ports by the host's ports that lead to them."""
+        return {
+            self.s3_port: S3_NODE_PORT,
+            self.stream_http_port: STREAM_HTTP_NODE_PORT,
+            self.stream_grpc_port: STREAM_GRPC_NODE_PORT,
+        }
 
     @property
     def s3_endpoint(self) -> str:
@@ -100,7 +123,8 @@ def kind_config(cluster: Cluster) -> str:
             {
                 "role": "control-plane",
                 "extraPortMappings": [
-                    {"containerPort": S3_NODE_PORT, "hostPort": cluster.s3_port, "listenAddress": "127.0.0.1"}
+                    {"containerPort": node_port, "hostPort": port, "listenAddress": "127.0.0.1"}
+                    for port, node_port in cluster.port_mappings.items()
                 ],
             }
         ],

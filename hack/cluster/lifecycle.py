@@ -31,6 +31,10 @@ class Info:
     s3_access_key: str
     s3_secret_key: str
     s3_region: str
+    stream_http: str
+    """Host and port that lead to `config.STREAM_HTTP_NODE_PORT`."""
+    stream_grpc: str
+    """Likewise for gRPC."""
 
 
 def kind_environment() -> dict[str, str]:
@@ -178,6 +182,8 @@ def info(name: str = config.DEFAULT_NAME) -> Info:
         s3_access_key=config.S3_ACCESS_KEY,
         s3_secret_key=config.S3_SECRET_KEY,
         s3_region=config.S3_REGION,
+        stream_http=f"127.0.0.1:{cluster.stream_http_port}",
+        stream_grpc=f"127.0.0.1:{cluster.stream_grpc_port}",
     )
 
 

@@ -14,8 +14,9 @@ from hack.steps import StepError
 def test_ports_follow_the_name_and_differ() -> None:
     demo, ci = Cluster("steno-demo"), Cluster("steno-ci")
     assert demo.api_port == Cluster("steno-demo").api_port
-    assert len({demo.api_port, demo.s3_port, ci.api_port, ci.s3_port}) == 4
-    assert all(20000 <= port < 28000 for port in (demo.api_port, demo.s3_port, ci.api_port, ci.s3_port))
+    ports = [port for cluster in (demo, ci) for port in (cluster.api_port, *cluster.port_mappings)]
+    assert len(set(ports)) == len(ports)
+    assert all(20000 <= port < 28000 for port in ports)
 
 
 def test_the_kubeconfig_is_the_clusters_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,8 +34,9 @@ def test_kind_gets_the_ports() -> None:
     cluster = Cluster("steno-demo")
     made = json.loads(config.kind_config(cluster))
     assert made["networking"]["apiServerPort"] == cluster.api_port
-    mapping = made["nodes"][0]["extraPortMappings"][0]
-    assert (mapping["containerPort"], mapping["hostPort"]) == (config.S3_NODE_PORT, cluster.s3_port)
+    mappings = {item["hostPort"]: item["containerPort"] for item in made["nodes"][0]["extraPortMappings"]}
+    assert mappings == cluster.port_mappings
+    assert mappings[cluster.s3_port] == config.S3_NODE_PORT
     assert all(json.loads(patch)["kind"] for patch in made["kubeadmConfigPatches"])
 
 
