@@ -68,7 +68,7 @@ class Cluster:
             CommandError: there is none, or it lacks the context.
         """
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings about retries are no news for users
-        file = str(where.kubeconfig) if where.kubeconfig else None
+        file = str(where.kubeconfig) if where.kubeconfig else os.environ.get("KUBECONFIG")
         try:
             if file is None and where.context is None and _only_in_cluster():
                 settings = client.Configuration()

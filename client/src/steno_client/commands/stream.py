@@ -13,15 +13,19 @@ from steno_client.errors import reported
 app = typer.Typer()
 
 
+def _file(given: str) -> str:
+    if given != "-" and not Path(given).is_file():
+        raise typer.BadParameter(f"file {given!r} does not exist")
+    return given
+
+
 @app.command()
 def stream(
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            allow_dash=True,
+            metavar="FILE",
+            callback=_file,
             show_default=False,
             help="Audio or video file; -: raw PCM (s16le, one channel) from standard input.",
         ),
@@ -72,7 +76,7 @@ def stream(
         from steno_client import audio, captions, streaming  # noqa: PLC0415 - loads websockets
         from steno_client import session as sessions_of  # noqa: PLC0415
 
-        recording = None if str(file) == "-" else audio.read(file)
+        recording = None if file == "-" else audio.read(Path(file))
         if session is None:
             target = sessions_of.Target(sessions_of.endpoint(url or ""), sessions_of.token_of(token, token_file))
         else:
