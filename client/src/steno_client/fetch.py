@@ -43,6 +43,16 @@ _AMBIENT = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+_FORBIDDEN = frozenset(
+    {
+        "AccessDenied",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "XAdminUserNotFound",
+    }
+)
 _ERRORS: tuple[type[Exception], ...] = (BaseError, FileNotFoundError, ValueError, OSError)
 """What obstore raises: its own errors, and Python's where one fits."""
 
@@ -191,7 +201,7 @@ class _Store:
         status = re.search(r"status code: (\d{3})", text)
         number = int(status[1]) if status else 0
         said = code[1] if code else (f"HTTP {number}" if number else "")
-        if isinstance(error, PermissionError) or number in (401, 403):
+        if said in _FORBIDDEN or isinstance(error, PermissionError) or number in (401, 403):
             return CommandError(
                 f"{uri} may not be read ({said or 'forbidden'}): give credentials that may, or --from-secret",
                 EXIT_DENIED,

@@ -15,10 +15,11 @@ _RUNNING = ("Running", "Active", "Ready")
 
 def duration(seconds: float) -> str:
     """Returns a time span as kubectl writes ages: `12s`, `4m`, `3h`, `2d`."""
-    for size, unit, upto in ((86400, "d", None), (3600, "h", 48 * 3600), (60, "m", 7200), (1, "s", 120)):
-        if seconds >= (upto or 2 * size) or unit == "s":
-            return f"{max(0, int(seconds)) // size}{unit}"
-    raise AssertionError
+    whole = max(0, int(seconds))
+    for unit, of, least in (("d", 86400, 48 * 3600), ("h", 3600, 7200), ("m", 60, 120)):
+        if whole >= least:
+            return f"{whole // of}{unit}"
+    return f"{whole}s"
 
 
 def clock(seconds: float) -> str:
