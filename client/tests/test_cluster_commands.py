@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +29,9 @@ RUN = [sys.executable, "-c", "from steno_client.cli import main; main()"]
 @contextmanager
 def running(server: ApiServer, namespace: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """A `steno` that follows something, and its output."""
-    command = [*RUN, *words, "--namespace", namespace, "--kubeconfig", str(server.kubeconfig)]
+    command = [*RUN, *words, "--namespace", namespace]
+    if "--kubeconfig" not in words:
+        command += ["--kubeconfig", str(server.kubeconfig)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -253,3 +258,67 @@ def test_a_cluster_that_does_not_answer(apiserver: ApiServer, steno: Steno, tmp_
     assert done.stderr == (
         "steno: cannot reach the cluster at https://127.0.0.1:9: it does not answer: check the network and --context\n"
     )
+
+
+class Wire:
+    """A TCP connection to the apiserver that can be cut and mended."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._up = True
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Breaks every connection, and every new one until it is mended."""
+        with self._lock:
+            self._up = False
+            for one in self._open:
+                one.shutdown(socket.SHUT_RDWR)
+            self._open.clear()
+
+    def mend(self) -> None:
+        with self._lock:
+            self._up = True
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self.cut()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                with self._lock:
+                    if not self._up:
+                        near.close()
+                        continue
+                    far = socket.create_connection(("127.0.0.1", self._to))
+                    self._open += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+
+
+def test_a_broken_connection_is_waited_out(apiserver: ApiServer, namespace: str, objects: Objects, tmp_path: Path):
+    objects.job("standup")
+    port = int(apiserver.url.rpartition(":")[2])
+    wire = Wire(port)
+    config = tmp_path / "config"
+    config.write_text(apiserver.kubeconfig.read_text().replace(f":{port}", f":{wire.port}"))
+    with running(apiserver, namespace, "tail", "standup", "--kubeconfig", str(config)) as (process, out):
+        assert out.readline().startswith("Pending")
+        wire.cut()
+        assert "it does not answer: check the network and --context; trying again" in out.readline()
+        objects.status(PLURAL, "standup", phase="Succeeded", conditions={"Complete": ("True", "Published", "")})
+        wire.mend()
+        assert out.read() == "transcriptionjob/standup succeeded\n"
+        assert finish(process) == (0, "")
+    wire.close()

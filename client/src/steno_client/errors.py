@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -54,8 +55,8 @@ def reported(*, debug: bool = False) -> Generator[None]:
     except KeyboardInterrupt:
         _end("interrupted", EXIT_INTERRUPTED)
     except CommandError as error:
-        if debug and error.__cause__ is not None:
-            raise
+        if debug:
+            traceback.print_exc()
         _end(str(error), error.exit_code)
     except ModuleNotFoundError as error:
         if debug:

@@ -28,6 +28,8 @@ Event = Mapping[str, Any]
 START_SECONDS = 30.0
 """How long the server may take to accept a session."""
 _CONNECT_SECONDS = 10.0
+_PING_SECONDS = 120.0
+"""A server that holds audio back (it lags) answers pings only when it reads on; one that is gone never does."""
 
 _AGAIN = "create another StreamSession"
 _TOKEN = "read the token anew from the session's Secret (`--session NAME` does), or set STENO_TOKEN"  # noqa: S105
@@ -85,6 +87,7 @@ async def stream(
             compression=None,
             max_size=4 * 1024 * 1024,
             open_timeout=_CONNECT_SECONDS,
+            ping_timeout=_PING_SECONDS,
         ) as socket:
             await _Exchange(socket, target, on_event).run(audio, options)
     except InvalidStatus as error:
