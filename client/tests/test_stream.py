@@ -208,6 +208,17 @@ def test_a_recorder_is_piped_in_and_ctrl_c_ends_the_audio_not_the_text(server: S
     assert server.sessions[0].start["sample_rate"] == 8000
 
 
+def test_a_reader_that_has_enough_is_no_error(server: Server, wav: Path):
+    command = [*STENO, str(wav), "--url", server.url, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 0
+
+
 def test_standard_input_to_its_end(server: Server):
     command = [*STENO, "-", "--url", server.url]
     done = subprocess.run(

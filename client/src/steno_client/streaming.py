@@ -79,17 +79,22 @@ async def stream(
     Raises:
         CommandError: the session was refused, or ended before the audio did.
     """
+    socket = await _connected(target)
+    async with socket:
+        await _Exchange(socket, target, on_event).run(audio, options)
+
+
+async def _connected(target: Target) -> ClientConnection:
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
     try:
-        async with connect(
+        return await connect(
             target.url,
             additional_headers=headers,
             compression=None,
             max_size=4 * 1024 * 1024,
             open_timeout=_CONNECT_SECONDS,
             ping_timeout=_PING_SECONDS,
-        ) as socket:
-            await _Exchange(socket, target, on_event).run(audio, options)
+        )
     except InvalidStatus as error:
         raise refused(error.response.status_code, bytes(error.response.body or b""), target) from error
     except InvalidURI as error:
