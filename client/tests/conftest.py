@@ -51,8 +51,22 @@ def sample() -> Path:
     return Path(spec.origin).parent / "sample" / "sample.wav"
 
 
+def until_served(server: ApiServer, plural: str) -> None:
+    """Waits for a kind: the apiserver serves it a moment after it calls its definition established."""
+    deadline = time.monotonic() + 30
+    while (answer := server.request("GET", f"{API}/{plural}")).status != 200:
+        assert time.monotonic() < deadline, answer.message
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def served(apiserver: ApiServer) -> None:
+    for plural in ("transcriptionjobs", "ocrjobs"):
+        until_served(apiserver, plural)
+
+
 @pytest.fixture
-def steno(apiserver: ApiServer, namespace: str) -> Steno:
+def steno(apiserver: ApiServer, served: None, namespace: str) -> Steno:
     """Runs `steno …` in a fresh namespace of the apiserver."""
 
     def run(*words: str, **environment: str) -> Any:
@@ -119,7 +133,7 @@ class Objects:
 
 
 @pytest.fixture
-def objects(apiserver: ApiServer, namespace: str) -> Objects:
+def objects(apiserver: ApiServer, served: None, namespace: str) -> Objects:
     return Objects(apiserver, namespace)
 
 

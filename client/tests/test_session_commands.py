@@ -12,7 +12,7 @@ import pytest
 
 from hack.testing.apiserver import ApiServer
 
-from .conftest import API, Objects, Steno
+from .conftest import API, Objects, Steno, until_served
 from .server import serving
 from .test_stream import TOKEN, recording
 
@@ -48,6 +48,7 @@ def definition(apiserver: ApiServer) -> None:
     if apiserver.request("GET", f"{API}/{PLURAL}").status == 404:
         apiserver.kubectl("apply", "--filename", "-", stdin=json.dumps(CRD))
         apiserver.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/streamsessions.steno.dev")
+    until_served(apiserver, PLURAL)
 
 
 def session(objects: Objects, name: str = "standup") -> None:
