@@ -24,15 +24,30 @@ def text_as_wav(tmp_path: Path) -> Path:
 def test_nothing_heavy_is_imported_before_a_command_runs():
     code = (
         "import sys, steno_client.cli; "
-        "heavy = {'torch', 'numpy', 'pydantic', 'whisperx', 'steno_runtime'} & set(sys.modules); "
+        "names = 'torch numpy pydantic kubernetes websockets obstore yaml steno_runtime'; "
+        "heavy = set(names.split()) & set(sys.modules); "
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
+COMMANDS = (
+    "transcribe", "ocr", "submit", "submit files", "submit transcription", "submit ocr", "status", "tail", "results",
+    "stream",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str):
+    done = run(app, [*command.split(), "--help"])
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+
+
 def test_help_and_version():
-    assert "transcribe" in run(app, ["--help"]).output
+    output = run(app, ["--help"]).output
+    assert all(command.split()[0] in output for command in COMMANDS)
     assert "--max-speakers" in run(app, ["transcribe", "--help"], terminal_width=120).output
     assert run(app, ["--version"]).output.startswith("steno ")
 
@@ -85,5 +100,54 @@ def test_its_own_source_is_not_replaced(tmp_path: Path):
     path.write_text("no sound")
     done = run(app, ["transcribe", str(path), "--output", str(tmp_path)])
     assert done.exit_code == 73
-    assert "would replace what is transcribed" in done.stderr
+    assert "would replace its own source" in done.stderr
     assert path.read_text() == "no sound"
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"], ids=["empty", "text"])
+def test_a_file_that_is_no_picture_ends_in_one_line(tmp_path: Path, content: bytes):
+    path = tmp_path / "scan.pdf"
+    path.write_bytes(content)
+    done = run(app, ["ocr", str(path), "--quiet"])
+    assert done.exit_code == 64
+    assert done.stdout == ""
+    assert done.stderr.startswith("steno: The source ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_searchable_pdf_does_not_replace_its_source(tmp_path: Path):
+    path = tmp_path / "scan.pdf"
+    path.write_bytes(b"%PDF-")
+    done = run(app, ["ocr", str(path), "--format", "pdf", "--output", str(tmp_path)])
+    assert done.exit_code == 73
+    assert path.read_bytes() == b"%PDF-"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ocr", "FILE", "--format", "srt"], "not one of json, txt, markdown, pdf"),
+        (["ocr", "FILE", "--format", "json,pdf"], "add --output DIR"),
+        (["ocr", "FILE", "--engine", "eyes"], "'eyes' is not one of"),
+        (["submit", "files"], "name at least one FILE"),
+        (["submit", "ocr", "--source", "s3://b/k"], "Missing option '--output'"),
+        (["status", "standup", "-A"], "not both"),
+        (["results", "standup", "-o", "-", "-f", "json,txt"], "give --output DIR"),
+        (["stream", "FILE"], "--session NAME, or --url"),
+        (["stream", "FILE", "--url", "ws://h", "--speed", "0"], "greater than or equal to 0.1"),
+    ],
+)
+def test_other_commands_refuse_by_name_too(text_as_wav: Path, arguments: list[str], message: str):
+    words = [str(text_as_wav) if word == "FILE" else word for word in arguments]
+    done = run(app, words, env={"COLUMNS": "250", "NO_COLOR": "1"})
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+@pytest.mark.parametrize("command", [["status"], ["tail", "x"], ["results", "x"], ["stream", "-", "--session", "x"]])
+def test_without_a_cluster_the_line_says_what_to_set(tmp_path: Path, command: list[str]):
+    done = run(app, command, env={"KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)})
+    assert done.exit_code == 66
+    assert done.stderr.startswith("steno: no cluster to talk to: ")
+    assert "set KUBECONFIG" in done.stderr
+    assert done.stderr.count("\n") == 1

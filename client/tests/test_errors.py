@@ -30,3 +30,12 @@ def test_errors_are_one_line_and_a_code(error: BaseException, code: int, line: s
 def test_debug_lets_the_unexpected_through():
     with pytest.raises(RuntimeError, match="a defect"), reported(debug=True):
         raise RuntimeError("a defect")
+
+
+def test_debug_shows_where_an_expected_error_came_from_and_keeps_its_code(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(typer.Exit) as ended, reported(debug=True):
+        raise CommandError("no such job", 66) from KeyError("why")
+    assert ended.value.exit_code == 66
+    text = capsys.readouterr().err
+    assert "KeyError: 'why'" in text
+    assert text.endswith("steno: no such job\n")

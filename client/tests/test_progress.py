@@ -9,31 +9,30 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from steno_api.report import Stage
-from steno_client.progress import STAGES, overall, shown
+from steno_client.progress import OCR, overall, shown, speech
 
-ORDER = [each for each in Stage if each in STAGES]
+ORDER = list(speech(diarize=True))
 
 
 @given(st.lists(st.tuples(st.sampled_from(ORDER), st.floats(-0.5, 1.5)), min_size=2), st.booleans())
 def test_it_never_goes_back_and_stays_in_range(steps: list[tuple[Stage, float]], diarize: bool):
+    stages = speech(diarize=diarize)
     steps.sort(key=lambda step: (ORDER.index(step[0]), step[1]))
-    done = [
-        overall(stage, fraction, diarize=diarize) for stage, fraction in steps if diarize or stage != Stage.DIARIZING
-    ]
+    done = [overall(stages, stage, fraction) for stage, fraction in steps if stage in stages]
     assert done == sorted(done)
     assert all(0 <= value <= 1 for value in done)
 
 
 def test_it_ends_at_the_end():
-    assert overall(Stage.DIARIZING, 1.0, diarize=True) == 1.0
-    assert overall(Stage.ALIGNING, 1.0, diarize=False) == 1.0
-    assert overall(Stage.PUBLISHING, 0.0, diarize=True) == 1.0
-    assert overall(Stage.STARTING, 0.0, diarize=True) == 0.0
+    assert overall(speech(diarize=True), Stage.DIARIZING, 1.0) == 1.0
+    assert overall(speech(diarize=False), Stage.ALIGNING, 1.0) == 1.0
+    assert overall(OCR, Stage.PUBLISHING, 0.0) == 1.0
+    assert overall(OCR, Stage.STARTING, 0.0) == 0.0
 
 
 def test_without_a_terminal_each_stage_is_one_line():
     out = io.StringIO()
-    with shown(diarize=True, quiet=False, console=Console(file=out)) as on_progress:
+    with shown(speech(diarize=True), quiet=False, console=Console(file=out)) as on_progress:
         for stage in (Stage.LOADING_MODEL, Stage.DECODING, Stage.DECODING, Stage.DIARIZING):
             on_progress(stage, 0.5, None)
     assert out.getvalue() == "loading the model\ntranscribing\ntelling speakers apart\n"
@@ -41,9 +40,11 @@ def test_without_a_terminal_each_stage_is_one_line():
 
 def test_quiet_says_nothing_and_a_terminal_gets_a_bar():
     quiet, loud = io.StringIO(), io.StringIO()
-    with shown(diarize=True, quiet=True, console=Console(file=quiet, force_terminal=True)) as on_progress:
+    with shown(speech(diarize=True), quiet=True, console=Console(file=quiet, force_terminal=True)) as on_progress:
         on_progress(Stage.DECODING, 0.5, None)
-    with shown(diarize=True, quiet=False, console=Console(file=loud, force_terminal=True, width=100)) as on_progress:
+    with shown(
+        speech(diarize=True), quiet=False, console=Console(file=loud, force_terminal=True, width=100)
+    ) as on_progress:
         on_progress(Stage.DECODING, 0.5, {"message": "chunk 1 of 2"})
     assert quiet.getvalue() == ""
-    assert "transcribing" in loud.getvalue()
+    assert "transcribing: chunk 1 of 2" in loud.getvalue()

@@ -1,17 +1,41 @@
-"""How a command ends: one line that says what is wrong and what to do, and an exit code by the class of failure."""
+"""How a command ends: one line that says what is wrong and what to do, and an exit code by the class of failure.
+
+| code | meaning |
+|---|---|
+| 0 | done; for `tail` and `submit --wait`: the resource succeeded |
+| 1 | `tail`, `submit --wait`, `stream`: the resource failed, or the session ended before the audio did |
+| 2 | the command line is wrong |
+| 64 | what was given is at fault: the file, the manifest, an option's value |
+| 66 | no such resource, namespace, context or object |
+| 69 | something is missing here or in the cluster: a package, Steno itself, credentials |
+| 70 | a defect: please report it |
+| 71 | the work does not fit into memory |
+| 73 | the output cannot be written |
+| 75 | try again later: nobody answers, or the server is full |
+| 77 | not allowed |
+| 130 | interrupted |
+"""
 
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import typer
 
+EXIT_FAILED = 1
+"""The resource itself failed."""
+EXIT_INPUT = 64
+"""After sysexits.h, like the rest; the classes of the runtime's failures have the same codes."""
+EXIT_NOT_FOUND = 66
 EXIT_UNAVAILABLE = 69
-"""Something this machine lacks (after sysexits.h)."""
+"""Something this machine or the cluster lacks."""
 EXIT_INTERNAL = 70
 EXIT_CANNOT_WRITE = 73
+EXIT_TEMPORARY = 75
+EXIT_DENIED = 77
 EXIT_INTERRUPTED = 130
 
 
@@ -31,12 +55,14 @@ def reported(*, debug: bool = False) -> Generator[None]:
     except KeyboardInterrupt:
         _end("interrupted", EXIT_INTERRUPTED)
     except CommandError as error:
+        if debug:
+            traceback.print_exc()
         _end(str(error), error.exit_code)
     except ModuleNotFoundError as error:
         if debug:
             raise
         _end(
-            f"{error.name} is not installed: transcribing here needs `pip install 'steno-client[local]'`",
+            f"{error.name} is not installed: working without a cluster needs `pip install 'steno-client[local]'`",
             EXIT_UNAVAILABLE,
         )
     except BrokenPipeError:  # `steno … | head`: nobody reads on
@@ -52,5 +78,5 @@ def reported(*, debug: bool = False) -> Generator[None]:
 
 
 def _end(message: str, code: int) -> None:
-    typer.echo(f"steno: {message}", err=True)
+    typer.echo(f"steno: {' '.join(message.split())}", err=True)
     raise typer.Exit(code) from None

@@ -1,4 +1,4 @@
-"""The runtime's pipeline on this machine: a file in, a transcript out."""
+"""The runtime's pipelines on this machine: a file in, a document out."""
 
 from __future__ import annotations
 
@@ -14,20 +14,17 @@ from typing import Literal
 
 from steno_api.failures import EXIT_CODES
 from steno_api.report import Stage
-from steno_api.transcript import Transcript
 from steno_client.errors import CommandError
 from steno_client.progress import OnProgress
+from steno_client.publish import Write
 from steno_runtime.errors import WorkError
-from steno_runtime.media.audio import read_audio
-from steno_runtime.stt import pipeline
-from steno_runtime.stt.document import build_transcript
 
 TENANT = "local"
-"""`tenant_id` of transcripts made here."""
+"""`tenant_id` of documents made here."""
 
 
 @dataclass(frozen=True)
-class Request:
+class Transcription:
     """What to transcribe, and how; `None` leaves the choice to the pipeline."""
 
     file: Path
@@ -42,17 +39,44 @@ class Request:
     batch_size: int | None = None
 
 
+@dataclass(frozen=True)
+class Recognition:
+    """What to read, and how."""
+
+    file: Path
+    model_store: Path
+    languages: tuple[str, ...] = ()
+    engine: Literal["auto", "tesseract", "rapidocr", "paddleocr"] = "auto"
+    pages: str | None = None
+    mode: Literal["skip", "redo", "force"] = "skip"
+
+
 def default_model_store() -> Path:
     """The user's own store, which need not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steno" / "models"
 
 
-def transcribe(request: Request, on_progress: OnProgress) -> Transcript:
+@dataclass(frozen=True)
+class Document:
+    """What became of a file."""
+
+    write: Write
+    """Writes a format; raises CommandError when the document cannot be had in it."""
+    unread: int = 0
+    """Pages that could not be read."""
+
+
+def transcribe(request: Transcription, on_progress: OnProgress) -> Document:
     """Transcribes a file.
 
     Raises:
         CommandError: the file, the model or the machine is not fit; the text says what to do.
     """
+    from steno_runtime.media.audio import read_audio  # noqa: PLC0415 - OCR needs none of it
+    from steno_runtime.stt import pipeline  # noqa: PLC0415
+    from steno_runtime.stt.document import build_transcript  # noqa: PLC0415
+    from steno_runtime.stt.writers import WRITERS  # noqa: PLC0415
+
     on_progress(Stage.STARTING, 0.0, None)
     started = time.monotonic()
     options = pipeline.Options(
@@ -67,21 +91,49 @@ def transcribe(request: Request, on_progress: OnProgress) -> Transcript:
         max_speakers=request.max_speakers,
         hf_token=os.environ.get("HF_TOKEN"),
     )
-    try:
+    with _explained():
         on_progress(Stage.FETCHING, 0.0, None)
         samples = read_audio(
             request.file, check=_check, on_progress=lambda fraction: on_progress(Stage.FETCHING, fraction, None)
         )
         result = pipeline.transcribe(samples, options, on_progress=on_progress, check=_check)
-    except WorkError as error:
-        raise CommandError(error.message, EXIT_CODES[error.reason.failure_class]) from error
-    return build_transcript(
-        result, meeting_id=request.file.stem, tenant_id=TENANT, processing_time=time.monotonic() - started
+        transcript = build_transcript(
+            result, meeting_id=request.file.stem, tenant_id=TENANT, processing_time=time.monotonic() - started
+        )
+
+    def write(name: str, path: Path) -> None:
+        path.write_bytes(WRITERS[name](transcript))
+
+    return Document(write)
+
+
+def recognise(request: Recognition, scratch: Path, on_progress: OnProgress) -> Document:
+    """Reads a document; its pages are kept in the directory `scratch`, which must outlive the result.
+
+    Raises:
+        CommandError: the file or an option is not fit; the text says what to do.
+    """
+    from steno_runtime.ocr import pipeline  # noqa: PLC0415 - transcribing needs none of it
+    from steno_runtime.ocr.writers import WRITERS, Header  # noqa: PLC0415
+
+    on_progress(Stage.STARTING, 0.0, None)
+    started = time.monotonic()
+    options = pipeline.Options(
+        languages=request.languages,
+        engine=request.engine,
+        pages=request.pages,
+        mode=request.mode,
+        model_store=request.model_store,
     )
+    with _explained():
+        result = pipeline.recognise(request.file, options, scratch=scratch, on_progress=on_progress, check=_check)
+    header = Header(TENANT, request.file.stem, round(time.monotonic() - started, 3))
 
+    def write(name: str, path: Path) -> None:
+        with _explained():
+            WRITERS[name](result, header, path)
 
-def _check() -> None:
-    """The pipeline's place to stop: here Ctrl-C raises KeyboardInterrupt by itself."""
+    return Document(write, unread=result.failed_pages)
 
 
 @contextmanager
@@ -99,3 +151,15 @@ def quiet_libraries(*, debug: bool) -> Generator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    try:
+        yield
+    except WorkError as error:
+        raise CommandError(error.message, EXIT_CODES[error.reason.failure_class]) from error
+
+
+def _check() -> None:
+    """The pipelines' place to stop: here Ctrl-C raises KeyboardInterrupt by itself."""

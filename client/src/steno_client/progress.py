@@ -14,59 +14,78 @@ from steno_api.report import Stage
 OnProgress = Callable[[Stage, float, Mapping[str, Any] | None], None]
 """Called with the stage, the fraction of it that is done (0 to 1), and figures for people, if any."""
 
-STAGES: dict[Stage, tuple[str, float]] = {
+Stages = Mapping[Stage, tuple[str, float]]
+"""What each stage is called, and its share of the work: a guess that makes the bar move evenly."""
+
+_SPEECH: Stages = {
     Stage.STARTING: ("starting", 1),
     Stage.FETCHING: ("reading", 2),
     Stage.LOADING_MODEL: ("loading the model", 6),
     Stage.DETECTING_SPEECH: ("finding speech", 6),
     Stage.DECODING: ("transcribing", 60),
     Stage.ALIGNING: ("aligning words", 5),
-    Stage.DIARIZING: ("telling speakers apart", 20),
 }
-"""What each stage is called, and its share of the work: a guess that makes the bar move evenly."""
+_SPEAKERS: Stages = {Stage.DIARIZING: ("telling speakers apart", 20)}
+
+OCR: Stages = {
+    Stage.STARTING: ("starting", 1),
+    Stage.RECOGNIZING: ("reading", 99),
+}
 
 
-def overall(stage: Stage, fraction: float, *, diarize: bool) -> float:
+def speech(*, diarize: bool) -> Stages:
+    """Returns the stages of a transcription."""
+    return {**_SPEECH, **_SPEAKERS} if diarize else _SPEECH
+
+
+def overall(stages: Stages, stage: Stage, fraction: float) -> float:
     """Returns the fraction of the whole work done, in [0, 1], given the fraction of a stage."""
-    shares = {each: share for each, (_, share) in STAGES.items() if diarize or each is not Stage.DIARIZING}
-    if stage not in shares:
+    if stage not in stages:
         return 1.0
-    before = sum(share for each, share in shares.items() if list(shares).index(each) < list(shares).index(stage))
-    return (before + shares[stage] * min(max(fraction, 0.0), 1.0)) / sum(shares.values())
+    order = list(stages)
+    before = sum(stages[each][1] for each in order[: order.index(stage)])
+    share = stages[stage][1] * min(max(fraction, 0.0), 1.0)
+    return (before + share) / sum(weight for _, weight in stages.values())
 
 
 @contextmanager
-def shown(*, diarize: bool, quiet: bool, console: Console | None = None) -> Generator[OnProgress]:
+def shown(stages: Stages, *, quiet: bool, console: Console | None = None) -> Generator[OnProgress]:
     """Yields the callback that moves the bar; where no terminal listens, each stage is one line instead."""
     console = Console(stderr=True) if console is None else console
     if quiet:
         yield lambda _stage, _fraction, _figures: None
         return
     if not console.is_terminal:
-        yield _lines(console)
+        yield _lines(stages, console)
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(STAGES[Stage.STARTING][0], total=1.0)
+        task = bar.add_task(stages[Stage.STARTING][0], total=1.0)
         done = 0.0
 
-        def move(stage: Stage, fraction: float, _figures: Mapping[str, Any] | None) -> None:
+        def move(stage: Stage, fraction: float, figures: Mapping[str, Any] | None) -> None:
             nonlocal done
-            done = max(done, overall(stage, fraction, diarize=diarize))  # a bar that goes back is no bar
-            bar.update(task, completed=done, description=STAGES.get(stage, (str(stage), 0))[0])
+            done = max(done, overall(stages, stage, fraction))  # a bar that goes back is no bar
+            bar.update(task, completed=done, description=_described(stages, stage, figures))
 
         yield move
 
 
-def _lines(console: Console) -> OnProgress:
+def _described(stages: Stages, stage: Stage, figures: Mapping[str, Any] | None) -> str:
+    name = stages[stage][0] if stage in stages else str(stage)
+    message = (figures or {}).get("message")
+    return f"{name}: {message}" if message else name
+
+
+def _lines(stages: Stages, console: Console) -> OnProgress:
     last: Stage | None = None
 
     def line(stage: Stage, _fraction: float, _figures: Mapping[str, Any] | None) -> None:
         nonlocal last
         if stage is not last:
-            console.print(STAGES.get(stage, (str(stage), 0))[0])
+            console.print(_described(stages, stage, None))
             last = stage
 
     return line

@@ -1,0 +1,123 @@
+"""What is streamed: PCM as sessions take it, from a file or from standard input."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import wave
+from array import array
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from steno_client.errors import EXIT_INPUT, EXIT_UNAVAILABLE, CommandError
+
+SAMPLE_RATE = 16_000
+RATES = range(8_000, 48_001)
+"""Sample rates that a session takes."""
+CHUNK_SECONDS = 0.1
+_NEEDS = "install `steno-client[local]`, or convert it: ffmpeg -i FILE -ar 16000 -ac 1 -c:a pcm_s16le speech.wav"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A whole recording: signed 16-bit little-endian samples, one channel."""
+
+    pcm: bytes
+    sample_rate: int
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.pcm) / 2 / self.sample_rate
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yields pieces of `CHUNK_SECONDS`; the last may be shorter."""
+        size = int(self.sample_rate * CHUNK_SECONDS) * 2
+        for start in range(0, len(self.pcm), size):
+            yield self.pcm[start : start + size]
+
+
+def read(path: Path) -> Recording:
+    """Reads a recording: whatever FFmpeg reads where the local extra is installed, else 16-bit WAV.
+
+    Raises:
+        CommandError: it cannot be read.
+    """
+    try:
+        from steno_runtime.errors import WorkError  # noqa: PLC0415 - an extra
+        from steno_runtime.media.audio import read_audio  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return read_wav(path)
+    try:
+        samples = read_audio(path, check=lambda: None)
+    except ModuleNotFoundError:  # PyAV or NumPy
+        return read_wav(path)
+    except WorkError as error:
+        raise CommandError(error.message, EXIT_INPUT) from error
+    return Recording((samples.clip(-1, 1) * 32767).astype("<i2").tobytes(), SAMPLE_RATE)
+
+
+def read_wav(path: Path) -> Recording:
+    """Reads a WAV file of 16-bit PCM; several channels are mixed.
+
+    Raises:
+        CommandError: it is something else.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
+            data = file.readframes(file.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise CommandError(f"{path} is no WAV file of PCM samples: {_NEEDS}", EXIT_UNAVAILABLE) from error
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}", EXIT_INPUT) from error
+    if width != 2 or rate not in RATES:
+        raise CommandError(f"{path} has {8 * width} bits at {rate} Hz: {_NEEDS}", EXIT_UNAVAILABLE)
+    return Recording(mixed(data, channels), rate)
+
+
+def mixed(data: bytes, channels: int) -> bytes:
+    """Returns the mean of interleaved channels, 16-bit little-endian."""
+    if channels == 1:
+        return data[: len(data) // 2 * 2]
+    samples = array("h", data[: len(data) // (2 * channels) * 2 * channels])
+    if sys.byteorder == "big":
+        samples.byteswap()
+    one = array("h", (sum(samples[at : at + channels]) // channels for at in range(0, len(samples), channels)))
+    if sys.byteorder == "big":
+        one.byteswap()
+    return one.tobytes()
+
+
+async def paced(recording: Recording, speed: float) -> AsyncIterator[bytes]:
+    """Yields a recording's chunks as a microphone would that runs `speed` times as fast: no drift adds up."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    for number, chunk in enumerate(recording.chunks(), 1):
+        await asyncio.sleep(begun + number * CHUNK_SECONDS / speed - loop.time())  # speech is there once it was said
+        yield chunk
+
+
+async def standard_input(sample_rate: int) -> AsyncIterator[bytes]:
+    """Yields what a recorder pipes in, as it comes, in whole samples.
+
+    Raises:
+        CommandError: standard input is no pipe.
+    """
+    reader = asyncio.StreamReader(limit=int(sample_rate * CHUNK_SECONDS) * 2)
+    try:
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
+        )
+    except (ValueError, OSError) as error:
+        raise CommandError(
+            "standard input is no pipe: give the FILE itself, or pipe a recorder in", EXIT_INPUT
+        ) from error
+    rest = b""
+    while data := await reader.read(int(sample_rate * CHUNK_SECONDS) * 2):
+        data = rest + data
+        whole = len(data) // 2 * 2
+        rest = data[whole:]
+        if whole:
+            yield data[:whole]

@@ -1,0 +1,1 @@
+"""The commands of `steno`, by what they work on: this machine, a cluster, a stream."""

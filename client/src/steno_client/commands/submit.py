@@ -1,0 +1,257 @@
+"""`steno submit`: from files, or built from options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from steno_client import options
+from steno_client.errors import reported
+
+if TYPE_CHECKING:
+    from steno_client.manifests import Manifest
+
+
+class _FilesByDefault(TyperGroup):
+    """`submit FILE.yaml` means `submit files FILE.yaml`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["files", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_FilesByDefault,
+    help="Create jobs from manifests (`steno submit FILE.yaml`), or from options.",
+    no_args_is_help=True,
+)
+
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Follow until it ended, as `steno tail` does.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check it, and print the manifest.")]
+Name = Annotated[str | None, typer.Option("--name", help="Of the resource.", show_default="made from the source's")]
+Source = Annotated[str, typer.Option("--source", "-s", help="s3://bucket/key, https://host/path or pvc://claim/path.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="s3://bucket/prefix or pvc://claim/directory.")]
+Formats = Annotated[
+    list[str],
+    typer.Option(
+        "--format", "-f", callback=options.comma_separated, metavar="FORMAT,…", help="What to publish.",
+        show_default="json",
+    ),
+]  # fmt: skip
+_STORE = "Object store"
+Secret = Annotated[
+    str | None,
+    typer.Option(help="Secret with the S3 credentials, of source and output.", rich_help_panel=_STORE),
+]
+SourceSecret = Annotated[
+    str | None, typer.Option(help="Secret of the source, where it has another.", rich_help_panel=_STORE)
+]
+EndpointURL = Annotated[
+    str | None, typer.Option(help="S3 server as the cluster reaches it; else AWS.", rich_help_panel=_STORE)
+]
+Region = Annotated[str | None, typer.Option(help="S3 region.", rich_help_panel=_STORE)]
+Profile = Annotated[str | None, typer.Option(help="RuntimeProfile: what the worker asks for.", show_default="gpu")]
+Tenant = Annotated[str | None, typer.Option(help="Who pays.", show_default="the namespace")]
+Priority = Annotated[int | None, typer.Option(help="Of two waiting jobs the higher starts first.", show_default="0")]
+
+
+@app.command()
+def files(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="FILE…", help="Manifests in YAML; - reads standard input.")
+    ] = [],  # noqa: B006 - typer copies it
+    more: Annotated[list[str], typer.Option("--filename", "-f", metavar="FILE", help="The same.")] = [],  # noqa: B006
+    *,
+    wait: Wait = False,
+    dry_run: DryRun = False,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Create what manifests describe. All are checked before the first is created."""
+    named = [*paths, *more]
+    if not named:
+        raise typer.BadParameter("name at least one FILE")
+
+    def read() -> list[Manifest]:
+        from steno_client import manifests  # noqa: PLC0415 - loads pydantic
+
+        return [
+            one
+            for name in named
+            for one in (
+                manifests.read("standard input", sys.stdin.read()) if name == "-" else manifests.read_file(Path(name))
+            )
+        ]
+
+    _submit(read, namespace, context, kubeconfig, wait=wait, dry_run=dry_run, debug=debug)
+
+
+@app.command()
+def transcription(
+    *,
+    source: Source,
+    output: Output,
+    name: Name = None,
+    formats: Formats = [],  # noqa: B006 - typer copies it
+    model: Annotated[str | None, typer.Option(help="Speech model.", show_default="large-v3")] = None,
+    language: Annotated[str | None, typer.Option("--language", "-l", help="ISO 639 code.", show_default="auto")] = None,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Tell speakers apart.")] = False,
+    min_speakers: Annotated[int | None, typer.Option(help="At least this many; implies --diarize.")] = None,
+    max_speakers: Annotated[int | None, typer.Option(help="At most this many; likewise.")] = None,
+    meeting_id: Annotated[str | None, typer.Option(help="Your own name of the recording.")] = None,
+    profile: Profile = None,
+    tenant: Tenant = None,
+    priority: Priority = None,
+    secret: Secret = None,
+    source_secret: SourceSecret = None,
+    endpoint_url: EndpointURL = None,
+    region: Region = None,
+    wait: Wait = False,
+    dry_run: DryRun = False,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Create a TranscriptionJob."""
+    speakers = diarize or min_speakers is not None or max_speakers is not None
+    spec: dict[str, Any] = {
+        **_places(source, output, formats, _Access(secret, source_secret, endpoint_url, region)),
+        "meetingID": meeting_id,
+        "model": None if model is None else {"name": model},
+        "language": language,
+        "diarization": {"minSpeakers": min_speakers, "maxSpeakers": max_speakers} if speakers else None,
+        "profile": profile,
+        "tenant": tenant,
+        "priority": priority,
+    }
+    build = _built("TranscriptionJob", name, source, namespace, spec)
+    _submit(build, namespace, context, kubeconfig, wait=wait, dry_run=dry_run, debug=debug)
+
+
+@app.command()
+def ocr(
+    *,
+    source: Source,
+    output: Output,
+    name: Name = None,
+    formats: Formats = [],  # noqa: B006 - typer copies it
+    languages: Annotated[
+        list[str],
+        typer.Option(
+            "--language",
+            "-l",
+            callback=options.comma_separated,
+            metavar="TAG,…",
+            help="BCP 47 tags, the main first.",
+            show_default="by script",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    engine: Annotated[
+        Literal["auto", "tesseract", "rapidocr", "paddleocr"] | None,
+        typer.Option(help="What reads.", show_default="auto"),
+    ] = None,
+    pages: Annotated[str | None, typer.Option(help="Such as 1-20,25 or 3-.", show_default="all")] = None,
+    mode: Annotated[
+        Literal["skip", "redo", "force"] | None, typer.Option(help="Of text that a PDF carries.", show_default="skip")
+    ] = None,
+    document_id: Annotated[str | None, typer.Option(help="Your own name of the document.")] = None,
+    profile: Profile = None,
+    tenant: Tenant = None,
+    priority: Priority = None,
+    secret: Secret = None,
+    source_secret: SourceSecret = None,
+    endpoint_url: EndpointURL = None,
+    region: Region = None,
+    wait: Wait = False,
+    dry_run: DryRun = False,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Create an OCRJob."""
+    spec: dict[str, Any] = {
+        **_places(source, output, formats, _Access(secret, source_secret, endpoint_url, region)),
+        "documentID": document_id,
+        "languages": languages or None,
+        "engine": engine,
+        "pages": pages,
+        "mode": mode,
+        "profile": profile,
+        "tenant": tenant,
+        "priority": priority,
+    }
+    build = _built("OCRJob", name, source, namespace, spec)
+    _submit(build, namespace, context, kubeconfig, wait=wait, dry_run=dry_run, debug=debug)
+
+
+@dataclass(frozen=True)
+class _Access:
+    """How the cluster reaches the stores."""
+
+    secret: str | None
+    source_secret: str | None
+    endpoint_url: str | None
+    region: str | None
+
+
+def _places(source: str, output: str, formats: list[str], access: _Access) -> dict[str, Any]:
+    """The fields `source` and `output`: what only S3 has goes to the `s3://` ones."""
+
+    def place(uri: str, secret: str | None) -> dict[str, Any]:
+        s3 = uri.startswith("s3://")
+        return {
+            "uri": uri,
+            "secretRef": {"name": secret} if secret else None,
+            "endpointURL": access.endpoint_url if s3 else None,
+            "region": access.region if s3 else None,
+        }
+
+    of_s3 = access.secret if source.startswith("s3://") else None
+    return {
+        "source": place(source, access.source_secret or of_s3),
+        "output": {**place(output, access.secret), "formats": formats or None},
+    }
+
+
+def _built(
+    kind: str, name: str | None, source: str, namespace: str | None, spec: dict[str, Any]
+) -> Callable[[], list[Manifest]]:
+    def build() -> list[Manifest]:
+        from steno_client import manifests  # noqa: PLC0415 - loads pydantic
+
+        return [manifests.build(kind, name or manifests.name_for(source), namespace, spec)]
+
+    return build
+
+
+def _submit(
+    read: Callable[[], list[Manifest]],
+    namespace: str | None,
+    context: str | None,
+    kubeconfig: Path | None,
+    *,
+    wait: bool,
+    dry_run: bool,
+    debug: bool,
+) -> None:
+    with reported(debug=debug):
+        from steno_client import manifests  # noqa: PLC0415 - loads pydantic
+
+        found = read()
+        if dry_run:
+            typer.echo(manifests.to_yaml(found), nl=False)
+            return
+        from steno_client import kube, submission  # noqa: PLC0415 - loads the Kubernetes client
+
+        submission.submit(found, kube.Where(namespace, context, kubeconfig), wait=wait)

@@ -1,0 +1,65 @@
+"""Where to stream to, and with which token: given, or read from a StreamSession."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
+
+from steno_client.errors import EXIT_INPUT, CommandError
+
+PATH = "/stt/realtime"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A session's endpoint."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def session(self) -> str | None:
+        """`<namespace>/<name>`, if the URL tells."""
+        return (parse_qs(urlsplit(self.url).query).get("session") or [None])[0]
+
+    @property
+    def server(self) -> str:
+        """Scheme, host and port, for errors."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def endpoint(url: str, session: str | None = None) -> str:
+    """Returns a WebSocket URL in full: the path and the session are added where they are missing.
+
+    Raises:
+        CommandError: it is no such URL.
+    """
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises where it is no number
+    except ValueError as error:
+        raise CommandError(f"{url} is no URL: give one such as ws://host:8080", EXIT_INPUT) from error
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    if scheme not in ("ws", "wss") or not parts.hostname:
+        raise CommandError(f"{url} is no WebSocket URL: give one such as ws://host:8080", EXIT_INPUT)
+    query = parts.query or (f"session={quote(session)}" if session else "")
+    return urlunsplit((scheme, parts.netloc, parts.path if parts.path.strip("/") else PATH, query, ""))
+
+
+def token_of(token: str | None, file: Path | None) -> str | None:
+    """Returns the token given by value or by file.
+
+    Raises:
+        CommandError: the file cannot be read or is empty.
+    """
+    if file is None:
+        return token or None
+    try:
+        found = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"the token cannot be read from {file}: {type(error).__name__}", EXIT_INPUT) from error
+    if not found:
+        raise CommandError(f"{file} is empty: it should hold the session's token", EXIT_INPUT)
+    return found

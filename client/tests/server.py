@@ -1,0 +1,110 @@
+"""A small real server that speaks the streaming protocol, for the client's tests."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+Script = Callable[["Session"], None]
+
+
+@dataclass
+class Session:
+    """One connection, as the server sees it."""
+
+    socket: ServerConnection
+    path: str
+    authorization: str | None
+    start: dict[str, Any] = field(default_factory=dict)
+    audio: bytes = b""
+    begun: float = 0.0
+    seconds: float = 0.0
+    """From the first message to the end of the audio."""
+
+    def send(self, type_: str, **fields: Any) -> None:
+        self.socket.send(json.dumps({"type": type_, **fields}))
+
+    def accept(self) -> None:
+        self.start = json.loads(self.socket.recv())
+        self.begun = time.monotonic()
+        self.send("session_started", session_id="uid-1", limits={})
+
+    def listen(self, on_audio: Callable[[int], None] = lambda _count: None) -> None:
+        """Takes audio until the client says that it is done."""
+        count = 0
+        for message in self.socket:
+            if isinstance(message, bytes):
+                self.audio += message
+                count += 1
+                on_audio(count)
+            elif json.loads(message)["type"] == "end_session":
+                self.seconds = time.monotonic() - self.begun
+                return
+
+    def end(self, reason: str = "ClientEnded", code: int = 1000, said: str = "") -> None:
+        self.send("session_ended", reason=reason, stats={"audio_seconds": len(self.audio) / 32000})
+        self.socket.close(code, said)
+
+
+def talk(session: Session) -> None:
+    """The whole of a session as it should be."""
+    session.accept()
+
+    def hear(count: int) -> None:
+        if count == 1:
+            session.send("partial", seq=1, utterance_id="u1", text="hello", stable_text="", start_ms=0, end_ms=100)
+        if count == 3:
+            session.send("final", seq=2, utterance_id="u1", text="Hello there.", words=[], start_ms=0, end_ms=300)
+
+    session.listen(hear)
+    session.send("error", code="UnknownType", message="a message was not understood", fatal=False)
+    session.send("final", seq=3, utterance_id="u2", text="안녕하세요.", words=[], start_ms=300, end_ms=400)
+    session.end()
+
+
+@dataclass
+class Server:
+    """A running server and the sessions it had."""
+
+    url: str
+    script: Script = talk
+    refusal: tuple[int, dict[str, str]] | None = None
+    sessions: list[Session] = field(default_factory=list)
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Runs a server on a free port."""
+
+    def admit(connection: ServerConnection, _request: Request) -> Response | None:
+        if running.refusal is None:
+            return None
+        status, problem = running.refusal
+        return connection.respond(HTTPStatus(status), json.dumps(problem))
+
+    def handle(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        session = Session(socket, socket.request.path, socket.request.headers.get("Authorization"))
+        running.sessions.append(session)
+        with suppress(ConnectionClosed):
+            running.script(session)
+
+    with serve(handle, "127.0.0.1", 0, process_request=admit, compression=None) as server:
+        running = Server(f"ws://127.0.0.1:{server.socket.getsockname()[1]}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield running
+        finally:
+            server.shutdown()
+            thread.join()

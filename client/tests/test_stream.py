@@ -1,0 +1,293 @@
+"""`steno stream` against a real WebSocket server."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from steno_client import audio, session
+from steno_client.captions import Captions
+from steno_client.cli import app
+from steno_client.errors import CommandError
+from steno_client.streaming import CLOSE_CODES
+from steno_client.terminal import LiveLine
+
+from .server import Server, Session, serving
+
+TOKEN = "secret-token"
+STENO = [sys.executable, "-c", "from steno_client.cli import main; main()", "stream"]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def recording(path: Path, *, seconds: float = 0.55, rate: int = 16000, channels: int = 1, width: int = 2) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        file.writeframes(bytes(range(1, 1 + width * channels)) * int(seconds * rate))
+    return path
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    return recording(tmp_path / "speech.wav")
+
+
+def stream(*words: str, **environment: str) -> Any:
+    settings = {"STENO_TOKEN": TOKEN, "COLUMNS": "200", "NO_COLOR": "1", **environment}
+    return CliRunner().invoke(app, ["stream", *words], env=settings)
+
+
+def assert_refused(done: Any, code: int, *messages: str) -> None:
+    assert done.exit_code == code, done.output
+    assert all(message in done.stderr for message in messages), done.stderr
+    assert done.stderr.startswith("steno: ")
+    assert done.stderr.count("\n") == 1
+    assert TOKEN not in done.output
+
+
+def test_a_recording_is_streamed_in_real_time_and_its_text_printed(server: Server, wav: Path):
+    done = stream(str(wav), "--url", f"{server.url}/stt/realtime?session=team-a/standup")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "Hello there.\n안녕하세요.\n"
+    assert done.stderr == "steno: a message was not understood\n"
+    (one,) = server.sessions
+    assert one.path == "/stt/realtime?session=team-a/standup"
+    assert one.authorization == f"Bearer {TOKEN}"
+    assert one.start == {"type": "start_session", "session_id": "standup", "sample_rate": 16000}
+    assert len(one.audio) == 0.55 * 32000
+    assert one.seconds >= 0.54
+
+
+def test_faster_with_options_and_as_json(server: Server, wav: Path):
+    options = ["--speed", "20", "--language", "ko", "--no-partials", "--json"]
+    done = stream(str(wav), "--url", server.url, *options)
+    assert done.exit_code == 0, done.output
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    types = ["session_started", "partial", "final", "error", "final", "session_ended"]
+    assert [event["type"] for event in events] == types
+    (one,) = server.sessions
+    assert one.path == "/stt/realtime"
+    assert one.start["language"] == "ko"
+    assert one.start["interim_results"] is False
+    assert "session_id" not in one.start
+
+
+def test_the_token_from_a_file_goes_before_the_environment(server: Server, wav: Path, tmp_path: Path):
+    (tmp_path / "token").write_text("of-the-file\n")
+    done = stream(str(wav), "--url", server.url, "--speed", "20", "--token-file", str(tmp_path / "token"))
+    assert done.exit_code == 0, done.output
+    assert server.sessions[0].authorization == "Bearer of-the-file"
+    (tmp_path / "token").write_text("\n")
+    empty = stream(str(wav), "--url", server.url, "--token-file", str(tmp_path / "token"))
+    assert_refused(empty, 64, "is empty: it should hold the session's token")
+
+
+@pytest.mark.parametrize("code", sorted(CLOSE_CODES))
+def test_every_close_code_has_its_line(server: Server, wav: Path, code: int):
+    def close(one: Session) -> None:
+        one.accept()
+        one.socket.close(code, "as the server says")
+
+    server.script = close
+    meaning, remedy, exit_code = CLOSE_CODES[code]
+    assert_refused(stream(str(wav), "--url", server.url), exit_code, meaning, remedy, "as the server says")
+
+
+def test_a_fatal_error_is_said_once(server: Server, wav: Path):
+    def fail(one: Session) -> None:
+        one.accept()
+        one.send("error", code="TenantMismatch", message="tenant_id is not the token's tenant", fatal=True)
+        one.socket.close(4003, "TenantMismatch")
+
+    server.script = fail
+    done = stream(str(wav), "--url", server.url)
+    assert_refused(done, 77, "of another tenant or session (tenant_id is not the token's tenant): use the token")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (401, 77, "the token is missing, wrong or expired (the token expired at noon): read the token anew"),
+        (403, 77, "the token is of another tenant or session"),
+        (503, 75, "the server is full"),
+        (404, 64, "has no such path: is it a server of Steno?"),
+        (502, 75, "refused the connection (HTTP 502: the token expired at noon)"),
+    ],
+)
+def test_a_refusal_before_the_session(server: Server, wav: Path, status: int, code: int, message: str):
+    server.refusal = (status, {"code": "Unauthorized", "detail": "the token expired at noon"})
+    assert_refused(stream(str(wav), "--url", server.url), code, message)
+    assert server.sessions == []
+
+
+def test_a_session_that_ends_before_the_audio(server: Server, wav: Path):
+    def enough(one: Session) -> None:
+        one.accept()
+        one.send("final", seq=1, utterance_id="u1", text="Hello.", words=[], start_ms=0, end_ms=300)
+        one.end("MaxDuration")
+
+    server.script = enough
+    done = stream(str(wav), "--url", server.url)
+    assert done.stdout == "Hello.\n"
+    assert_refused(done, 1, "the session ended before the audio did (MaxDuration)")
+
+
+def test_a_connection_that_breaks(server: Server, wav: Path):
+    def vanish(one: Session) -> None:
+        one.accept()
+        one.socket.socket.close()
+
+    server.script = vanish
+    assert_refused(stream(str(wav), "--url", server.url), 75, "the connection to ws://127.0.0.1", " broke")
+
+
+def test_a_server_that_speaks_otherwise(server: Server, wav: Path):
+    server.script = lambda one: one.socket.send("<html>")
+    assert_refused(stream(str(wav), "--url", server.url), 64, "does not speak Steno's protocol")
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "message"),
+    [
+        ("ws://127.0.0.1:9", 75, "ws://127.0.0.1:9 does not answer: check the URL"),
+        ("ftp://host", 64, "is no WebSocket URL: give one such as ws://host:8080"),
+        ("ws://host:port", 64, "is no URL"),
+        ("localhost:8080", 64, "is no WebSocket URL"),
+    ],
+)
+def test_an_address_where_nobody_is(wav: Path, url: str, code: int, message: str):
+    assert_refused(stream(str(wav), "--url", url), code, message)
+
+
+def test_an_address_inside_a_cluster_says_how_to_reach_it(wav: Path):
+    done = stream(str(wav), "--url", "ws://default-pool.team-a.svc.cluster.invalid:8080")
+    assert_refused(done, 75, "run `kubectl -n team-a port-forward svc/default-pool 8080` and add --url ws://127.0.0.1")
+
+
+def test_what_is_no_audio(server: Server, tmp_path: Path):
+    (tmp_path / "notes.wav").write_text("no sound at all\n" * 20)
+    done = stream(str(tmp_path / "notes.wav"), "--url", server.url)
+    assert_refused(done, 64, "The source is plain text, not audio or video")
+    assert server.sessions == []
+
+
+def test_a_recorder_is_piped_in_and_ctrl_c_ends_the_audio_not_the_text(server: Server):
+    command = [*STENO, "-", "--url", server.url, "--json", "--sample-rate", "8000"]
+    environment = {**os.environ, "STENO_TOKEN": TOKEN}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=False, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["type"] == "session_started"
+        process.stdin.write(b"\x01\x02\x03")  # a sample and a half
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["type"] == "partial"
+        process.send_signal(signal.SIGINT)  # the pipe is still open
+        rest = [json.loads(line)["type"] for line in process.stdout]
+        assert process.wait(30) == 0
+    assert rest == ["error", "final", "session_ended"]
+    assert server.sessions[0].audio == b"\x01\x02"
+    assert server.sessions[0].start["sample_rate"] == 8000
+
+
+def test_a_reader_that_has_enough_is_no_error(server: Server, wav: Path):
+    command = [*STENO, str(wav), "--url", server.url, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 0
+
+
+def test_standard_input_to_its_end(server: Server):
+    command = [*STENO, "-", "--url", server.url]
+    done = subprocess.run(
+        command, input=b"\0" * 32000, capture_output=True, env={**os.environ, "STENO_TOKEN": TOKEN}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().endswith("안녕하세요.\n")
+    assert server.sessions[0].audio == b"\0" * 32000
+
+
+def test_wav_without_the_local_extra(tmp_path: Path):
+    stereo = audio.read_wav(recording(tmp_path / "stereo.wav", rate=8000, channels=2))
+    assert (stereo.sample_rate, stereo.seconds) == (8000, 0.55)
+    mean = (0x0201 + 0x0403) // 2
+    assert stereo.pcm[:2] == mean.to_bytes(2, "little")
+    assert b"".join(stereo.chunks()) == stereo.pcm
+    assert {len(chunk) for chunk in list(stereo.chunks())[:-1]} == {1600}
+    for wrong, message in (
+        (recording(tmp_path / "24.wav", width=3), "has 24 bits at 16000 Hz: install"),
+        (recording(tmp_path / "hifi.wav", rate=96000), "has 16 bits at 96000 Hz: install"),
+    ):
+        with pytest.raises(CommandError, match=message):
+            audio.read_wav(wrong)
+    (tmp_path / "a.mp3").write_bytes(b"ID3" * 100)
+    with pytest.raises(CommandError, match=r"is no WAV file of PCM samples: install `steno-client\[local\]`"):
+        audio.read_wav(tmp_path / "a.mp3")
+
+
+@pytest.mark.parametrize(
+    ("url", "full"),
+    [
+        ("ws://h:1", "ws://h:1/stt/realtime?session=a/b"),
+        ("https://h/", "wss://h/stt/realtime?session=a/b"),
+        ("wss://h/x?session=c/d", "wss://h/x?session=c/d"),
+    ],
+)
+def test_an_address_is_completed(url: str, full: str):
+    assert session.endpoint(url, "a/b") == full
+
+
+def test_the_token_shows_in_no_representation():
+    assert TOKEN not in repr(session.Target("ws://h", TOKEN))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_line_is_rewritten_and_finals_stay(monkeypatch: pytest.MonkeyPatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("COLUMNS", "12")
+    with Captions() as shown:
+        shown({"type": "partial", "text": "hel"})
+        shown({"type": "partial", "text": "hello there, all of you"})
+        shown({"type": "final", "text": "Hello\x1b[31m there."})
+        shown({"type": "partial", "text": "x"})
+    clear = "\r\x1b[2K"
+    assert out.getvalue() == f"{clear}hel{clear}…all of you{clear}Hello[31m there.\n{clear}x{clear}"
+
+
+def test_wide_characters_fit_the_terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "10")
+    out = Terminal()
+    with LiveLine(out, end=True) as line:
+        line.show("가나다라마바사아")
+    assert out.getvalue() == "\r\x1b[2K…마바사아\r\x1b[2K"
+    out = Terminal()
+    with LiveLine(out) as line:
+        line.show("Running  43 %")
+    assert out.getvalue() == "\r\x1b[2KRunning…\r\x1b[2K"
