@@ -1,4 +1,4 @@
-"""Tenants with the operator's own store, reconciler and executor, whatever the order of requests, answers and watches."""
+"""Tenants with the operator's own store, reconciler and executor, in any order of requests, answers and watches."""
 
 from __future__ import annotations
 
