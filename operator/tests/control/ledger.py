@@ -36,7 +36,7 @@ class Server(Cluster):
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.story: list[tuple[str, str, dict[str, Any]]] = []  # plural, event, object
-        self.held: list[asyncio.Future[None]] = []
+        self.held: list[tuple[str, asyncio.Future[None]]] = []  # method and plural, to be let go
         self.now = START
         self.version = 0
 
@@ -74,17 +74,25 @@ class Server(Cluster):
         plural, name = parts[0], parts[1] if len(parts) > 1 else ""
         if plural == "events":
             return {}
-        await self._hold()
+        await self._hold(f"{method} {plural}")
         answer = getattr(self, f"_{method.lower()}")(plural, namespace, name, options)
-        await self._hold()
+        await self._hold(f"{method} {plural}")
         if isinstance(answer, ApiError):
             raise answer
         return answer
 
-    async def _hold(self) -> None:
+    async def _hold(self, what: str) -> None:
         turn = asyncio.get_running_loop().create_future()
-        self.held.append(turn)
+        self.held.append((what, turn))
         await turn
+
+    def serve(self, number: int = 0, what: str = "") -> bool:
+        """Lets one of those requests arrive, or its answer; returns whether there was one."""
+        found = [item for item in self.held if what in item[0]]
+        if found:
+            self.held.remove(found[number % len(found)])
+            found[number % len(found)][1].set_result(None)
+        return bool(found)
 
     def _get(self, plural: str, namespace: str, name: str, options: dict[str, Any]) -> Any:
         if name:

@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,18 @@ class World:
         }  # fmt: skip
         metadata = {"name": f"job{self.jobs}", "namespace": list(SPACES)[number % len(SPACES)]}
         self.server.put(plural, {**head, "metadata": metadata, "spec": spec})
+
+    def add(self, namespace: str, *, gpus: int) -> Key:
+        """Creates a TranscriptionJob."""
+        self.create(0)
+        [*_, where] = [where for where in self.server.objects if where[2] == f"job{self.jobs}"]
+        raw = self.server.objects.pop(where)
+        self.server.story.pop()
+        raw["metadata"] = {"name": f"job{self.jobs}", "namespace": namespace}
+        raw |= {"kind": "TranscriptionJob", "spec": {**raw["spec"], "profile": f"gpus-{gpus}", "suspend": False}}
+        raw["spec"] = {name: value for name, value in raw["spec"].items() if not name.startswith("ttl")}
+        self.server.put("transcriptionjobs", raw)
+        return Key("TranscriptionJob", namespace, f"job{self.jobs}")
 
     def open_jobs(self) -> list[tuple[str, dict[str, Any]]]:
         found = [(plural, raw) for plural in ("transcriptionjobs", "ocrjobs") for raw in self.server.all(plural)]
@@ -136,8 +149,7 @@ class World:
 
     def serve(self, number: int) -> None:
         """One request arrives, or its answer does."""
-        if held := self.server.held:
-            held.pop(number % len(held)).set_result(None)
+        self.server.serve(number)
 
     async def happen(self, move: Any, number: int) -> None:
         move(self, number)
@@ -187,8 +199,8 @@ class World:
                 self.operator.look(key)
             while self.operator.running:
                 await self.operator.settle()
-                while self.server.held:
-                    self.server.held.pop(0).set_result(None)
+                while self.server.serve():
+                    pass
                 self.check()
             self.server.now += timedelta(minutes=7)
             for number in range(len(self.live())):
@@ -227,7 +239,7 @@ def _ledger(raw: dict[str, Any]) -> list[Any]:
     return (raw.get("status") or {}).get("admitted") or []
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(histories, deaths)
 def test_no_order_of_things_lets_a_limit_be_passed_and_all_is_counted_once(history, deaths):
     async def run() -> None:
@@ -240,6 +252,49 @@ def test_no_order_of_things_lets_a_limit_be_passed_and_all_is_counted_once(histo
             days = world.days(name)
             assert sum(day["audioSecondsToday"] for day in days) == world.audio[name]
             assert sum(day["pagesToday"] for day in days) == world.pages[name]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("act", ["suspend", "delete"])
+def test_a_share_is_not_given_away_while_a_start_that_was_decided_before_is_on_its_way(act):
+    async def run() -> None:
+        world = World()
+        tenant = Key("Tenant", "", "beta")
+        first = world.add("beta-1", gpus=2)
+
+        async def work(key: Key, *, starts: bool = False) -> None:
+            """Works on a resource to the end or, unless `starts`, to the moment when a child is to be created."""
+            for plural in (*KINDS, "jobs", "pods"):
+                world.operator.tell(plural, 100)
+            world.operator.look(key)
+            await world.operator.settle()
+            kinds = ("GET", "PATCH", "DELETE", *(("POST",) if starts else ()))
+            while key in world.operator.running and any(world.server.serve(what=kind) for kind in kinds):
+                await world.operator.settle()
+                world.check()
+
+        await work(tenant)
+        await work(first)
+        assert world.live() == []
+        raw = world.server.objects["transcriptionjobs", "beta-1", first.name]
+        if act == "suspend":
+            world.server.put("transcriptionjobs", {**raw, "spec": {**raw["spec"], "suspend": True}})
+        else:
+            world.server.drop("transcriptionjobs", "beta-1", first.name)
+        second = world.add("beta-1", gpus=2)
+        for _ in range(3):
+            await work(tenant)
+            await work(second)
+        [entry] = _ledger(world.server.objects["tenants", "", "beta"])
+        assert entry["name"] == first.name
+        await work(first, starts=True)  # the start arrives at last
+        assert len(world.live()) == 1
+        await work(tenant)
+        await work(second)
+        assert len(world.live()) == 1
+        await world.to_the_end()
+        await world.operator.die()
 
     asyncio.run(run())
 
