@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hack.testing.apiserver import CRDS, ApiServer, Response
-from steno_api.v1alpha1 import RESOURCES, OCRJob, RuntimeProfile, TranscriptionJob
+from steno_api.v1alpha1 import RESOURCES, OCRJob, RuntimeProfile, Tenant, TranscriptionJob
 from steno_api.v1alpha1.job import MUTABLE_SPEC_FIELDS
 
 pytestmark = pytest.mark.apiserver
@@ -33,6 +33,11 @@ def ocr(name: str = "contract", **spec: Any) -> dict[str, Any]:
 def profile(name: str = "gpu", **spec: Any) -> dict[str, Any]:
     """A RuntimeProfile with only `spec`."""
     return _resource("RuntimeProfile", name, {}, spec)
+
+
+def tenant(name: str = "acme", **spec: Any) -> dict[str, Any]:
+    """The smallest Tenant, with `spec` fields on top."""
+    return _resource("Tenant", name, {"namespaces": ["acme"]}, spec)
 
 
 def _resource(kind: str, name: str, base: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +132,12 @@ GOOD: dict[str, dict[str, Any]] = {
         podOverrides={"hostNetwork": True, "dnsConfig": {"options": [{"name": "ndots"}]}}
     ),
     "scratch in bytes": profile(scratchSize=1073741824),
+    "smallest tenant": tenant(),
+    "tenant with everything": tenant(
+        namespaces=["acme-meetings", "acme-archive"],
+        limits={"gpus": 4, "concurrentJobs": 8, "streams": 0, "audioMinutesPerDay": 6000, "pagesPerDay": 20000},
+    ),
+    "longest tenant": tenant("t" * 63),
 }
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -229,6 +240,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "our own label": (profile(podLabels={"steno.dev/job": "x"}), "are Steno's own"),
     "environment": (profile(env={"MY-VAR": "x"}), "keys must be names of environment variables"),
     "pull policy": (profile(imagePullPolicy="Sometimes"), 'supported values: "Always", "IfNotPresent", "Never"'),
+    "tenant of nothing": (tenant(namespaces=None), "spec.namespaces: Required value"),
+    "tenant of no namespace": (tenant(namespaces=[]), "spec.namespaces in body should have at least 1 items"),
+    "namespace twice": (tenant(namespaces=["a", "a"]), 'spec.namespaces[1]: Duplicate value: "a"'),
+    "namespace with a dot": (tenant(namespaces=["a.b"]), "must be a namespace's name"),
+    "negative limit": (tenant(limits={"gpus": -1}), "spec.limits.gpus in body should be greater than or equal to 0"),
+    "limit in words": (tenant(limits={"streams": "many"}), "must be of type integer"),
+    "too many jobs": (tenant(limits={"concurrentJobs": 1001}), "should be less than or equal to 1000"),
+    "long tenant's name": (tenant("t" * 64), "metadata.name must be at most 63 characters: it is a label"),
     "blank in the image": (profile(image="steno runtime"), "must be an image reference such as"),
 }
 

@@ -220,6 +220,7 @@ def _start(supervisor: subprocess.Popen[str], folder: Path, *, controllers: bool
             supervisor, "kube-controller-manager", str(tools.path("kube-controller-manager")),
             f"--kubeconfig={server.kubeconfig}", "--leader-elect=false", "--secure-port=0",
             f"--service-account-private-key-file={key}", f"--root-ca-file={server.ca}", "--concurrent-gc-syncs=2",
+            "--kube-api-qps=500", "--kube-api-burst=500",  # its own default would be the slowest part of a test
             "--controllers=*,-nodeipam,-nodelifecycle,-cloud-node-lifecycle,-service-lb-controller",
         )  # fmt: skip
         _wait(lambda: server.request("GET", "/api/v1/namespaces/default/serviceaccounts/default").status == 200,

@@ -136,6 +136,7 @@ class Operator:
         options = EngineOptions(
             instance=settings.pod_name,
             namespaces=settings.served,
+            without_tenant=settings.tenantless_namespaces,
             workers=settings.workers,
             queue_backoff=Backoff(settings.queue_backoff_base_seconds, settings.queue_backoff_max_seconds),
             watch_timing=Timing(inactivity=settings.watch_inactivity_seconds),

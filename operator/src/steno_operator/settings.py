@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     """Base URL of the report endpoint as worker pods reach it."""
     namespaces: str = ""
     """Namespaces to serve, separated by commas; empty: all."""
+    tenantless_namespaces: Literal["allow", "refuse"] = "allow"
+    """Whether work in namespaces of no Tenant starts or waits until one has them."""
     pod_name: str = Field(default_factory=socket.gethostname)
     pod_namespace: str = "steno-system"
     """Where the Lease and our own pod are."""

@@ -17,6 +17,7 @@ from .test_task import job
 
 def build(*, profile: dict[str, Any] | None = None, name: str = "standup", number: int = 2, **spec: Any):
     attempt = Attempt(
+        tenant="acme",
         number=number,
         out_of_memory=0,
         profile=RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": profile or {}}),

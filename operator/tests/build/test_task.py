@@ -25,6 +25,7 @@ def task(*, out_of_memory: int = 0, number: int = 1, profile: dict[str, Any] | N
 
 def attempt(number: int = 1, out_of_memory: int = 0, profile: dict[str, Any] | None = None) -> Attempt:
     return Attempt(
+        tenant="acme",
         number=number,
         out_of_memory=out_of_memory,
         profile=RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": profile or {}}),
@@ -36,9 +37,9 @@ def attempt(number: int = 1, out_of_memory: int = 0, profile: dict[str, Any] | N
 
 def test_names_default_to_the_resources_own():
     made = task()
-    assert (made.meeting_id, made.tenant) == ("standup", "team-a")
+    assert (made.meeting_id, made.tenant) == ("standup", "acme")
     assert made.job.uid == "uid-1"
-    made = task(meetingID="standup-42", tenant="acme")
+    made = task(meetingID="standup-42", tenant="other")
     assert (made.meeting_id, made.tenant) == ("standup-42", "acme")
 
 
@@ -97,7 +98,7 @@ def test_an_ocr_jobs_task():
     where = {"source": {"uri": "pvc://scans/a.pdf"}, "output": {"uri": "s3://t", "formats": ["pdf", "json", "pdf"]}}
     owner = OCRJob.from_wire({"metadata": job().metadata, "spec": {**where, **spec}})
     made = build_ocr_task(owner, attempt(number=2, out_of_memory=1, profile={"accelerator": {}}))
-    assert (made.document_id, made.tenant, made.attempt, made.batch_divisor) == ("contract-7", "team-a", 2, 2)
+    assert (made.document_id, made.tenant, made.attempt, made.batch_divisor) == ("contract-7", "acme", 2, 2)
     assert (made.languages, made.engine, made.pages, made.mode) == (["ko"], "tesseract", "2-", "force")
     assert (made.source.path, made.output.formats) == ("/mnt/source/a.pdf", ["pdf", "json"])
     assert made.output.uri == "s3://t/team-a/standup/uid-1"

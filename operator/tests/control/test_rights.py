@@ -22,7 +22,8 @@ OWN = [
 ]
 """In the operator's own namespace."""
 EVERYWHERE = [
-    (["steno.dev"], ["runtimeprofiles"], ["get", "list", "watch"]),
+    (["steno.dev"], ["runtimeprofiles", "tenants"], ["get", "list", "watch"]),
+    (["steno.dev"], ["tenants/status"], ["get", "patch"]),
     (["authentication.k8s.io"], ["tokenreviews"], ["create"]),
 ]
 

@@ -7,7 +7,9 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from steno_operator.plan.admission import NOT_REQUIRED
 from steno_operator.plan.conditions import holds
+from steno_operator.plan.plan import StartAttempt, SuspendAttempt
 
 from .scene import job, ocr_job
 from .world import CALM, FATES, MOVES, World, collect, end_pod
@@ -54,7 +56,7 @@ def to_the_end(world: World, fate: int) -> int:
     """Nothing goes wrong any more but the worker's fate; returns how many looks it took until nothing is left to do."""
     spec = world.job.spec.model_copy(update={"suspend": False})
     world.job = world.job.model_copy(update={"spec": spec})
-    world.has_profile, world.foreign = True, False
+    world.has_profile, world.foreign, world.admission = True, False, NOT_REQUIRED
     for looks in range(1, 300):
         if world.gone:
             return looks
@@ -148,6 +150,22 @@ def test_every_job_ends_and_then_rests(world, history, fate):
         assert world.gone or world.jobs == {}
     elif not world.gone:
         assert world.plan().requeue_after is None
+
+
+@many
+@given(worlds, histories)
+def test_nothing_starts_that_its_tenant_does_not_let_in(world, history):
+    for move, number, looks in history:
+        if world.gone:
+            return
+        move(world, number)
+        plan = world.reconcile() if looks else world.plan()
+        starts = [
+            action
+            for action in plan.actions
+            if isinstance(action, StartAttempt) or (isinstance(action, SuspendAttempt) and not action.suspend)
+        ]
+        assert world.admission.open or not starts
 
 
 @many

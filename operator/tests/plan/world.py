@@ -13,6 +13,7 @@ from datetime import timedelta
 from steno_api.failures import EXIT_CODES, FailureReason
 from steno_api.report import Progress, Stage
 from steno_api.v1alpha1.job import JobStatus
+from steno_operator.plan.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.finished import is_finished
 from steno_operator.plan.job import plan_job
 from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
@@ -54,6 +55,7 @@ class World:
     now: float = 0
     has_profile: bool = True
     foreign: bool = False
+    admission: Admission = NOT_REQUIRED
     gone: bool = False
     jobs: dict[str, ObservedChild] = field(default_factory=dict)
     progress: Progress | None = None
@@ -88,6 +90,7 @@ class World:
             children,
             foreign=taken - set(self.jobs),
             progress=self.progress,
+            admission=self.admission,
         )
 
     def plan(self) -> Plan:
@@ -273,6 +276,21 @@ def toggle_profile(world: World, number: int) -> None:
     world.has_profile = not world.has_profile
 
 
+ANSWERS = (
+    NOT_REQUIRED,
+    NOT_REQUIRED,
+    Admission("Admitted", tenant="acme"),
+    Admission("Waiting", "GPUsExhausted", "All are in use.", 12, "acme"),
+    Admission("Waiting", "GPUsExhausted", "All are in use.", 3, "acme"),
+    Admission("Refused", "NoTenant", "No Tenant has it."),
+)
+
+
+def answer(world: World, number: int) -> None:
+    """The Tenant says something else."""
+    world.admission = ANSWERS[number % len(ANSWERS)]
+
+
 def toggle_foreign(world: World, number: int) -> None:
     world.foreign = not world.foreign
 
@@ -316,6 +334,7 @@ RARE: list[Move] = [
     edit,
     toggle_profile,
     toggle_foreign,
+    answer,
     crash,
 ]
 MOVES: list[Move] = [*COMMON, *COMMON, *RARE]

@@ -2,9 +2,10 @@
 
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.v1alpha1.tenant import Tenant
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 
-__all__ = ["RESOURCES", "OCRJob", "RuntimeProfile", "TranscriptionJob"]
+__all__ = ["RESOURCES", "OCRJob", "RuntimeProfile", "Tenant", "TranscriptionJob"]
 
-RESOURCES = (TranscriptionJob, OCRJob, RuntimeProfile)
+RESOURCES = (TranscriptionJob, OCRJob, RuntimeProfile, Tenant)
 """Every kind, in the order they are documented."""

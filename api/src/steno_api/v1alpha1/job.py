@@ -65,7 +65,8 @@ class JobSpec(Model):
     profile: Name = "gpu"
     """RuntimeProfile: what the worker pod asks for."""
     tenant: Tenant | None = None
-    """Who pays; default: the namespace."""
+    """Who pays: the Tenant that has the namespace, which need not be named. Where no Tenant has it: any name but a
+    Tenant's, by default the namespace's."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Of two waiting jobs of a tenant, the higher starts first."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 2

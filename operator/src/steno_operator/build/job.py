@@ -9,7 +9,7 @@ from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.meta import Resource
 from steno_operator.build.labels import child_labels, child_name
 from steno_operator.build.pod import CONTAINER, Work, build_pod_template
-from steno_operator.build.task import Attempt, tenant_of
+from steno_operator.build.task import Attempt
 
 DEADLINE_SLACK_SECONDS = 60
 """The operator enforces the deadline itself; Kubernetes does so this much later, in case the operator is down."""
@@ -29,7 +29,7 @@ def build_job(owner: Resource, spec: JobSpec, work: Work, attempt: Attempt) -> d
         kind=owner.kind,
         name=metadata.name,
         uid=metadata.uid,
-        tenant=tenant_of(metadata, spec),
+        tenant=attempt.tenant,
         attempt=attempt.number,
     )
     job_spec: dict[str, Any] = {

@@ -22,6 +22,8 @@ class Attempt:
     """What one attempt is told besides the spec."""
 
     number: int
+    tenant: str
+    """Who pays, as tasks, labels and documents say it."""
     out_of_memory: int
     """Earlier attempts that ran out of memory; each halves the batch."""
     profile: RuntimeProfile
@@ -33,7 +35,7 @@ class Attempt:
 
 
 def tenant_of(metadata: ObjectMeta, spec: JobSpec) -> str:
-    """Returns the tenant who pays: the spec's, else the namespace."""
+    """Returns the tenant who pays where no Tenant has the namespace: the spec's, else the namespace."""
     return spec.tenant or metadata.namespace or "default"
 
 
@@ -73,7 +75,7 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
     return {
         "job": job_ref(metadata),
         "attempt": attempt.number,
-        "tenant": tenant_of(metadata, spec),
+        "tenant": attempt.tenant,
         "source": build_source(spec.source),
         "output": build_output(spec.output, metadata, [str(item) for item in dict.fromkeys(formats)]),
         "batch_divisor": 2**attempt.out_of_memory,

@@ -7,10 +7,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
-from steno_operator.control import metrics, probes
+from steno_operator.control import metrics, probes, tenants
 from steno_operator.control.audit import Audited, Auditor
 from steno_operator.control.cluster import ApiError, Cluster, UnreachableError
 from steno_operator.control.executor import Executor
@@ -22,6 +22,7 @@ from steno_operator.control.registry import kinds
 from steno_operator.control.reports import TokenVerifier
 from steno_operator.control.sinks import watchers
 from steno_operator.control.store import Store
+from steno_operator.control.tenancy import TENANT_KIND
 from steno_operator.control.watch import Timing
 from steno_operator.plan.policy import Policy
 
@@ -36,6 +37,8 @@ class EngineOptions:
 
     instance: str
     namespaces: tuple[str, ...] = ()
+    without_tenant: Literal["allow", "refuse"] = "allow"
+    """Whether work in namespaces of no Tenant may start."""
     workers: int = 16
     queue_backoff: Backoff = field(default_factory=Backoff)
     watch_timing: Timing = field(default_factory=Timing)
@@ -51,7 +54,12 @@ class Engine:
         self.queue: WorkQueue[Key] = WorkQueue(
             options.queue_backoff, expected=(ApiError, UnreachableError), about=Key.log
         )
-        self.store = Store(self.queue.add, policy.progress_interval.total_seconds())
+        self.store = Store(
+            self.queue.add,
+            policy.progress_interval.total_seconds(),
+            without_tenant=options.without_tenant,
+            served=options.namespaces,
+        )
         self.verifier = TokenVerifier(cluster)
         self.ready = False
         executor = Executor(cluster, self.store, options.instance)
@@ -148,3 +156,4 @@ class Engine:
         metrics.JOBS.clear()
         for (kind, phase), count in phases.items():
             metrics.JOBS.labels(kind, phase).set(count)
+        tenants.refresh_metrics(raw for key, raw in self.store.resources() if key.kind == TENANT_KIND)

@@ -16,7 +16,15 @@ from steno_operator.control.kinds import RefusedError, resource_type
 from steno_operator.control.queue import RetryError
 from steno_operator.control.status import merge_patch
 from steno_operator.control.store import Store
-from steno_operator.plan.plan import Action, DeleteResource, EmitEvent, StartAttempt, StopAttempt, SuspendAttempt
+from steno_operator.plan.plan import (
+    Action,
+    DeleteResource,
+    EmitEvent,
+    StartAttempt,
+    StopAttempt,
+    SuspendAttempt,
+    TellQueue,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +53,11 @@ class Executor:
             StartAttempt: self._start,
             StopAttempt: self._stop,
             SuspendAttempt: self._suspend,
+            TellQueue: self._tell,
         }
 
     async def act(self, key: Key, uid: str, action: Action) -> None:
-        """Carries out a step that touches a child Job of the resource `key` of that UID.
+        """Carries out a step of the plan for the resource `key` of that UID.
 
         Raises:
             RefusedError: see there.
@@ -111,6 +120,9 @@ class Executor:
                 raise RetryError(f"Job {action.name} is not the one planned for") from None
             raise
         log.info("%s %s", "suspended" if action.suspend else "resumed", action.name, extra=key.log())
+
+    async def _tell(self, key: Key, uid: str, action: TellQueue) -> None:  # noqa: ARG002
+        self._store.tenancy.tell(key.name, action.waiting)
 
     async def delete(self, definition: ResourceDefinition, key: Key, action: DeleteResource) -> None:
         """Deletes the custom resource; its children follow by owner reference."""

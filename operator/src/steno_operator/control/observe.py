@@ -88,6 +88,7 @@ def child_of(raw: Mapping[str, Any]) -> ChildRecord:
             attempt=_attempt(metadata),
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             suspended=bool(spec.get("suspend")),
+            halted=bool(_condition(status, "Suspended")),
             deleting="deletionTimestamp" in metadata,
             succeeded=bool(complete),
             failed=bool(failed),

@@ -56,7 +56,8 @@ class Reconciler:
             return None
         kind = self._kinds[key.kind]
         try:
-            return await self._reconcile(kind, key, raw)
+            with self._store.working_on(key):
+                return await self._reconcile(kind, key, raw)
         except UnreadableError as error:
             log.warning("cannot be read: %s", error, extra=key.log())
             status = unreadable_status(raw, str(error), self._clock())

@@ -8,8 +8,10 @@ from steno_operator.control.cluster import Cluster
 from steno_operator.control.jobs import JobKind
 from steno_operator.control.kinds import Kind
 from steno_operator.control.store import Store
+from steno_operator.control.tenants import TenantKind
 
 
 def kinds(cluster: Cluster, store: Store) -> dict[str, Kind]:
     """Returns every kind that is reconciled, by name."""
-    return {model.definition.kind: JobKind(model, cluster, store) for model in (TranscriptionJob, OCRJob)}
+    found: list[Kind] = [JobKind(model, cluster, store) for model in (TranscriptionJob, OCRJob)]
+    return {kind.model.definition.kind: kind for kind in (*found, TenantKind(store))}

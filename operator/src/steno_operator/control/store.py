@@ -6,11 +6,12 @@ writes are put in as well, a plan is never made from observations older than wha
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -18,6 +19,7 @@ from steno_api.report import Progress
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_operator.control.keys import Key, is_newer
 from steno_operator.control.observe import ChildRecord, PodRecord, child_of, pod_of, trimmed, warning_of
+from steno_operator.control.tenancy import Tenancy
 from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
 
 _REMEMBERED = 10_000
@@ -40,6 +42,11 @@ def _stem(name: str) -> str:
     return stem if attempt.isdigit() else ""
 
 
+def _bearing(child: ObservedChild) -> tuple[bool, ...]:
+    """Returns what of a child decides whether it holds what it asks for."""
+    return child.done, child.deleting, child.suspended, child.halted
+
+
 def _remove(index: defaultdict[Any, set[str]], name: Any, uid: str) -> None:
     """Takes `uid` out of a set of an index, and an empty set out of the index."""
     index[name].discard(uid)
@@ -50,7 +57,22 @@ def _remove(index: defaultdict[Any, set[str]], name: Any, uid: str) -> None:
 class Store:
     """Everything known, by resource. Not thread-safe: the event loop's only."""
 
-    def __init__(self, changed: Callable[[Key], None], progress_interval: float = 10.0) -> None:
+    def __init__(
+        self,
+        changed: Callable[[Key], None],
+        progress_interval: float = 10.0,
+        *,
+        without_tenant: Literal["allow", "refuse"] = "allow",
+        served: Iterable[str] = (),
+    ) -> None:
+        """Makes an empty store.
+
+        Args:
+            changed: told of every resource to look at.
+            progress_interval: least seconds between writes of mere progress.
+            without_tenant: whether work in namespaces of no Tenant may start.
+            served: the namespaces served; empty: all.
+        """
         self._changed = changed
         self._progress_interval = progress_interval
         self._resources: dict[Key, dict[str, Any]] = {}
@@ -66,6 +88,9 @@ class Store:
         self._foreign: defaultdict[str, set[str]] = defaultdict(set)  # resource UID → names of Jobs in the way
         self._reports: dict[str, tuple[int, Progress]] = {}  # resource UID → attempt, latest report
         self._written: dict[str, float] = {}  # resource UID → when we last wrote its status
+        self._busy: set[Key] = set()
+        self.tenancy = Tenancy(self, changed, without_tenant=without_tenant, served=served)
+        """What is known of Tenants."""
 
     # Custom resources
 
@@ -80,9 +105,10 @@ class Store:
             if not is_newer(raw["metadata"]["resourceVersion"], known["metadata"]["resourceVersion"]):
                 return
             if not same:
-                self._forget(known["metadata"]["uid"])
+                self._forget(key, known["metadata"]["uid"])
         self._resources[key] = trimmed(raw)
         self._keys[uid] = key
+        self.tenancy.put(key, self._resources[key])
         self._changed(key)
 
     def drop_resource(self, key: Key, uid: str) -> None:
@@ -92,9 +118,10 @@ class Store:
         if known is not None and known["metadata"]["uid"] == uid:
             del self._resources[key]
             self._changed(key)
-        self._forget(uid)
+        self._forget(key, uid)
 
-    def _forget(self, uid: str) -> None:
+    def _forget(self, key: Key, uid: str) -> None:
+        self.tenancy.drop(key, uid)
         self._keys.pop(uid, None)
         self._foreign.pop(uid, None)
         self._reports.pop(uid, None)
@@ -128,6 +155,7 @@ class Store:
             self._profile_changed(name)
 
     def _profile_changed(self, name: str) -> None:
+        self.tenancy.profile_changed()
         for key, raw in self.resources():
             if raw.get("spec", {}).get("profile") == name and not (raw.get("status") or {}).get("completionTime"):
                 self._changed(key)
@@ -144,6 +172,14 @@ class Store:
         except pydantic.ValidationError:
             return None
 
+    def accelerators(self, profile: str) -> int | None:
+        """See `tenancy.World`."""
+        raw = self._profiles.get(profile)
+        if raw is None:
+            return None
+        accelerator = (raw.get("spec") or {}).get("accelerator")
+        return 0 if accelerator is None else int(accelerator.get("count", 1))
+
     # Child Jobs, pods, Events
 
     def put_job(self, raw: dict[str, Any]) -> None:
@@ -158,6 +194,9 @@ class Store:
         self._jobs_named[record.namespace, _stem(record.child.name)].add(uid)
         if record.key is not None:
             self._changed(record.key)
+        before = known.child if known is not None else None
+        if before is None or _bearing(before) != _bearing(record.child):
+            self.tenancy.touched(record.owner_uid)
 
     def drop_job(self, uid: str) -> None:
         """Forgets a Job that is gone."""
@@ -170,6 +209,7 @@ class Store:
         _remove(self._jobs_named, (record.namespace, _stem(record.child.name)), uid)
         if record.key is not None:
             self._changed(record.key)
+        self.tenancy.touched(record.owner_uid)
 
     def put_pod(self, raw: dict[str, Any]) -> None:
         """Takes in a labelled pod."""
@@ -204,6 +244,8 @@ class Store:
         record = self._children.get(job_uid)
         if record is not None and record.key is not None:
             self._changed(record.key)
+            if record.child.suspended or record.child.deleting:  # its pods say when it is at rest
+                self.tenancy.touched(record.owner_uid)
 
     def retain_jobs(self, namespace: str | None, uids: set[str], version: str) -> None:
         """Forgets the Jobs of the namespace (None: of all) that a full list as of `version` did not have."""
@@ -281,6 +323,25 @@ class Store:
         child = self._children.get(record.pod.child_uid) if record else None
         return child.child.attempt if child is not None and child.owner_uid == owner_uid else None
 
+    # What Tenants ask
+
+    def holds(self, uid: str) -> bool:
+        """See `tenancy.World`."""
+        return any(self._with_pods(self._children[child]).holds for child in self._children_of.get(uid, ()))
+
+    @contextlib.contextmanager
+    def working_on(self, key: Key) -> Iterator[None]:
+        """Marks a resource as being worked on."""
+        self._busy.add(key)
+        try:
+            yield
+        finally:
+            self._busy.discard(key)
+
+    def is_busy(self, key: Key) -> bool:
+        """See `tenancy.World`."""
+        return key in self._busy
+
     # Snapshots
 
     def snapshot(self, key: Key, job: Job) -> ObservedJob:
@@ -294,6 +355,9 @@ class Store:
             job=job,
             profile=self.profile(job.spec.profile),
             children=tuple(children),
+            admission=self.tenancy.admission(
+                key, uid, claimed=job.spec.tenant, gpus=self.accelerators(job.spec.profile) or 0
+            ),
             foreign=self._in_the_way(key, uid),
             progress=report[1] if report is not None and report[0] == latest else None,
             progress_due=time.monotonic() - self._written.get(uid, -self._progress_interval) >= self._progress_interval,

@@ -23,7 +23,7 @@ class Fact:
 
 
 Facts = Mapping[ConditionType, Fact]
-"""A fact for each condition type."""
+"""A fact for each condition type that the kind has."""
 
 
 def holds(conditions: Sequence[Condition], kind: ConditionType) -> bool:
@@ -40,7 +40,7 @@ def find(conditions: Sequence[Condition], kind: ConditionType) -> Condition | No
 def conditions_of(facts: Facts, before: Sequence[Condition], *, generation: int, now: datetime) -> list[Condition]:
     """Returns the conditions in a fixed order; the time of those whose status did not turn is kept."""
     conditions: list[Condition] = []
-    for kind in ConditionType:
+    for kind in (kind for kind in ConditionType if kind in facts):
         fact = facts[kind]
         status = ConditionStatus.TRUE if fact.holds else ConditionStatus.FALSE
         old = find(before, kind)

@@ -11,6 +11,9 @@ from steno_operator.plan.observed import Job, ObservedChild, ObservedJob
 from steno_operator.plan.outcome import is_live
 from steno_operator.plan.plan import Action, DeleteResource, EmitEvent, Plan, StopAttempt
 
+ACCOUNTING_RECHECK = timedelta(seconds=5)
+"""How often a job whose time to live is over looks whether its Tenant has accounted for it."""
+
 
 def is_finished(status: JobStatus) -> bool:
     """Whether a job ended, either way."""
@@ -23,8 +26,10 @@ def plan_finished(observed: ObservedJob, now: datetime) -> Plan:
     left = ttl_left(job, job.status.completion_time, now)
     actions: list[Action] = []
     requeue: timedelta | None = None
-    if left != timedelta():
-        requeue = left
+    # What the job used is read from its status: a Tenant that has not accounted for it yet keeps the resource.
+    owed = observed.admission.entered and job.spec.ttl_policy == "DeleteResource"
+    if left != timedelta() or owed:
+        requeue = ACCOUNTING_RECHECK if left == timedelta() else left
         actions += [stop(child) for child in observed.children if is_live(child, now)]
     elif job.spec.ttl_policy == "DeleteResource":
         actions.append(DeleteResource(job.metadata.uid))

@@ -9,6 +9,7 @@ from steno_api.report import Progress
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_operator.plan.admission import NOT_REQUIRED, Admission
 
 Job = TranscriptionJob | OCRJob
 """Any job kind."""
@@ -58,6 +59,8 @@ class ObservedChild:
     attempt: int
     created: datetime
     suspended: bool = False
+    halted: bool = False
+    """Condition `Suspended`: the Job controller has done what `suspended` asks."""
     deleting: bool = False
     succeeded: bool = False
     """Condition `Complete`."""
@@ -76,6 +79,14 @@ class ObservedChild:
         """Whether Kubernetes counts the Job as finished."""
         return self.succeeded or self.failed
 
+    @property
+    def holds(self) -> bool:
+        """Whether it may still use what its pods ask for: not done, and not at rest with every pod ended."""
+        if self.done:
+            return False
+        rests = self.halted if self.suspended else self.deleting and bool(self.pods)
+        return not rests or any(pod.phase not in ("Succeeded", "Failed") for pod in self.pods)
+
 
 @dataclass(frozen=True)
 class ObservedJob:
@@ -92,6 +103,8 @@ class ObservedJob:
     progress_due: bool = False
     """At least `Policy.progress_interval` passed since the caller last wrote this job's status: finer progress may
     go in."""
+    admission: Admission = NOT_REQUIRED
+    """Whether an attempt may be started, as far as the job's Tenant goes."""
     refusal: str = ""
     """Why the API server refused the `StartAttempt` of this very snapshot's plan (403, 422): the caller plans once more
     with it to get the status to write; it is not remembered."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from steno_api.model import Model
 from steno_api.v1alpha1.job import JobStatus
+from steno_operator.plan.admission import Admission
 
 Status = TypeVar("Status", bound=Model)
 
@@ -53,7 +55,17 @@ class EmitEvent:
     message: str
 
 
-Action = StartAttempt | StopAttempt | SuspendAttempt | DeleteResource | EmitEvent
+@dataclass(frozen=True)
+class TellQueue:
+    """Tell those who wait for a Tenant what they wait for, by UID; whoever is left out no longer waits.
+
+    Not remembered beyond the process: the ledger is in the Tenant's status, this is only why one is not in it.
+    """
+
+    waiting: Mapping[str, Admission]
+
+
+Action = StartAttempt | StopAttempt | SuspendAttempt | DeleteResource | TellQueue | EmitEvent
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from typing import Any
 from steno_api.failures import FailureReason
 from steno_api.report import Progress, Stage
 from steno_api.v1alpha1.common import QueueStatus, ResultArtifact, Results
+from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_operator.build.job import build_job
 from steno_operator.build.labels import child_name
-from steno_operator.build.task import Attempt
+from steno_operator.build.task import Attempt, tenant_of
 from steno_operator.plan import conditions
 from steno_operator.plan.clock import earliest
 from steno_operator.plan.conditions import Fact, Facts, find, holds
@@ -133,6 +134,8 @@ def hold(at: Situation) -> Step:
 def follow(at: Situation, child: ObservedChild) -> Step:
     """An attempt lives: show what it does, or why it does not."""
     actions: tuple[Action, ...] = _stop_surplus(at)
+    if child.suspended and not at.observed.admission.open:
+        return _unadmitted(at)
     if child.suspended:
         actions += (SuspendAttempt(child.name, child.uid, suspend=False),)
     pod = current_pod(child)
@@ -152,6 +155,8 @@ def start(at: Situation) -> Step:
         return _without_profile(at)
     if child_name(at.observed.job.metadata.name, at.ledger.attempt + 1) in at.observed.foreign:
         return _name_taken(at, retry_at)
+    if not at.observed.admission.open:
+        return _unadmitted(at)
     if at.observed.refusal:
         return _refused(at)
     return _start(at, profile)
@@ -161,6 +166,7 @@ def _start(at: Situation, profile: RuntimeProfile) -> Step:
     job, number = at.observed.job, at.ledger.attempt + 1
     attempt = Attempt(
         number=number,
+        tenant=at.observed.admission.tenant or tenant_of(job.metadata, job.spec),
         out_of_memory=at.ledger.out_of_memory,
         profile=profile,
         runtime_image=at.policy.runtime_image,
@@ -174,6 +180,23 @@ def _start(at: Situation, profile: RuntimeProfile) -> Step:
     return Step(step.facts, (*_stop_surplus(at), StartAttempt(number, manifest)), updates, _deadline_of(at))
 
 
+def _unadmitted(at: Situation) -> Step:
+    """The job's Tenant does not let it start now, or nobody does."""
+    answer = at.observed.admission
+    shown = at.observed.job.status.queue
+    position = answer.position
+    if shown is not None and shown.reason == answer.reason and not at.observed.progress_due:
+        position = shown.position  # of hundreds that move up at every end of one, few are watched
+    # The nearer to its turn, the more often a job looks how near it is.
+    again = None if answer.position is None else at.policy.progress_interval * (1 + answer.position // 10)
+    queue = QueueStatus(reason=answer.reason, message=answer.message, position=position)
+    step = _queued(at, queue, again, admitted=Fact(False, answer.reason, answer.message))
+    if answer.state != "Refused":
+        return step
+    facts = {**step.facts, ConditionType.ACCEPTED: Fact(False, answer.reason, answer.message)}
+    return Step(facts, step.actions, step.updates, step.requeue_after)
+
+
 def _name_taken(at: Situation, since: datetime) -> Step:
     """A foreign Job has the child's name; that of a namesake deleted just now goes away by itself."""
     job = at.observed.job
@@ -181,12 +204,18 @@ def _name_taken(at: Situation, since: datetime) -> Step:
     message = f'A Job named "{name}" exists that is not ours: delete it, or give this resource another name.'
     turns = [find(job.status.conditions, kind) for kind in (ConditionType.ACCEPTED, ConditionType.SUSPENDED)]
     # Nothing stood in the way of this start later than the last of these moments but the name.
+    let_in = find(job.status.conditions, ConditionType.ADMITTED)
     times = [since if at.ledger.failed else None, *(turn.last_transition_time for turn in turns if turn)]
+    admitted: Fact | None = None
+    if at.observed.admission.state == "Admitted":
+        admitted = Fact(True, Reason.ADMITTED)
+        stands = let_in is not None and let_in.status is ConditionStatus.TRUE
+        times.append(let_in.last_transition_time if let_in is not None and stands else at.now)
     patient_until = max((time for time in times if time), default=at.now) + at.policy.name_conflict_patience
     if at.now >= patient_until:
         return fail(at, FailureReason.NAME_CONFLICT, message, at.now)
     queue = QueueStatus(reason=FailureReason.NAME_CONFLICT, message=message)
-    return _queued(at, queue, min(FOREIGN_RECHECK, patient_until - at.now))
+    return _queued(at, queue, min(FOREIGN_RECHECK, patient_until - at.now), admitted=admitted)
 
 
 def _refused(at: Situation) -> Step:
@@ -232,9 +261,11 @@ def _waiting(at: Situation, queue: QueueStatus, *, admitted: Fact | None = None)
     )
 
 
-def _queued(at: Situation, queue: QueueStatus, requeue_after: timedelta | None = None) -> Step:
+def _queued(
+    at: Situation, queue: QueueStatus, requeue_after: timedelta | None = None, *, admitted: Fact | None = None
+) -> Step:
     """The next attempt cannot be started yet."""
-    step = _waiting(at, queue)
+    step = _waiting(at, queue, admitted=admitted)
     return Step(step.facts, _stop_surplus(at), step.updates, earliest(requeue_after, _remaining(at)))
 
 

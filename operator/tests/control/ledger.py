@@ -1,0 +1,214 @@
+"""The operator's own parts on an API server made of a dictionary, where every request is held until a test lets it go.
+
+What a test decides: whose request arrives next, whose answer, which watch tells of what and when, and when the operator
+dies. Whatever the order, the apiserver's promises hold: one version after the other, preconditions, watches in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from steno_operator.control.cluster import ApiError, Cluster, UnreachableError
+from steno_operator.control.executor import Executor
+from steno_operator.control.keys import Key
+from steno_operator.control.queue import RetryError
+from steno_operator.control.reconciler import Reconciler
+from steno_operator.control.registry import kinds
+from steno_operator.control.store import Store
+from steno_operator.plan.policy import Policy
+
+from .harness import SUMMARIES
+
+POLICY = Policy(runtime_image="runtime:1", report_url="http://operator:8080", backoff_base=timedelta(seconds=1))
+START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+KINDS = {"tenants": "Tenant", "transcriptionjobs": "TranscriptionJob", "ocrjobs": "OCRJob"}
+
+
+class Server(Cluster):
+    """All objects, the story of their changes, and the requests that are held."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.story: list[tuple[str, str, dict[str, Any]]] = []  # plural, event, object
+        self.held: list[tuple[str, asyncio.Future[None]]] = []  # method and plural, to be let go
+        self.now = START
+        self.version = 0
+
+    # The truth
+
+    def put(self, plural: str, raw: dict[str, Any]) -> dict[str, Any]:
+        metadata = raw["metadata"]
+        where = (plural, metadata.get("namespace", ""), metadata["name"])
+        self.version += 1
+        metadata["resourceVersion"] = str(self.version)
+        metadata.setdefault("uid", f"{plural}-{metadata['name']}-{self.version}")
+        metadata.setdefault("creationTimestamp", f"{self.now:%Y-%m-%dT%H:%M:%SZ}")
+        metadata.setdefault("generation", 1)
+        self.objects[where] = copy.deepcopy(raw)
+        self.story.append((plural, "MODIFIED", copy.deepcopy(raw)))
+        return copy.deepcopy(raw)
+
+    def drop(self, plural: str, namespace: str, name: str) -> None:
+        raw = self.objects.pop((plural, namespace, name))
+        self.version += 1
+        raw["metadata"]["resourceVersion"] = str(self.version)
+        self.story.append((plural, "DELETED", raw))
+
+    def all(self, plural: str) -> Iterator[dict[str, Any]]:
+        return iter([copy.deepcopy(raw) for where, raw in self.objects.items() if where[0] == plural])
+
+    # What the operator asks
+
+    async def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        parts = path.strip("/").split("/")
+        parts = parts[2:] if parts[0] == "api" else parts[3:]
+        namespace = ""
+        if parts[0] == "namespaces":
+            namespace, parts = parts[1], parts[2:]
+        plural, name = parts[0], parts[1] if len(parts) > 1 else ""
+        if plural == "events":
+            return {}
+        await self._hold(f"{method} {plural}")
+        answer = getattr(self, f"_{method.lower()}")(plural, namespace, name, options)
+        await self._hold(f"{method} {plural}")
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
+
+    async def _hold(self, what: str) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self.held.append((what, turn))
+        await turn
+
+    def serve(self, number: int = 0, what: str = "") -> bool:
+        """Lets one of those requests arrive, or its answer; returns whether there was one."""
+        found = [item for item in self.held if what in item[0]]
+        if found:
+            self.held.remove(found[number % len(found)])
+            found[number % len(found)][1].set_result(None)
+        return bool(found)
+
+    def _get(self, plural: str, namespace: str, name: str, options: dict[str, Any]) -> Any:
+        if name:
+            raw = self.objects.get((plural, namespace, name))
+            return copy.deepcopy(raw) if raw is not None else ApiError(404, "NotFound", "not found")
+        uid = (options.get("query") or {}).get("labelSelector", "=").partition("=")[2]
+        items = [raw for raw in self.all(plural) if not uid or raw["metadata"]["labels"]["steno.dev/job-uid"] == uid]
+        return {"items": items, "metadata": {"resourceVersion": str(self.version)}}
+
+    def _post(self, plural: str, namespace: str, _: str, options: dict[str, Any]) -> Any:
+        raw = copy.deepcopy(options["body"])
+        if (plural, namespace, raw["metadata"]["name"]) in self.objects:
+            return ApiError(409, "AlreadyExists", "exists")
+        return self.put(plural, raw)
+
+    def _patch(self, plural: str, namespace: str, name: str, options: dict[str, Any]) -> Any:
+        raw, body = self.objects.get((plural, namespace, name)), options["body"]
+        if raw is None:
+            return ApiError(404, "NotFound", "not found")
+        for field in ("uid", "resourceVersion"):
+            if body.get("metadata", {}).get(field, raw["metadata"][field]) != raw["metadata"][field]:
+                return ApiError(409, "Conflict", "changed")
+        return self.put(plural, _merged(copy.deepcopy(raw), {k: v for k, v in body.items() if k != "metadata"}))
+
+    def _delete(self, plural: str, namespace: str, name: str, options: dict[str, Any]) -> Any:
+        raw = self.objects.get((plural, namespace, name))
+        if raw is None or raw["metadata"]["uid"] != options["body"]["preconditions"]["uid"]:
+            return ApiError(404, "NotFound", "not found")
+        if plural != "jobs":
+            self.drop(plural, namespace, name)
+            return {}
+        raw["metadata"]["deletionTimestamp"] = f"{self.now:%Y-%m-%dT%H:%M:%SZ}"
+        return self.put(plural, copy.deepcopy(raw))
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    target = target if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            target.pop(name, None)
+        else:
+            target[name] = _merged(target.get(name), value)
+    return target
+
+
+class Operator:
+    """One process: its store, filled like a new leader's, and the tasks that are under way in it."""
+
+    def __init__(self, server: Server, profiles: list[dict[str, Any]]) -> None:
+        self.server = server
+        self.due: dict[Key, None] = {}
+        self.told: defaultdict[str, int] = defaultdict(lambda: len(server.story))
+        self.running: dict[Key, asyncio.Task[float | None]] = {}
+        self.store = Store(lambda key: self.due.setdefault(key, None))
+        for raw in profiles:
+            self.store.put_profile(raw)
+        for plural in (*KINDS, "jobs", "pods"):
+            self.told[plural] = len(server.story)
+            for raw in server.all(plural):
+                self._put(plural, raw)
+        executor = Executor(server, self.store, "operator-0")
+        self._reconciler = Reconciler(self.store, executor, kinds(server, self.store), POLICY, lambda: server.now)
+
+    def _put(self, plural: str, raw: dict[str, Any]) -> None:
+        put = {"jobs": self.store.put_job, "pods": self.store.put_pod}.get(plural)
+        if put is not None:
+            put(raw)
+        else:
+            self.store.put_resource(KINDS[plural], raw)
+
+    def tell(self, plural: str, count: int) -> None:
+        """Has a watch tell of its next changes."""
+        while count and self.told[plural] < len(self.server.story):
+            of, event, raw = self.server.story[self.told[plural]]
+            self.told[plural] += 1
+            if of != plural:
+                continue
+            count -= 1
+            if event != "DELETED":
+                self._put(plural, copy.deepcopy(raw))
+            elif plural in KINDS:
+                self.store.drop_resource(Key.of(KINDS[plural], raw), raw["metadata"]["uid"])
+            else:
+                (self.store.drop_job if plural == "jobs" else self.store.drop_pod)(raw["metadata"]["uid"])
+
+    def look(self, key: Key) -> None:
+        """Begins to work on a resource, unless it is being worked on."""
+        if key not in self.running:
+            self.due.pop(key, None)
+            self.running[key] = asyncio.ensure_future(self._reconciler.reconcile(key))
+
+    async def settle(self) -> None:
+        """Lets everything run until it waits for the server."""
+        for _ in range(12):
+            await asyncio.sleep(0)
+        for key, task in list(self.running.items()):
+            if task.done():
+                del self.running[key]
+                try:
+                    task.result()
+                except (RetryError, ApiError, UnreachableError):
+                    self.due.setdefault(key, None)
+
+    async def die(self) -> None:
+        for task in self.running.values():
+            task.cancel()
+        await asyncio.gather(*self.running.values(), return_exceptions=True)
+
+
+def last_word(kind: str, seconds: float, pages: int) -> str:
+    """Returns the termination message of a worker that published."""
+    figures = {"pages": pages} if kind == "OCRJob" else {"duration": seconds}
+    result = {
+        "outcome": "Succeeded", "manifest": "s3://results/manifest.json", "artifacts": [],
+        "summary": {**SUMMARIES[kind], **figures},
+    }  # fmt: skip
+    return json.dumps({"result": result})

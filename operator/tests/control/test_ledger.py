@@ -1,0 +1,316 @@
+"""Tenants with the operator's own store, reconciler and executor, in any order of requests, answers and watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from steno_operator.control.keys import Key
+
+from .ledger import KINDS, Operator, Server, last_word
+
+LIMITS: dict[str, dict[str, int]] = {"acme": {"gpus": 3, "concurrentJobs": 3}, "beta": {"gpus": 2}}
+SPACES = {"acme-1": "acme", "acme-2": "acme", "beta-1": "beta"}
+PROFILES = [
+    {"kind": "RuntimeProfile", "metadata": {"name": f"gpus-{count}", "uid": f"r{count}", "resourceVersion": "1"},
+     "spec": {"accelerator": {"resource": "nvidia.com/gpu", "count": count}} if count else {}}
+    for count in range(3)
+]  # fmt: skip
+
+
+class World:
+    """The server, the operator, and the moves of everybody else."""
+
+    def __init__(self) -> None:
+        self.server = Server()
+        for name, limits in LIMITS.items():
+            spaces = [space for space, owner in SPACES.items() if owner == name]
+            head = {"apiVersion": "steno.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}}
+            self.server.put("tenants", {**head, "spec": {"namespaces": spaces, "limits": limits}})
+        self.operator = Operator(self.server, PROFILES)
+        self.jobs = 0
+        self.deaths = 0
+        self.audio: Counter[str] = Counter()
+        self.pages: Counter[str] = Counter()
+
+    # What users, the cluster and fate do; each does nothing where it does not apply
+
+    def create(self, number: int) -> None:
+        plural = "ocrjobs" if number % 5 == 0 else "transcriptionjobs"
+        self.jobs += 1
+        head = {"apiVersion": "steno.dev/v1alpha1", "kind": KINDS[plural]}
+        spec = {
+            "source": {"uri": "s3://meetings/talk.wav"}, "output": {"uri": "s3://results"},
+            "profile": f"gpus-{number % 3}", "priority": number % 2, "suspend": number % 11 == 0,
+            **({"ttlPolicy": "DeleteResource", "ttlSecondsAfterFinished": 0} if number % 7 == 0 else {}),
+        }  # fmt: skip
+        metadata = {"name": f"job{self.jobs}", "namespace": list(SPACES)[number % len(SPACES)]}
+        self.server.put(plural, {**head, "metadata": metadata, "spec": spec})
+
+    def add(self, namespace: str, *, gpus: int) -> Key:
+        """Creates a TranscriptionJob."""
+        self.create(0)
+        [*_, where] = [where for where in self.server.objects if where[2] == f"job{self.jobs}"]
+        raw = self.server.objects.pop(where)
+        self.server.story.pop()
+        raw["metadata"] = {"name": f"job{self.jobs}", "namespace": namespace}
+        raw |= {"kind": "TranscriptionJob", "spec": {**raw["spec"], "profile": f"gpus-{gpus}", "suspend": False}}
+        raw["spec"] = {name: value for name, value in raw["spec"].items() if not name.startswith("ttl")}
+        self.server.put("transcriptionjobs", raw)
+        return Key("TranscriptionJob", namespace, f"job{self.jobs}")
+
+    def open_jobs(self) -> list[tuple[str, dict[str, Any]]]:
+        found = [(plural, raw) for plural in ("transcriptionjobs", "ocrjobs") for raw in self.server.all(plural)]
+        spoken = {pod["metadata"]["labels"]["steno.dev/job-uid"] for pod in self.server.all("pods")}
+        return [item for item in found if item[1]["metadata"]["uid"] not in spoken]
+
+    def suspend(self, number: int) -> None:
+        if found := self.open_jobs():
+            plural, raw = found[number % len(found)]
+            raw["spec"]["suspend"] = not raw["spec"]["suspend"]
+            raw["metadata"]["generation"] += 1
+            self.server.put(plural, raw)
+
+    def delete(self, number: int) -> None:
+        if (found := self.open_jobs()) and number % 3 == 0:
+            plural, raw = found[number % len(found)]
+            self.server.drop(plural, raw["metadata"]["namespace"], raw["metadata"]["name"])
+
+    def live(self) -> list[dict[str, Any]]:
+        return [job for job in self.server.all("jobs") if not _conditions(job) & {"Complete", "Failed"}]
+
+    def control(self, number: int) -> None:
+        """The Job controller and the garbage collector catch up with one Job."""
+        if not (found := self.live()):
+            return
+        job = found[number % len(found)]
+        metadata = job["metadata"]
+        owners = {raw["metadata"]["uid"] for plural in KINDS for raw in self.server.all(plural)}
+        if "deletionTimestamp" in metadata or metadata["ownerReferences"][0]["uid"] not in owners:
+            self.server.drop("jobs", metadata["namespace"], metadata["name"])
+        elif job["spec"]["suspend"] != ("Suspended" in _conditions(job)):
+            self.set(job, "Suspended", holds=job["spec"]["suspend"])
+
+    def set(self, job: dict[str, Any], kind: str, *, holds: bool) -> None:
+        time = f"{self.server.now:%Y-%m-%dT%H:%M:%SZ}"
+        others = [item for item in job.get("status", {}).get("conditions", ()) if item["type"] != kind]
+        turned = {"type": kind, "status": str(holds), "lastTransitionTime": time}
+        job["status"] = {"conditions": [*others, turned]}
+        self.server.put("jobs", job)
+
+    def finish(self, number: int) -> None:
+        """A worker ends, well or not."""
+        found = [
+            job for job in self.live() if not job["spec"]["suspend"] and "deletionTimestamp" not in job["metadata"]
+        ]
+        if not found:
+            return
+        job = found[number % len(found)]
+        metadata, labels = job["metadata"], job["metadata"]["labels"]
+        good = number % 4 != 0
+        seconds, pages = 1.5 + len(self.server.story), 1 + number % 9
+        word = last_word(labels["steno.dev/kind"], seconds, pages) if good else ""
+        state = {"terminated": {"exitCode": 0 if good else 75, "message": word}}
+        owner = {"kind": "Job", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
+        pod_name = f"{metadata['name']}-{metadata['uid']}"
+        self.server.put("pods", {
+            "metadata": {"name": pod_name, "namespace": metadata["namespace"], "labels": labels,
+                         "ownerReferences": [owner]},
+            "spec": {},
+            "status": {"phase": "Succeeded" if good else "Failed",
+                       "containerStatuses": [{"name": "worker", "state": state}]},
+        })  # fmt: skip
+        if good:
+            tenant = SPACES[metadata["namespace"]]
+            ocr = labels["steno.dev/kind"] == "OCRJob"
+            (self.pages if ocr else self.audio)[tenant] += pages if ocr else seconds
+        else:
+            self.server.drop("pods", metadata["namespace"], pod_name)
+        self.set(job, "Complete" if good else "Failed", holds=True)
+
+    def tick(self, number: int) -> None:
+        self.server.now += timedelta(seconds=number % 60)
+
+    # What the operator does, and what becomes of it
+
+    def look(self, number: int) -> None:
+        if self.operator.due:
+            self.operator.look(list(self.operator.due)[number % len(self.operator.due)])
+
+    def tell(self, number: int) -> None:
+        plurals = (*KINDS, "jobs", "pods")
+        self.operator.tell(plurals[number % len(plurals)], 1 + number // len(plurals) % 4)
+
+    def serve(self, number: int) -> None:
+        """One request arrives, or its answer does."""
+        self.server.serve(number)
+
+    async def happen(self, move: Any, number: int) -> None:
+        move(self, number)
+        await self.operator.settle()
+        self.check()
+
+    def check(self) -> None:
+        used: dict[str, Counter[str]] = {name: Counter() for name in LIMITS}
+        for job in self.live():
+            if job["spec"]["suspend"] and "Suspended" in _conditions(job):
+                continue
+            if "deletionTimestamp" in job["metadata"]:
+                continue
+            [container] = job["spec"]["template"]["spec"]["containers"]
+            mine = used[SPACES[job["metadata"]["namespace"]]]
+            mine["gpus"] += int(container.get("resources", {}).get("limits", {}).get("nvidia.com/gpu", 0))
+            mine["concurrentJobs"] += 1
+        for name, limits in LIMITS.items():
+            over = {key: used[name][key] for key, limit in limits.items() if used[name][key] > limit}
+            assert not over, f"{name} uses {over}"
+
+    def days(self, tenant: str) -> list[dict[str, Any]]:
+        """Returns the last usage of each day."""
+        found: dict[str, dict[str, Any]] = {}
+        for plural, _, raw in self.server.story:
+            if plural == "tenants" and raw["metadata"]["name"] == tenant and "status" in raw:
+                found[raw["status"]["day"]] = raw["status"]["usage"]
+        return list(found.values())
+
+    async def die(self) -> None:
+        """The operator is killed: requests on their way may arrive or not; a new one lists everything."""
+        self.deaths += 1
+        await self.operator.die()
+        self.server.held.clear()
+        self.operator = Operator(self.server, PROFILES)
+
+    async def to_the_end(self) -> None:
+        """Nothing is in the way any more: every job ends well."""
+        for plural, raw in self.open_jobs():
+            raw["spec"]["suspend"] = False
+            raw["metadata"]["generation"] += 1
+            self.server.put(plural, raw)
+        for _ in range(400):
+            for plural in (*KINDS, "jobs", "pods"):
+                self.operator.tell(plural, 10**6)
+            for key, _ in self.operator.store.resources():
+                self.operator.look(key)
+            while self.operator.running:
+                await self.operator.settle()
+                while self.server.serve():
+                    pass
+                self.check()
+            self.server.now += timedelta(minutes=7)
+            for number in range(len(self.live())):
+                self.control(number)
+            self.finish(1)
+            if not self.open_jobs() and not self.live() and not any(_ledger(raw) for raw in self.server.all("tenants")):
+                return
+        raise AssertionError(f"does not come to rest: {list(self.server.all('tenants'))}")
+
+
+MOVES: list[Any] = [
+    World.create, World.suspend, World.delete, World.finish, World.finish, World.tick,
+    *[World.control] * 3, *[World.look] * 8, *[World.tell] * 6, *[World.serve] * 14,
+]  # fmt: skip
+histories = st.lists(st.integers(0, 360 * len(MOVES) - 1), min_size=30, max_size=150)
+deaths = st.lists(st.integers(0, 150), max_size=3)
+
+
+async def live_through(history: list[int], deaths: list[int]) -> World:
+    world = World()
+    for number in range(6):
+        world.create(number)
+    for step, code in enumerate(history):
+        number, which = divmod(code, len(MOVES))
+        await world.happen(MOVES[which], number)
+        if step in deaths:
+            await world.die()
+    return world
+
+
+def _conditions(job: dict[str, Any]) -> set[str]:
+    return {item["type"] for item in job.get("status", {}).get("conditions", ()) if item["status"] == "True"}
+
+
+def _ledger(raw: dict[str, Any]) -> list[Any]:
+    return (raw.get("status") or {}).get("admitted") or []
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(histories, deaths)
+def test_no_order_of_things_lets_a_limit_be_passed_and_all_is_counted_once(history, deaths):
+    async def run() -> None:
+        world = await live_through(history, deaths)
+        await world.to_the_end()
+        await world.operator.die()
+        for raw in world.server.all("tenants"):
+            name, usage = raw["metadata"]["name"], raw["status"]["usage"]
+            assert (usage["gpus"], usage["runningJobs"], usage["queuedJobs"]) == (0, 0, 0)
+            days = world.days(name)
+            assert sum(day["audioSecondsToday"] for day in days) == world.audio[name]
+            assert sum(day["pagesToday"] for day in days) == world.pages[name]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("act", ["suspend", "delete"])
+def test_a_share_is_not_given_away_while_a_start_that_was_decided_before_is_on_its_way(act):
+    async def run() -> None:
+        world = World()
+        tenant = Key("Tenant", "", "beta")
+        first = world.add("beta-1", gpus=2)
+
+        async def work(key: Key, *, starts: bool = False) -> None:
+            """Works on a resource to the end or, unless `starts`, to the moment when a child is to be created."""
+            for plural in (*KINDS, "jobs", "pods"):
+                world.operator.tell(plural, 100)
+            world.operator.look(key)
+            await world.operator.settle()
+            kinds = ("GET", "PATCH", "DELETE", *(("POST",) if starts else ()))
+            while key in world.operator.running and any(world.server.serve(what=kind) for kind in kinds):
+                await world.operator.settle()
+                world.check()
+
+        await work(tenant)
+        await work(first)
+        assert world.live() == []
+        raw = world.server.objects["transcriptionjobs", "beta-1", first.name]
+        if act == "suspend":
+            world.server.put("transcriptionjobs", {**raw, "spec": {**raw["spec"], "suspend": True}})
+        else:
+            world.server.drop("transcriptionjobs", "beta-1", first.name)
+        second = world.add("beta-1", gpus=2)
+        for _ in range(3):
+            await work(tenant)
+            await work(second)
+        [entry] = _ledger(world.server.objects["tenants", "", "beta"])
+        assert entry["name"] == first.name
+        await work(first, starts=True)  # the start arrives at last
+        assert len(world.live()) == 1
+        await work(tenant)
+        await work(second)
+        assert len(world.live()) == 1
+        await world.to_the_end()
+        await world.operator.die()
+
+    asyncio.run(run())
+
+
+def test_the_model_gets_somewhere():
+    """A calm history of the model above does admit, run and end jobs."""
+
+    async def run() -> World:
+        world = World()
+        for number in range(12):
+            world.create(number)
+        await world.to_the_end()
+        await world.operator.die()
+        return world
+
+    world = asyncio.run(run())
+    assert sum(world.audio.values()) > 0
+    assert sum(world.pages.values()) > 0
+    assert Key("Tenant", "", "acme") in dict(world.operator.store.resources())

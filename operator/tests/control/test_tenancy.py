@@ -1,0 +1,217 @@
+"""What the store knows of Tenants, and whom a change wakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from steno_api.v1alpha1.tenant import Tenant
+from steno_operator.control.keys import Key
+from steno_operator.control.store import Store
+from steno_operator.plan.admission import Admission
+
+from .objects import CREATED, job, pod, resource
+
+KEY = Key("TranscriptionJob", "ns", "talk")
+ACME = Key("Tenant", "", "acme")
+ENTRY = {"uid": "u1", "kind": "TranscriptionJob", "namespace": "ns", "name": "talk", "gpus": 1, "jobs": 1}
+FULL = Admission("Waiting", "GPUsExhausted", "All are in use.", 4, "acme")
+
+
+def tenant(name: str = "acme", *spaces: str, version: int = 5, created: str = CREATED, **status: Any) -> dict[str, Any]:
+    return {
+        "kind": "Tenant",
+        "metadata": {"name": name, "uid": f"t-{name}", "resourceVersion": str(version), "creationTimestamp": created},
+        "spec": {"namespaces": list(spaces or ("ns",))},
+        "status": status,
+    }
+
+
+def entry(**fields: Any) -> dict[str, Any]:
+    return {**ENTRY, "since": CREATED, **fields}
+
+
+@pytest.fixture
+def changes():
+    return []
+
+
+@pytest.fixture
+def store(changes):
+    store = Store(changes.append)
+    spec = {"accelerator": {"resource": "nvidia.com/gpu", "count": 1}}
+    store.put_profile({"metadata": {"name": "gpu", "resourceVersion": "1"}, "spec": spec})
+    store.put_resource("TranscriptionJob", resource())
+    changes.clear()
+    return store
+
+
+def admission(store, **asked):
+    return store.tenancy.admission(KEY, "u1", **{"gpus": 1, **asked})
+
+
+def observe(store, raw):
+    return store.tenancy.observe(Tenant.from_wire(raw))
+
+
+def test_without_a_tenant_work_is_allowed_or_refused_by_the_setting(store):
+    assert admission(store).state == "NotRequired"
+    strict = Store(lambda _: None, without_tenant="refuse")
+    answer = strict.tenancy.admission(KEY, "u1")
+    assert (answer.state, answer.reason) == ("Refused", "NoTenant")
+    assert '"ns"' in answer.message
+    strict.put_resource("Tenant", tenant())
+    assert strict.tenancy.admission(KEY, "u1").state == "Waiting"
+
+
+def test_a_new_tenant_wakes_the_jobs_of_its_namespaces(store, changes):
+    store.put_resource("Tenant", tenant())
+    assert set(changes) == {ACME, KEY}
+    assert (admission(store).state, admission(store).reason) == ("Waiting", "WaitingForAdmission")
+    changes.clear()
+    store.drop_resource(ACME, "t-acme")
+    assert KEY in changes
+    assert admission(store).state == "NotRequired"
+
+
+def test_a_job_may_name_its_own_tenant_and_no_other(store):
+    assert admission(store, claimed="label").state == "NotRequired"  # no Tenant is called that: a word for the label
+    store.put_resource("Tenant", tenant("other", "elsewhere"))
+    assert admission(store, claimed="other").reason == "TenantMismatch"
+    assert "no Tenant has it" in admission(store, claimed="other").message
+    store.put_resource("Tenant", tenant())
+    assert admission(store, claimed="acme").state == "Waiting"
+    for wrong in ("other", "label"):
+        answer = admission(store, claimed=wrong)
+        assert (answer.state, answer.reason) == ("Refused", "TenantMismatch")
+        assert 'Tenant "acme" has it' in answer.message
+
+
+def test_an_entry_admits_unless_it_is_being_given_back_or_too_small(store, changes):
+    store.put_resource("Tenant", tenant())
+    changes.clear()
+    store.put_resource("Tenant", tenant(version=6, admitted=[entry()]))
+    assert set(changes) == {ACME, KEY}
+    assert admission(store) == Admission("Admitted", tenant="acme", entered=True)
+    assert (admission(store, gpus=2).state, admission(store, gpus=2).entered) == ("Waiting", True)
+    changes.clear()
+    store.put_resource("Tenant", tenant(version=7, admitted=[entry(releasing=True)]))
+    assert KEY in changes
+    assert admission(store).state == "Waiting"
+    store.put_resource("Tenant", tenant(version=8))
+    assert not admission(store).entered
+
+
+def test_what_is_told_wakes_those_whose_reason_changed_not_those_that_moved_up(store, changes):
+    store.put_resource("Tenant", tenant())
+    changes.clear()
+    store.tenancy.tell("acme", {"u1": FULL})
+    assert changes == [KEY]
+    assert admission(store) == FULL
+    store.tenancy.tell("acme", {"u1": Admission("Waiting", FULL.reason, FULL.message, 3, "acme")})
+    assert changes == [KEY]
+    assert admission(store).position == 3
+    store.tenancy.tell("acme", {"u1": Admission("Waiting", "PagesExhausted", "Tomorrow.", 3, "acme")})
+    assert changes == [KEY, KEY]
+
+
+def test_the_oldest_tenant_has_the_namespace(store):
+    young, old = tenant("acme", "ns", "mine", created="2026-02-02T00:00:00Z"), tenant("zeta")
+    store.put_resource("Tenant", young)
+    store.put_resource("Tenant", old)
+    assert store.tenancy.tenant_of("ns") == "zeta"
+    found = observe(store, young)
+    assert (found.taken, found.claims) == ({"ns": "zeta"}, ())
+    assert [claim.uid for claim in observe(store, old).claims] == ["u1"]
+
+
+def test_progress_does_not_wake_the_tenant_and_what_matters_does(store, changes):
+    store.put_resource("Tenant", tenant())
+    changes.clear()
+    store.put_resource("TranscriptionJob", resource(version=2, phase="Running", progress={"percent": 4}))
+    assert changes == [KEY]
+    held = resource(version=3)
+    held["spec"]["suspend"] = True
+    store.put_resource("TranscriptionJob", held)
+    assert ACME in changes
+    changes.clear()
+    store.put_job(job())
+    assert ACME in changes
+    changes.clear()
+    store.put_job(job(version=11, status={"ready": 1}))
+    assert ACME not in changes
+    store.put_job(job(version=12, status={"conditions": [{"type": "Complete", "status": "True"}]}))
+    assert ACME in changes
+    changes.clear()
+    store.put_profile({"metadata": {"name": "gpu", "resourceVersion": "2"}, "spec": {}})
+    assert ACME in changes
+
+
+def test_what_a_claim_is_seen_as(store):
+    raw = tenant(admitted=[entry(), entry(uid="u7", name="gone")])
+    store.put_resource("Tenant", raw)
+    store.put_job(job())
+    with store.working_on(KEY):
+        mine, gone = observe(store, raw).claims
+    assert (mine.demand.gpus, mine.demand.jobs, mine.live, mine.busy, mine.over, mine.wants) == (
+        1,
+        1,
+        True,
+        True,
+        False,
+        True,
+    )
+    assert (gone.over, gone.live, gone.wants, gone.bill.audio_seconds) == (True, False, False, 0)
+    ended = resource(version=9, completionTime=CREATED, summary={"duration": 12.5})
+    store.put_resource("TranscriptionJob", ended)
+    with store.working_on(KEY):
+        mine, _ = observe(store, raw).claims
+    assert (mine.over, mine.busy, mine.bill.audio_seconds) == (True, False, 12.5)
+
+
+def test_a_deleted_job_is_still_accounted_for(store):
+    raw = tenant(admitted=[entry()])
+    store.put_resource("Tenant", raw)
+    store.put_resource("TranscriptionJob", resource(version=9, completionTime=CREATED, summary={"duration": 12.5}))
+    store.drop_resource(KEY, "u1")
+    [claim] = observe(store, raw).claims
+    assert (claim.over, claim.bill.audio_seconds) == (True, 12.5)
+    store.put_resource("Tenant", tenant(version=6))
+    assert observe(store, tenant(version=6)).claims == ()
+
+
+def test_a_child_holds_its_share_until_it_rests(store):
+    def live() -> bool:
+        return observe(store, raw).claims[0].live
+
+    raw = tenant(admitted=[entry()])
+    store.put_resource("Tenant", raw)
+    store.put_job(job(version=10))
+    store.put_job(job(version=11, spec={"suspend": True}))
+    assert live()  # the Job controller has not acted yet
+    halted = {"conditions": [{"type": "Suspended", "status": "True"}]}
+    store.put_pod(pod(phase="Running"))
+    store.put_job(job(version=12, spec={"suspend": True}, status=halted))
+    assert live()
+    store.drop_pod("p1")
+    assert not live()
+    store.put_job(job(version=13, status=halted))
+    assert live()  # resumed
+    store.drop_job("j1")
+    assert not live()
+
+
+@pytest.mark.parametrize(("served", "found"), [((), "all"), (("ns", "b"), "all"), (("ns",), "some"), (("x",), "none")])
+def test_whether_this_operator_serves_the_tenant(served, found):
+    store = Store(lambda _: None, served=served)
+    store.put_resource("Tenant", tenant("acme", "ns", "b"))
+    assert observe(store, tenant("acme", "ns", "b")).served == found
+
+
+def test_work_in_two_ledgers_is_in_the_other_when_one_lets_go(store):
+    store.put_resource("Tenant", tenant(admitted=[entry()]))
+    store.put_resource("Tenant", tenant("zeta", "b", version=6, admitted=[entry()]))
+    assert admission(store).tenant == "zeta"
+    store.put_resource("Tenant", tenant("zeta", "b", version=7))
+    assert admission(store).tenant == "acme"

@@ -1,0 +1,207 @@
+"""Limits of Tenants with a real apiserver and Job controller, several operators, and leaders that are killed."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from .crowd import Kubelet, Watch
+from .harness import GROUP, SUMMARIES, Place, Replica
+
+pytestmark = pytest.mark.apiserver
+
+LIMITS = [
+    {"gpus": 2, "concurrentJobs": 3},
+    {"gpus": 3, "concurrentJobs": 4},
+    {"gpus": 4, "concurrentJobs": 5},
+    {"gpus": 3, "concurrentJobs": 6},
+    {"gpus": 2},
+]
+JOBS = 200
+GPUS = (0, 1, 2)
+"""Accelerators of the three profiles."""
+
+
+class Crowd:
+    """Tenants of two namespaces each, profiles, and a watcher that checks the limits at every event."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.mark = secrets.token_hex(3)
+        self.limits = {f"tenant-{number}-{self.mark}": limits for number, limits in enumerate(LIMITS)}
+        self.spaces = {name: [place.server.namespace("team") for _ in range(2)] for name in self.limits}
+        self.tenant_of = {space: name for name, spaces in self.spaces.items() for space in spaces}
+        self.violations: list[str] = []
+        self.live: dict[str, tuple[str, int]] = {}  # child Job UID → tenant, GPUs
+        self.peaks: Counter[str] = Counter()
+        self.events = 0
+        self.done: set[str] = set()
+        self.phases: dict[str, str] = {}
+        self.used: defaultdict[str, dict[str, Any]] = defaultdict(dict)  # tenant → day → usage
+        self.tenants: dict[str, Any] = {}
+
+    def make(self) -> None:
+        for count in GPUS:
+            spec = {"accelerator": {"resource": "fake.example.com/gpu", "count": count}} if count else {}
+            self.create(
+                "runtimeprofiles", "", {"kind": "RuntimeProfile", "metadata": {"name": self.profile(count)}}, spec
+            )
+        for name, limits in self.limits.items():
+            spec = {"namespaces": self.spaces[name], "limits": limits}
+            self.create("tenants", "", {"kind": "Tenant", "metadata": {"name": name}}, spec)
+
+    def profile(self, gpus: int) -> str:
+        return f"gpus-{gpus}-{self.mark}"
+
+    def create(self, plural: str, namespace: str, head: dict[str, Any], spec: dict[str, Any]) -> Any:
+        where = f"{GROUP}/namespaces/{namespace}/{plural}" if namespace else f"{GROUP}/{plural}"
+        return self.place.must("POST", where, {"apiVersion": "steno.dev/v1alpha1", **head, "spec": spec})
+
+    def job(self, number: int) -> Any:
+        """Creates one of the jobs; what it is follows from its number."""
+        tenant = list(self.limits)[number % len(LIMITS)]
+        space = self.spaces[tenant][number // len(LIMITS) % 2]
+        spec = {
+            "source": {"uri": "s3://meetings/talk.wav"},
+            "output": {"uri": "s3://results"},
+            "profile": self.profile(GPUS[number % len(GPUS)]),
+            "priority": number % 7,
+        }
+        kind = kind_of(number)
+        return self.create(f"{kind.lower()}s", space, {"kind": kind, "metadata": {"name": f"job-{number}"}}, spec)
+
+    def suspend(self, number: int, *, suspend: bool) -> None:
+        tenant = list(self.limits)[number % len(LIMITS)]
+        space = self.spaces[tenant][number // len(LIMITS) % 2]
+        path = f"{GROUP}/namespaces/{space}/{kind_of(number).lower()}s/job-{number}"
+        self.place.patch(path, {"spec": {"suspend": suspend}})
+
+    # What the watches tell
+
+    def child(self, event: str, job: Any) -> None:
+        tenant = self.tenant_of.get(job["metadata"]["namespace"])
+        if tenant is None:
+            return
+        self.events += 1
+        uid = job["metadata"]["uid"]
+        conditions = {item["type"] for item in job.get("status", {}).get("conditions", ()) if item["status"] == "True"}
+        ended = bool(conditions & {"Complete", "Failed"})
+        if ended:
+            self.done.add(uid)
+        if event == "DELETED" or ended or job["spec"].get("suspend") or "deletionTimestamp" in job["metadata"]:
+            self.live.pop(uid, None)
+            return
+        if job["metadata"]["labels"]["steno.dev/tenant"] != tenant:
+            self.violations.append(f"{job['metadata']['name']} says it is another tenant's")
+        [container] = job["spec"]["template"]["spec"]["containers"]
+        gpus = int(container.get("resources", {}).get("limits", {}).get("fake.example.com/gpu", 0))
+        self.live[uid] = (tenant, gpus)
+        mine = [count for owner, count in self.live.values() if owner == tenant]
+        self.check(tenant, "live", gpus=sum(mine), concurrentJobs=len(mine))
+        self.peaks[tenant] = max(self.peaks[tenant], sum(mine))
+
+    def tenant(self, _: str, raw: Any) -> None:
+        name = raw["metadata"]["name"]
+        if name not in self.limits:
+            return
+        self.events += 1
+        self.tenants[name] = raw
+        status = raw.get("status") or {}
+        entries = status.get("admitted") or []
+        jobs = sum(entry["jobs"] for entry in entries)
+        self.check(name, "ledger", gpus=sum(entry["gpus"] for entry in entries), concurrentJobs=jobs)
+        if "day" in status:
+            self.used[name][status["day"]] = status["usage"]
+
+    def phase(self, _: str, job: Any) -> None:
+        if job["metadata"]["namespace"] in self.tenant_of:
+            self.phases[job["metadata"]["uid"]] = (job.get("status") or {}).get("phase", "")
+
+    def check(self, tenant: str, what: str, **used: int) -> None:
+        for name, count in used.items():
+            if count > self.limits[tenant].get(name, count):
+                self.violations.append(f"{what}: {tenant} uses {count} {name}")
+
+    def succeeded(self) -> int:
+        return Counter(list(self.phases.values()))["Succeeded"]
+
+
+def kind_of(number: int) -> str:
+    return "OCRJob" if number % 8 == 0 else "TranscriptionJob"
+
+
+def duration_of(number: int) -> float:
+    return 10.125 + number * 0.25
+
+
+def last_word(labels: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """Every tenth job fails at first; all succeed in the end, with audio or pages after their number."""
+    number = int(labels["steno.dev/job"].rpartition("-")[2])
+    if number % 10 == 3 and labels["steno.dev/attempt"] == "1":
+        return 75, {"outcome": "Failed", "reason": "SourceUnavailable", "message": "Try later."}
+    kind = labels["steno.dev/kind"]
+    figures = {"pages": number} if kind == "OCRJob" else {"duration": duration_of(number)}
+    return 0, {
+        "outcome": "Succeeded", "manifest": "s3://results/manifest.json", "artifacts": [],
+        "summary": {**SUMMARIES[kind], **figures},
+    }  # fmt: skip
+
+
+def leader(replicas: list[Replica]) -> Replica | None:
+    return next((one for one in replicas if one.process.poll() is None and one.leads()), None)
+
+
+@pytest.mark.slow
+def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(place):
+    crowd = Crowd(place)
+    crowd.make()
+    server = place.server
+    ours = "?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dsteno"
+    watches = [
+        Watch(server, f"/apis/batch/v1/jobs{ours}", crowd.child),
+        Watch(server, f"{GROUP}/tenants", crowd.tenant),
+        Watch(server, f"{GROUP}/transcriptionjobs", crowd.phase),
+        Watch(server, f"{GROUP}/ocrjobs", crowd.phase),
+    ]
+    kubelet = Kubelet(server, last_word)
+    for closing in (*watches, kubelet):
+        place.stack.callback(closing.close)
+    spaces = ",".join(crowd.tenant_of)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(crowd.job, range(JOBS // 2)))
+        for _ in range(2):
+            place.start(namespaces=spaces, log_level="INFO")
+        list(pool.map(crowd.job, range(JOBS // 2, JOBS)))
+    suspended = range(JOBS - 10, JOBS)
+    for number in suspended:
+        crowd.suspend(number, suspend=True)
+    for ended in (50, 110):
+        place.until(f"{ended} jobs have succeeded", lambda enough=ended: crowd.succeeded() >= enough)
+        victim = place.until("a leader", lambda: leader(place.replicas))
+        assert crowd.live, "killed in the middle of work"
+        victim.kill()
+        place.start(namespaces=spaces, log_level="INFO")
+    for number in suspended:
+        crowd.suspend(number, suspend=False)
+    place.until(f"all have succeeded: {Counter(crowd.phases.values())}", lambda: crowd.succeeded() == JOBS)
+    place.until("the ledgers are empty", lambda: not any(raw["status"]["admitted"] for raw in crowd.tenants.values()))
+
+    assert crowd.violations == []
+    assert [watch.error for watch in watches] == [None] * 4
+    assert crowd.peaks == {name: limits["gpus"] for name, limits in crowd.limits.items()}  # they were all used
+    assert len(crowd.done) >= JOBS + JOBS // 10 - len(suspended)  # those that failed first had two children
+    for index, name in enumerate(crowd.limits):
+        usage = crowd.tenants[name]["status"]["usage"]
+        assert {key: usage[key] for key in ("gpus", "runningJobs", "queuedJobs", "streams")} == {
+            "gpus": 0, "runningJobs": 0, "queuedJobs": 0, "streams": 0,
+        }  # fmt: skip
+        numbers = range(index, JOBS, len(LIMITS))
+        days = crowd.used[name].values()  # two, should midnight pass
+        seconds = sum(duration_of(number) for number in numbers if kind_of(number) == "TranscriptionJob")
+        assert sum(day["audioSecondsToday"] for day in days) == seconds
+        assert sum(day["pagesToday"] for day in days) == sum(n for n in numbers if kind_of(n) == "OCRJob")
+        assert all(day["audioMinutesToday"] == round(day["audioSecondsToday"] / 60, 3) for day in days)
