@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hack.testing.apiserver import CRDS, ApiServer, Response
-from steno_api.v1alpha1 import RESOURCES, OCRJob, RuntimeProfile, Tenant, TranscriptionJob
+from steno_api.v1alpha1 import RESOURCES, OCRJob, RuntimeProfile, TranscriptionJob
 from steno_api.v1alpha1.job import MUTABLE_SPEC_FIELDS
 
 pytestmark = pytest.mark.apiserver
