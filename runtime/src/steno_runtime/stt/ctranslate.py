@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
+from steno_runtime.cores import available_cores
 from steno_runtime.errors import WorkError
 from steno_runtime.stt.chunks import FULL_FRAMES, SAMPLE_RATE, bucket, frames_of
 from steno_runtime.stt.engine import Decoded, TimedWord, compression, suspicious
@@ -26,29 +26,6 @@ UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 _PREPENDED = "\"'“¿([{-「『（《"
 _APPENDED = "\"'.。,，!！?？:：”)]}、」』）》…"
 _GIB = 1024**3
-
-
-def cpu_count() -> int:
-    """Cores this process may use: its CPU affinity, `OMP_THREAD_LIMIT`, and its control group's limit (v2 or v1).
-
-    CTranslate2 must not be given more threads than OpenMP lets it have: it then decodes rubbish without an error.
-    """
-    count = float(len(os.sched_getaffinity(0)))
-    limit = os.environ.get("OMP_THREAD_LIMIT", "").strip()
-    if limit.isdigit():
-        count = min(count, max(1, int(limit)))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            folder = Path("/sys/fs/cgroup/cpu")
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            quota, period = "max", "1"
-    if quota not in ("max", "-1"):
-        count = min(count, int(quota) / int(period))
-    return max(1, round(count))
 
 
 def choose_device(wanted: str) -> str:
@@ -123,7 +100,7 @@ class CTranslateEngine:
                 str(folder),
                 device=self.device,
                 compute_type=compute_type,
-                cpu_threads=cpu_count(),
+                cpu_threads=available_cores(),
                 local_files_only=True,
             )
         except ValueError as err:  # CTranslate2's word for a compute type the device lacks
