@@ -65,15 +65,20 @@ class AudioBuffer:
 
     def release(self, before: int) -> None:
         """Lets go of the samples in front of `before`."""
+        import numpy as np
+
         with self._lock:
             before = min(before, self._end)
             if before <= self._base:
                 return
             kept = self._end - before
-            self._data[:kept] = self._data[before - self._base : self._end - self._base].copy()
-            self._base = before
+            rest = self._data[before - self._base : self._end - self._base].copy()
             if not kept:
-                self._data = self._data[:0].copy()
+                self._data = rest
+            elif len(self._data) > max(_SMALLEST, 4 * kept):  # a long utterance is over
+                self._data = np.zeros(max(_SMALLEST, 1 << (kept - 1).bit_length()), np.int16)
+            self._data[:kept] = rest
+            self._base = before
 
     def clear(self) -> None:
         """Lets go of everything."""
