@@ -91,7 +91,16 @@ def transcribe(
     """
     on_progress(Stage.LOADING_MODEL, 0.0, None)
     if engine is None:
-        engine = _load(options, check)
+        engine = load_engine(
+            options.model,
+            options.model_store,
+            device=options.device,
+            compute_type=options.compute_type,
+            batch_size=options.batch_size,
+            batch_divisor=options.batch_divisor,
+            memory_mib=options.memory_mib,
+            check=check,
+        )
     wanted = _wanted_language(options, engine)
     on_progress(Stage.LOADING_MODEL, 1.0, None)
 
@@ -136,21 +145,32 @@ def transcribe(
     )
 
 
-def _load(options: Options, check: Callable[[], None]) -> Engine:
+def load_engine(
+    model: str,
+    model_store: Path,
+    *,
+    device: str = "auto",
+    compute_type: str = "auto",
+    batch_size: int | None = None,
+    batch_divisor: int = 1,
+    memory_mib: int | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Engine:
+    """Finds a model (see `models.store.whisper`) and loads it (see `stt.ctranslate.CTranslateEngine`)."""
     # OpenMP's threads spin while they wait, by default: where other pods share the cores, that costs more than it
     # gains. Read when a library first starts its threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from steno_runtime.stt.ctranslate import CTranslateEngine
 
-    folder = store.whisper(options.model_store, options.model)
+    folder = store.whisper(model_store, model)
     check()
     return CTranslateEngine(
         folder,
-        device=options.device,
-        compute_type=options.compute_type,
-        batch_size=options.batch_size,
-        batch_divisor=options.batch_divisor,
-        memory_mib=options.memory_mib,
+        device=device,
+        compute_type=compute_type,
+        batch_size=batch_size,
+        batch_divisor=batch_divisor,
+        memory_mib=memory_mib,
     )
 
 
