@@ -23,6 +23,7 @@ from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded,
 
 log = logging.getLogger(__name__)
 
+HALF_CLOSE_SECONDS = 0.05
 _LONGEST_LANGUAGE = 16
 
 ENDS = {
@@ -129,7 +130,7 @@ async def _listen(
             if chunk.finalize:
                 await live.feed(audio.flush())
                 await live.finalize()
-            chunk = None if chunk.is_last else await anext(chunks, None)
+            chunk = None if chunk.is_last else await _next(chunks)
     except Refusal as refusal:
         live.end(SessionEnd.CLIENT_GONE)
         return refusal
@@ -139,6 +140,14 @@ async def _listen(
     await live.feed(audio.flush())
     live.end(SessionEnd.CLIENT_ENDED)
     return None
+
+
+async def _next(chunks: AsyncIterator[stt_pb2.AudioChunk]) -> stt_pb2.AudioChunk | None:
+    chunk = await anext(chunks, None)
+    if chunk is None:
+        # A call that broke ends its messages, too, and is cancelled a moment later: that ends this wait.
+        await asyncio.sleep(HALF_CLOSE_SECONDS)
+    return chunk
 
 
 def _check_size(chunk: stt_pb2.AudioChunk) -> None:

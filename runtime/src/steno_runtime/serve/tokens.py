@@ -16,7 +16,7 @@ from steno_api.stream import TOKEN_ALGORITHM, TOKEN_ISSUER, SessionClaims
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.refusals import Code, Refusal
 
-MAX_TOKEN_CHARS = 8192
+MAX_TOKEN_CHARS = 4096
 _REQUIRED = ("exp", "iat", "aud", "iss", "sub")
 _LEEWAY_SECONDS = 5
 _ANOTHER = "Take the one in the Secret that the StreamSession's status.tokenSecretName names."
