@@ -64,8 +64,12 @@ def covered(committed: Sequence[str], hypothesis: Sequence[str]) -> int:
         above, row = row, [i]
         for j, other in enumerate(hypothesis, start=1):
             row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != other)))
-    # Of the equally near, the one of like length: a word heard otherwise is likelier than a word too many or few.
-    return min(range(len(row)), key=lambda j: (row[j], abs(j - count), -j))
+    # Of the equally near, one that ends as what stands does; then the one of like length: a word heard otherwise is
+    # likelier than a word too many or too few.
+    return min(
+        range(len(row)),
+        key=lambda j: (row[j], not (j and committed[-1] == hypothesis[j - 1]), abs(j - count), -j),
+    )
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,8 @@ class Endpointer:
 
     def _end(self, begin: int) -> Ended:
         speech_end = self._index - self._silent
-        ended = Ended(begin, min(self._index, speech_end + self._options.after), speech_end, self._speech(self._heard))
+        end = min(self._index, speech_end + self._options.after)
+        ended = Ended(begin, end, speech_end, self._speech(self._heard[: end - begin]))
         self._floor, self._begin, self._silent, self._onset, self._heard = ended.end, None, 0, 0, []
         return ended
 

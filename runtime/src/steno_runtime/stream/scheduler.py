@@ -115,7 +115,7 @@ class Scheduler:
         self._most_rows = engine.batch_size
         self._clock = clock
         self._waiting: list[_Row] = []  # in the order in which they came
-        self._running: list[_Row] = []
+        self._running = 0
         self._shares = Shares()
         self._live = 0
         self._closed = False
@@ -216,25 +216,32 @@ class Scheduler:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._waiting = [row for row in self._waiting if not row.future.cancelled()]
-                while not self._waiting:
-                    if self._closed:
-                        return
-                    self._changed.wait()
-                    self._waiting = [row for row in self._waiting if not row.future.cancelled()]
-                rows = [row for row in self._take() if row.future.set_running_or_notify_cancel()]
-                self._running = rows
-            now = self._clock()
-            for row in rows:
-                metrics.QUEUE_SECONDS.labels(row.priority.name.lower()).observe(max(0.0, now - row.queued))
-            for priority, depth in self.depth().items():
-                metrics.QUEUE_DEPTH.labels(priority).set(depth)
-            if rows:
-                self._decode(rows)
-            with self._changed:
-                self._running = []
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """Waits for windows and decodes a batch; nothing of it stays: a window leads to its session's audio."""
+        with self._changed:
+            while not self._pending():
+                if self._closed:
+                    return False
+                self._changed.wait()
+            rows = [row for row in self._take() if row.future.set_running_or_notify_cancel()]
+            self._running = len(rows)
+        now = self._clock()
+        for row in rows:
+            metrics.QUEUE_SECONDS.labels(row.priority.name.lower()).observe(max(0.0, now - row.queued))
+        for priority, depth in self.depth().items():
+            metrics.QUEUE_DEPTH.labels(priority).set(depth)
+        if rows:
+            self._decode(rows)
+        with self._changed:
+            self._running = 0
+        return True
+
+    def _pending(self) -> bool:
+        self._waiting = [row for row in self._waiting if not row.future.cancelled()]
+        return bool(self._waiting)
 
     def _take(self) -> list[_Row]:
         """Chooses the next batch and takes it out of the queue."""
