@@ -238,7 +238,7 @@ async def test_a_window_that_cannot_be_decoded_ends_its_session_only(streams, sa
 
 def spoil(session) -> None:
     """Has every window of a session be one that the engine chokes on; what is listened to stays speech."""
-    submit = session._scheduler.submit
+    submit = session._text._scheduler.submit
 
     class Spoiled:
         def submit(self, wanted, *args, **kwargs):
@@ -247,12 +247,12 @@ def spoil(session) -> None:
         def __getattr__(self, name):
             return getattr(scheduler, name)
 
-    scheduler, session._scheduler = session._scheduler, Spoiled()
+    scheduler, session._text._scheduler = session._text._scheduler, Spoiled()
 
 
 async def test_a_slow_engine_is_said_once_and_when_it_is_over(sample_pcm, monkeypatch):
-    monkeypatch.setattr("steno_runtime.stream.session._SLOW_SECONDS", 0.05)
-    monkeypatch.setattr("steno_runtime.stream.session._OK_SECONDS", 0.04)
+    monkeypatch.setattr("steno_runtime.stream.transcriber.SLOW_SECONDS", 0.05)
+    monkeypatch.setattr("steno_runtime.stream.transcriber.OK_SECONDS", 0.04)
     engine = StreamEngine(FakeEngine(lambda _: 0.1), model="fake", max_sessions=1)
     events = await talk(engine.open(config()), pieces(sample_pcm, 3200))
     engine.close()
