@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +32,9 @@ from steno_runtime.stream.engine import EngineStatus
 log = logging.getLogger(__name__)
 
 Status = Callable[[], EngineStatus | None]
+
+STRANGER_SECONDS, REFUSED_SECONDS = 1.0, 20.0
+"""For which the rest of a refused request is thrown away before the connection is closed."""
 
 _CODES = {404: "NotFound", 405: "MethodNotAllowed"}
 
@@ -73,7 +78,7 @@ class _Open:
             "max_upload_bytes": MAX_UPLOAD_BYTES,
             "max_upload_seconds": MAX_SECONDS,
         }
-        jobs = dict(self._desk.jobs.counts())
+        jobs = self._desk.jobs.counts()
         return JSONResponse(told | {"ready": registry.ready, "sessions": registry.open, "jobs": jobs, "limits": limits})
 
 
@@ -126,8 +131,22 @@ class _Unexpected:
                 await refused(refusal_of(error))(scope, receive, send)
 
 
-async def _on_refusal(_: Request, error: Exception) -> Response:
-    return refused(refusal_of(error))
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    response = refused(refusal_of(error))
+    if request.method == "POST":
+        await _discard(request, STRANGER_SECONDS if response.status_code == 401 else REFUSED_SECONDS)
+        response.headers["Connection"] = "close"
+    return response
+
+
+async def _discard(request: Request, seconds: float) -> None:
+    """Throws away what a refused client still sends, for a while: many read the answer only once they have sent all."""
+    if "expect" in request.headers:  # it waits for our word before it sends
+        return
+    with contextlib.suppress(TimeoutError, RuntimeError, ClientDisconnect):
+        async with asyncio.timeout(seconds):
+            async for _ in request.stream():
+                pass
 
 
 async def _on_http_error(_: Request, error: Exception) -> Response:

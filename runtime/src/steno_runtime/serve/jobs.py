@@ -89,11 +89,10 @@ class Jobs:
         self._pools = {kind: ThreadPoolExecutor(at_once, thread_name_prefix=kind) for kind in ("stt", "ocr")}
         self._draining = False
 
-    def counts(self) -> Counter[str]:
+    def counts(self) -> dict[str, int]:
         """Returns how many jobs are in each state."""
-        return Counter(dict.fromkeys(("queued", "running", "succeeded", "failed"), 0)) + Counter(
-            job.status for job in self._jobs.values()
-        )
+        states = Counter(job.status for job in self._jobs.values())
+        return {status: states[status] for status in ("queued", "running", "succeeded", "failed")}
 
     def check_room(self) -> None:
         """Finds out, before anything is uploaded, whether a job would be taken.
