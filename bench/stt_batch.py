@@ -19,7 +19,7 @@ import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
 
 from hack.models import build
-from steno_runtime.stt.ctranslate import cpu_count
+from steno_runtime.cores import available_cores
 from steno_runtime.stt.pipeline import Options, transcribe
 
 BATCH = 8
@@ -47,7 +47,7 @@ def main() -> None:
     times = max(1, round(arguments.minutes * 2))
     samples, reference = np.tile(once, times), plain(" ".join([text] * times))
     store = build()
-    model = WhisperModel(str(store / "whisper-base"), device="cpu", compute_type="int8", cpu_threads=cpu_count())
+    model = WhisperModel(str(store / "whisper-base"), device="cpu", compute_type="int8", cpu_threads=available_cores())
     batched = BatchedInferencePipeline(model)
 
     def steno() -> str:
@@ -73,7 +73,8 @@ def main() -> None:
             seconds[arm.__name__].append(time.monotonic() - begin)
             errors[arm.__name__] = jiwer.wer(reference, plain(said))
     print(
-        f"{len(samples) / 16_000:.0f} s of audio, {arguments.rounds} rounds, {cpu_count()} cores, int8, batch {BATCH}"
+        f"{len(samples) / 16_000:.0f} s of audio, {arguments.rounds} rounds, "
+        f"{available_cores()} cores, int8, batch {BATCH}"
     )
     for name, taken in seconds.items():
         middle = statistics.median(taken)

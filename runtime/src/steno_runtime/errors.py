@@ -35,3 +35,18 @@ class WorkError(Exception):
 
 class Stopped(Exception):  # noqa: N818  (not an error: the worker was asked to)
     """The worker was told to stop (SIGTERM) before it was done."""
+
+
+_OUT_OF_MEMORY_TYPES = frozenset({"OutOfMemoryError", "MemoryError"})
+"""Names, since torch is not imported to ask: `torch.OutOfMemoryError`, `MemoryError` and what inherits from them."""
+
+_OUT_OF_MEMORY_TEXTS = ("out of memory", "cublas_status_alloc_failed", "cannot allocate memory", "bad_alloc")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tells whether `error` says that main or GPU memory ran out, whichever library says it."""
+    if any(cls.__name__ in _OUT_OF_MEMORY_TYPES for cls in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(
+        text in str(error).lower() for text in _OUT_OF_MEMORY_TEXTS
+    )

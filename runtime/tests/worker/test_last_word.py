@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from steno_api.failures import EXIT_CODES, FailureReason, class_of_exit_code
 from steno_api.report import Failed, PublishedArtifact, Succeeded, Summary, TerminationMessage
-from steno_runtime.errors import Stopped, WorkError
-from steno_runtime.worker.failure import failed, is_out_of_memory
+from steno_runtime.errors import Stopped, WorkError, is_out_of_memory
+from steno_runtime.worker.failure import failed
 from steno_runtime.worker.last_word import STOPPED, LastWord, encode, exit_code
 
 

@@ -40,7 +40,13 @@ TOLERATED_BAD_SHARE = 0.1
 CHECK_EVERY_PACKETS = 256
 
 
-def read_audio(path: Path, *, check: Check, on_progress: Callable[[float], None] | None = None) -> np.ndarray:
+def read_audio(
+    path: Path,
+    *,
+    check: Check,
+    on_progress: Callable[[float], None] | None = None,
+    max_seconds: float | None = None,
+) -> np.ndarray:
     """Decodes the first audio track of `path`.
 
     Takes the memory of one float32 array of the result (about 230 MB an hour) and little more.
@@ -49,18 +55,21 @@ def read_audio(path: Path, *, check: Check, on_progress: Callable[[float], None]
         path: a local file: WAV, MP3, M4A, FLAC, OGG, WebM, MP4, and what else FFmpeg reads.
         check: called often; raises to stop.
         on_progress: called with the fraction decoded, if the file tells its length.
+        max_seconds: longer audio is refused as soon as that is known, whatever its headers say.
 
     Returns:
         float32 samples in [-1, 1], shape `(samples,)`, 16 kHz, one channel. Time 0 is the beginning of the media.
 
     Raises:
-        WorkError: `UnsupportedMedia` or `Encrypted`; the message says what is wrong with the file.
+        WorkError: `UnsupportedMedia`, `Encrypted` or `TooLarge`; the message says what is wrong with the file.
     """
     import av
 
+    longest = float("inf") if max_seconds is None else max_seconds
     with _open(path) as container:
         stream = _audio_stream(container)
         total = _duration(container, stream)
+        _refuse_long(total or 0.0, longest)
         out = _Samples(total)
         decoder = _Decoder(container, stream, check)
         origin = (container.start_time or 0) / av.time_base
@@ -70,6 +79,7 @@ def read_audio(path: Path, *, check: Check, on_progress: Callable[[float], None]
                 jitter, bad = 0.0 if decoder.bad > bad else MAX_JITTER_SECONDS, decoder.bad
                 out.pad_to(start - origin, jitter=jitter, limit=total)
             out.append(block)
+            _refuse_long(out.seconds, longest)
             if on_progress is not None and total:
                 on_progress(min(1.0, out.seconds / total))
     decoder.judge(path, decoded=out.length > 0)
@@ -118,6 +128,14 @@ def _duration(container: InputContainer, stream: AudioStream) -> float | None:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None
+
+
+def _refuse_long(seconds: float, longest: float) -> None:
+    if seconds > longest:
+        raise WorkError(
+            FailureReason.TOO_LARGE,
+            f"The audio is longer than the {longest / 60:g} minutes taken here. Split it, or make a TranscriptionJob.",
+        )
 
 
 def _unsupported(message: str) -> WorkError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import threading
 import time
 from collections import deque
@@ -17,6 +15,7 @@ from typing import Any, Literal
 from steno_api.failures import FailureReason
 from steno_api.pages import Page
 from steno_api.report import Stage
+from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.ocr.languages import known
 from steno_runtime.ocr.page import Limits, PageError, PageInput, open_source
@@ -140,16 +139,6 @@ def recognise(
         engines=tally.engines,
         seconds=time.monotonic() - started,
     )
-
-
-def available_cores() -> int:
-    """Cores this process may use: its affinity and its cgroup's quota."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # cgroup v1, or `max`: no quota
-        return cores
 
 
 def _validate(options: Options) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from steno_api.failures import FailureReason
 from steno_api.pages import Page
+from steno_runtime.cores import available_cores
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.images import ImageSource
 from steno_runtime.ocr.page import PageError
-from steno_runtime.ocr.pipeline import Result, available_cores
+from steno_runtime.ocr.pipeline import Result
 
 PageLookup = Callable[[int], Page | None]
 """The page at an index (from 0) of the PDF."""

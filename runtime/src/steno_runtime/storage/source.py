@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -15,8 +16,18 @@ from steno_runtime.storage.download import OnBytes, Remote, download, too_large
 _MEDIA_SUFFIX_CHARS = 6
 
 
-def fetch(source: TaskSource, scratch: Path, *, check: Check, on_bytes: OnBytes, retry: Retry | None = None) -> Path:
+def fetch(
+    source: TaskSource,
+    scratch: Path,
+    *,
+    check: Check,
+    on_bytes: OnBytes,
+    retry: Retry | None = None,
+    allowed: Callable[[str], bool] | None = None,
+) -> Path:
     """Returns a local file with the source's bytes: in `scratch`, or for a volume the mounted file itself.
+
+    `allowed` is asked about every URL that a web server redirects to; None: all may be followed.
 
     Raises:
         WorkError: `SourceNotFound`, `SourceForbidden`, `SourceUnavailable`, `TooLarge` or `InvalidSpec`.
@@ -32,7 +43,7 @@ def fetch(source: TaskSource, scratch: Path, *, check: Check, on_bytes: OnBytes,
     elif scheme in ("http", "https"):
         from steno_runtime.storage.web import WebSource
 
-        remote = WebSource(source)
+        remote = WebSource(source, allowed)
     else:
         raise WorkError(
             FailureReason.INVALID_SPEC,

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
 import httpx
@@ -34,7 +34,8 @@ _TRY_AGAIN = (408, 425, 429)
 class WebSource:
     """One file on a web server. Credentials go to the host that the user named, never to where it redirects."""
 
-    def __init__(self, source: TaskSource) -> None:
+    def __init__(self, source: TaskSource, allowed: Callable[[str], bool] | None = None) -> None:
+        self._allowed = allowed
         self.shown = redact(source.uri)
         try:
             self._url = httpx.URL(source.uri)
@@ -127,6 +128,11 @@ class WebSource:
     def _refuse(self, url: httpx.URL) -> None:
         if url.scheme not in ("http", "https") or not url.host:
             raise self._invalid("the server redirects to something that is neither http nor https")
+        if self._allowed is not None and url != self._url and not self._allowed(str(url)):
+            raise WorkError(
+                FailureReason.SOURCE_FORBIDDEN,
+                f"{self.shown} redirects to a place that is not among the sources allowed here.",
+            )
         try:
             refuse_metadata_address(url.host)
         except ForbiddenAddress as error:

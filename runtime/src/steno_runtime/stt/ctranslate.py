@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
+from steno_runtime.cores import available_cores
 from steno_runtime.errors import WorkError
-from steno_runtime.stt.chunks import FULL_FRAMES, SAMPLE_RATE, bucket, frames_of
-from steno_runtime.stt.engine import Decoded, TimedWord, compression, suspicious
+from steno_runtime.stt.chunks import FULL_FRAMES, SAMPLE_RATE, TAIL_FRAMES, bucket, frames_of
+from steno_runtime.stt.engine import UNSPACED, Decoded, Effort, TimedWord, compression, suspicious
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,34 +21,9 @@ if TYPE_CHECKING:
 BEAM = 5
 FALLBACK_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 MAX_LENGTH = 448
-UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
-"""Languages written without spaces between words: their words come without one."""
 _PREPENDED = "\"'“¿([{-「『（《"
 _APPENDED = "\"'.。,，!！?？:：”)]}、」』）》…"
 _GIB = 1024**3
-
-
-def cpu_count() -> int:
-    """Cores this process may use: its CPU affinity, `OMP_THREAD_LIMIT`, and its control group's limit (v2 or v1).
-
-    CTranslate2 must not be given more threads than OpenMP lets it have: it then decodes rubbish without an error.
-    """
-    count = float(len(os.sched_getaffinity(0)))
-    limit = os.environ.get("OMP_THREAD_LIMIT", "").strip()
-    if limit.isdigit():
-        count = min(count, max(1, int(limit)))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            folder = Path("/sys/fs/cgroup/cpu")
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            quota, period = "max", "1"
-    if quota not in ("max", "-1"):
-        count = min(count, int(quota) / int(period))
-    return max(1, round(count))
 
 
 def choose_device(wanted: str) -> str:
@@ -123,7 +98,7 @@ class CTranslateEngine:
                 str(folder),
                 device=self.device,
                 compute_type=compute_type,
-                cpu_threads=cpu_count(),
+                cpu_threads=available_cores(),
                 local_files_only=True,
             )
         except ValueError as err:  # CTranslate2's word for a compute type the device lacks
@@ -142,32 +117,42 @@ class CTranslateEngine:
         """See `Engine`."""
         if not self._model.is_multilingual:
             return [{"en": 1.0} for _ in windows]
-        found = self._model.detect_language(self._encode(windows, FULL_FRAMES))
+        try:
+            found = self._model.detect_language(self._encode(windows, FULL_FRAMES))
+        except RuntimeError as err:
+            raise _explained(err, "Detecting the language failed", FailureReason.INTERNAL) from err
         return [{token[2:-2]: probability for token, probability in row} for row in found]
 
-    def decode(self, windows: Sequence[Samples], language: str) -> list[Decoded]:
+    def decode(self, windows: Sequence[Samples], language: str, effort: Effort = Effort.BATCH) -> list[Decoded]:
         """See `Engine`."""
         if not windows:
             return []
         size = max(bucket(frames_of(len(window))) for window in windows)
         try:
-            decoded = self._decode(windows, language, size, 0.0)
+            decoded = self._decode(windows, language, size, most=size, draft=effort is Effort.DRAFT)
             again = [index for index, one in enumerate(decoded) if _doubtful(one, windows[index])]
-            if again:
-                retried = self._retry([windows[index] for index in again], language, [decoded[i] for i in again], size)
+            if again and effort is not Effort.DRAFT:
+                retried = self._retry(
+                    [windows[index] for index in again], language, [decoded[i] for i in again], size, effort
+                )
                 for index, one in zip(again, retried, strict=True):
                     decoded[index] = one
         except RuntimeError as err:
             raise _explained(err, "Decoding failed", FailureReason.INTERNAL) from err
         return decoded
 
-    def _retry(self, windows: Sequence[Samples], language: str, first: Sequence[Decoded], size: int) -> list[Decoded]:
+    def _retry(
+        self, windows: Sequence[Samples], language: str, first: Sequence[Decoded], size: int, effort: Effort
+    ) -> list[Decoded]:
         """Decodes in the full window, then ever more freely, until the text is plausible; else the likeliest stays."""
         best = list(first)
         todo = list(range(len(windows)))
         # Beam search in the full window first, unless that is what failed.
-        for temperature in (*((0.0,) if size < FULL_FRAMES else ()), *FALLBACK_TEMPERATURES):
-            rows = self._decode([windows[index] for index in todo], language, FULL_FRAMES, temperature)
+        temperatures = (0.0,) if size < FULL_FRAMES else ()
+        if effort is Effort.BATCH:
+            temperatures += FALLBACK_TEMPERATURES
+        for temperature in temperatures:
+            rows = self._decode([windows[index] for index in todo], language, FULL_FRAMES, temperature, most=size)
             for index, row in zip(todo, rows, strict=True):
                 settled = not _doubtful(row, windows[index])
                 if settled or _plausibility(row) > _plausibility(best[index]):
@@ -184,16 +169,27 @@ class CTranslateEngine:
                 break
         return best
 
-    def _decode(self, windows: Sequence[Samples], language: str, size: int, temperature: float) -> list[Decoded]:
+    def _decode(
+        self,
+        windows: Sequence[Samples],
+        language: str,
+        size: int,
+        temperature: float = 0.0,
+        *,
+        most: int,
+        draft: bool = False,
+    ) -> list[Decoded]:
+        """Decodes in windows of `size` frames what fits the bucket of `most` frames."""
         tokenizer = self._tokenizer(language)
         encoded = self._encode(windows, size)
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
         search: dict[str, Any] = (
-            {"beam_size": BEAM}
+            {"beam_size": 1 if draft else BEAM}
             if temperature == 0
             else {"beam_size": 1, "num_hypotheses": BEAM, "sampling_topk": 0, "sampling_temperature": temperature}
         )
-        longest = max(len(window) for window in windows) / SAMPLE_RATE
+        # By the bucket, not by the longest row: a window's text must not depend on which others it is decoded with.
+        longest = (most - TAIL_FRAMES) / 100
         results = self._model.generate(
             encoded,
             [prompt] * len(windows),
@@ -207,7 +203,11 @@ class CTranslateEngine:
             **search,
         )
         texts = [[token for token in result.sequences_ids[0] if token < tokenizer.eot] for result in results]
-        times = self._align(encoded, tokenizer, texts, [frames_of(len(window)) for window in windows])
+        times = (
+            [()] * len(texts)
+            if draft
+            else self._align(encoded, tokenizer, texts, [frames_of(len(window)) for window in windows])
+        )
         decoded: list[Decoded] = []
         for result, tokens, words in zip(results, texts, times, strict=True):
             length = len(result.sequences_ids[0])

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
+from steno_runtime.cores import available_cores
 from steno_runtime.errors import WorkError
 from steno_runtime.models import store as model_store
 from steno_runtime.stt.chunks import SAMPLE_RATE
-from steno_runtime.stt.ctranslate import cpu_count
 from steno_runtime.stt.segments import Turn
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def diarize(
         pipeline = _community(token) if token else _offline(store, duration)
         import torch
 
-        torch.set_num_threads(cpu_count())  # its own guess does not know the container's limit
+        torch.set_num_threads(available_cores())  # its own guess does not know the container's limit
         pipeline.to(torch.device(device))
         shares = {"segmentation": (0.0, 0.6), "embeddings": (0.6, 0.4)}
 

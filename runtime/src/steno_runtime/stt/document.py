@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steno_api.report import Summary
 from steno_api.transcript import Speaker, Transcript
 from steno_runtime.stt.pipeline import Result
 
@@ -41,4 +42,26 @@ def build_transcript(result: Result, *, meeting_id: str, tenant_id: str, process
         total_segments=len(result.segments),
         total_speakers=len(speakers),
         has_diarization=result.has_diarization,
+    )
+
+
+def summarise(transcript: Transcript, device: str) -> Summary:
+    """Returns the document's figures.
+
+    Args:
+        transcript: the document.
+        device: what it was made on: `cuda`, `cpu`, or `unknown`.
+    """
+    seconds = transcript.processing_time
+    return Summary(
+        duration=transcript.duration,
+        language=transcript.language,
+        segments=transcript.total_segments,
+        speakers=transcript.total_speakers,
+        words=sum(len(segment.words) or len(segment.text.split()) for segment in transcript.segments),
+        confidence=transcript.confidence,
+        processing_seconds=seconds,
+        speed=round(transcript.duration / seconds, 2) if seconds > 0 else 0.0,
+        model=transcript.model,
+        device=device,
     )

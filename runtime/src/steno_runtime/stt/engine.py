@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -12,6 +13,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Samples = npt.NDArray[np.float32]
+
+
+UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+"""Languages written without spaces between words: their words come without one."""
+
+
+class Effort(StrEnum):
+    """How much a text is worth."""
+
+    DRAFT = "draft"
+    """The likeliest next token, no words, no second look: what is said while somebody still speaks."""
+    FINAL = "final"
+    """Beam search, words, a second look at what is suspicious; the same audio always gives the same text."""
+    BATCH = "batch"
+    """As `FINAL`, and where nothing else helps, ever more freely sampled text."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,7 @@ class Engine(Protocol):
         """Returns the probability of each language in each window (float32, mono, 16 kHz, up to 30 s)."""
         ...
 
-    def decode(self, windows: Sequence[Samples], language: str) -> list[Decoded]:
+    def decode(self, windows: Sequence[Samples], language: str, effort: Effort = Effort.BATCH) -> list[Decoded]:
         """Decodes windows (float32, mono, 16 kHz, up to 27 s) of one language, at best of one frame bucket.
 
         Raises:

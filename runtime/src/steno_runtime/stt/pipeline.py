@@ -65,7 +65,14 @@ class Result:
     has_diarization: bool
 
 
-def transcribe(samples: Samples, options: Options, *, on_progress: OnProgress, check: Callable[[], None]) -> Result:
+def transcribe(
+    samples: Samples,
+    options: Options,
+    *,
+    on_progress: OnProgress,
+    check: Callable[[], None],
+    engine: Engine | None = None,
+) -> Result:
     """Transcribes audio.
 
     Args:
@@ -73,6 +80,8 @@ def transcribe(samples: Samples, options: Options, *, on_progress: OnProgress, c
         options: model, language, speakers.
         on_progress: see `OnProgress`.
         check: called between pieces of work of a few seconds; may raise to stop.
+        engine: one that is loaded already, with the model that the options name; None: made here, and freed as soon
+            as everything is decoded.
 
     Returns:
         The transcription; without segments when nobody speaks.
@@ -80,22 +89,18 @@ def transcribe(samples: Samples, options: Options, *, on_progress: OnProgress, c
     Raises:
         WorkError: the model cannot be had, does not fit, or does not know the language.
     """
-    # OpenMP's threads spin while they wait, by default: where other pods share the cores, that costs more than it
-    # gains. Read when a library first starts its threads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from steno_runtime.stt.ctranslate import CTranslateEngine
-
     on_progress(Stage.LOADING_MODEL, 0.0, None)
-    folder = store.whisper(options.model_store, options.model)
-    check()
-    engine = CTranslateEngine(
-        folder,
-        device=options.device,
-        compute_type=options.compute_type,
-        batch_size=options.batch_size,
-        batch_divisor=options.batch_divisor,
-        memory_mib=options.memory_mib,
-    )
+    if engine is None:
+        engine = load_engine(
+            options.model,
+            options.model_store,
+            device=options.device,
+            compute_type=options.compute_type,
+            batch_size=options.batch_size,
+            batch_divisor=options.batch_divisor,
+            memory_mib=options.memory_mib,
+            check=check,
+        )
     wanted = _wanted_language(options, engine)
     on_progress(Stage.LOADING_MODEL, 1.0, None)
 
@@ -137,6 +142,35 @@ def transcribe(samples: Samples, options: Options, *, on_progress: OnProgress, c
         device=device,
         model=options.model,
         has_diarization=options.diarize,
+    )
+
+
+def load_engine(
+    model: str,
+    model_store: Path,
+    *,
+    device: str = "auto",
+    compute_type: str = "auto",
+    batch_size: int | None = None,
+    batch_divisor: int = 1,
+    memory_mib: int | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Engine:
+    """Finds a model (see `models.store.whisper`) and loads it (see `stt.ctranslate.CTranslateEngine`)."""
+    # OpenMP's threads spin while they wait, by default: where other pods share the cores, that costs more than it
+    # gains. Read when a library first starts its threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from steno_runtime.stt.ctranslate import CTranslateEngine
+
+    folder = store.whisper(model_store, model)
+    check()
+    return CTranslateEngine(
+        folder,
+        device=device,
+        compute_type=compute_type,
+        batch_size=batch_size,
+        batch_divisor=batch_divisor,
+        memory_mib=memory_mib,
     )
 
 

@@ -73,3 +73,11 @@ def _clock(seconds: float, decimal: str) -> str:
 
 WRITERS: dict[str, Callable[[Transcript], bytes]] = {"json": _json, "srt": _srt, "vtt": _vtt, "txt": _txt}
 """Format to writer: UTF-8, ending with a line break (empty subtitles are empty files)."""
+
+FILE_NAMES = {fmt: f"transcript.{fmt}" for fmt in WRITERS}
+MEDIA_TYPES = {
+    "json": "application/json",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "txt": "text/plain; charset=utf-8",
+}

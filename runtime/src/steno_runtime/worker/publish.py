@@ -15,26 +15,16 @@ Without `json` among the formats, the others may stem from two attempts; their d
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from steno_api.failures import FailureReason
 from steno_api.manifest import MANIFEST_NAME, Manifest
 from steno_api.report import PublishedArtifact, Stage, Succeeded
 from steno_api.task import Task
-from steno_runtime.errors import WorkError
-from steno_runtime.storage import Output
+from steno_runtime.storage import Output, once
 from steno_runtime.storage.common import redact
 from steno_runtime.worker.work import PRIMARY, Attempt, Document, Work
-
-log = logging.getLogger(__name__)
-
-_JSON = "application/json"
 
 
 def find_manifest(output: Output, task: Task) -> Manifest | None:
@@ -43,8 +33,7 @@ def find_manifest(output: Output, task: Task) -> Manifest | None:
     Raises:
         WorkError: `OutputForbidden`: something else has the manifest's name; or what `output` raises.
     """
-    data = output.read(MANIFEST_NAME)
-    return None if data is None else _own_manifest(data, output, task)
+    return once.find_manifest(output, task.job.uid)
 
 
 def find_document(output: Output, work: Work, attempt: Attempt) -> Document | None:
@@ -95,14 +84,12 @@ def publish(output: Output, work: Work, document: Document, files: Mapping[str, 
     artifacts: list[PublishedArtifact] = []
     for fmt, file in files.items():
         name, written = work.formats[fmt].name, file.read_bytes()
-        data = _write_once(output, name, written, work.formats[fmt].content_type)
+        data = once.write_once(output, name, written, work.formats[fmt].content_type)
         if data != written and fmt == PRIMARY:
             document = _own_document(data, output, work, attempt)
             for other in files.keys() - {PRIMARY}:
                 document.write(other, files[other])
-        artifacts.append(
-            PublishedArtifact(format=fmt, name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-        )
+        artifacts.append(once.artifact(fmt, name, data))
     manifest = Manifest(
         job=task.job,
         attempt=task.attempt,
@@ -112,9 +99,7 @@ def publish(output: Output, work: Work, document: Document, files: Mapping[str, 
         artifacts=artifacts,
         summary=document.summary(),
     )
-    data = _write_once(output, MANIFEST_NAME, manifest.to_json().encode(), _JSON)
-    output.tidy()
-    return _own_manifest(data, output, task)
+    return once.seal(output, manifest)
 
 
 def succeeded(output: Output, manifest: Manifest) -> Succeeded:
@@ -122,45 +107,8 @@ def succeeded(output: Output, manifest: Manifest) -> Succeeded:
     return Succeeded(manifest=f"{output.uri}/{MANIFEST_NAME}", artifacts=manifest.artifacts, summary=manifest.summary)
 
 
-def _write_once(output: Output, name: str, data: bytes, content_type: str) -> bytes:
-    """Returns the bytes that stand under `name` from now on: `data`, or what was there before."""
-    # Looking first is for stores that know no conditional writes, where `create` would overwrite.
-    standing = output.read(name)
-    if standing is None:
-        if output.create(name, data, content_type):
-            return data
-        standing = output.read(name)
-    if standing is None:
-        raise WorkError(
-            FailureReason.OUTPUT_FORBIDDEN,
-            f"{output.uri}/{name} exists but cannot be read back. "
-            "Allow the output's credentials to read (s3:GetObject).",
-        )
-    if standing != data:
-        log.info("taking over what another attempt published", extra={"artifact": name})
-    return standing
-
-
-def _own_manifest(data: bytes, output: Output, task: Task) -> Manifest:
-    try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise _in_the_way(output, MANIFEST_NAME) from error
-    if manifest.job.uid != task.job.uid:
-        raise _in_the_way(output, MANIFEST_NAME)
-    return manifest
-
-
 def _own_document(data: bytes, output: Output, work: Work, attempt: Attempt) -> Document:
     try:
         return work.adopt(data, attempt)
     except ValueError as error:  # pydantic's, too
-        raise _in_the_way(output, work.formats[PRIMARY].name) from error
-
-
-def _in_the_way(output: Output, name: str) -> WorkError:
-    return WorkError(
-        FailureReason.OUTPUT_FORBIDDEN,
-        f"{output.uri}/{name} exists already and is not a result of this job; it is not overwritten. "
-        "Remove it, or choose another output.uri.",
-    )
+        raise once.in_the_way(output, work.formats[PRIMARY].name) from error

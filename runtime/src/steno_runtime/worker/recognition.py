@@ -114,7 +114,8 @@ class Recognition:
         return PagesDocument(result, self._header(document.processing_time))
 
     def _options(self) -> Options:
-        from steno_runtime.ocr.pipeline import MAX_WORKERS, Options, available_cores
+        from steno_runtime.cores import available_cores
+        from steno_runtime.ocr.pipeline import MAX_WORKERS, Options
 
         task = self._task
         workers = min(available_cores(), MAX_WORKERS)

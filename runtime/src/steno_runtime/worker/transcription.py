@@ -12,6 +12,7 @@ from typing import Any
 from steno_api.report import Stage, Summary
 from steno_api.task import TranscriptionTask
 from steno_api.transcript import Transcript
+from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
 from steno_runtime.worker.work import Attempt, Format
 
 log = logging.getLogger(__name__)
@@ -19,12 +20,7 @@ log = logging.getLogger(__name__)
 FETCHED_SHARE = 0.8
 """Of the stage `Fetching`; the rest is reading the samples out of the file."""
 
-FORMATS = {
-    "json": Format("transcript.json", "application/json"),
-    "srt": Format("transcript.srt", "application/x-subrip; charset=utf-8"),
-    "vtt": Format("transcript.vtt", "text/vtt; charset=utf-8"),
-    "txt": Format("transcript.txt", "text/plain; charset=utf-8"),
-}
+FORMATS = {fmt: Format(FILE_NAMES[fmt], MEDIA_TYPES[fmt]) for fmt in WRITERS}
 
 WEIGHTS: Mapping[Stage, float] = {
     Stage.STARTING: 1,
@@ -47,26 +43,13 @@ class TranscriptDocument:
 
     def write(self, fmt: str, target: Path) -> None:
         """See `Document`."""
-        from steno_runtime.stt.writers import WRITERS
-
         target.write_bytes(WRITERS[fmt](self.transcript))
 
     def summary(self) -> Summary:
         """See `Document`."""
-        transcript = self.transcript
-        seconds = transcript.processing_time
-        return Summary(
-            duration=transcript.duration,
-            language=transcript.language,
-            segments=transcript.total_segments,
-            speakers=transcript.total_speakers,
-            words=sum(len(segment.words) or len(segment.text.split()) for segment in transcript.segments),
-            confidence=transcript.confidence,
-            processing_seconds=seconds,
-            speed=round(transcript.duration / seconds, 2) if seconds > 0 else 0.0,
-            model=transcript.model,
-            device=self.device,
-        )
+        from steno_runtime.stt.document import summarise
+
+        return summarise(self.transcript, self.device)
 
 
 class Transcription:

@@ -1,0 +1,42 @@
+"""How many cores this process may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def available_cores(cgroups: Path = CGROUPS) -> int:
+    """Cores this process may use: its CPU affinity, `OMP_THREAD_LIMIT`, and its control group's limit (v2 or v1).
+
+    CTranslate2 must not be given more threads than OpenMP lets it have: it then decodes rubbish without an error.
+
+    Args:
+        cgroups: where control groups are mounted.
+
+    Returns:
+        At least 1; a limit of two and a half cores counts as two.
+    """
+    count = float(len(os.sched_getaffinity(0)))
+    limit = os.environ.get("OMP_THREAD_LIMIT", "").strip()
+    if limit.isdigit():
+        count = min(count, max(1, int(limit)))
+    quota = _quota(cgroups)
+    return max(1, round(count if quota is None else min(count, quota)))
+
+
+def _quota(cgroups: Path) -> float | None:
+    try:
+        quota, period = (cgroups / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroups / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (cgroups / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    try:
+        return None if quota in ("max", "-1") else int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):
+        return None

@@ -1,0 +1,88 @@
+"""The gRPC half of a server: tokens before messages, health, reflection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from steno_api.stream import PoolTask
+from steno_runtime.serve.access import Access
+from steno_runtime.serve.grpc_common import Context, abort, token_of
+from steno_runtime.serve.grpc_ocr import MAX_DOCUMENT_BYTES, OCRService
+from steno_runtime.serve.grpc_stt import STTService
+from steno_runtime.serve.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
+from steno_runtime.serve.refusals import Refusal
+from steno_runtime.serve.registry import Registry
+from steno_runtime.serve.rest import Desk
+from steno_runtime.serve.rest_ocr import DocumentRest
+
+_OURS = "/steno.v1."
+_SPARE_CALLS = 32
+"""Beside one for each session: health, reflection, documents, and clients that are refused."""
+
+SERVICES = (
+    stt_pb2.DESCRIPTOR.services_by_name["STTService"].full_name,
+    ocr_pb2.DESCRIPTOR.services_by_name["OCRService"].full_name,
+)
+
+
+class GrpcServer:
+    """The server, with the health service told by `set_ready`."""
+
+    def __init__(self, task: PoolTask, registry: Registry, desk: Desk, documents: DocumentRest) -> None:
+        self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
+        self.server = grpc.aio.server(
+            interceptors=[_Tokens(desk.access)],
+            maximum_concurrent_rpcs=task.max_sessions + _SPARE_CALLS,
+            options=[
+                ("grpc.max_receive_message_length", MAX_DOCUMENT_BYTES + 64 * 1024),
+                ("grpc.so_reuseport", 0),
+                ("grpc.keepalive_time_ms", 20_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.max_metadata_size", 16 * 1024),
+            ],
+        )
+        stt_pb2_grpc.add_STTServiceServicer_to_server(STTService(registry, desk.access), self.server)
+        ocr_pb2_grpc.add_OCRServiceServicer_to_server(OCRService(desk, documents), self.server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self.server)
+
+    async def set_ready(self, *, ready: bool) -> None:
+        """Says whether the services take calls."""
+        serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *SERVICES):
+            await self._health.set(name, serving)
+
+
+class _Tokens(grpc.aio.ServerInterceptor):
+    """Refuses a call without a token that holds before any of its messages is read."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        if handler_call_details.method.startswith(_OURS):
+            try:
+                self._access.claims(token_of(handler_call_details.invocation_metadata))
+            except Refusal as refusal:
+                return _refuse(refusal)
+        return await continuation(handler_call_details)
+
+
+def _refuse(refusal: Refusal) -> Any:
+    async def answer(_: AsyncIterator[bytes], context: Context) -> None:
+        await abort(context, refusal)
+
+    # As a stream of bytes, whatever the method is: so none of its messages is waited for.
+    return grpc.stream_stream_rpc_method_handler(answer)

@@ -1,0 +1,118 @@
+"""`steno-server`: one replica of a RuntimePool, or a server of your own with `--insecure`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import ValidationError
+
+from steno_api.failures import EXIT_CODES, FailureClass, FailureReason
+from steno_api.identity import JobRef
+from steno_api.stream import PoolTask
+from steno_api.v1alpha1.transcriptionjob import SpeechModel
+from steno_runtime import logs
+from steno_runtime.errors import WorkError
+
+log = logging.getLogger(__name__)
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_INSECURE_SESSIONS = 8
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Entry point; ends the process with 0 after a drain, else with the exit code of what failed."""
+    arguments = _parser().parse_args(argv)
+    try:
+        task = _task(arguments)
+    except ValidationError as error:
+        logs.configure({}, arguments.log_level)
+        where = ", ".join(sorted({".".join(str(part) for part in item["loc"]) or "it" for item in error.errors()}))
+        log.error("the task is not valid: use a runtime image of the operator's version", extra={"fields": where})  # noqa: TRY400
+        code = EXIT_CODES[FailureReason.INVALID_SPEC.failure_class]
+    else:
+        logs.configure({"namespace": task.pool.namespace, "pool": task.pool.name}, arguments.log_level)
+        code = serve(task)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: a thread that still waits for a store, or a library's own, would hold the process up.
+    os._exit(code)
+
+
+def serve(task: PoolTask) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code."""
+    if not task.token_keys:
+        log.warning("there are no token keys: everybody who reaches the ports is let in")
+    try:
+        asyncio.run(_run(task))
+    except WorkError as error:
+        log.error("the server failed", extra={"reason": error.reason, "why": error.message})  # noqa: TRY400
+        return EXIT_CODES[error.reason.failure_class]
+    except Exception:
+        log.exception("the server failed")
+        return EXIT_CODES[FailureClass.INTERNAL]
+    return 0
+
+
+async def _run(task: PoolTask) -> None:
+    # OpenMP's threads spin while they wait, by default. Read when a library first starts its threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from steno_runtime.serve.server import Server
+
+    server = Server(task)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    await server.run()
+
+
+def _task(arguments: argparse.Namespace) -> PoolTask:
+    if arguments.insecure:
+        return _own_task(arguments)
+    if arguments.task is not None:
+        return PoolTask.model_validate_json(arguments.task)
+    try:
+        return PoolTask.model_validate_json(arguments.task_file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        _parser().error(f"cannot read {arguments.task_file}: {error}")
+
+
+def _own_task(arguments: argparse.Namespace) -> PoolTask:
+    return PoolTask(
+        pool=JobRef(namespace="local", name="local", uid="local"),
+        tenant="local",
+        model=SpeechModel(name=arguments.model),
+        model_store=str(arguments.model_store),
+        scratch_dir=tempfile.mkdtemp(prefix="steno-server-"),
+        max_sessions=arguments.max_sessions,
+        token_keys=[],
+        http_port=arguments.http_port,
+        grpc_port=arguments.grpc_port,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="steno-server", description="Speech to text over WebSocket, gRPC and REST, with one warm model."
+    )
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--task", metavar="JSON", help="a pool's task, as a JSON document")
+    given.add_argument("--task-file", metavar="FILE", type=Path, help="a file with the task")
+    given.add_argument("--insecure", action="store_true", help="serve without a cluster, and whoever comes")
+    parser.add_argument("--log-level", choices=_LEVELS, default="INFO")
+    own = parser.add_argument_group("with --insecure")
+    own.add_argument("--model", default="whisper-base", help="a model of the store (default: %(default)s)")
+    own.add_argument("--model-store", metavar="DIR", type=Path, default=Path("/models"), help="default: %(default)s")
+    own.add_argument("--http-port", metavar="PORT", type=int, default=8080, help="default: %(default)s; 0: any")
+    own.add_argument("--grpc-port", metavar="PORT", type=int, default=9090, help="default: %(default)s; 0: any")
+    own.add_argument("--max-sessions", metavar="N", type=int, default=_INSECURE_SESSIONS, help="default: %(default)s")
+    return parser

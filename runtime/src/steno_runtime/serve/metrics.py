@@ -1,0 +1,81 @@
+"""Prometheus metrics of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from steno_api.stream import SessionReport
+
+if TYPE_CHECKING:
+    from steno_runtime.serve.jobs import Jobs
+    from steno_runtime.serve.registry import Registry
+    from steno_runtime.stream.engine import EngineStatus
+
+_LATENCY = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """What `/metrics` shows."""
+
+    def __init__(self, sessions: Registry, jobs: Jobs, status: Callable[[], EngineStatus | None]) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.registry.register(_Now(sessions, jobs, status))
+        self._ended = Counter("steno_server_sessions", "Sessions that ended", ["reason"], registry=self.registry)
+        self._failed = Counter(
+            "steno_server_session_failures", "Sessions that failed to be published or decoded", ["reason"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._audio = Counter("steno_server_audio_seconds", "Audio of ended sessions", registry=self.registry)
+        self._final = Histogram(
+            "steno_server_final_latency_seconds", "95th percentile of an ended session", buckets=_LATENCY,
+            registry=self.registry,
+        )  # fmt: skip
+        self._partial = Histogram(
+            "steno_server_partial_latency_seconds", "95th percentile of an ended session", buckets=_LATENCY,
+            registry=self.registry,
+        )  # fmt: skip
+        self.lost_reports = Counter("steno_server_reports_lost", "Reports that did not arrive", registry=self.registry)
+
+    def session_ended(self, report: SessionReport) -> None:
+        """Counts a session."""
+        figures, result = report.figures, report.result
+        self._audio.inc(figures.audio_seconds)
+        if result is not None:
+            self._ended.labels(result.reason.value).inc()
+            if result.failure is not None:
+                self._failed.labels(result.failure.value).inc()
+        if figures.final_latency_millis is not None:
+            self._final.observe(figures.final_latency_millis / 1000)
+        if figures.partial_latency_millis is not None:
+            self._partial.observe(figures.partial_latency_millis / 1000)
+
+
+class _Now(Collector):
+    def __init__(self, sessions: Registry, jobs: Jobs, status: Callable[[], EngineStatus | None]) -> None:
+        self._sessions, self._jobs, self._status = sessions, jobs, status
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("steno_server_ready", "1 when sessions are taken", value=float(self._sessions.ready))
+        yield GaugeMetricFamily("steno_server_open_sessions", "Sessions that are open", value=self._sessions.open)
+        jobs = GaugeMetricFamily("steno_server_jobs", "Uploads by state", labels=["status"])
+        for state, count in self._jobs.counts().items():
+            jobs.add_metric([state], count)
+        yield jobs
+        status = self._status()
+        if status is not None:
+            depth = GaugeMetricFamily("steno_server_queue_depth", "Windows waiting", labels=["priority"])
+            for priority, waiting in status.queue_depth.items():
+                depth.add_metric([priority], waiting)
+            yield depth
+            yield GaugeMetricFamily("steno_server_lag_seconds", "Of the slowest session", value=status.lag_ms / 1000)
+            rows = GaugeMetricFamily(
+                "steno_server_batch_rows", "Windows decoded together", value=status.mean_batch_rows
+            )
+            yield rows

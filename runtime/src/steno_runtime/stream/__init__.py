@@ -1,0 +1,1 @@
+"""Live speech: sessions of audio that share one model."""

@@ -1,0 +1,236 @@
+"""The streaming engine of a process: one model, one scheduler, many sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Literal
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import WorkError
+from steno_runtime.stream import metrics
+from steno_runtime.stream.scheduler import Kind, Priority, Scheduler, SchedulerClosed, Window
+from steno_runtime.stream.session import Session, SessionConfig
+from steno_runtime.stt.chunks import FULL_FRAMES, SAMPLE_RATE, bucket, frames_of
+from steno_runtime.stt.engine import Decoded, Effort, Engine
+from steno_runtime.stt.pipeline import load_engine
+from steno_runtime.stt.vad import VoiceState, listen
+
+if TYPE_CHECKING:
+    from steno_runtime.stt.engine import Samples
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What to decode with."""
+
+    model: str
+    model_store: Path
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    compute_type: str = "auto"
+    batch_size: int | None = None
+    """Windows decoded at once; None: by the device."""
+    memory_mib: int | None = None
+    """GPU memory to choose the batch size by; None: the device's."""
+    max_sessions: int = 16
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """What the engine is doing."""
+
+    model: str
+    device: str
+    sessions: int
+    max_sessions: int
+    queue_depth: Mapping[str, int]
+    """Windows waiting, by priority: `final`, `partial`, `batch`."""
+    decodes: Mapping[str, int]
+    """Windows decoded since the start, by kind: `detect`, `draft`, `final`, `batch`."""
+    mean_batch_rows: float
+    """Windows decoded together, on average since the start."""
+    lag_ms: int
+    """How far the slowest session's text is behind its audio."""
+
+
+class SessionLimit(Exception):  # noqa: N818  (not an error of ours: the server is full)
+    """`max_sessions` are open; the message says so."""
+
+
+class BatchEngine:
+    """`Engine` for batch work: its windows are decoded beside the sessions', at the lowest priority.
+
+    Any number of threads may call it.
+    """
+
+    def __init__(self, scheduler: Scheduler, engine: Engine) -> None:
+        self._scheduler = scheduler
+        self.device = engine.device
+        self.batch_size = engine.batch_size
+        self.languages = engine.languages
+
+    def detect_languages(self, windows: Sequence[Samples]) -> list[Mapping[str, float]]:
+        """See `Engine`."""
+        return self._all(windows, Kind.DETECT, "")
+
+    def decode(self, windows: Sequence[Samples], language: str, effort: Effort = Effort.BATCH) -> list[Decoded]:
+        """See `Engine`."""
+        return self._all(windows, Kind(effort.value), language)
+
+    def _all(self, windows: Sequence[Samples], kind: Kind, language: str) -> list[Any]:
+        futures: list[Future[Any]] = []
+        try:
+            for window in windows:
+                frames = FULL_FRAMES if kind is Kind.DETECT else bucket(frames_of(len(window)))
+                one = Window(kind, "", f"batch-{get_ident()}", frames, lambda window=window: window, language)
+                futures.append(self._scheduler.submit(one, Priority.BATCH))
+            return [future.result() for future in futures]
+        except (CancelledError, SchedulerClosed) as err:
+            raise WorkError(FailureReason.INTERNAL, "The server is stopping.") from err
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+class StreamEngine:
+    """One per process. Its methods may be called from any thread, a session's from one event loop.
+
+    Args:
+        engine: runs the model; `load` makes one.
+        model: its name.
+        max_sessions: open at once.
+    """
+
+    def __init__(self, engine: Engine, *, model: str, max_sessions: int) -> None:
+        self._model, self._device = model, engine.device
+        self._languages = engine.languages
+        self._max_sessions = max_sessions
+        self._scheduler = Scheduler(engine)
+        self._batch = BatchEngine(self._scheduler, engine)
+        # Listening takes well under a millisecond for each 32 ms: one thread does it for all, beside the event loop.
+        self._ears = ThreadPoolExecutor(1, "steno-listen")
+        self._sessions: dict[str, tuple[Session, asyncio.AbstractEventLoop]] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def load(cls, options: StreamOptions) -> StreamEngine:
+        """Loads the model; takes seconds.
+
+        Raises:
+            WorkError: see `stt.ctranslate.CTranslateEngine` and `models.store.whisper`.
+        """
+        engine = load_engine(
+            options.model,
+            options.model_store,
+            device=options.device,
+            compute_type=options.compute_type,
+            batch_size=options.batch_size,
+            memory_mib=options.memory_mib,
+        )
+        return cls(engine, model=options.model, max_sessions=options.max_sessions)
+
+    def warm(self) -> None:
+        """Decodes something, as a live session would: after it, a server may say that it is ready.
+
+        Raises:
+            WorkError: decoding does not work.
+        """
+        import numpy as np
+
+        second = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
+        listen(second, VoiceState())
+        self._batch.detect_languages([second])
+        language = "en" if "en" in self._languages else min(self._languages)
+        for effort in (Effort.DRAFT, Effort.FINAL):
+            self._batch.decode([second], language, effort)
+
+    def open(self, config: SessionConfig) -> Session:
+        """Opens a session, in a running event loop.
+
+        Raises:
+            SessionLimit: `max_sessions` are open.
+            WorkError: `InvalidSpec` when the model does not know the language, or the session is open already;
+                `Internal` when the engine was closed.
+        """
+        loop = asyncio.get_running_loop()
+        if config.language != "auto" and config.language not in self._languages:
+            raise WorkError(
+                FailureReason.INVALID_SPEC,
+                f"Model {self._model!r} does not know the language {config.language!r}; it knows "
+                f"{', '.join(sorted(self._languages))}. Use one of them, or auto.",
+            )
+        if not 50 <= config.endpointing_millis <= 5000:
+            raise WorkError(
+                FailureReason.INVALID_SPEC,
+                f"endpointing_millis is {config.endpointing_millis}; use 50 to 5000 milliseconds.",
+            )
+        with self._lock:
+            if self._closed:
+                raise WorkError(FailureReason.INTERNAL, "The server is stopping. Connect again.")
+            if config.uid in self._sessions:
+                raise WorkError(FailureReason.INVALID_SPEC, "The session is open already: end that connection first.")
+            if len(self._sessions) >= self._max_sessions:
+                raise SessionLimit(
+                    f"All {self._max_sessions} sessions of this server are taken. Try again when one has ended."
+                )
+            session = Session(
+                config, scheduler=self._scheduler, languages=self._languages, listen=self._hear, on_end=self._ended
+            )
+            self._sessions[config.uid] = session, loop
+            self._scheduler.joined()
+            metrics.SESSIONS.inc()
+        return session
+
+    @property
+    def engine(self) -> Engine:
+        """Decodes for batch work beside the sessions, at the lowest priority; give it to `stt.pipeline.transcribe`."""
+        return self._batch
+
+    def status(self) -> EngineStatus:
+        """What it is doing."""
+        with self._lock:
+            sessions = [session for session, _ in self._sessions.values()]
+        return EngineStatus(
+            model=self._model,
+            device=self._device,
+            sessions=len(sessions),
+            max_sessions=self._max_sessions,
+            queue_depth=self._scheduler.depth(),
+            decodes=self._scheduler.decodes(),
+            mean_batch_rows=round(self._scheduler.mean_rows, 3),
+            lag_ms=round(1000 * max((session.lag for session in sessions), default=0.0)),
+        )
+
+    def close(self) -> None:
+        """Aborts the sessions, ends the threads behind the batch that runs, and frees the model. Idempotent."""
+        with self._lock:
+            self._closed = True
+            sessions = list(self._sessions.values())
+        for session, loop in sessions:
+            if loop.is_closed() or loop is _running_loop():
+                session.abort()
+            else:
+                loop.call_soon_threadsafe(session.abort)
+        self._scheduler.close()
+        self._ears.shutdown(wait=True, cancel_futures=True)
+
+    async def _hear(self, block: Samples, voice: VoiceState) -> tuple[list[float], VoiceState]:
+        return await asyncio.get_running_loop().run_in_executor(self._ears, listen, block, voice)
+
+    def _ended(self, session: Session) -> None:
+        with self._lock:
+            del self._sessions[session.config.uid]
+        metrics.SESSIONS.dec()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

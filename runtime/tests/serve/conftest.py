@@ -1,0 +1,171 @@
+"""A real server on real sockets, with an engine by script, and tokens as the operator makes them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+import websockets
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from steno_api.stream import PoolTask
+from steno_runtime.serve.server import Server
+from steno_runtime.stream.engine import StreamOptions
+
+from .scripted import ScriptedEngine
+
+SECOND = b"\x01\x02" * 16_000
+
+
+@dataclass
+class Operator:
+    """Has the key, and makes tokens."""
+
+    private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+
+    @property
+    def public(self) -> str:
+        return self.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    def claims(self, **changed: Any) -> dict[str, Any]:
+        now = int(time.time())
+        name = changed.pop("name", f"s-{uuid.uuid4().hex[:8]}")
+        claims = {
+            "iss": "steno-operator", "aud": "steno-pool:team-a/default", "sub": f"team-a/{name}", "iat": now,
+            "exp": now + 600, "uid": str(uuid.uuid4()), "tenant": "acme", "meetingID": "standup-42",
+            "formats": ["json"],
+        }  # fmt: skip
+        return {key: value for key, value in (claims | changed).items() if value is not None}
+
+    def token(self, **changed: Any) -> str:
+        return jwt.encode(self.claims(**changed), self.private, algorithm="EdDSA")
+
+
+@dataclass
+class Running:
+    """A server that runs in this process."""
+
+    server: Server
+    engine: ScriptedEngine
+    task: PoolTask
+    running: asyncio.Task[None]
+    http_port: int
+    grpc_port: int
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def grpc(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def connect(self, token: str | None = None, query: str = "", **options: Any) -> Any:
+        """A WebSocket; the token goes into the header."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        url = f"ws://127.0.0.1:{self.http_port}/stt/realtime{query}"
+        return websockets.connect(url, additional_headers=headers, compression=None, proxy=None, **options)
+
+    def client(self, token: str | None = None) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.AsyncClient(base_url=self.http, headers=headers, trust_env=False, timeout=60)
+
+    async def stop(self) -> None:
+        self.server.stop()
+        await self.running
+
+
+Serve = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+def operator() -> Operator:
+    return Operator()
+
+
+@pytest.fixture
+async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
+    """Starts a server; `changes` are fields of its task's wire format, `engine` attributes of the scripted engine."""
+    started: list[Running] = []
+
+    async def start(engine: dict[str, Any] | None = None, **changes: Any) -> Running:
+        document: dict[str, Any] = {
+            "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
+            "model": {"name": "whisper-base"}, "scratchDir": str(tmp_path / f"scratch-{len(started)}"),
+            "maxSessions": 4, "tokenKeys": [operator.public], "httpPort": 0, "grpcPort": 0, "drainSeconds": 4,
+        }  # fmt: skip
+        task = PoolTask.model_validate(document | changes)
+        made: list[ScriptedEngine] = []
+
+        def load(options: StreamOptions) -> Any:
+            made.append(ScriptedEngine(options, **(engine or {})))
+            return made[0]
+
+        server = Server(task, load)
+        running = asyncio.create_task(server.run())
+        ports = await server.listening
+        while not server.registry.ready:
+            await asyncio.sleep(0.01)
+        started.append(Running(server, made[0], task, running, *ports))
+        return started[-1]
+
+    yield start
+    for running in started:
+        await running.stop()
+
+
+@dataclass
+class Talk:
+    """One side of a conversation: sends what a client would, keeps what it was told."""
+
+    socket: Any
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        await self.socket.send(json.dumps({"type": kind, **fields}))
+
+    async def chunk(self, pcm: bytes) -> None:
+        await self.say("audio_chunk", audio_data=base64.b64encode(pcm).decode())
+
+    async def hear(self, kind: str) -> dict[str, Any]:
+        """The next message of that type."""
+        while True:
+            message = json.loads(await asyncio.wait_for(self.socket.recv(), 20))
+            self.told.append(message)
+            if message["type"] == kind:
+                return message
+
+    async def start(self, **fields: Any) -> dict[str, Any]:
+        await self.say("start_session", **fields)
+        return await self.hear("session_started")
+
+    async def end(self) -> tuple[dict[str, Any], int]:
+        """Ends the session; returns the last message and the close code."""
+        await self.say("end_session")
+        last = await self.hear("session_ended")
+        return last, await self.closed()
+
+    async def closed(self) -> int:
+        """The close code, once what is left was heard."""
+        try:
+            while True:
+                self.told.append(json.loads(await asyncio.wait_for(self.socket.recv(), 20)))
+        except websockets.ConnectionClosed as error:
+            return error.rcvd.code if error.rcvd else 1006
+
+    def texts(self) -> list[str]:
+        return [message["text"] for message in self.told if message["type"] == "final"]
+
+    def error(self) -> dict[str, Any]:
+        return next(message for message in self.told if message["type"] == "error")

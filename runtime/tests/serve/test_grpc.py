@@ -1,0 +1,235 @@
+"""The gRPC services over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from steno_api.stream import SessionEnd
+from steno_runtime.serve.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
+
+from .conftest import SECOND, Operator, Running, Serve
+from .scripted import WORD
+from .test_ends import ended
+from .test_websocket import BAD, tokens
+
+Chunk = stt_pb2.AudioChunk
+
+
+class Call:
+    """One StreamingRecognize."""
+
+    def __init__(self, server: Running, token: str | None) -> None:
+        self.channel = grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)])
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self.call = stt_pb2_grpc.STTServiceStub(self.channel).StreamingRecognize(metadata=metadata)
+
+    async def __aenter__(self) -> Call:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.call.cancel()
+        await self.channel.close()
+
+    async def say(self, *chunks: stt_pb2.AudioChunk) -> None:
+        for chunk in chunks:
+            await self.call.write(chunk)
+
+    async def rest(self) -> tuple[list[stt_pb2.TranscriptEvent], grpc.StatusCode, str]:
+        """The remaining events, the status and its code."""
+        events = []
+        try:
+            async with asyncio.timeout(20):
+                while (event := await self.call.read()) is not grpc.aio.EOF:
+                    events.append(event)
+        except grpc.aio.AioRpcError:
+            pass
+        trailing = dict(await self.call.trailing_metadata())
+        return events, await self.call.code(), trailing.get("steno-code", "")
+
+
+def of(events: list[stt_pb2.TranscriptEvent], kind: int) -> list[stt_pb2.TranscriptEvent]:
+    return [event for event in events if event.type == kind]
+
+
+async def test_a_session(serve: Serve, operator: Operator):
+    server = await serve()
+    async with Call(server, operator.token(name="standup")) as call:
+        config = stt_pb2.StreamConfig(language="ko", sample_rate=16_000, tenant_id="acme")
+        await call.say(
+            Chunk(session_id="standup", config=config), Chunk(audio_data=SECOND[:6_400], finalize=True),
+            Chunk(audio_data=SECOND[:3_200], is_last=True),
+        )  # fmt: skip
+        events, status, _ = await call.rest()
+    assert status is grpc.StatusCode.OK
+    assert [events[0].type, events[-1].type] == [stt_pb2.SESSION_STARTED, stt_pb2.SESSION_ENDED]
+    first, second = of(events, stt_pb2.FINAL)
+    assert (first.text, first.is_final, first.language, first.end_ms) == (f"{WORD} {WORD}", True, "ko", 200)
+    assert (first.words[1].word, first.words[1].start_ms, first.utterance_id) == (WORD, 100, "0")
+    assert (second.text, second.start_ms) == (WORD, 200)
+    partial = of(events, stt_pb2.PARTIAL)[0]
+    assert (partial.stable_text, partial.is_final) == (WORD, False)
+    assert 0 < partial.stability < 1
+    assert of(events, stt_pb2.FLOW)[0].flow.state == "ok"
+    last = events[-1].ended
+    assert (last.reason, last.segments, last.failure) == ("ClientEnded", 2, "")
+    assert last.audio_seconds == pytest.approx(0.3)
+    assert {event.session_id for event in events} == {"standup"}
+
+
+async def test_closing_the_clients_half_ends_a_session_too(serve: Serve, operator: Operator):
+    server = await serve()
+    async with Call(server, operator.token()) as call:
+        await call.say(Chunk(audio_data=SECOND, config=stt_pb2.StreamConfig(interim_results=False)))
+        await call.call.done_writing()
+        events, status, _ = await call.rest()
+    assert status is grpc.StatusCode.OK
+    assert len(of(events, stt_pb2.FINAL)) == 1
+    assert not of(events, stt_pb2.PARTIAL)
+
+
+@pytest.mark.parametrize("bad", [*BAD, "missing"])
+async def test_bad_tokens(serve: Serve, operator: Operator, bad: str):
+    server = await serve()
+    token, code, _ = (tokens(operator) | {"missing": (None, "TokenMissing", 401)})[bad]
+    async with Call(server, token) as call:
+        _, status, told = await call.rest()
+    assert (status, told) == (grpc.StatusCode.UNAUTHENTICATED, code)
+    assert server.engine.configs == []
+    async with grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = ocr_pb2_grpc.OCRServiceStub(channel)
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ProcessDocument(ocr_pb2.DocumentRequest(content=b"x" * 1024 * 1024), metadata=metadata)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert not token or token not in (caught.value.details() or "")
+
+
+@pytest.mark.parametrize(
+    ("chunk", "status", "code"),
+    [
+        (Chunk(session_id="other"), "PERMISSION_DENIED", "SessionMismatch"),
+        (Chunk(config=stt_pb2.StreamConfig(tenant_id="rival")), "PERMISSION_DENIED", "TenantMismatch"),
+        (Chunk(config=stt_pb2.StreamConfig(sample_rate=7)), "INVALID_ARGUMENT", "InvalidAudio"),
+        (Chunk(config=stt_pb2.StreamConfig(sample_rate=-1)), "INVALID_ARGUMENT", "InvalidAudio"),
+        (Chunk(config=stt_pb2.StreamConfig(language="xx")), "INVALID_ARGUMENT", "LanguageUnknown"),
+        (Chunk(config=stt_pb2.StreamConfig(language="x" * 100)), "INVALID_ARGUMENT", "LanguageUnknown"),
+        (Chunk(audio_data=bytes(1024 * 1024 + 1)), "INVALID_ARGUMENT", "TooLarge"),
+    ],
+)
+async def test_a_wrong_first_message(serve: Serve, operator: Operator, chunk: Chunk, status: str, code: str):
+    server = await serve()
+    async with Call(server, operator.token()) as call:
+        await call.say(chunk)
+        _, got, told = await call.rest()
+    assert (got.name, told) == (status, code)
+    while server.server.registry.open:
+        await asyncio.sleep(0.01)
+
+
+async def test_no_message(serve: Serve, operator: Operator):
+    server = await serve()
+    async with Call(server, operator.token()) as call:
+        await call.call.done_writing()
+        _, status, _ = await call.rest()
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_garbage_is_no_message(serve: Serve, operator: Operator):
+    server = await serve()
+    async with grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        raw = channel.stream_stream("/steno.v1.STTService/StreamingRecognize")
+        call = raw(metadata=(("authorization", f"Bearer {operator.token()}"),))
+        await call.write(b"\xff\xff\xff\xff")
+        assert await asyncio.wait_for(call.code(), 20) is not grpc.StatusCode.OK
+    assert server.server.registry.open == 0
+
+
+async def test_busy_and_ended_sessions(serve: Serve, operator: Operator):
+    server = await serve(maxSessions=1)
+    token = operator.token()
+    async with Call(server, token) as first:
+        await first.say(Chunk(audio_data=SECOND))
+        assert (await first.call.read()).type == stt_pb2.SESSION_STARTED
+        async with Call(server, token) as second:
+            await second.say(Chunk())
+            assert (await second.rest())[1:] == (grpc.StatusCode.FAILED_PRECONDITION, "SessionConnected")
+        async with Call(server, operator.token()) as third:
+            await third.say(Chunk())
+            assert (await third.rest())[1:] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "ServerFull")
+        await first.say(Chunk(is_last=True))
+        assert (await first.rest())[1] is grpc.StatusCode.OK
+    async with Call(server, token) as again:
+        await again.say(Chunk())
+        assert (await again.rest())[1:] == (grpc.StatusCode.FAILED_PRECONDITION, "SessionEnded")
+
+
+async def test_a_client_that_vanishes(serve: Serve, operator: Operator):
+    server = await serve()
+    report = asyncio.create_task(ended(server))
+    async with Call(server, operator.token()) as call:
+        await call.say(Chunk(audio_data=SECOND))
+        while (await call.call.read()).type != stt_pb2.PARTIAL:
+            pass
+    assert (await report).result.reason is SessionEnd.CLIENT_GONE
+    assert (await report).figures.segments == 1
+
+
+async def test_one_that_never_speaks(serve: Serve, operator: Operator):
+    server = await serve()
+    async with Call(server, operator.token(idleTimeoutSeconds=1)) as call:
+        await call.say(Chunk())
+        events, status, code = await call.rest()
+    assert (status, code, events[-1].ended.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "IdleTimeout", "IdleTimeout")
+
+
+async def test_the_longest_audio(serve: Serve, operator: Operator):
+    server = await serve()
+    async with Call(server, operator.token(maxDurationSeconds=1)) as call:
+        await call.say(Chunk(audio_data=SECOND), Chunk(audio_data=SECOND))
+        events, status, code = await call.rest()
+    assert (status, code) == (grpc.StatusCode.DEADLINE_EXCEEDED, "MaxDuration")
+    assert len(of(events, stt_pb2.FINAL)) == 1
+
+
+async def test_draining(serve: Serve, operator: Operator):
+    server = await serve()
+    async with Call(server, operator.token()) as call:
+        await call.say(Chunk(audio_data=SECOND))
+        while (await call.call.read()).type != stt_pb2.PARTIAL:
+            pass
+        server.server.stop()
+        events, status, code = await call.rest()
+    assert (status, code) == (grpc.StatusCode.UNAVAILABLE, "Draining")
+    assert (len(of(events, stt_pb2.FINAL)), events[-1].ended.reason) == (1, "Drained")
+    await asyncio.wait_for(server.running, 8)
+
+
+async def test_health_and_reflection(serve: Serve):
+    server = await serve(engine={})
+    async with grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "steno.v1.STTService", "steno.v1.OCRService"):
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    def reflected() -> set[str]:
+        with grpc.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+            database = ProtoReflectionDescriptorDatabase(channel)
+            assert "AudioChunk" in str(database.FindFileContainingSymbol("steno.v1.STTService"))
+            return set(database.get_services())
+
+    names = await asyncio.to_thread(reflected)
+    assert {"steno.v1.STTService", "steno.v1.OCRService", "grpc.health.v1.Health"} <= names
+
+
+async def test_an_expired_token_does_not_end_what_is_open(serve: Serve, operator: Operator):
+    server = await serve()
+    async with Call(server, operator.token(exp=int(time.time()) - 3)) as call:  # within the leeway for clocks
+        await call.say(Chunk(audio_data=SECOND, is_last=True))
+        assert (await call.rest())[1] is grpc.StatusCode.OK

@@ -1,0 +1,132 @@
+"""What the operator is told, and what it orders, over a real HTTP endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import pytest
+
+from steno_api.stream import PoolReport, SessionEnd
+
+from ..conftest import Web, reply
+from .conftest import SECOND, Operator, Running, Serve, Talk
+
+PATH = "/v1/pools/reports"
+
+
+class Endpoint:
+    """The operator's: answers as it is told to."""
+
+    def __init__(self, web: Web, folder) -> None:
+        self.web = web
+        self.token = folder / "token"
+        self.token.write_text("report-token\n")
+        self.answer(end=[], known=[])
+
+    @property
+    def reporting(self) -> dict[str, Any]:
+        return {"url": self.web.url, "tokenFile": str(self.token), "intervalSeconds": 0.1}
+
+    def answer(self, **answer: Any) -> None:
+        self.web.routes[PATH] = reply(200, json.dumps(answer).encode())
+
+    @property
+    def reports(self) -> list[PoolReport]:
+        paths = [path for path, _ in self.web.requests]
+        return [PoolReport.model_validate_json(body) for path, body in zip(paths, self.web.bodies, strict=False) if path == PATH]
+
+    async def until(self, true) -> PoolReport:
+        """The first report for which `true` is."""
+        async with asyncio.timeout(15):
+            while True:
+                for report in self.reports:
+                    with contextlib.suppress(LookupError, AttributeError):
+                        if true(report):
+                            return report
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def endpoint(web: Web, tmp_path) -> Endpoint:
+    return Endpoint(web, tmp_path)
+
+
+async def talking(server: Running, operator: Operator, uid: str) -> Talk:
+    socket = await server.connect(operator.token(uid=uid, name="standup"))
+    talk = Talk(socket)
+    await talk.start()
+    return talk
+
+
+async def test_a_session_from_begin_to_end(serve: Serve, operator: Operator, endpoint: Endpoint):
+    server = await serve(reporting=endpoint.reporting)
+    await endpoint.until(lambda report: report.sessions == [])
+    talk = await talking(server, operator, "uid-1")
+    begun = await endpoint.until(lambda report: report.sessions[0].result is None)
+    assert (begun.pool.name, begun.pool.uid) == ("default", "pool-1")
+    assert begun.sessions[0].session.to_wire() == {"namespace": "team-a", "name": "standup", "uid": "uid-1"}
+    assert endpoint.web.requests[0][1]["authorization"] == "Bearer report-token"
+    endpoint.token.write_text("another-token")  # the kubelet renews it
+    await talk.socket.send(SECOND)
+    await talk.end()
+    over = await endpoint.until(lambda report: report.sessions[0].result is not None)
+    assert over.sessions[0].result.reason is SessionEnd.CLIENT_ENDED
+    assert over.sessions[0].figures.audio_seconds == 1.0
+    assert endpoint.web.requests[-1][1]["authorization"] == "Bearer another-token"
+    count = len(endpoint.reports)
+    await endpoint.until(lambda _: len(endpoint.reports) > count + 2)
+    assert endpoint.reports[-1].sessions[0].result is not None  # again and again, until it is known
+    endpoint.answer(end=[], known=["uid-1", "never-seen"])
+    await endpoint.until(lambda _: endpoint.reports[-1].sessions == [])
+
+
+async def test_an_order_to_end(serve: Serve, operator: Operator, endpoint: Endpoint):
+    server = await serve(reporting=endpoint.reporting)
+    talk = await talking(server, operator, "uid-1")
+    other = await talking(server, operator, "uid-2")
+    await talk.socket.send(SECOND)
+    await talk.hear("partial")
+    endpoint.answer(end=[{"uid": "uid-1", "reason": "Deleted"}, {"uid": "unknown", "reason": "Deleted"}], known=[])
+    assert (await talk.hear("session_ended"))["reason"] == "Deleted"
+    assert await talk.closed() == 4009
+    assert len(talk.texts()) == 1
+    assert (await other.end())[0]["reason"] == "ClientEnded"
+
+
+@pytest.mark.parametrize("answer", ["unreachable", "error", "garbage", "endless"])
+async def test_an_operator_that_is_no_help_disturbs_nothing(
+    serve: Serve, operator: Operator, endpoint: Endpoint, answer: str
+):
+    routes = {
+        "error": reply(500, b"no"), "garbage": reply(200, b"{"), "endless": reply(200, b" " * 2_000_000),
+    }  # fmt: skip
+    if answer in routes:
+        endpoint.web.routes[PATH] = routes[answer]
+    reporting = endpoint.reporting | ({"url": "http://127.0.0.1:9"} if answer == "unreachable" else {})
+    server = await serve(reporting=reporting, drainSeconds=1)
+    talk = await talking(server, operator, "uid-1")
+    await talk.socket.send(SECOND)
+    last, code = await talk.end()
+    assert (last["reason"], code, len(talk.texts())) == ("ClientEnded", 1000, 1)
+    async with server.client() as client:
+        async with asyncio.timeout(15):
+            while "steno_server_reports_lost_total 0.0" in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.05)
+    if answer in routes:  # it recovers, and hears what it missed
+        endpoint.answer(end=[], known=[])
+        await endpoint.until(lambda _: endpoint.reports[-1].sessions[0].result is not None)
+
+
+async def test_the_last_report_tells_of_the_drain(serve: Serve, operator: Operator, endpoint: Endpoint):
+    server = await serve(reporting=endpoint.reporting | {"intervalSeconds": 60})
+    talk = await talking(server, operator, "uid-1")
+    await talk.socket.send(SECOND)
+    await talk.hear("partial")
+    endpoint.answer(end=[], known=["uid-1"])
+    server.server.stop()
+    await asyncio.wait_for(server.running, 10)
+    told = [session for report in endpoint.reports for session in report.sessions if session.result]
+    assert told[-1].result.reason is SessionEnd.DRAINED

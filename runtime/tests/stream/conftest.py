@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steno_runtime.stream.engine import StreamEngine
+
+from .fake import RATE, FakeEngine
+
+
+@pytest.fixture(scope="session")
+def sample_pcm(sample_wav: Path) -> bytes:
+    """The sample as a client sends it: s16le, mono, 16 kHz."""
+    from faster_whisper import decode_audio
+
+    return (decode_audio(str(sample_wav), sampling_rate=RATE) * 32767).astype("<i2").tobytes()
+
+
+@pytest.fixture(scope="session")
+def noise_pcm() -> bytes:
+    """Ten seconds of noise."""
+    return (np.random.default_rng(0).normal(0, 0.02, 10 * RATE) * 32767).astype("<i2").tobytes()
+
+
+@pytest.fixture
+def fake() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def streams(fake: FakeEngine):
+    engine = StreamEngine(fake, model="fake", max_sessions=16)
+    yield engine
+    fake.go.set()
+    engine.close()
