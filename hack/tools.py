@@ -83,6 +83,11 @@ GROUPS: dict[str, Group] = {
         "github.com/distribution/distribution/v3",
         ("github.com/distribution/distribution/v3/version.version={version}",),
     ),
+    "kwok": Group(
+        "tools/kwok",
+        {"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+        "sigs.k8s.io/kwok",
+    ),
     "cluster": Group(
         "hack/cluster",
         {name: f"steno.dev/hack/cluster/{name}" for name in ("crictl", "pause", "deviceplugin", "provisioner")},

@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,11 @@ class ApiServer:
     """Logs (`<program>.log`) and data; deleted at the end."""
     controllers: bool
     """Whether kube-controller-manager runs (Job controller, garbage collector, default ServiceAccounts, …)."""
-    _names: set[str] = field(default_factory=set[str], repr=False)
+    _supervisor: subprocess.Popen[str] = field(repr=False, compare=False)
+
+    def start(self, name: str, *command: str) -> None:
+        """Starts one more program, which stops when the server does; its output goes to `folder/<name>.log`."""
+        _order(self._supervisor, name, *command)
 
     def kubectl(
         self, *arguments: str, stdin: str | None = None, check: bool = True, namespace: str | None = None
@@ -142,10 +146,14 @@ class Response:
 
 
 @contextmanager
-def serve(*, controllers: bool = False) -> Generator[ApiServer]:
+def serve(*, controllers: bool = False, options: Mapping[str, Sequence[str]] | None = None) -> Generator[ApiServer]:
     """Starts etcd and kube-apiserver (and kube-controller-manager) on free ports; stops and deletes all at the end.
 
     They also stop, and their folder goes, when this process dies in whatever way.
+
+    Args:
+        controllers: whether kube-controller-manager runs.
+        options: program → further flags, which win over what is given here.
 
     Raises:
         StartError: a program ended or was not ready in time.
@@ -156,7 +164,7 @@ def serve(*, controllers: bool = False) -> Generator[ApiServer]:
         [sys.executable, str(program), str(folder)], stdin=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        yield _start(supervisor, folder, controllers=controllers)
+        yield _start(supervisor, folder, options or {}, controllers=controllers)
     finally:
         supervisor.communicate()
         shutil.rmtree(folder, ignore_errors=True)  # only where the supervisor itself was killed
@@ -177,7 +185,9 @@ def shared(*, controllers: bool = False) -> ApiServer:
     return _shared[controllers]
 
 
-def _start(supervisor: subprocess.Popen[str], folder: Path, *, controllers: bool) -> ApiServer:
+def _start(
+    supervisor: subprocess.Popen[str], folder: Path, options: Mapping[str, Sequence[str]], *, controllers: bool
+) -> ApiServer:
     client_port, peer_port, port = _free_ports(3)
     certificates = folder / "certificates"
     token = secrets.token_hex(16)
@@ -190,6 +200,7 @@ def _start(supervisor: subprocess.Popen[str], folder: Path, *, controllers: bool
         kubeconfig=folder / "kubeconfig",
         folder=folder,
         controllers=controllers,
+        _supervisor=supervisor,
     )
     etcd = f"http://127.0.0.1:{client_port}"
     peer = f"http://127.0.0.1:{peer_port}"
@@ -197,7 +208,7 @@ def _start(supervisor: subprocess.Popen[str], folder: Path, *, controllers: bool
         supervisor, "etcd", str(tools.path("etcd")), f"--data-dir={folder / 'etcd'}", "--unsafe-no-fsync",
         "--name=default", f"--initial-cluster=default={peer}", f"--listen-client-urls={etcd}",
         f"--advertise-client-urls={etcd}", f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
-        "--log-level=warn",
+        "--log-level=warn", *options.get("etcd", ()),
     )  # fmt: skip
     # The key of the serving certificate, which the apiserver makes for itself, also signs ServiceAccount tokens:
     # so nothing here needs openssl or a library for keys.
@@ -211,7 +222,7 @@ def _start(supervisor: subprocess.Popen[str], folder: Path, *, controllers: bool
         "--authorization-mode=Node,RBAC", f"--service-cluster-ip-range={SERVICE_RANGE}",
         "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}", "--profiling=false",
-        *plugins,
+        *plugins, *options.get("kube-apiserver", ()),
     )  # fmt: skip
     _wait_ready(server, supervisor)
     _write_kubeconfig(server)
@@ -222,6 +233,7 @@ def _start(supervisor: subprocess.Popen[str], folder: Path, *, controllers: bool
             f"--service-account-private-key-file={key}", f"--root-ca-file={server.ca}", "--concurrent-gc-syncs=2",
             "--kube-api-qps=500", "--kube-api-burst=500",  # its own default would be the slowest part of a test
             "--controllers=*,-nodeipam,-nodelifecycle,-cloud-node-lifecycle,-service-lb-controller",
+            *options.get("kube-controller-manager", ()),
         )  # fmt: skip
         _wait(lambda: server.request("GET", "/api/v1/namespaces/default/serviceaccounts/default").status == 200,
               "kube-controller-manager", server, supervisor)  # fmt: skip

@@ -1,0 +1,174 @@
+"""What `bench.operator` compares: bare Jobs, Steno's operator, a tutorial's operator. All make the same Jobs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import tutorial_operator as tutorial
+from hack.testing.nodes import GPU
+from steno_api.report import OCRSummary, PublishedArtifact, Succeeded, Summary, TerminationMessage
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_operator.build.job import build_job
+from steno_operator.build.task import Attempt
+from steno_operator.plan.kind import kind_of
+
+KINDS: tuple[type[TranscriptionJob] | type[OCRJob], ...] = (TranscriptionJob, OCRJob)
+JOBS = "/apis/batch/v1/namespaces/{namespace}/jobs"
+STENO = "/apis/steno.dev/v1alpha1"
+TRANSCRIPTS = f"/apis/{tutorial.GROUP}/{tutorial.VERSION}/namespaces/{{namespace}}/{tutorial.PLURAL}"
+_IMAGE = "steno/runtime:bench"
+_REPORTS = "http://steno-operator.steno-system"
+
+Object = tuple[str, dict[str, Any]]
+"""An object and the collection it goes to, with `{namespace}` to be filled in."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Where an arm runs once."""
+
+    namespace: str
+    kubeconfig: Path
+    """Of the account whose requests are counted."""
+    folder: Path
+    profile: Path | None = None
+    """Where Steno's operator is to leave cProfile's statistics."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to run the same Jobs."""
+
+    name: str
+    owners: tuple[str, ...]
+    """The collections of what is submitted."""
+    submission: Callable[[Round, int, str], Object]
+    """What is submitted for the job of a number and a name."""
+    complete: Callable[[Mapping[str, Any]], bool]
+    """Whether what was submitted says that it is complete."""
+    command: Callable[[Round], tuple[list[str], dict[str, str]]] | None = None
+    """The operator's command and environment."""
+    needs: Callable[[Round], list[Object]] = lambda _: []
+    """What must exist first."""
+
+
+def last_words() -> dict[str, str]:
+    """The termination message of a worker that published, by kind."""
+    speech = Summary(duration=30, language="en", segments=5, processing_seconds=3, speed=10, model="base")
+    pages = OCRSummary(
+        pages=3, failed_pages=0, characters=900, confidence=0.9, engines={"tesseract": 3},
+        processing_seconds=6, pages_per_second=0.5,
+    )  # fmt: skip
+    artifact = PublishedArtifact(format="json", name="result.json", sha256="0" * 64, bytes=12)
+    return {
+        model.definition.kind: TerminationMessage(
+            result=Succeeded(manifest="s3://results/manifest.json", artifacts=[artifact], summary=summary)
+        ).to_json()
+        for model, summary in zip(KINDS, (speech, pages), strict=True)
+    }
+
+
+def arms() -> list[Arm]:
+    """Every arm."""
+    return [
+        Arm("bare", (JOBS,), _bare, _condition_complete),
+        Arm(
+            "steno",
+            tuple(f"{STENO}/namespaces/{{namespace}}/{model.definition.plural}" for model in KINDS),
+            _custom_resource,
+            _condition_complete,
+            _steno_command,
+            lambda where: [(f"{STENO}/runtimeprofiles", _profile(where))],
+        ),
+        Arm("tutorial", (TRANSCRIPTS,), _transcript, _phase_complete, _tutorial_command),
+    ]
+
+
+def _condition_complete(raw: Mapping[str, Any]) -> bool:
+    conditions = (raw.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
+
+
+def _phase_complete(raw: Mapping[str, Any]) -> bool:
+    return (raw.get("status") or {}).get("phase") == "Complete"
+
+
+def _custom_resource(where: Round, number: int, name: str) -> Object:
+    definition = KINDS[number % 2].definition
+    spec = {
+        "source": {"uri": "s3://inputs/one.pdf"},
+        "output": {"uri": "s3://results"},
+        "profile": where.namespace,
+    }
+    body = {"apiVersion": "steno.dev/v1alpha1", "kind": definition.kind, "metadata": {"name": name}, "spec": spec}
+    return f"{STENO}/namespaces/{{namespace}}/{definition.plural}", body
+
+
+def _profile(where: Round) -> dict[str, Any]:
+    return {
+        "apiVersion": "steno.dev/v1alpha1",
+        "kind": "RuntimeProfile",
+        "metadata": {"name": where.namespace},
+        "spec": {"accelerator": {"resource": GPU, "count": 1}},
+    }
+
+
+def _job(where: Round, number: int, name: str) -> dict[str, Any]:
+    """The Job that Steno makes of that submission, without an owner."""
+    _, raw = _custom_resource(where, number, name)
+    raw["metadata"] |= {"namespace": where.namespace, "uid": "00000000-0000-0000-0000-000000000000"}
+    resource = KINDS[number % 2].from_wire(raw)
+    attempt = Attempt(
+        number=1,
+        out_of_memory=0,
+        profile=RuntimeProfile.from_wire(_profile(where)),
+        runtime_image=_IMAGE,
+        report_url=_REPORTS,
+        pod_labels={},
+    )
+    manifest = build_job(resource, resource.spec, kind_of(resource).work(resource, attempt), attempt)
+    del manifest["metadata"]["ownerReferences"]
+    return manifest
+
+
+def _bare(where: Round, number: int, name: str) -> Object:
+    return JOBS, _job(where, number, name)
+
+
+def _steno_command(where: Round) -> tuple[list[str], dict[str, str]]:
+    profiling = ["-m", "cProfile", "-o", str(where.profile)] if where.profile else []
+    settings = {
+        "STENO_RUNTIME_IMAGE": _IMAGE,
+        "STENO_REPORT_URL": _REPORTS,
+        "STENO_POD_NAMESPACE": where.namespace,
+        "STENO_LABEL_POD": "false",
+        "STENO_HOST": "127.0.0.1",
+        "STENO_REPORT_PORT": "0",
+        "STENO_PROBE_PORT": "0",
+    }
+    return [sys.executable, *profiling, "-m", "steno_operator.app"], settings
+
+
+def _transcript(_: Round, number: int, name: str) -> Object:
+    body = {
+        "apiVersion": f"{tutorial.GROUP}/{tutorial.VERSION}",
+        "kind": "Transcript",
+        "metadata": {"name": name},
+        "spec": {"kind": KINDS[number % 2].definition.kind},
+    }
+    return TRANSCRIPTS, body
+
+
+def _tutorial_command(where: Round) -> tuple[list[str], dict[str, str]]:
+    templates = where.folder / "templates.json"
+    jobs = {model.definition.kind: _job(where, number, "any") for number, model in enumerate(KINDS)}
+    templates.write_text(json.dumps(jobs))
+    command = [sys.executable, "-m", "kopf", "run", "--all-namespaces", "-m", "bench.tutorial_operator"]
+    return command, {"JOB_TEMPLATES": str(templates)}

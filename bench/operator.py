@@ -1,0 +1,351 @@
+"""Steno's operator beside bare Jobs and a kopf operator written the tutorial's way: how fast many jobs start and end.
+
+`python -m bench.operator [--jobs 500] [--rounds 3]`: a real etcd, API server, controller manager and scheduler; 40 fake
+nodes whose pods succeed at once (kwok). Half of the jobs transcribe, half read documents; 16 are submitted at once, and
+every arm makes the same Jobs. Rounds are interleaved, so that a busy machine is busy for all. Times are seconds from
+the first submission; each operator has done one job before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import tutorial_operator
+from bench.arms import JOBS, Arm, Round, arms, last_words
+from hack.paths import ROOT
+from hack.testing.apiserver import ApiServer
+from hack.testing.nodes import serve_nodes
+from steno_operator.control.cluster import Cluster
+
+NODES = 40
+AT_ONCE = 16
+PATIENCE = 300.0
+"""Seconds until a round counts as failed."""
+ACCOUNT = "operator"
+HOME = "bench"
+"""The namespace of the account whose requests are counted."""
+WARM_UP = "warm-up"
+UNITS = {"submitted": "s", "children": "s", "complete": "s", "requests": "", "memory_mb": "MB", "cpu_seconds": "s"}
+
+
+class BenchError(Exception):
+    """A round did not end."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one round of one arm took."""
+
+    submitted: float
+    """Seconds until everything was submitted."""
+    children: float
+    """Seconds until every child Job existed."""
+    complete: float
+    """Seconds until every owner said that it was complete."""
+    requests: int
+    """That the operator made of the API server (of bare Jobs: the client)."""
+    memory_mb: float
+    """Peak resident memory of the operator."""
+    cpu_seconds: float
+    """Of the operator."""
+    load: float
+    """Load average of the last minute at the round's start."""
+
+
+class Tally:
+    """When each of the expected jobs was first seen to exist, and to be complete."""
+
+    def __init__(self, prefix: str, count: int) -> None:
+        self._prefix = prefix
+        self._count = count
+        self.seen: set[str] = set()
+        self.reached_at = 0.0
+        self.reached = asyncio.Event()
+
+    def put(self, name: str) -> None:
+        """Counts a name once."""
+        if name.startswith(self._prefix) and name not in self.seen:
+            self.seen.add(name)
+            if len(self.seen) == self._count:
+                self.reached_at = time.monotonic()
+                self.reached.set()
+
+
+async def follow(cluster: Cluster, collection: str, arm: Arm, children: Tally, complete: Tally) -> None:
+    """Watches a collection of child Jobs, of owners, or of what is both."""
+    page = await cluster.request("GET", collection, query={"limit": 1})
+    version = page["metadata"]["resourceVersion"]
+    owners, jobs = collection.rpartition("/")[2] != "jobs" or JOBS in arm.owners, collection.endswith("/jobs")
+    async for kind, raw in cluster.stream(collection, {"resourceVersion": version, "timeoutSeconds": 3600}, PATIENCE):
+        if kind in {"ADDED", "MODIFIED"}:
+            if jobs:
+                children.put(raw["metadata"]["name"])
+            if owners and arm.complete(raw):
+                complete.put(raw["metadata"]["name"])
+
+
+async def submit(cluster: Cluster, arm: Arm, where: Round, names: Sequence[str]) -> None:
+    """Creates what stands for each job, some at once."""
+    bodies = [arm.submission(where, number, name) for number, name in enumerate(names)]
+    left = iter(bodies)
+
+    async def work() -> None:
+        for collection, body in left:
+            await cluster.request("POST", collection.format(namespace=where.namespace), body=body)
+
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+
+
+@asynccontextmanager
+async def operator(arm: Arm, where: Round) -> AsyncIterator[subprocess.Popen[bytes] | None]:
+    """Runs an arm's operator."""
+    if arm.command is None:
+        yield None
+        return
+    command, settings = arm.command(where)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STENO_")}
+    environment = {**clean, **settings, "KUBECONFIG": str(where.kubeconfig), "PYTHONPATH": str(ROOT)}
+    with (where.folder / f"{where.namespace}.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=where.folder)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            await asyncio.to_thread(process.wait, 30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def reached(tally: Tally, what: str, where: Round, process: subprocess.Popen[bytes] | None) -> None:
+    """Waits for a tally, as long as the operator lives.
+
+    Raises:
+        BenchError: it ended, or it took too long.
+    """
+    end = time.monotonic() + PATIENCE
+    while not tally.reached.is_set():
+        ended = process is not None and process.poll() is not None
+        if ended or time.monotonic() > end:
+            log = where.folder / f"{where.namespace}.log"
+            tail = log.read_text(errors="replace")[-3000:] if log.exists() else ""
+            state = "its operator ended" if ended else f"not within {PATIENCE:.0f} s"
+            raise BenchError(f"{where.namespace}: {what}: {len(tally.seen)} seen; {state}\n{tail}")
+        try:
+            await asyncio.wait_for(tally.reached.wait(), 0.5)
+        except TimeoutError:
+            continue
+
+
+def requests_made(server: ApiServer) -> int:
+    """How many requests of the counted account the API server took."""
+    text = server.request("GET", "/metrics").message
+    found = re.findall(r'^apiserver_flowcontrol_dispatched_requests_total\{flow_schema="bench".*\} (\S+)$', text, re.M)
+    return round(sum(float(value) for value in found))
+
+
+def usage(process: subprocess.Popen[bytes] | None) -> tuple[float, float]:
+    """Peak resident memory in MB and CPU seconds of a process so far."""
+    if process is None:
+        return 0.0, 0.0
+    home = Path(f"/proc/{process.pid}")
+    peak = re.search(r"^VmHWM:\s+(\d+) kB", (home / "status").read_text(), re.M)
+    times = (home / "stat").read_text().rpartition(")")[2].split()[11:13]
+    assert peak is not None
+    return int(peak[1]) / 1000, sum(int(each) for each in times) / os.sysconf("SC_CLK_TCK")
+
+
+class Bench:
+    """The arms on one cluster."""
+
+    def __init__(self, server: ApiServer, folder: Path, profile: Path | None = None) -> None:
+        self._server = server
+        self._folder = folder
+        self._profile = profile
+        self._kubeconfig = self._account()
+        crd = tutorial_operator.CRD
+        self._must("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+        server.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}", "--timeout=30s")
+
+    def _must(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self._server.request(method, path, body)
+        if answer.status >= 300:
+            raise BenchError(f"{method} {path}: {answer.message}")
+        return answer.body
+
+    def _account(self) -> Path:
+        """Makes the account whose requests are counted: those of its flow schema, which delays none."""
+        self._must("POST", "/api/v1/namespaces", {"metadata": {"name": HOME}})
+        token = self._server.service_account_token(HOME, ACCOUNT)
+        subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": HOME}
+        rights = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+        rbac = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+        self._must("POST", rbac, {"metadata": {"name": "bench"}, "roleRef": rights, "subjects": [subject]})
+        everything = {
+            "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"name": ACCOUNT, "namespace": HOME}}],
+            "resourceRules": [
+                {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": True}
+            ],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+        }
+        spec = {
+            "priorityLevelConfiguration": {"name": "exempt"},
+            "matchingPrecedence": 2,
+            "rules": [everything],
+        }
+        schemas = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
+        self._must("POST", schemas, {"metadata": {"name": "bench"}, "spec": spec})
+        config = json.loads(self._server.kubeconfig.read_text())
+        config["users"][0]["user"]["token"] = token
+        path = self._folder / "kubeconfig"
+        path.write_text(json.dumps(config))
+        return path
+
+    async def run(self, arm: Arm, jobs: int) -> Figures:
+        """One round of one arm, in a namespace that is gone afterwards.
+
+        Raises:
+            BenchError: it did not end.
+        """
+        where = Round(self._server.namespace(arm.name), self._kubeconfig, self._folder, self._profile)
+        for collection, body in arm.needs(where):
+            self._must("POST", collection.format(namespace=where.namespace), body)
+        try:
+            async with AsyncExitStack() as stack:
+                counted = await _connect(stack, self._kubeconfig)
+                observer = await _connect(stack, self._server.kubeconfig)
+                process = await stack.enter_async_context(operator(arm, where))
+                client = observer if process else counted
+                tallies = {
+                    prefix: (Tally(prefix, count), Tally(prefix, count))
+                    for prefix, count in ((WARM_UP, 1), ("job-", jobs))
+                }
+                for prefix in tallies:
+                    for collection in dict.fromkeys((JOBS, *arm.owners)):
+                        path = collection.format(namespace=where.namespace)
+                        watch = asyncio.create_task(follow(observer, path, arm, *tallies[prefix]))
+                        stack.callback(watch.cancel)
+                await submit(client, arm, where, [WARM_UP])
+                await reached(tallies[WARM_UP][1], "the first job", where, process)
+                return await self._measure(arm, where, client, process, *tallies["job-"], jobs)
+        finally:
+            await asyncio.to_thread(self._delete, where.namespace)
+
+    async def _measure(
+        self,
+        arm: Arm,
+        where: Round,
+        client: Cluster,
+        process: subprocess.Popen[bytes] | None,
+        children: Tally,
+        complete: Tally,
+        jobs: int,
+    ) -> Figures:
+        load, before, (_, busy) = os.getloadavg()[0], requests_made(self._server), usage(process)
+        begin = time.monotonic()
+        await submit(client, arm, where, [f"job-{number:05}" for number in range(jobs)])
+        submitted = time.monotonic()
+        await reached(children, "child Jobs", where, process)
+        await reached(complete, "completed owners", where, process)
+        memory, cpu = usage(process)
+        return Figures(
+            submitted=submitted - begin,
+            children=children.reached_at - begin,
+            complete=complete.reached_at - begin,
+            requests=requests_made(self._server) - before,
+            memory_mb=memory,
+            cpu_seconds=cpu - busy,
+            load=load,
+        )
+
+    def _delete(self, namespace: str) -> None:
+        path = f"/api/v1/namespaces/{namespace}"
+        self._server.request("DELETE", path)
+        end = time.monotonic() + PATIENCE
+        while self._server.request("GET", path).status != 404:
+            if time.monotonic() > end:
+                raise BenchError(f"namespace {namespace} does not go away")
+            time.sleep(0.5)
+
+
+async def _connect(stack: AsyncExitStack, kubeconfig: Path) -> Cluster:
+    """A connection of `kubernetes.aio`, without the generated models."""
+    os.environ["KUBECONFIG"] = str(kubeconfig)
+    cluster = await Cluster.connect()
+    stack.push_async_callback(cluster.close)
+    return cluster
+
+
+async def rounds(bench: Bench, chosen: Sequence[Arm], jobs: int, count: int) -> dict[str, list[Figures]]:
+    """Runs the arms in turn, each round beginning with another."""
+    found: dict[str, list[Figures]] = {arm.name: [] for arm in chosen}
+    for number in range(count):
+        turn = number % len(chosen)
+        for arm in (*chosen[turn:], *chosen[:turn]):
+            figures = await bench.run(arm, jobs)
+            found[arm.name].append(figures)
+            print(f"round {number + 1} {arm.name:9} {figures}", flush=True)
+    return found
+
+
+def measure(jobs: int, count: int, names: Sequence[str] = (), profile: Path | None = None) -> dict[str, list[Figures]]:
+    """Starts a cluster and runs the rounds; returns the figures of each arm."""
+    chosen = [arm for arm in arms() if not names or arm.name in names]
+    gpus = -(-jobs // NODES) + 1  # room for all of them at once
+    with tempfile.TemporaryDirectory() as folder, serve_nodes(NODES, gpus, last_words()) as server:
+        server.apply_crds()
+        return asyncio.run(rounds(Bench(server, Path(folder), profile), chosen, jobs, count))
+
+
+def table(found: dict[str, list[Figures]]) -> str:
+    """The figures as Markdown: the median, with minimum and maximum."""
+    lines = ["| | " + " | ".join(f"{name.replace('_mb', '').replace('_', ' ')}" for name in UNITS) + " |"]
+    lines.append("|---" * (len(UNITS) + 1) + "|")
+    for arm, figures in found.items():
+        cells = []
+        for name, unit in UNITS.items():
+            values = [getattr(each, name) for each in figures]
+            text = "{:,.0f}" if name in {"requests", "memory_mb"} else "{:.1f}"
+            middle, least, most = (text.format(f(values)) for f in (statistics.median, min, max))
+            cells.append(f"{middle} {unit} ({least}–{most})".replace("  ", " ") if any(values) else "")
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    loads = [each.load for figures in found.values() for each in figures]
+    return "\n".join([*lines, "", f"Load average before rounds: {min(loads):.1f}–{max(loads):.1f}."])
+
+
+def main() -> None:
+    known = [arm.name for arm in arms()]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", default=known, choices=known)
+    parser.add_argument("--out", type=Path, help="folder for operator.json and operator.md")
+    parser.add_argument("--profile", type=Path, help="file for cProfile's statistics of Steno's operator")
+    arguments = parser.parse_args()
+    found = measure(arguments.jobs, arguments.rounds, arguments.arms, arguments.profile and arguments.profile.resolve())
+    title = f"{arguments.jobs} jobs, {arguments.rounds} rounds, {NODES} nodes, {os.cpu_count()} cores"
+    text = f"{title}; median (min–max).\n\n{table(found)}\n"
+    print(f"\n{text}")
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "operator.md").write_text(text)
+        data = {arm: [asdict(each) for each in figures] for arm, figures in found.items()}
+        (arguments.out / "operator.json").write_text(json.dumps({"title": title, "rounds": data}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
