@@ -42,8 +42,8 @@ cluster-status: ## What runs where
 sync: ## The Python environment in .venv
 	@$(PYTHON) -c 'from hack import uv; uv.sync()'
 
-generate: sync ## Writes crds/, the chart's copy and docs/reference.md from the models
-	@.venv/bin/python -m steno_api.crd && .venv/bin/python -m steno_api.reference
+generate: sync ## Writes crds/, the chart's copy and docs/reference.md from the models, and the code of proto/
+	@.venv/bin/python -m steno_api.crd && .venv/bin/python -m steno_api.reference && .venv/bin/python -m hack.protos
 
 format: sync ## Formats the code
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .

@@ -24,9 +24,10 @@ def static() -> None:
         run(uv.tool("ruff", "format", "--check", "."), cwd=ROOT)
     with step("layers (import-linter)"):
         run(uv.tool("lint-imports"), cwd=ROOT)
-    with step("generated files (CRDs, reference)"):
+    with step("generated files (CRDs, reference, protocol buffers)"):
         run(uv.tool("python", "-m", "steno_api.crd", "--check"), cwd=ROOT)
         run(uv.tool("python", "-m", "steno_api.reference", "--check"), cwd=ROOT)
+        run(uv.tool("python", "-m", "hack.protos", "--check"), cwd=ROOT)
     with step("types (pyright)"):
         run(uv.tool("pyright"), cwd=ROOT)
 

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hack import docker, images, s3, tools
-from hack.cluster import Info, down, up
+from hack import docker, images, s3, tools, uv
+from hack.cluster import Info, config, down, up
 from hack.deploy import deploy
 from hack.paths import ROOT, cache_folder, write_atomic
-from hack.steps import StepError, main, output, say, step
+from hack.steps import StepError, main, output, run, say, step, tee
 
 EXAMPLES = ROOT / "examples"
 TIMEOUT_SECONDS = 600
@@ -64,18 +64,23 @@ It answered in eleven seconds, with the names left blank.""",
 
 def demo(name: str) -> None:
     """Brings up what is not there yet, runs the examples, and prints what came of them."""
-    say("Steno's demo: a kind cluster, the chart, two jobs. The first time compiles Kubernetes and downloads CUDA and")
+    say(
+        "Steno's demo: a kind cluster, the chart, two jobs and a stream. The first time compiles Kubernetes and downloads CUDA and"
+    )
     say("torch: up to 30 minutes on two cores. Later runs take what is there.")
     cluster = up(name)
     deploy(cluster)
     with step("a recording and a scanned document into the bucket steno-demo"):
         upload(cluster)
     with step("two people on the phone: examples/transcriptionjob.yaml"):
-        transcription = finish(cluster, "TranscriptionJob", EXAMPLES / "transcriptionjob.yaml")
+        transcription = apply_afresh(cluster, "TranscriptionJob", "transcriptionjob.yaml")
+        transcription = finish(cluster, transcription)
     with step("a scanned document: examples/ocrjob.yaml"):
-        recognition = finish(cluster, "OCRJob", EXAMPLES / "ocrjob.yaml")
-    show(cluster, "transcriptionjobs", transcription, "txt")
-    show(cluster, "ocrjobs", recognition, "markdown")
+        recognition = finish(cluster, apply_afresh(cluster, "OCRJob", "ocrjob.yaml"))
+    with step("the two on the phone again, live: examples/runtimepool.yaml and examples/streamsession.yaml"):
+        conversation = stream(cluster)
+    for job, fmt in ((transcription, "txt"), (recognition, "markdown"), (conversation, "txt")):
+        show(cluster, job, fmt)
     say(f"The cluster stays: export KUBECONFIG={cluster.kubeconfig}")
     say("Delete it with `make clean-demo`.")
 
@@ -124,18 +129,41 @@ def make_inputs(folder: Path) -> None:
         archive.unlink(missing_ok=True)
 
 
-def finish(cluster: Info, kind: str, example: Path) -> dict[str, Any]:
-    """Applies an example afresh and prints its job's phase and progress as they change, until it ended.
+def apply_afresh(cluster: Info, kind: str, example: str) -> dict[str, Any]:
+    """Applies an example, after deleting what stands of it; returns its resource of that kind."""
+    path = str(EXAMPLES / example)
+    kubectl(cluster, "delete", "--ignore-not-found", "-f", path)
+    made = json.loads(kubectl(cluster, "apply", "-o", "json", "-f", path))
+    return next(item for item in made.get("items", [made]) if item["kind"] == kind)
+
+
+def stream(cluster: Info) -> dict[str, Any]:
+    """Makes the example's session and speaks to it in real time; what is understood is printed as it comes."""
+    steno = uv.client()
+    # The node's ports lead to ports of this machine that follow the cluster's name.
+    pool = (EXAMPLES / "runtimepool.yaml").read_text()
+    for node_port, address in (
+        (config.STREAM_HTTP_NODE_PORT, cluster.stream_http),
+        (config.STREAM_GRPC_NODE_PORT, cluster.stream_grpc),
+    ):
+        pool = pool.replace(f"localhost:{node_port}", address)
+    run([tools.path("kubectl"), "--kubeconfig", cluster.kubeconfig, "apply", "-f", "-"], text=pool)
+    session = apply_afresh(cluster, "StreamSession", "streamsession.yaml")
+    name, recording = session["metadata"]["name"], cache_folder("demo") / "sample.wav"
+    tee([steno, "stream", recording, "--session", name, "--no-partials", "--kubeconfig", cluster.kubeconfig])
+    return finish(cluster, session)
+
+
+def finish(cluster: Info, job: dict[str, Any]) -> dict[str, Any]:
+    """Prints a job's phase and progress as they change, until it ended; returns it.
 
     Raises:
         StepError: the job failed or took too long.
     """
-    kubectl(cluster, "delete", "--ignore-not-found", "-f", str(example))
-    kubectl(cluster, "apply", "-f", str(example))
+    name = f"{job['kind'].lower()}/{job['metadata']['name']}"
     deadline, last = time.monotonic() + TIMEOUT_SECONDS, ""
     while time.monotonic() < deadline:
-        found = json.loads(kubectl(cluster, "get", "-o", "json", "-f", str(example)))
-        job = next(item for item in found.get("items", [found]) if item["kind"] == kind)
+        job = json.loads(kubectl(cluster, "get", "-o", "json", name))
         line = progress_line(job.get("status", {}))
         if line != last:
             say(line)
@@ -144,13 +172,14 @@ def finish(cluster: Info, kind: str, example: Path) -> dict[str, Any]:
         if phase == "Succeeded":
             return job
         if phase == "Failed":
-            raise StepError(f"the job failed: {line}")
+            raise StepError(f"{name} failed: {line}")
         time.sleep(1)
-    raise StepError(f"the job was not done after {TIMEOUT_SECONDS} s; it last said: {last}")
+    raise StepError(f"{name} was not done after {TIMEOUT_SECONDS} s; it last said: {last}")
 
 
-def show(cluster: Info, plural: str, job: dict[str, Any], fmt: str) -> None:
-    """Prints `kubectl get` of a kind, and one of the job's results."""
+def show(cluster: Info, job: dict[str, Any], fmt: str) -> None:
+    """Prints `kubectl get` of a job's kind, and one of its results."""
+    plural = f"{job['kind'].lower()}s"
     print(f"\n$ kubectl get {plural} -o wide")
     print(kubectl(cluster, "get", plural, "-o", "wide"))
     uri = next(artifact["uri"] for artifact in job["status"]["results"]["artifacts"] if artifact["format"] == fmt)

@@ -11,6 +11,7 @@ from hack.steps import Missing, output, run, step, succeeds
 
 VERSION = "0.13.8"
 VENV = ROOT / ".venv"
+CLIENT_VENV = ROOT / ".venv-client"
 
 
 def path() -> Path:
@@ -36,6 +37,14 @@ def sync() -> None:
     """Makes `.venv` what uv.lock says (7 GB the first time: torch for GPUs is most of it)."""
     with step("Python packages (uv sync; several GB the first time)"):
         run([path(), "sync", "--locked", "--all-packages"], cwd=ROOT, env=environment())
+
+
+def client() -> Path:
+    """The program `steno` in a small environment of its own: for those who need no models on this machine."""
+    with step("the command line (uv sync --package steno-client)"):
+        environment_of_its_own = {**environment(), "UV_PROJECT_ENVIRONMENT": str(CLIENT_VENV)}
+        run([path(), "sync", "--locked", "--no-dev", "--package", "steno-client"], cwd=ROOT, env=environment_of_its_own)
+    return CLIENT_VENV / "bin" / "steno"
 
 
 def tool(*words: str) -> list[str]:
