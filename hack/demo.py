@@ -64,10 +64,8 @@ It answered in eleven seconds, with the names left blank.""",
 
 def demo(name: str) -> None:
     """Brings up what is not there yet, runs the examples, and prints what came of them."""
-    say(
-        "Steno's demo: a kind cluster, the chart, two jobs and a stream. The first time compiles Kubernetes and downloads CUDA and"
-    )
-    say("torch: up to 30 minutes on two cores. Later runs take what is there.")
+    say("Steno's demo: a kind cluster, the chart, two jobs and a stream. The first time compiles Kubernetes and")
+    say("downloads CUDA and torch: up to 30 minutes on two cores. Later runs take what is there.")
     cluster = up(name)
     deploy(cluster)
     with step("a recording and a scanned document into the bucket steno-demo"):
