@@ -91,11 +91,15 @@ class World:
             return
         job = found[number % len(found)]
         metadata = job["metadata"]
-        owners = {raw["metadata"]["uid"] for plural in KINDS for raw in self.server.all(plural)}
-        if "deletionTimestamp" in metadata or metadata["ownerReferences"][0]["uid"] not in owners:
+        if self.doomed(job):
             self.server.drop("jobs", metadata["namespace"], metadata["name"])
         elif job["spec"]["suspend"] != ("Suspended" in _conditions(job)):
             self.set(job, "Suspended", holds=job["spec"]["suspend"])
+
+    def doomed(self, job: dict[str, Any]) -> bool:
+        """Whether a child is on its way out: it is being deleted, or its owner is gone."""
+        owners = {raw["metadata"]["uid"] for plural in KINDS for raw in self.server.all(plural)}
+        return "deletionTimestamp" in job["metadata"] or job["metadata"]["ownerReferences"][0]["uid"] not in owners
 
     def set(self, job: dict[str, Any], kind: str, *, holds: bool) -> None:
         time = f"{self.server.now:%Y-%m-%dT%H:%M:%SZ}"
@@ -106,9 +110,7 @@ class World:
 
     def finish(self, number: int) -> None:
         """A worker ends, well or not."""
-        found = [
-            job for job in self.live() if not job["spec"]["suspend"] and "deletionTimestamp" not in job["metadata"]
-        ]
+        found = [job for job in self.live() if not job["spec"]["suspend"] and not self.doomed(job)]
         if not found:
             return
         job = found[number % len(found)]
