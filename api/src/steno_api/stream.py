@@ -127,6 +127,9 @@ class SessionEnd(StrEnum):
     """The server had to stop. What was said until then is published."""
     DELETED = "Deleted"
     """The StreamSession was deleted."""
+    DUPLICATE = "Duplicate"
+    """The session is connected to another server of the pool: this connection ends, publishes nothing, and is not the
+    session's end."""
 
 
 class SessionResult(Model):
@@ -134,9 +137,9 @@ class SessionResult(Model):
 
     reason: SessionEnd
     time: AwareDatetime
-    manifest: str | None = None
+    manifest: Annotated[str, Field(max_length=2048)] | None = None
     """URI of the published manifest; absent when nothing was to be published, or publishing failed."""
-    artifacts: list[PublishedArtifact] = Field(default_factory=list[PublishedArtifact])
+    artifacts: list[PublishedArtifact] = Field(default_factory=list[PublishedArtifact], max_length=64)
     failure: FailureReason | None = None
     """Why nothing could be published, although it should have been, or why decoding broke off."""
     message: str = Field(default="", max_length=1000)
@@ -145,7 +148,7 @@ class SessionResult(Model):
 class SessionFigures(Model):
     """Figures of a session, without any of its text."""
 
-    audio_seconds: float = Field(default=0.0, ge=0)
+    audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Audio received."""
     segments: int = Field(default=0, ge=0)
     """Final segments so far."""
@@ -153,7 +156,8 @@ class SessionFigures(Model):
     """95th percentile: from the receipt of a window's last sample to the partial text sent."""
     final_latency_millis: Annotated[int, Field(ge=0)] | None = None
     """95th percentile: from the end of speech to the final text sent."""
-    language: str | None = None
+    language: Annotated[str, Field(max_length=16)] | None = None
+    """ISO 639 code, given or detected."""
 
 
 class SessionReport(Model):
@@ -173,6 +177,7 @@ class PoolReport(Model):
 
     pool: JobRef
     sessions: list[SessionReport]
+    """Every session that is open, and those that ended and are not `known` yet; empty when there are none."""
 
 
 class SessionOrder(Model):

@@ -1,10 +1,12 @@
 """The custom resources of `steno.dev/v1alpha1`; the committed `crds/*.yaml` are generated from these models."""
 
 from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.v1alpha1.streamsession import StreamSession
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 
-__all__ = ["RESOURCES", "OCRJob", "RuntimeProfile", "TranscriptionJob"]
+__all__ = ["RESOURCES", "OCRJob", "RuntimePool", "RuntimeProfile", "StreamSession", "TranscriptionJob"]
 
-RESOURCES = (TranscriptionJob, OCRJob, RuntimeProfile)
+RESOURCES = (TranscriptionJob, OCRJob, StreamSession, RuntimePool, RuntimeProfile)
 """Every kind, in the order they are documented."""
