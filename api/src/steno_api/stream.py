@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from steno_api import API_VERSION
 from steno_api.failures import FailureReason
+from steno_api.figures import SessionFigures as SessionFigures  # noqa: PLC0414 - part of what is told here
 from steno_api.identity import JobRef
 from steno_api.model import Model
 from steno_api.report import PublishedArtifact
@@ -143,21 +144,6 @@ class SessionResult(Model):
     failure: FailureReason | None = None
     """Why nothing could be published, although it should have been, or why decoding broke off."""
     message: str = Field(default="", max_length=1000)
-
-
-class SessionFigures(Model):
-    """Figures of a session, without any of its text."""
-
-    audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Audio received."""
-    segments: int = Field(default=0, ge=0)
-    """Final segments so far."""
-    partial_latency_millis: Annotated[int, Field(ge=0)] | None = None
-    """95th percentile: from the receipt of a window's last sample to the partial text sent."""
-    final_latency_millis: Annotated[int, Field(ge=0)] | None = None
-    """95th percentile: from the end of speech to the final text sent."""
-    language: Annotated[str, Field(max_length=16)] | None = None
-    """ISO 639 code, given or detected."""
 
 
 class SessionReport(Model):

@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
+from steno_api.figures import SessionFigures
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.stream import SessionFigures
 from steno_api.v1alpha1.common import QueueStatus, Results
 from steno_api.v1alpha1.job import MAP_BY_TYPE, Tenant
 from steno_api.v1alpha1.meta import Condition, PrinterColumn, Resource, ResourceDefinition

@@ -23,7 +23,7 @@ class Fact:
 
 
 Facts = Mapping[ConditionType, Fact]
-"""A fact for each condition type."""
+"""A fact for each condition type that the kind has."""
 
 
 def holds(conditions: Sequence[Condition], kind: ConditionType) -> bool:
@@ -41,6 +41,8 @@ def conditions_of(facts: Facts, before: Sequence[Condition], *, generation: int,
     """Returns the conditions in a fixed order; the time of those whose status did not turn is kept."""
     conditions: list[Condition] = []
     for kind in ConditionType:
+        if kind not in facts:
+            continue  # not one of this kind's
         fact = facts[kind]
         status = ConditionStatus.TRUE if fact.holds else ConditionStatus.FALSE
         old = find(before, kind)
