@@ -108,8 +108,8 @@ class PoolStore:
         before, claim = self._claims.pop(key, None), None if raw is None else _claim(key, raw)
         if before is not None:
             self._claims_on[before.pool].pop(key, None)
-            if claim is None or claim.uid != before.uid:
-                self._connections.forget(before.uid)
+            if claim is None or claim.uid != before.uid or not claim.open:
+                self._connections.forget(before.uid)  # how it ended stands in its status
         if claim is not None:
             self._claims[key] = claim
             if claim.open:
