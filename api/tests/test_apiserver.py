@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hack.testing.apiserver import CRDS, ApiServer, Response
-from steno_api.v1alpha1 import RESOURCES, OCRJob, RuntimeProfile, TranscriptionJob
+from steno_api.v1alpha1 import RESOURCES, OCRJob, RuntimeProfile, StreamSession, TranscriptionJob
 from steno_api.v1alpha1.job import MUTABLE_SPEC_FIELDS
 
 pytestmark = pytest.mark.apiserver
@@ -38,6 +38,16 @@ def profile(name: str = "gpu", **spec: Any) -> dict[str, Any]:
 def tenant(name: str = "acme", **spec: Any) -> dict[str, Any]:
     """The smallest Tenant, with `spec` fields on top."""
     return _resource("Tenant", name, {"namespaces": ["acme"]}, spec)
+
+
+def session(name: str = "call", **spec: Any) -> dict[str, Any]:
+    """A StreamSession with only `spec`."""
+    return _resource("StreamSession", name, {}, spec)
+
+
+def pool(name: str = "default", **spec: Any) -> dict[str, Any]:
+    """A RuntimePool with only `spec`."""
+    return _resource("RuntimePool", name, {}, spec)
 
 
 def _resource(kind: str, name: str, base: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +122,48 @@ GOOD: dict[str, dict[str, Any]] = {
         backoffLimit=0,
     ),
     "OCRJob of all pages from the third": ocr(pages="3-"),
+    "empty session": session(),
+    "session with everything": session(
+        pool="fast",
+        meetingID="Standup #42",
+        language="ko",
+        interimResults=False,
+        endpointingMillis=50,
+        maxDurationSeconds=60,
+        idleTimeoutSeconds=60,
+        output={
+            "uri": "s3://t/some/prefix",
+            "secretRef": {"name": "s3"},
+            "endpointURL": "http://s3:7070",
+            "region": "eu-west-1",
+            "formats": ["json", "srt"],
+        },
+        tenant="acme",
+        ttlSecondsAfterFinished=0,
+    ),
+    "longest session name": session("a" * 63),
+    "empty pool": pool(),
+    "pool with everything": pool(
+        "a" * 50,
+        profile="cpu",
+        model={"name": "whisper-base", "computeType": "int8"},
+        tenant="acme",
+        minReplicas=1,
+        maxReplicas=4,
+        replicas=4,
+        sessionsPerReplica=64,
+        scaleDownDelaySeconds=0,
+        output={"secretRef": {"name": "s3"}, "endpointURL": "http://s3:7070", "region": "x"},
+        allowedSources=["https://media.example.com/"],
+        service={
+            "type": "NodePort",
+            "annotations": {"example.com/a": "b"},
+            "httpNodePort": 30081,
+            "grpcNodePort": 30091,
+        },
+        endpoints={"websocketURL": "wss://stt.example.com/live", "grpcURL": "[::1]:443"},
+    ),
+    "pool that publishes by its pods' identity": pool(output={}),
     "empty profile": profile(),
     "profile for a GPU": profile(
         image="localhost:5001/steno/runtime:1",
@@ -206,6 +258,25 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         'Unsupported value: "srt": supported values: "json", "txt", "markdown", "pdf"',
     ),
     "long name of an OCRJob": (ocr("a" * 58), "metadata.name must be at most 57 characters"),
+    "transcript into a claim": (session(output={"uri": "pvc://c/x"}), "must be s3://bucket[/prefix]"),
+    "session idle for longer than it lasts": (
+        session(maxDurationSeconds=30),
+        "spec.idleTimeoutSeconds: Invalid value: idleTimeoutSeconds must not be greater than maxDurationSeconds",
+    ),
+    "pool's name in a session": (session(pool="Fast_1"), "must be a RuntimePool's name"),
+    "endless pause": (session(endpointingMillis=6000), "should be less than or equal to 5000"),
+    "long session name": (session("a" * 64), "metadata.name must be at most 63 characters"),
+    "more than most": (pool(minReplicas=3), "minReplicas must not be greater than maxReplicas"),
+    "scaled beyond": (pool(replicas=2), "replicas must not be greater than maxReplicas: raise maxReplicas first"),
+    "node port of a cluster IP": (
+        pool(service={"httpNodePort": 30081}),
+        "httpNodePort and grpcNodePort are for type NodePort and LoadBalancer only",
+    ),
+    "http for WebSockets": (pool(endpoints={"websocketURL": "https://h"}), "must be a URL such as wss://stt.example"),
+    "query in the WebSocket URL": (pool(endpoints={"websocketURL": "wss://h/?a=b"}), "must be a URL such as wss://"),
+    "gRPC by URL": (pool(endpoints={"grpcURL": "https://h:443"}), "must be host:port"),
+    "long pool name": (pool("a" * 51), "metadata.name must be at most 50"),
+    "pool name of digits": (pool("1a"), "begin with a letter"),
     "accelerator without domain": (
         profile(accelerator={"resource": "gpu"}),
         "must be a device plugin's resource such as nvidia.com/gpu",
@@ -552,6 +623,62 @@ def test_what_kubectl_get_shows_of_ocr_jobs(apiserver: ApiServer, namespace: str
     ).stdout.splitlines())  # fmt: skip
 
 
+def test_a_session_cannot_change(apiserver: ApiServer, namespace: str) -> None:
+    resource = session(meetingID="standup")
+    assert create(apiserver, namespace, resource).status == 201
+    for change in ({"pool": "other"}, {"meetingID": None}, {"output": {"uri": "s3://b"}}, {"maxDurationSeconds": 90}):
+        answer = patch(apiserver, namespace, resource, {"spec": change})
+        assert answer.status == 422, answer.body
+        assert "spec is immutable: delete the session and create another" in answer.message
+    assert patch(apiserver, namespace, resource, {"metadata": {"labels": {"a": "b"}}}).status == 200
+
+
+def test_what_kubectl_get_shows_of_sessions(apiserver: ApiServer, namespace: str) -> None:
+    resource = session()
+    stored = create(apiserver, namespace, resource).body["spec"]
+    assert stored == {
+        "pool": "default",
+        "language": "auto",
+        "interimResults": True,
+        "endpointingMillis": 300,
+        "maxDurationSeconds": 7200,
+        "idleTimeoutSeconds": 60,
+    }
+    status = {
+        "phase": "Active",
+        "endpoints": [{"protocol": "websocket", "url": "ws://h/stt/realtime?session=a/call"}],
+        "tokenSecretName": "call-token-01234567",
+        "tokenExpirationTime": "2026-01-02T03:04:05Z",
+        "tokenKeyID": "0123456789abcdef",
+        "figures": {"audioSeconds": 12.5, "segments": 3, "finalLatencyMillis": 410},
+    }
+    written = patch(apiserver, namespace, resource, {"status": status}, sub="/status")
+    assert written.body["status"] == status, "nothing of it is dropped"
+    read = StreamSession.from_wire(written.body).status
+    assert read.figures is not None
+    assert read.figures.final_latency_millis == 410
+    lines = apiserver.kubectl("get", "ss", "-o", "wide", namespace=namespace).stdout.splitlines()
+    header, row = (line.split() for line in lines)
+    assert header == ["NAME", "PHASE", "AUDIO", "FINAL-LATENCY", "POOL", "URL", "REASON", "AGE"]
+    assert row[:6] == ["call", "Active", "12.5", "410", "default", "ws://h/stt/realtime?session=a/call"]
+
+
+def test_a_pool_can_be_scaled(apiserver: ApiServer, namespace: str) -> None:
+    resource = pool(maxReplicas=3)
+    create(apiserver, namespace, resource)
+    status = {"replicas": 1, "readyReplicas": 1, "sessions": 2, "phase": "Ready", "selector": "steno.dev/pool-uid=1"}
+    assert patch(apiserver, namespace, resource, {"status": status}, sub="/status").status == 200
+    apiserver.kubectl("scale", "rp/default", "--replicas=2", namespace=namespace)
+    assert apiserver.request("GET", path(resource, namespace)).body["spec"]["replicas"] == 2
+    scale = apiserver.request("GET", path(resource, namespace) + "/scale").body
+    assert scale["status"] == {"replicas": 1, "selector": "steno.dev/pool-uid=1"}
+    refused = apiserver.kubectl("scale", "rp/default", "--replicas=4", namespace=namespace, check=False)
+    assert "replicas must not be greater than maxReplicas: raise maxReplicas first" in refused.stderr
+    header, row = (line.split() for line in apiserver.kubectl("get", "rp", namespace=namespace).stdout.splitlines())
+    assert header == ["NAME", "PHASE", "READY", "REPLICAS", "SESSIONS", "MODEL", "AGE"]
+    assert row[:-1] == ["default", "Ready", "1", "1", "2", "large-v3"]
+
+
 def test_what_kubectl_get_shows_of_profiles(apiserver: ApiServer, namespace: str) -> None:
     resource = profile("shown", accelerator={"count": 2}, image="steno/runtime:1")
     create(apiserver, namespace, resource)
@@ -564,8 +691,9 @@ def test_kubectl_explains_every_field(apiserver: ApiServer) -> None:
     for resource in RESOURCES:
         text = apiserver.kubectl("explain", f"{resource.definition.plural}.spec").stdout
         assert "<no description>" not in text, text
-    status = apiserver.kubectl("explain", "transcriptionjobs.status").stdout
-    assert "<no description>" not in status, status
+        if resource.definition.status:
+            status = apiserver.kubectl("explain", f"{resource.definition.plural}.status").stdout
+            assert "<no description>" not in status, status
 
 
 def test_finished_jobs_of_an_older_schema_stay_writable(apiserver: ApiServer, namespace: str) -> None:

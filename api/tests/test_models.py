@@ -36,9 +36,21 @@ from steno_api.report import (
     Summary,
     TerminationMessage,
 )
+from steno_api.stream import (
+    PoolAnswer,
+    PoolOutput,
+    PoolReport,
+    PoolTask,
+    SessionClaims,
+    SessionEnd,
+    SessionFigures,
+    SessionOrder,
+    SessionReport,
+    SessionResult,
+)
 from steno_api.task import AnyTask, OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
 from steno_api.transcript import Segment, Speaker, Transcript, Word
-from steno_api.v1alpha1 import OCRJob, RuntimeProfile, TranscriptionJob
+from steno_api.v1alpha1 import OCRJob, RuntimeProfile, StreamSession, TranscriptionJob
 from steno_api.v1alpha1.common import Output, Phase, ResultArtifact, Source
 from steno_api.v1alpha1.meta import Condition
 from steno_api.v1alpha1.reasons import ConditionType, Reason
@@ -147,7 +159,47 @@ def jobs(of: Any, summaries: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
+FIGURES = make(
+    SessionFigures, audio_seconds=SECONDS, segments=COUNT, partial_latency_millis=st.none() | COUNT,
+    final_latency_millis=st.none() | COUNT, language=st.none() | st.just("ko"),
+)  # fmt: skip
+SESSION_RESULTS = make(
+    SessionResult, reason=st.sampled_from(SessionEnd), time=TIMES, manifest=st.none() | URIS,
+    artifacts=st.lists(ARTIFACTS, max_size=2), failure=st.none() | st.sampled_from(FailureReason), message=TEXT,
+)  # fmt: skip
+POOL_REPORTS = make(
+    PoolReport, pool=JOBS,
+    sessions=st.lists(make(SessionReport, session=JOBS, started=TIMES, figures=FIGURES,
+                           result=st.none() | SESSION_RESULTS), max_size=2),
+)  # fmt: skip
+ANSWERS = make(
+    PoolAnswer,
+    known=st.lists(NAMES),
+    end=st.lists(make(SessionOrder, uid=NAMES, reason=st.sampled_from(SessionEnd)), max_size=2),
+)
+CLAIMS = make(
+    SessionClaims, aud=NAMES, sub=st.builds("{}/{}".format, NAMES, NAMES), iat=COUNT, exp=COUNT, uid=NAMES,
+    tenant=NAMES, meeting_id=TEXT, output_uri=st.none() | URIS,
+)  # fmt: skip
+POOL_TASKS = make(
+    PoolTask, pool=JOBS, tenant=NAMES, model=st.just({"name": "base"}), max_sessions=st.integers(1, 99),
+    token_keys=st.lists(TEXT), output=st.none() | make(PoolOutput, region=st.none() | NAMES),
+)  # fmt: skip
+SESSIONS = st.builds(
+    lambda name, figures, time: StreamSession.from_wire(
+        {
+            "metadata": {"name": name, "namespace": "team-a"},
+            "spec": {"output": {"uri": "s3://out"}},
+            "status": {"figures": figures.to_wire(), "startTime": time.isoformat(), "tokenKeyID": "k"},
+        }
+    ),
+    NAMES,
+    FIGURES,
+    TIMES,
+)
+
 ANY = st.one_of(
+    POOL_REPORTS, ANSWERS, CLAIMS, POOL_TASKS, SESSIONS,
     TASKS, OCR_TASKS, MESSAGES, MANIFESTS, CONDITIONS, jobs(TranscriptionJob, SUMMARIES), jobs(OCRJob, OCR_SUMMARIES),
     make(Report, job=JOBS, attempt=st.integers(1), progress=PROGRESS),
 )  # fmt: skip
@@ -199,6 +251,21 @@ def test_keys_are_camel_case_and_absent_means_absent(model: Any) -> None:
 @given(TASKS | OCR_TASKS)
 def test_a_task_tells_its_kind(task: Any) -> None:
     assert TypeAdapter(AnyTask).validate_json(task.to_json()) == task
+
+
+def test_a_report_of_nonsense_is_refused() -> None:
+    for wrong in ({"audioSeconds": float("inf")}, {"segments": -1}, {"language": "k" * 17}):
+        with pytest.raises(ValidationError):
+            SessionFigures.from_wire(wrong)
+    result = {"reason": "ClientEnded", "time": "2026-01-02T03:04:05Z"}
+    for more in ({"message": "m" * 1001}, {"manifest": "s3://" + "m" * 2048}, {"reason": "Bored"}):
+        with pytest.raises(ValidationError):
+            SessionResult.from_wire({**result, **more})
+
+
+def test_a_sessions_claims_name_it() -> None:
+    claims = SessionClaims(aud="a", sub="ns/call", iat=1, exp=2, uid="u", tenant="t", meetingID="m")
+    assert (claims.namespace, claims.name) == ("ns", "call")
 
 
 def test_initialisms_are_written_as_kubernetes_does() -> None:

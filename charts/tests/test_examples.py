@@ -7,7 +7,10 @@ import yaml
 
 from hack.paths import ROOT
 from hack.testing.apiserver import ApiServer
-from steno_api.v1alpha1 import RESOURCES, TranscriptionJob
+from steno_api.v1alpha1 import RESOURCES, RuntimePool, StreamSession, TranscriptionJob
+from steno_operator.plan.gate import gate_of
+from steno_operator.plan.observed_stream import ObservedSession
+from steno_operator.plan.policy import Policy
 
 EXAMPLES = ROOT / "examples"
 FILES = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "kustomization.yaml")
@@ -29,6 +32,7 @@ def test_the_kustomization_is_applied_whole(apiserver: ApiServer, namespace: str
     assert set(jobs.stdout.split()) == {
         "transcriptionjob.steno.dev/sample",
         "ocrjob.steno.dev/scan",
+        "runtimepool.steno.dev/default",
         "runtimeprofile.steno.dev/mig-1g",
         "runtimeprofile.steno.dev/shared-gpu",
         "secret/s3-credentials",
@@ -55,3 +59,12 @@ def test_the_demos_job_has_its_secret_beside_it():
     assert (secret["kind"], job["kind"]) == ("Secret", "TranscriptionJob")
     for place in ("source", "output"):
         assert job["spec"][place]["secretRef"]["name"] == secret["metadata"]["name"]
+
+
+def test_the_demos_session_publishes_with_its_pools_credentials():
+    pool = RuntimePool.model_validate(yaml.safe_load((EXAMPLES / "runtimepool.yaml").read_text()))
+    session = StreamSession.model_validate(yaml.safe_load((EXAMPLES / "streamsession.yaml").read_text()))
+    secret = next(yaml.safe_load_all((EXAMPLES / "transcriptionjob.yaml").read_text()))
+    assert session.spec.pool == pool.metadata.name
+    assert pool.spec.output.secret_ref.name == secret["metadata"]["name"]
+    assert gate_of(ObservedSession(session, pool), Policy("image", "url")).accepted.holds

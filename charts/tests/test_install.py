@@ -21,6 +21,7 @@ from steno_api.v1alpha1 import RESOURCES
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 NAMESPACE = "steno-system"
+KINDS = [each.definition.crd_name for each in RESOURCES if each.definition.scope == "Namespaced"]
 JOB = {
     "apiVersion": "steno.dev/v1alpha1",
     "kind": "TranscriptionJob",
@@ -100,6 +101,19 @@ def test_pods_pass_the_restricted_standard(release: Release):
         (("delete", "ocrjobs.steno.dev", "-n", "default"), True),
         (("patch", "ocrjobs.steno.dev", "--subresource=status", "-n", "default"), True),
         (("patch", "ocrjobs.steno.dev", "-n", "default"), False),
+        (("watch", "streamsessions.steno.dev", "-A"), True),
+        (("delete", "streamsessions.steno.dev", "-n", "default"), True),
+        (("create", "streamsessions.steno.dev", "-n", "default"), False),
+        (("create", "runtimepools.steno.dev", "-n", "default"), True),
+        (("patch", "runtimepools.steno.dev", "-n", "default"), False),
+        (("delete", "runtimepools.steno.dev", "-n", "default"), False),
+        (("patch", "deployments.apps", "-n", "default"), True),
+        (("delete", "deployments.apps", "-n", "default"), False),
+        (("patch", "services", "-n", "default"), True),
+        (("patch", "secrets", "-n", "default"), True),
+        (("list", "secrets", "-n", "default"), False),
+        (("get", "secrets/steno-operator-session-key", "-n", NAMESPACE), True),
+        (("get", "secrets/steno-operator-session-key", "-n", "default"), False),
         (("watch", "runtimeprofiles.steno.dev"), True),
         (("create", "runtimeprofiles.steno.dev"), False),
         (("watch", "tenants.steno.dev"), True),
@@ -140,9 +154,9 @@ def test_the_clusters_own_roles_cover_jobs(release: Release, role: str, verb: st
     def can(verb: str) -> bool:
         answers = [
             server.kubectl("auth", "can-i", "--as=ann", verb, kind, namespace=namespace, check=False).stdout.split()[-1]
-            for kind in ("transcriptionjobs.steno.dev", "ocrjobs.steno.dev")
+            for kind in KINDS
         ]
-        assert len(set(answers)) == 1, "what one may do with one kind one may do with the other"
+        assert len(set(answers)) == 1, "what one may do with one kind one may do with the others"
         return answers[0] == "yes"
 
     # The controller manager adds the chart's rules to the cluster's roles, a moment after they are there.

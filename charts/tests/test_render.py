@@ -41,6 +41,8 @@ def test_it_renders_objects_that_are_complete(values):
         ("watchNamespaces={Team_A}", "'Team_A' does not match pattern"),
         ("runtimeProfiles.gpu.acelerator.count=1", "additional properties 'acelerator' not allowed"),
         ("runtimeProfiles.GPU.image=x", "'GPU' does not match pattern"),
+        ("streaming.defaultPool.models=x", "additional properties 'models' not allowed"),
+        ("streaming.defaultPool.maxReplicas=0", "minimum: got 0, want 1"),
         ("networkPolicy.enable=true", "additional properties 'enable' not allowed"),
         ("serviceAccount.create=false", "serviceAccount.name: name the ServiceAccount to use"),
     ],
@@ -74,6 +76,8 @@ def test_the_operator_is_told_what_it_must_know():
     assert settings.backoff_base_seconds == 2
     assert settings.log_level == "DEBUG"
     assert settings.runtime_image == "steno/runtime:0.1.0"
+    assert settings.session_key_secret == "steno-operator-session-key"
+    assert (settings.default_pool_profile, settings.default_pool_max_replicas) == ("gpu", 1)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"reports": settings.report_port, "probes": settings.probe_port}
     reports = next(each for each in of_kind(objects, "Service") if "steno.dev/role" in each["spec"]["selector"])
@@ -98,22 +102,24 @@ def test_selectors_select_the_operators_pods(values):
         assert monitor["spec"]["selector"]["matchLabels"].items() <= metrics["metadata"]["labels"].items()
 
 
-def test_the_network_policy_admits_workers():
+def test_the_network_policy_admits_workers_and_servers():
     (policy,) = of_kind(render("--set=networkPolicy.enabled=true"), "NetworkPolicy")
     (peer,) = policy["spec"]["ingress"][0]["from"]
-    assert peer["podSelector"]["matchLabels"] == {
-        labels.MANAGED_BY: labels.MANAGED_BY_VALUE,
-        labels.NAME: labels.NAME_VALUE,
-    }
+    assert peer["podSelector"]["matchLabels"] == {labels.MANAGED_BY: labels.MANAGED_BY_VALUE}
+    (names,) = peer["podSelector"]["matchExpressions"]
+    assert (names["key"], names["operator"]) == (labels.NAME, "In")
+    assert set(names["values"]) == {labels.NAME_VALUE, labels.SERVER_VALUE}
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
-def test_no_role_has_wildcards_or_reads_secrets(values):
+def test_no_role_has_wildcards_or_reads_secrets_but_the_operators_own_key(values):
     rules = [rule for each in render("--values", values) if each["kind"].endswith("Role") for rule in each["rules"]]
     assert rules
     for rule in rules:
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
-        assert "secrets" not in rule["resources"]
+        if "secrets" in rule["resources"] and not set(rule["verbs"]) <= {"create", "patch"}:
+            assert rule["verbs"] == ["get"]
+            assert rule["resourceNames"][0].endswith("-operator-session-key")
         assert not {"impersonate", "escalate", "bind"} & set(rule["verbs"])
 
 

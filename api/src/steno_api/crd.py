@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from steno_api.generate import run
 from steno_api.schema import Schema, structural
 from steno_api.v1alpha1 import RESOURCES
-from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
+from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition, Scale
 
 FOLDERS = (Path("crds"), Path("charts/steno/files/crds"))
 """Where the files are committed; the chart has a copy because Helm reads nothing outside of a chart."""
@@ -100,12 +100,23 @@ def _model(resource: type[Resource], field: str) -> type[BaseModel]:
 def _version(resource: type[Resource], definition: ResourceDefinition) -> dict[str, Any]:
     version: dict[str, Any] = {"name": definition.version, "served": True, "storage": True}
     if definition.status:
-        version["subresources"] = {"status": {}}
+        version["subresources"] = {"status": {}, **_scale(definition.scale)}
     if definition.columns:
         version["additionalPrinterColumns"] = [_column(column) for column in definition.columns]
     if definition.selectable:
         version["selectableFields"] = [{"jsonPath": path} for path in definition.selectable]
     return {**version, "schema": {"openAPIV3Schema": openapi_schema(resource)}}
+
+
+def _scale(scale: Scale | None) -> dict[str, Any]:
+    if scale is None:
+        return {}
+    paths = {
+        "specReplicasPath": scale.spec,
+        "statusReplicasPath": scale.status,
+        "labelSelectorPath": scale.selector,
+    }
+    return {"scale": paths}
 
 
 def _column(column: PrinterColumn) -> dict[str, Any]:

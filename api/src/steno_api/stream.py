@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from steno_api import API_VERSION
 from steno_api.failures import FailureReason
+from steno_api.figures import SessionFigures as SessionFigures  # noqa: PLC0414 - part of what is told here
 from steno_api.identity import JobRef
 from steno_api.model import Model
 from steno_api.report import PublishedArtifact
@@ -127,6 +128,9 @@ class SessionEnd(StrEnum):
     """The server had to stop. What was said until then is published."""
     DELETED = "Deleted"
     """The StreamSession was deleted."""
+    DUPLICATE = "Duplicate"
+    """The session is connected to another server of the pool: this connection ends, publishes nothing, and is not the
+    session's end."""
 
 
 class SessionResult(Model):
@@ -134,26 +138,12 @@ class SessionResult(Model):
 
     reason: SessionEnd
     time: AwareDatetime
-    manifest: str | None = None
+    manifest: Annotated[str, Field(max_length=2048)] | None = None
     """URI of the published manifest; absent when nothing was to be published, or publishing failed."""
-    artifacts: list[PublishedArtifact] = Field(default_factory=list[PublishedArtifact])
+    artifacts: list[PublishedArtifact] = Field(default_factory=list[PublishedArtifact], max_length=64)
     failure: FailureReason | None = None
     """Why nothing could be published, although it should have been, or why decoding broke off."""
     message: str = Field(default="", max_length=1000)
-
-
-class SessionFigures(Model):
-    """Figures of a session, without any of its text."""
-
-    audio_seconds: float = Field(default=0.0, ge=0)
-    """Audio received."""
-    segments: int = Field(default=0, ge=0)
-    """Final segments so far."""
-    partial_latency_millis: Annotated[int, Field(ge=0)] | None = None
-    """95th percentile: from the receipt of a window's last sample to the partial text sent."""
-    final_latency_millis: Annotated[int, Field(ge=0)] | None = None
-    """95th percentile: from the end of speech to the final text sent."""
-    language: str | None = None
 
 
 class SessionReport(Model):
@@ -173,6 +163,7 @@ class PoolReport(Model):
 
     pool: JobRef
     sessions: list[SessionReport]
+    """Every session that is open, and those that ended and are not `known` yet; empty when there are none."""
 
 
 class SessionOrder(Model):

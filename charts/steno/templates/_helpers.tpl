@@ -54,21 +54,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What serving jobs needs in a namespace. No Secret is read: worker pods mount them by name. */}}
+{{/* What serving jobs and streams needs in a namespace. No Secret is read: pods mount them by name. */}}
 {{- define "steno.jobRules" -}}
 - apiGroups: [steno.dev]
-  resources: [transcriptionjobs, ocrjobs]
-  verbs: [get, list, watch, delete]  # delete: ttlPolicy DeleteResource
+  resources: [transcriptionjobs, ocrjobs, streamsessions, runtimepools]
+  verbs: [get, list, watch]
 - apiGroups: [steno.dev]
-  resources: [transcriptionjobs/status, ocrjobs/status]
+  resources: [transcriptionjobs, ocrjobs, streamsessions]
+  verbs: [delete]  # ttlPolicy DeleteResource, a session's ttlSecondsAfterFinished
+- apiGroups: [steno.dev]
+  resources: [runtimepools]
+  verbs: [create]  # a namespace's pool `default`, when a session names it
+- apiGroups: [steno.dev]
+  resources: [transcriptionjobs/status, ocrjobs/status, streamsessions/status, runtimepools/status]
   verbs: [get, patch]
 # Children name their owner with blockOwnerDeletion; OpenShift asks for this then.
 - apiGroups: [steno.dev]
-  resources: [transcriptionjobs/finalizers, ocrjobs/finalizers]
+  resources: [transcriptionjobs/finalizers, ocrjobs/finalizers, streamsessions/finalizers, runtimepools/finalizers]
   verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
+# A pool's servers; what they leave behind goes by owner reference.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch]
+# A session's token, written and never read.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, patch]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]

@@ -23,11 +23,12 @@ from kubernetes.aio.config import ConfigException
 
 from steno_api.v1alpha1 import RESOURCES
 from steno_operator.control import logs, metrics, probes
+from steno_operator.control.caller import TokenVerifier
 from steno_operator.control.cluster import Cluster
 from steno_operator.control.engine import Engine, EngineOptions
 from steno_operator.control.leader import Leadership, LeaseTimes, label_pod
 from steno_operator.control.queue import Backoff
-from steno_operator.control.reports import ReportEndpoint, TokenVerifier
+from steno_operator.control.reports import ReportEndpoint
 from steno_operator.control.store import Store
 from steno_operator.control.watch import Timing
 from steno_operator.settings import Settings
@@ -135,6 +136,8 @@ class Operator:
         settings = self._settings
         options = EngineOptions(
             instance=settings.pod_name,
+            own_namespace=settings.pod_namespace,
+            session_key=settings.session_key_secret,
             namespaces=settings.served,
             without_tenant=settings.tenantless_namespaces,
             workers=settings.workers,

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from steno_operator.plan.policy import Policy
+from steno_operator.plan.policy import DefaultPool, Policy
 
 
 class Settings(BaseSettings):
@@ -48,6 +48,17 @@ class Settings(BaseSettings):
     node_lost_patience_seconds: float = Field(60.0, gt=0)
     name_conflict_patience_seconds: float = Field(120.0, gt=0)
     progress_interval_seconds: float = Field(10.0, ge=0)
+    session_key_secret: str = "steno-operator-session-key"  # noqa: S105 - a name
+    """Secret in the own namespace with the key that signs session tokens; made when it is missing."""
+    session_token_seconds: float = Field(3600.0, ge=3)
+    """How long a session's token opens connections; it is replaced in time."""
+    server_report_interval_seconds: float = Field(2.0, gt=0)
+    """How often a pool's servers report."""
+    default_pool_profile: str = "gpu"
+    """RuntimeProfile of pools made on demand."""
+    default_pool_model: str = "large-v3"
+    default_pool_max_replicas: int = Field(1, ge=1, le=1000)
+    default_pool_sessions_per_replica: int = Field(16, ge=1, le=1000)
     queue_backoff_base_seconds: float = Field(1.0, gt=0)
     """Wait after an error while reconciling; doubled for each further one."""
     queue_backoff_max_seconds: float = Field(300.0, gt=0)
@@ -71,4 +82,12 @@ class Settings(BaseSettings):
             node_lost_patience=timedelta(seconds=self.node_lost_patience_seconds),
             name_conflict_patience=timedelta(seconds=self.name_conflict_patience_seconds),
             progress_interval=timedelta(seconds=self.progress_interval_seconds),
+            session_token=timedelta(seconds=self.session_token_seconds),
+            server_report_interval=timedelta(seconds=self.server_report_interval_seconds),
+            default_pool=DefaultPool(
+                profile=self.default_pool_profile,
+                model=self.default_pool_model,
+                max_replicas=self.default_pool_max_replicas,
+                sessions_per_replica=self.default_pool_sessions_per_replica,
+            ),
         )

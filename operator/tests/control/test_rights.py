@@ -6,11 +6,19 @@ import json
 
 import pytest
 
+from .streams import Streams
+
 pytestmark = pytest.mark.apiserver
 
+KINDS = ("transcriptionjobs", "ocrjobs", "streamsessions", "runtimepools")
 SERVED = [
-    (["steno.dev"], ["transcriptionjobs", "ocrjobs"], ["get", "list", "watch", "delete"]),
-    (["steno.dev"], ["transcriptionjobs/status", "ocrjobs/status"], ["get", "patch"]),
+    (["steno.dev"], ["transcriptionjobs", "ocrjobs", "streamsessions"], ["get", "list", "watch", "delete"]),
+    (["steno.dev"], ["runtimepools"], ["get", "list", "watch", "create"]),
+    (["steno.dev"], [f"{kind}/status" for kind in KINDS], ["get", "patch"]),
+    (["steno.dev"], [f"{kind}/finalizers" for kind in KINDS], ["update"]),
+    (["apps"], ["deployments"], ["get", "list", "watch", "create", "patch"]),
+    ([""], ["services"], ["get", "list", "watch", "create", "patch"]),
+    ([""], ["secrets"], ["create", "patch"]),
     (["batch"], ["jobs"], ["get", "list", "watch", "create", "patch", "delete"]),
     ([""], ["pods"], ["get", "list", "watch"]),
     ([""], ["events"], ["get", "list", "watch", "create", "patch"]),
@@ -19,6 +27,7 @@ SERVED = [
 OWN = [
     (["coordination.k8s.io"], ["leases"], ["get", "create", "update"]),
     ([""], ["pods"], ["get", "patch"]),
+    ([""], ["secrets"], ["create"]),
 ]
 """In the operator's own namespace."""
 EVERYWHERE = [
@@ -26,6 +35,10 @@ EVERYWHERE = [
     (["steno.dev"], ["tenants/status"], ["get", "patch"]),
     (["authentication.k8s.io"], ["tokenreviews"], ["create"]),
 ]
+
+
+KEY = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["steno-operator-session-key"], "verbs": ["get"]}
+"""In the operator's own namespace: its signing key, and no other Secret."""
 
 
 def _rules(entries):
@@ -42,7 +55,8 @@ def kubeconfig(place, tmp_path):
         ("ClusterRole", rbac, EVERYWHERE),
         ("Role", f"{rbac}/namespaces/{name}", [*SERVED, *OWN]),
     ):
-        place.must("POST", f"{path}/{kind.lower()}s", {"metadata": {"name": name}, "rules": _rules(rules)})
+        given = _rules(rules) + ([KEY] if kind == "Role" else [])
+        place.must("POST", f"{path}/{kind.lower()}s", {"metadata": {"name": name}, "rules": given})
         reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
         body = {"metadata": {"name": name}, "roleRef": reference, "subjects": subject}
         place.must("POST", f"{path}/{kind.lower()}bindings", body)
@@ -77,3 +91,19 @@ def test_a_whole_life_with_least_rights(place, kubeconfig):
     assert "orbidden" not in replica.log.read_text()
     assert replica.stop() == 0
     assert "not released" not in replica.log.read_text()
+
+
+def test_a_streams_whole_life_with_least_rights(place, kubeconfig):
+    streams = Streams(place)
+    replica = place.start(kubeconfig=kubeconfig, default_pool_profile=place.namespace)
+    streams.session(ttlSecondsAfterFinished=0, output={"uri": "s3://t"})
+    [pod] = streams.warm()
+    streams.wait("session", "call", "EndpointReady")
+    place.patch(streams.path("pool", "default"), {"spec": {"maxReplicas": 2, "minReplicas": 2}})
+    place.until("another server", lambda: streams.deployment()["spec"]["replicas"] == 2)
+    streams.tell(replica, pod, streams.said(audioSeconds=2))
+    streams.wait("session", "call", "Active")
+    streams.tell(replica, pod, streams.said(result={"reason": "ClientEnded"}))
+    place.until("the session is gone", lambda: streams.found(streams.path("session", "call")) is None)
+    assert "orbidden" not in replica.log.read_text()
+    assert replica.stop() == 0

@@ -64,6 +64,15 @@ class PrinterColumn:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """The scale subresource: JSON paths of what `kubectl scale` and autoscalers read and write."""
+
+    spec: str = ".spec.replicas"
+    status: str = ".status.replicas"
+    selector: str = ".status.selector"
+
+
+@dataclass(frozen=True)
 class ResourceDefinition:
     """What a CustomResourceDefinition says besides the schema."""
 
@@ -78,6 +87,8 @@ class ResourceDefinition:
     """Whether there is a status subresource."""
     selectable: tuple[str, ...] = ()
     """JSON paths for `--field-selector`."""
+    scale: Scale | None = None
+    """The scale subresource, if there is one."""
     group: str = GROUP
     version: str = VERSION
     categories: tuple[str, ...] = field(default=("steno",))

@@ -7,7 +7,7 @@ from typing import Any
 from steno_api.failures import EXIT_CODES, FailureClass
 from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.meta import Resource
-from steno_operator.build.labels import child_labels, child_name
+from steno_operator.build.labels import child_labels, child_name, owner_reference
 from steno_operator.build.pod import CONTAINER, Work, build_pod_template
 from steno_operator.build.task import Attempt
 
@@ -64,16 +64,7 @@ def build_job(owner: Resource, spec: JobSpec, work: Work, attempt: Attempt) -> d
             "name": child_name(metadata.name, attempt.number),
             "namespace": metadata.namespace,
             "labels": labels,
-            "ownerReferences": [
-                {
-                    "apiVersion": owner.api_version,
-                    "kind": owner.kind,
-                    "name": metadata.name,
-                    "uid": metadata.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": [owner_reference(owner)],
         },
         "spec": job_spec,
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from steno_api import GROUP
+from steno_api.v1alpha1.meta import Resource
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY_VALUE = "steno"
@@ -13,9 +16,19 @@ JOB = f"{GROUP}/job"
 JOB_UID = f"{GROUP}/job-uid"
 ATTEMPT = f"{GROUP}/attempt"
 TENANT = f"{GROUP}/tenant"
+SERVER_VALUE = "steno-server"
+"""Label `app.kubernetes.io/name` of a pool's pods."""
+POOL = f"{GROUP}/pool"
+POOL_UID = f"{GROUP}/pool-uid"
+DIGEST = f"{GROUP}/digest"
+"""Annotation: digest of what was applied."""
 
 CHILD_SELECTOR = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
 """Label selector of everything the operator made."""
+JOB_SELECTOR = f"{CHILD_SELECTOR},{JOB_UID}"
+"""Label selector of what it made for jobs."""
+POOL_SELECTOR = f"{CHILD_SELECTOR},{POOL_UID}"
+"""Label selector of what it made for pools."""
 
 
 def child_name(name: str, attempt: int) -> str:
@@ -33,4 +46,38 @@ def child_labels(*, kind: str, name: str, uid: str, tenant: str, attempt: int) -
         JOB_UID: uid,
         ATTEMPT: str(attempt),
         TENANT: tenant,
+    }
+
+
+def pool_child_name(pool: str) -> str:
+    """Returns the name of a pool's Deployment and Service."""
+    return f"{pool}-pool"
+
+
+def pool_labels(*, name: str, uid: str, tenant: str) -> dict[str, str]:
+    """Returns the labels of a pool's Deployment, Service and pods."""
+    return {
+        MANAGED_BY: MANAGED_BY_VALUE,
+        NAME: SERVER_VALUE,
+        KIND: "RuntimePool",
+        POOL: name,
+        POOL_UID: uid,
+        TENANT: tenant,
+    }
+
+
+def pool_selector(uid: str) -> dict[str, str]:
+    """Returns the labels that select a pool's pods: they never change."""
+    return {MANAGED_BY: MANAGED_BY_VALUE, POOL_UID: uid}
+
+
+def owner_reference(owner: Resource) -> dict[str, Any]:
+    """Returns the reference that makes `owner` the controller of a child."""
+    return {
+        "apiVersion": owner.api_version,
+        "kind": owner.kind,
+        "name": owner.metadata.name,
+        "uid": owner.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
     }

@@ -17,6 +17,8 @@ import aiohttp
 from kubernetes.aio import client, config
 
 JSON = "application/json"
+APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
+ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PAGE = 500
@@ -75,6 +77,9 @@ class ResourceType:
 
 
 JOBS = ResourceType("batch/v1", "jobs")
+DEPLOYMENTS = ResourceType("apps/v1", "deployments")
+SERVICES = ResourceType("v1", "services")
+SECRETS = ResourceType("v1", "secrets")
 PODS = ResourceType("v1", "pods")
 EVENTS = ResourceType("v1", "events")
 LEASES = ResourceType("coordination.k8s.io/v1", "leases")
@@ -186,6 +191,23 @@ class Cluster:
             body=body,
             content_type=MERGE_PATCH,
             **options,
+        )
+
+    async def apply(
+        self, kind: ResourceType, body: dict[str, Any], *, force: bool, accept: str = JSON
+    ) -> dict[str, Any]:
+        """Applies an object, whole, under our field manager (server-side apply); `metadata.uid` is a precondition.
+
+        `force` takes fields over from other managers; without it such a conflict is a 409.
+        """
+        metadata = body["metadata"]
+        return await self.request(
+            "PATCH",
+            kind.path(metadata["namespace"], metadata["name"]),
+            query={"fieldManager": "steno-operator", "force": str(force).lower()},
+            body=body,
+            content_type=APPLY_PATCH,
+            accept=accept,
         )
 
     async def delete(

@@ -12,14 +12,16 @@ from typing import Any, Literal
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_operator.control import metrics, probes, tenants
 from steno_operator.control.audit import Audited, Auditor
+from steno_operator.control.caller import TokenVerifier
 from steno_operator.control.cluster import ApiError, Cluster, UnreachableError
 from steno_operator.control.executor import Executor
 from steno_operator.control.keys import Key
 from steno_operator.control.kinds import resource_type
+from steno_operator.control.pool_steps import PoolSteps
 from steno_operator.control.queue import Backoff, WorkQueue
 from steno_operator.control.reconciler import Reconciler
 from steno_operator.control.registry import kinds
-from steno_operator.control.reports import TokenVerifier
+from steno_operator.control.signing import Signer
 from steno_operator.control.sinks import watchers
 from steno_operator.control.store import Store
 from steno_operator.control.tenancy import TENANT_KIND
@@ -36,6 +38,10 @@ class EngineOptions:
     """What the engine is told besides the policy. Times in seconds."""
 
     instance: str
+    own_namespace: str
+    """Where the operator itself is."""
+    session_key: str = "steno-operator-session-key"
+    """Secret with the key that signs session tokens; made there when it is missing."""
     namespaces: tuple[str, ...] = ()
     without_tenant: Literal["allow", "refuse"] = "allow"
     """Whether work in namespaces of no Tenant may start."""
@@ -62,8 +68,10 @@ class Engine:
         )
         self.verifier = TokenVerifier(cluster)
         self.ready = False
-        executor = Executor(cluster, self.store, options.instance)
-        self._kinds = kinds(cluster, self.store)
+        self._signer = Signer(cluster, options.own_namespace, options.session_key, self._resync)
+        steps = PoolSteps(cluster, self.store, self._signer).steps
+        executor = Executor(cluster, self.store, options.instance, steps)
+        self._kinds = kinds(cluster, self.store, self._signer)
         self._reconciler = Reconciler(self.store, executor, self._kinds, policy)
         self._watchers = watchers(cluster, self.store, options.namespaces, options.watch_timing)
         self._auditor = Auditor(cluster, self._audited(), self._resync, options.audit_interval)
@@ -78,6 +86,7 @@ class Engine:
                 await watcher.synced.wait()
             log.info("everything is in view: reconciling")
             self.ready = True
+            group.create_task(self._signer.run(), name="signing-key")
             group.create_task(self._auditor.run(), name="audit")
             group.create_task(self.queue.run(self._reconciler.reconcile, self._options.workers), name="queue")
 

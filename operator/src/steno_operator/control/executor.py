@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,14 +28,18 @@ from steno_operator.plan.plan import (
 
 log = logging.getLogger(__name__)
 
-_NOT_FOUND = 404
-_CONFLICT = 409
+NOT_FOUND = 404
+CONFLICT = 409
 _INVALID = frozenset({400, 413, 422})
 _REFUSALS = _INVALID | {403}
 _EVENT_TIMEOUT = 5.0
 _MESSAGE_LIMIT = 1000
 _CLUSTER_SCOPED_EVENTS = "default"
 """Namespace of Events about objects that lie in none, as with Kubernetes' own."""
+
+
+StepOf = Callable[[Key, str, Any], Awaitable[None]]
+"""Carries out one type of action for the resource of that key and UID."""
 
 
 class GoneError(Exception):
@@ -45,15 +49,26 @@ class GoneError(Exception):
 class Executor:
     """Carries out actions and writes statuses; puts every answer into the store, so that the next snapshot knows."""
 
-    def __init__(self, cluster: Cluster, store: Store, instance: str) -> None:
+    def __init__(
+        self, cluster: Cluster, store: Store, instance: str, more: Mapping[type, StepOf] | None = None
+    ) -> None:
+        """Makes an executor.
+
+        Args:
+            cluster: where to act.
+            store: where the answers go.
+            instance: this replica's name, for Events.
+            more: steps beside those of jobs.
+        """
         self._cluster = cluster
         self._store = store
         self._instance = instance
-        self._steps: dict[type, Callable[[Key, str, Any], Awaitable[None]]] = {
+        self._steps: dict[type, StepOf] = {
             StartAttempt: self._start,
             StopAttempt: self._stop,
             SuspendAttempt: self._suspend,
             TellQueue: self._tell,
+            **(more or {}),
         }
 
     async def act(self, key: Key, uid: str, action: Action) -> None:
@@ -73,12 +88,10 @@ class Executor:
         try:
             job = await self._cluster.create(JOBS, key.namespace, action.manifest)
         except ApiError as error:
-            if error.status == _CONFLICT:
+            if error.status == CONFLICT:
                 await self._adopt(key, uid, name)
                 return
-            if error.status in _REFUSALS or "webhook" in error.message:
-                raise RefusedError(error.message, final=error.status in _INVALID) from None
-            raise
+            raise refusal(error) from None
         self._store.put_job(job)
         metrics.ATTEMPTS.labels(key.kind).inc()
         log.info("started attempt %d", action.attempt, extra=key.log())
@@ -88,7 +101,7 @@ class Executor:
         try:
             job = await self._cluster.get(JOBS, key.namespace, name)
         except ApiError as error:
-            if error.status == _NOT_FOUND:
+            if error.status == NOT_FOUND:
                 raise RetryError(f"Job {name} was there and is gone") from None
             raise
         if owner_of(job) == uid:
@@ -101,7 +114,7 @@ class Executor:
         try:
             answer = await self._cluster.delete(JOBS, key.namespace, action.name, action.uid, "Foreground")
         except ApiError as error:
-            if error.status not in (_NOT_FOUND, _CONFLICT):  # conflict: another Job has that name by now
+            if error.status not in (NOT_FOUND, CONFLICT):  # conflict: another Job has that name by now
                 raise
             self._store.drop_job(action.uid)
             return
@@ -116,7 +129,7 @@ class Executor:
         try:
             self._store.put_job(await self._cluster.merge_patch(JOBS, key.namespace, action.name, body))
         except ApiError as error:
-            if error.status in (_NOT_FOUND, _CONFLICT):
+            if error.status in (NOT_FOUND, CONFLICT):
                 raise RetryError(f"Job {action.name} is not the one planned for") from None
             raise
         log.info("%s %s", "suspended" if action.suspend else "resumed", action.name, extra=key.log())
@@ -129,7 +142,7 @@ class Executor:
         try:
             await self._cluster.delete(resource_type(definition), key.namespace, key.name, action.uid, "Background")
         except ApiError as error:
-            if error.status not in (_NOT_FOUND, _CONFLICT):
+            if error.status not in (NOT_FOUND, CONFLICT):
                 raise
         self._store.drop_resource(key, action.uid)
         metrics.ACTIONS.labels(type(action).__name__).inc()
@@ -144,7 +157,7 @@ class Executor:
         try:
             raw = await self._cluster.get(resource_type(definition), key.namespace, key.name)
         except ApiError as error:
-            if error.status != _NOT_FOUND:
+            if error.status != NOT_FOUND:
                 raise
             self._store.drop_resource(key, uid)
             raise GoneError from None
@@ -174,7 +187,7 @@ class Executor:
         try:
             answer = await self._cluster.merge_patch(resource_type(definition), key.namespace, key.name, body, "status")
         except ApiError as error:
-            if error.status not in (_NOT_FOUND, _CONFLICT):
+            if error.status not in (NOT_FOUND, CONFLICT):
                 raise
             await self.read(definition, key, metadata["uid"])
             raise RetryError("the resource changed while its status was written", after=0) from None
@@ -221,7 +234,7 @@ class Executor:
             try:
                 await self._cluster.create(EVENTS, namespace, event, timeout=_EVENT_TIMEOUT)
             except ApiError as error:
-                if error.status != _CONFLICT:
+                if error.status != CONFLICT:
                     raise
                 known = await self._cluster.get(EVENTS, namespace, name)
                 again = {"count": known.get("count", 1) + 1, "lastTimestamp": now}
@@ -230,7 +243,14 @@ class Executor:
             log.warning("Event %s was not written: %s", action.reason, error, extra=key.log())
 
 
+def refusal(error: ApiError) -> ApiError | RefusedError:
+    """Returns what to raise for an error of a write: a refusal of what was to be written, or the error itself."""
+    if error.status in _REFUSALS or "webhook" in error.message:
+        return RefusedError(error.message, final=error.status in _INVALID)
+    return error
+
+
 def owner_of(job: dict[str, Any]) -> str:
-    """Returns the UID of a Job's controller owner, or an empty string."""
+    """Returns the UID of a child's controller owner, or an empty string."""
     owners = job["metadata"].get("ownerReferences") or ()
     return next((owner["uid"] for owner in owners if owner.get("controller")), "")

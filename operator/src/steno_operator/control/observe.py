@@ -55,12 +55,13 @@ def moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _owner(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+def owner(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the reference to an object's controller, else an empty mapping."""
     owners = metadata.get("ownerReferences") or ()
-    return next((owner for owner in owners if owner.get("controller")), {})
+    return next((each for each in owners if each.get("controller")), {})
 
 
-def _condition(status: Mapping[str, Any], kind: str, value: str = "True") -> Mapping[str, Any]:
+def condition(status: Mapping[str, Any], kind: str, value: str = "True") -> Mapping[str, Any]:
     """Returns the condition of that type if it has that value, else an empty mapping."""
     conditions = status.get("conditions") or ()
     return next((c for c in conditions if c.get("type") == kind and c.get("status") == value), {})
@@ -74,12 +75,12 @@ def _attempt(metadata: Mapping[str, Any]) -> int:
 def child_of(raw: Mapping[str, Any]) -> ChildRecord:
     """Reads a child Job."""
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
-    owner = _owner(metadata)
-    complete, failed = _condition(status, "Complete"), _condition(status, "Failed")
-    key = Key(owner["kind"], metadata["namespace"], owner["name"]) if owner else None
+    controller = owner(metadata)
+    complete, failed = condition(status, "Complete"), condition(status, "Failed")
+    key = Key(controller["kind"], metadata["namespace"], controller["name"]) if controller else None
     return ChildRecord(
         key=key,
-        owner_uid=owner.get("uid", ""),
+        owner_uid=controller.get("uid", ""),
         namespace=metadata["namespace"],
         version=metadata["resourceVersion"],
         child=ObservedChild(
@@ -88,7 +89,7 @@ def child_of(raw: Mapping[str, Any]) -> ChildRecord:
             attempt=_attempt(metadata),
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             suspended=bool(spec.get("suspend")),
-            halted=bool(_condition(status, "Suspended")),
+            halted=bool(condition(status, "Suspended")),
             deleting="deletionTimestamp" in metadata,
             succeeded=bool(complete),
             failed=bool(failed),
@@ -99,28 +100,28 @@ def child_of(raw: Mapping[str, Any]) -> ChildRecord:
     )
 
 
-def pod_of(raw: Mapping[str, Any]) -> PodRecord:
-    """Reads a worker pod."""
+def pod_of(raw: Mapping[str, Any], name: str = CONTAINER) -> PodRecord:
+    """Reads a pod of ours; `name` is that of the container which does its work."""
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
-    container = next((c for c in status.get("containerStatuses") or () if c.get("name") == CONTAINER), dict[str, Any]())
+    container = next((c for c in status.get("containerStatuses") or () if c.get("name") == name), dict[str, Any]())
     state = container.get("state") or {}
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
-    blocked = _condition(status, "PodScheduled", value="False")
+    blocked = condition(status, "PodScheduled", value="False")
     return PodRecord(
         namespace=metadata["namespace"],
         version=metadata["resourceVersion"],
         pod=ObservedPod(
             name=metadata["name"],
             uid=metadata["uid"],
-            child_uid=_owner(metadata).get("uid", ""),
+            child_uid=owner(metadata).get("uid", ""),
             phase=status.get("phase") or "Pending",
             node=spec.get("nodeName"),
             created=moment(metadata.get("creationTimestamp")),
             started="running" in state or "terminated" in state,
-            scheduled=moment(_condition(status, "PodScheduled").get("lastTransitionTime")),
+            scheduled=moment(condition(status, "PodScheduled").get("lastTransitionTime")),
             deleting="deletionTimestamp" in metadata,
             gone_by=moment(metadata.get("deletionTimestamp")),
-            disruption=_condition(status, "DisruptionTarget").get("reason"),
+            disruption=condition(status, "DisruptionTarget").get("reason"),
             unschedulable=blocked.get("message") or blocked.get("reason"),
             waiting_reason=waiting.get("reason"),
             waiting_message=waiting.get("message", ""),

@@ -1,146 +1,125 @@
-"""Where workers report: `POST /v1/reports`, signed with the pod's own projected token.
+"""Where workers and servers report: HTTP POSTs, signed with the pod's own projected token.
 
 Nothing here is needed for a job to end well; a lost report costs a progress bar. So every answer is quick, and
-nothing is kept but the latest report of each job. Tokens are never logged, and only their digests are kept.
+nothing is kept but the latest report of each job. Servers' reports are told of in `session_reports`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import logging
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pydantic
 from aiohttp import web
 
+from steno_api.model import Model
 from steno_api.report import REPORT_AUDIENCE, REPORT_PATH, Report
-from steno_operator.control import metrics
-from steno_operator.control.cluster import TOKEN_REVIEWS, ApiError, Cluster, UnreachableError
+from steno_api.stream import POOL_REPORT_PATH, PoolReport
+from steno_operator.control import metrics, session_reports
+from steno_operator.control.caller import Caller, TokenVerifier
+from steno_operator.control.cluster import ApiError, UnreachableError
 from steno_operator.control.store import Store
 
 log = logging.getLogger(__name__)
 
 MAX_BODY = 16 * 1024
 _MAX_TOKEN = 16 * 1024
-_POD_NAME = "authentication.kubernetes.io/pod-name"
-_POD_UID = "authentication.kubernetes.io/pod-uid"
-_SERVICE_ACCOUNT = "system:serviceaccount:"
+
+Answer = tuple[int, dict[str, Any]]
+"""HTTP status and JSON body."""
 
 
 @dataclass(frozen=True)
-class Caller:
-    """The pod a token is bound to."""
+class Route:
+    """One kind of report."""
 
-    namespace: str
-    pod_name: str
-    pod_uid: str
+    path: str
+    model: type[Model]
+    max_body: int
+    take: Callable[[Store, Caller, Any], Answer]
 
 
-class TokenVerifier:
-    """Asks the API server whose a token is, and remembers the answer for a little while."""
+def take_job_report(store: Store, caller: Caller, report: Report) -> Answer:
+    """Takes in a worker's report."""
+    job = report.job
+    key = store.key_of(job.uid)
+    if key is None or (key.namespace, key.name) != (job.namespace, job.name):
+        return _said(409, "no such job")
+    attempt = store.attempt_of_pod(job.uid, caller.pod_uid)
+    if attempt is None or caller.namespace != job.namespace:
+        return _said(403, "the token is not that of a pod of this job")
+    if attempt != report.attempt:
+        return _said(403, "the token is not that of a pod of this attempt")
+    if report.attempt != store.latest_attempt(job.uid):
+        return _said(409, "a later attempt has begun")
+    store.put_report(key, job.uid, report.attempt, report.progress)
+    return _said(202, "accepted")
 
-    def __init__(
-        self, cluster: Cluster, accepted_for: float = 60.0, refused_for: float = 10.0, limit: int = 10_000
-    ) -> None:
-        self._cluster = cluster
-        self._accepted_for = accepted_for
-        self._refused_for = refused_for
-        self._limit = limit
-        self._answers: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
-        self._asking = asyncio.Semaphore(8)
 
-    async def verify(self, token: str) -> Caller | None:
-        """Returns the pod the token is bound to, or None if it is not a good token for us.
-
-        Raises:
-            ApiError, UnreachableError: nobody could be asked.
-        """
-        digest = hashlib.sha256(token.encode()).digest()
-        known = self._answers.get(digest)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        async with self._asking:
-            caller = await self._ask(token)
-        until = time.monotonic() + (self._refused_for if caller is None else self._accepted_for)
-        self._answers[digest] = (until, caller)
-        self._answers.move_to_end(digest)
-        if len(self._answers) > self._limit:
-            self._answers.popitem(last=False)
-        return caller
-
-    async def _ask(self, token: str) -> Caller | None:
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [REPORT_AUDIENCE]},
-        }
-        review = await self._cluster.create(TOKEN_REVIEWS, None, body, timeout=5.0)
-        status = review.get("status") or {}
-        user = status.get("user") or {}
-        name = user.get("username", "")
-        # An authenticator that knows no audiences answers without them: then nobody checked that the token is for us.
-        if not status.get("authenticated") or REPORT_AUDIENCE not in (status.get("audiences") or ()):
-            return None
-        extra = user.get("extra") or {}
-        pods, uids = extra.get(_POD_NAME) or [], extra.get(_POD_UID) or []
-        if not name.startswith(_SERVICE_ACCOUNT) or not pods or not uids:
-            return None
-        return Caller(name.removeprefix(_SERVICE_ACCOUNT).partition(":")[0], pods[0], uids[0])
+ROUTES = (
+    Route(REPORT_PATH, Report, MAX_BODY, take_job_report),
+    Route(POOL_REPORT_PATH, PoolReport, session_reports.MAX_BODY, session_reports.take_pool_report),
+)
 
 
 class ReportEndpoint:
     """The HTTP application; answers 503 while this replica does not lead."""
 
-    def __init__(self, serving: Callable[[], tuple[Store, TokenVerifier] | None]) -> None:
+    def __init__(
+        self, serving: Callable[[], tuple[Store, TokenVerifier] | None], routes: Sequence[Route] = ROUTES
+    ) -> None:
         self._serving = serving
-        self.app = web.Application(client_max_size=MAX_BODY)
-        self.app.router.add_post(REPORT_PATH, self._post)
+        self.app = web.Application(client_max_size=max(route.max_body for route in routes))
+        for route in routes:
+            self.app.router.add_post(route.path, self._handler(route))
 
-    async def _post(self, request: web.Request) -> web.Response:
-        code, message = await self._take(request)
-        metrics.REPORTS.labels(str(code)).inc()
-        return web.json_response({"message": message}, status=code)
+    def _handler(self, route: Route) -> Callable[[web.Request], Any]:
+        async def post(request: web.Request) -> web.Response:
+            code, body = await self._take(request, route)
+            metrics.REPORTS.labels(str(code)).inc()
+            return web.json_response(body, status=code)
 
-    async def _take(self, request: web.Request) -> tuple[int, str]:  # noqa: PLR0911 - one return per answer
+        return post
+
+    async def _take(self, request: web.Request, route: Route) -> Answer:  # noqa: PLR0911 - one return per answer
         serving = self._serving()
         if serving is None:
-            return 503, "this replica is not leading"
+            return _said(503, "this replica is not leading")
         store, verifier = serving
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN:
-            return 401, "a bearer token is needed"
+            return _said(401, "a bearer token is needed")
         try:
             caller = await verifier.verify(token.strip())
         except (ApiError, UnreachableError) as error:
             log.warning("a token could not be verified: %s", error)
-            return 503, "the token could not be verified now"
+            return _said(503, "the token could not be verified now")
         if caller is None:
-            return 401, f"the token is not that of a running pod for the audience {REPORT_AUDIENCE}"
-        try:
-            report = Report.model_validate_json(await request.read())
-        except web.HTTPRequestEntityTooLarge:
-            return 400, f"a report has at most {MAX_BODY} bytes"
-        except pydantic.ValidationError as error:
-            places = {".".join(str(part) for part in fault["loc"]) for fault in error.errors(include_input=False)}
-            return 400, f"not a report: {', '.join(sorted(places)) or 'no JSON object'}"
-        return self._accept(store, caller, report)
+            return _said(401, f"the token is not that of a running pod for the audience {REPORT_AUDIENCE}")
+        report = await _read(request, route)
+        if isinstance(report, str):
+            return _said(400, report)
+        if self._serving() is None:
+            return _said(503, "this replica is not leading")  # it ended meanwhile
+        return route.take(store, caller, report)
 
-    @staticmethod
-    def _accept(store: Store, caller: Caller, report: Report) -> tuple[int, str]:
-        job = report.job
-        key = store.key_of(job.uid)
-        if key is None or (key.namespace, key.name) != (job.namespace, job.name):
-            return 409, "no such job"
-        attempt = store.attempt_of_pod(job.uid, caller.pod_uid)
-        if attempt is None or caller.namespace != job.namespace:
-            return 403, "the token is not that of a pod of this job"
-        if attempt != report.attempt:
-            return 403, "the token is not that of a pod of this attempt"
-        if report.attempt != store.latest_attempt(job.uid):
-            return 409, "a later attempt has begun"
-        store.put_report(key, job.uid, report.attempt, report.progress)
-        return 202, "accepted"
+
+async def _read(request: web.Request, route: Route) -> Model | str:
+    """Returns the report, or what is wrong with it."""
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        body = b""
+    if not body or len(body) > route.max_body:
+        return f"a report has at most {route.max_body} bytes, and at least one"
+    try:
+        return route.model.model_validate_json(body)
+    except pydantic.ValidationError as error:
+        places = {".".join(str(part) for part in fault["loc"]) for fault in error.errors(include_input=False)}
+        return f"not a report: {', '.join(sorted(places)[:20]) or 'no JSON object'}"
+
+
+def _said(code: int, message: str) -> Answer:
+    return code, {"message": message}

@@ -19,6 +19,7 @@ from steno_api.report import Progress
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_operator.control.keys import Key, is_newer
 from steno_operator.control.observe import ChildRecord, PodRecord, child_of, pod_of, trimmed, warning_of
+from steno_operator.control.pool_store import PoolStore
 from steno_operator.control.tenancy import Tenancy
 from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
 
@@ -91,6 +92,7 @@ class Store:
         self._busy: set[Key] = set()
         self.tenancy = Tenancy(self, changed, without_tenant=without_tenant, served=served)
         """What is known of Tenants."""
+        self.pools = PoolStore(changed)
 
     # Custom resources
 
@@ -109,6 +111,7 @@ class Store:
         self._resources[key] = trimmed(raw)
         self._keys[uid] = key
         self.tenancy.put(key, self._resources[key])
+        self.pools.resource_changed(key, raw)
         self._changed(key)
 
     def drop_resource(self, key: Key, uid: str) -> None:
@@ -117,6 +120,7 @@ class Store:
         known = self._resources.get(key)
         if known is not None and known["metadata"]["uid"] == uid:
             del self._resources[key]
+            self.pools.resource_changed(key, None)
             self._changed(key)
         self._forget(key, uid)
 
@@ -126,6 +130,7 @@ class Store:
         self._foreign.pop(uid, None)
         self._reports.pop(uid, None)
         self._written.pop(uid, None)
+        self.pools.forget_pool(uid)
 
     def resource(self, key: Key) -> dict[str, Any] | None:
         """Returns the custom resource as last seen, trimmed; not to be changed."""
@@ -309,6 +314,10 @@ class Store:
         """Remembers that this resource's status was written just now."""
         self._written[uid] = time.monotonic()
 
+    def write_due(self, uid: str) -> bool:
+        """Whether this resource's status was not written for a while: what changes all the time may go in."""
+        return time.monotonic() - self._written.get(uid, -self._progress_interval) >= self._progress_interval
+
     def latest_attempt(self, uid: str) -> int:
         """Returns the number of the latest child Job of the resource, 0 for none."""
         return max((self._children[child].child.attempt for child in self._children_of.get(uid, ())), default=0)
@@ -360,7 +369,7 @@ class Store:
             ),
             foreign=self._in_the_way(key, uid),
             progress=report[1] if report is not None and report[0] == latest else None,
-            progress_due=time.monotonic() - self._written.get(uid, -self._progress_interval) >= self._progress_interval,
+            progress_due=self.write_due(uid),
         )
 
     def _in_the_way(self, key: Key, uid: str) -> frozenset[str]:

@@ -93,7 +93,25 @@ class _Queued:
         return Bill(audio_seconds=summary.get("duration", 0.0), pages=summary.get("pages", 0))
 
 
-CLAIMANTS: dict[str, Claimant] = {"TranscriptionJob": _Queued("audio"), "OCRJob": _Queued("pages")}
+class _Live:
+    """A session: refused where there is no room, since a client does not wait; its GPUs are its pool's."""
+
+    queues = False
+    meter: Meter = "audio"
+
+    def demand(self, gpus: int | None) -> Demand | None:  # noqa: ARG002 - one shape for all
+        return Demand(streams=1)
+
+    def bill(self, status: Mapping[str, Any]) -> Bill:
+        figures: dict[str, Any] = status.get("figures") or {}
+        return Bill(audio_seconds=figures.get("audioSeconds", 0.0))
+
+
+CLAIMANTS: dict[str, Claimant] = {
+    "TranscriptionJob": _Queued("audio"),
+    "OCRJob": _Queued("pages"),
+    "StreamSession": _Live(),
+}
 """The kinds that ask for admission."""
 
 

@@ -8,7 +8,10 @@ from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from steno_api.model import Model
+from steno_api.stream import SessionClaims
 from steno_api.v1alpha1.job import JobStatus
+from steno_api.v1alpha1.runtimepool import RuntimePoolStatus
+from steno_api.v1alpha1.streamsession import StreamSessionStatus
 from steno_operator.plan.admission import Admission
 
 Status = TypeVar("Status", bound=Model)
@@ -40,6 +43,29 @@ class SuspendAttempt:
 
 
 @dataclass(frozen=True)
+class ApplyChild:
+    """Apply a pool's Deployment or Service, whole; one of that name that is not ours is left alone."""
+
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CreatePool:
+    """Create a RuntimePool on demand; one of that name is success, whoever made it."""
+
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class IssueToken:
+    """Sign a session's token and put it into its Secret."""
+
+    claims: SessionClaims
+    secret: dict[str, Any]
+    """The Secret's manifest, without the token."""
+
+
+@dataclass(frozen=True)
 class DeleteResource:
     """Delete the custom resource itself (`ttlPolicy: DeleteResource`)."""
 
@@ -65,7 +91,17 @@ class TellQueue:
     waiting: Mapping[str, Admission]
 
 
-Action = StartAttempt | StopAttempt | SuspendAttempt | DeleteResource | TellQueue | EmitEvent
+Action = (
+    StartAttempt
+    | StopAttempt
+    | SuspendAttempt
+    | ApplyChild
+    | CreatePool
+    | IssueToken
+    | DeleteResource
+    | TellQueue
+    | EmitEvent
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +120,12 @@ class PlanOf(Generic[Status]):
 
 Plan = PlanOf[JobStatus]
 """The decision for a job of any kind."""
+
+PoolPlan = PlanOf[RuntimePoolStatus]
+"""The decision for a RuntimePool."""
+
+SessionPlan = PlanOf[StreamSessionStatus]
+"""The decision for a StreamSession."""
 
 AnyPlan = PlanOf[Any]
 """The decision for a resource of any kind."""

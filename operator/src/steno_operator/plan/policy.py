@@ -7,6 +7,16 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True)
+class DefaultPool:
+    """What a pool that is made on demand is like."""
+
+    profile: str = "gpu"
+    model: str = "large-v3"
+    max_replicas: int = 1
+    sessions_per_replica: int = 16
+
+
+@dataclass(frozen=True)
 class Policy:
     """Constants of a running operator."""
 
@@ -26,4 +36,9 @@ class Policy:
     """Progress is written at most this often, …"""
     progress_step: int = 5
     """… or when it rose by this many percent, or its stage changed."""
+    session_token: timedelta = timedelta(hours=1)
+    """How long a session's token opens connections; it is replaced when a third of that is left."""
+    server_report_interval: timedelta = timedelta(seconds=2)
+    """How often a pool's servers report."""
+    default_pool: DefaultPool = DefaultPool()
     pod_labels: dict[str, str] = field(default_factory=dict[str, str])

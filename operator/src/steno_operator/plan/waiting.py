@@ -36,10 +36,11 @@ def explain(child: ObservedChild, before: QueueStatus | None) -> QueueStatus:
         return QueueStatus(reason=FailureReason.PREEMPTED, message=message)
     if pod.deleting or ended(pod):
         return QueueStatus(reason=Reason.WAITING_FOR_POD, message=f"Pod {pod.name} is being removed.")
-    return _explain_pod(pod, before)
+    return explain_pod(pod, before)
 
 
-def _explain_pod(pod: ObservedPod, before: QueueStatus | None) -> QueueStatus:
+def explain_pod(pod: ObservedPod, before: QueueStatus | None) -> QueueStatus:
+    """Returns why a pod that has not ended does not run; `before` as in `explain`."""
     if pod.waiting_reason in PULL_FAILURES:
         return QueueStatus(reason=Reason.IMAGE_PULL, message=_pull_message(pod, before))
     if pod.waiting_reason == "CreateContainerConfigError":

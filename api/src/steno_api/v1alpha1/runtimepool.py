@@ -1,0 +1,195 @@
+"""RuntimePool: the warm servers that StreamSessions are served by."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AwareDatetime, Field
+
+from steno_api.model import Model
+from steno_api.rules import Pattern, Rule
+from steno_api.v1alpha1.common import EndpointURL, Name, SecretRef
+from steno_api.v1alpha1.job import MAP_BY_TYPE, Tenant
+from steno_api.v1alpha1.meta import Condition, PrinterColumn, Resource, ResourceDefinition, Scale
+from steno_api.v1alpha1.runtimeprofile import LABEL_KEYS
+from steno_api.v1alpha1.transcriptionjob import SpeechModel
+
+POOL_NAME_RULES = (
+    Rule(
+        "size(self.metadata.name) <= 50 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must be at most 50 lower-case letters, digits and '-', and begin with a letter:"
+        " the Service is named <name>-pool",
+    ),
+)
+
+NodePort = Annotated[int, Field(ge=1, le=65535)]
+
+
+class PoolOutputSpec(Model):
+    """How the servers reach the object store that their sessions' transcripts go to."""
+
+    secret_ref: SecretRef | None = None
+    """S3 credentials, with the keys of a job's `source.secretRef`; absent: the pod's own identity."""
+    endpoint_url: EndpointURL | None = Field(default=None, alias="endpointURL")
+    """S3 endpoint, for stores other than AWS."""
+    region: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    """S3 region."""
+
+
+class PoolService(Model):
+    """The Service in front of the servers."""
+
+    rules = (
+        Rule(
+            "!has(self.type) || self.type != 'ClusterIP' || !has(self.httpNodePort) && !has(self.grpcNodePort)",
+            "httpNodePort and grpcNodePort are for type NodePort and LoadBalancer only",
+            ".type",
+        ),
+    )
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    """Kubernetes' Service type."""
+    annotations: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32), LABEL_KEYS] = Field(
+        default_factory=dict[str, str]
+    )
+    """Annotations of the Service, e.g. a load balancer's."""
+    http_node_port: NodePort | None = None
+    """Node port of HTTP and WebSocket; absent: any."""
+    grpc_node_port: NodePort | None = None
+    """Node port of gRPC; absent: any."""
+
+
+class PoolEndpoints(Model):
+    """Where clients reach the pool: an Ingress, a Gateway, a load balancer or a node port."""
+
+    websocket_url: (
+        Annotated[
+            str,
+            Field(min_length=6, max_length=512),
+            Pattern(r"wss?://[^/\s@?#]+(/[^\s?#]*[^\s?#/])?", "must be a URL such as wss://stt.example.com"),
+        ]
+        | None
+    ) = Field(default=None, alias="websocketURL")
+    """`ws://` or `wss://` and host, without the path `/stt/realtime`; absent: the Service's name in the cluster."""
+    grpc_url: (
+        Annotated[
+            str,
+            Field(min_length=3, max_length=512),
+            Pattern(r"[^/\s@?#:]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}", "must be host:port"),
+        ]
+        | None
+    ) = Field(default=None, alias="grpcURL")
+    """`host:port`; absent: the Service's name in the cluster."""
+
+
+class RuntimePoolSpec(Model):
+    """What the servers are, and how many.
+
+    A change of anything but the numbers replaces the servers one by one: their sessions end with reason `Drained`,
+    what was said until then published.
+    """
+
+    rules = (
+        # The apiserver asks these of the default `{}` as well, before it fills in the defaults of its fields.
+        Rule(
+            "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+            "minReplicas must not be greater than maxReplicas",
+            ".minReplicas",
+        ),
+        Rule(
+            "!has(self.replicas) || !has(self.maxReplicas) || self.replicas <= self.maxReplicas",
+            "replicas must not be greater than maxReplicas: raise maxReplicas first",
+            ".replicas",
+        ),
+    )
+
+    profile: Name = "gpu"
+    """RuntimeProfile: what each server's pod asks for."""
+    model: SpeechModel = SpeechModel()
+    """The speech model, loaded once per server."""
+    tenant: Tenant | None = None
+    """Who pays for the servers; default: the namespace."""
+    min_replicas: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Servers that are kept warm without any session."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Most servers. Sessions beyond `maxReplicas` times `sessionsPerReplica` wait."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Exactly so many, as `kubectl scale` or an autoscaler sets it; absent: as many as the open sessions need."""
+    sessions_per_replica: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Sessions one server takes at once."""
+    scale_down_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
+    """So long after the last session ended, the servers beyond `minReplicas` go. With a session open none does."""
+    output: PoolOutputSpec | None = None
+    """How its sessions publish: with the pool's credentials, mounted into its servers. Absent: they publish nothing."""
+    allowed_sources: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(min_length=8, max_length=512),
+                Pattern(r"https?://[^/\s@]+(/[^\s]*)?", "must be a URL prefix such as https://media.example.com/"),
+            ]
+        ],
+        Field(max_length=32),
+    ] = Field(default_factory=list[str])
+    """URL prefixes that `POST /stt/process` and `/ocr/process` may fetch; none: nothing."""
+    service: PoolService = PoolService()
+    """The Service in front of the servers."""
+    endpoints: PoolEndpoints | None = None
+    """What clients outside of the cluster use; absent: the Service's name in the cluster."""
+
+
+PoolPhase = Literal["Pending", "Scaling", "Ready", "Idle", "Failed"]
+"""Derived from the conditions, for people; programs read the conditions."""
+
+
+class RuntimePoolStatus(Model):
+    """What Steno found out; written by the operator only."""
+
+    observed_generation: int = Field(default=0, ge=0)
+    """The `metadata.generation` this status was found for."""
+    phase: PoolPhase | None = None
+    """Derived from the conditions, for people; programs read the conditions."""
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=MAP_BY_TYPE)] = Field(
+        default_factory=list[Condition]
+    )
+    """kstatus' `Ready`, `Reconciling` and `Stalled`, and `Accepted`."""
+    replicas: int = Field(default=0, ge=0)
+    """Servers there are, warm or not."""
+    ready_replicas: int = Field(default=0, ge=0)
+    """Servers that are warm."""
+    selector: str | None = None
+    """Label selector of the servers' pods, for autoscalers."""
+    sessions: int = Field(default=0, ge=0)
+    """Open sessions, the waiting ones included."""
+    capacity: int = Field(default=0, ge=0)
+    """Sessions the pool takes at most."""
+    idle_since: AwareDatetime | None = None
+    """Since when no session is open, while servers beyond `minReplicas` are still there."""
+
+
+class RuntimePool(Resource):
+    """Warm servers of one speech model, for StreamSessions."""
+
+    definition: ClassVar[ResourceDefinition] = ResourceDefinition(
+        kind="RuntimePool",
+        plural="runtimepools",
+        short_names=("rp",),
+        scope="Namespaced",
+        columns=(
+            PrinterColumn("Phase", ".status.phase"),
+            PrinterColumn("Ready", ".status.readyReplicas", "integer", "Servers that are warm"),
+            PrinterColumn("Replicas", ".status.replicas", "integer", "Servers there are"),
+            PrinterColumn("Sessions", ".status.sessions", "integer", "Open sessions"),
+            PrinterColumn("Capacity", ".status.capacity", "integer", "Sessions the pool takes at most", wide=True),
+            PrinterColumn("Model", ".spec.model.name"),
+            PrinterColumn("Profile", ".spec.profile", wide=True),
+            PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+            PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+        ),
+        rules=POOL_NAME_RULES,
+        selectable=(".status.phase", ".spec.profile"),
+        scale=Scale(),
+    )
+    kind: Literal["RuntimePool"] = "RuntimePool"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
+    spec: RuntimePoolSpec = RuntimePoolSpec()
+    status: RuntimePoolStatus = RuntimePoolStatus()

@@ -1,0 +1,157 @@
+"""StreamSession: one client's live audio in, partial and final text out while it speaks."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AwareDatetime, Field
+
+from steno_api.figures import SessionFigures
+from steno_api.model import Model
+from steno_api.rules import Pattern, Rule
+from steno_api.v1alpha1.common import QueueStatus, Results
+from steno_api.v1alpha1.job import MAP_BY_TYPE, Tenant
+from steno_api.v1alpha1.meta import Condition, PrinterColumn, Resource, ResourceDefinition
+from steno_api.v1alpha1.runtimepool import PoolOutputSpec
+from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
+
+DEFAULT_POOL = "default"
+"""The pool that is made on demand."""
+
+SESSION_NAME_RULE = Rule("size(self.metadata.name) <= 63", "metadata.name must be at most 63 characters")
+
+
+class SessionOutput(PoolOutputSpec):
+    """Where the transcript is published: `<uri>/<namespace>/<name>/<uid>/`.
+
+    The pool's servers publish it, with the pool's credentials: what is said here of them must be what the pool says.
+    """
+
+    uri: Annotated[
+        str,
+        Field(min_length=6, max_length=1024),
+        Pattern(r"s3://[^/\s]+(/.*)?", "must be s3://bucket[/prefix]"),
+    ]
+    """`s3://bucket[/prefix]`."""
+    formats: Annotated[
+        list[TranscriptFormat], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default=[TranscriptFormat.JSON])
+    """What to write; the manifest comes with any of them."""
+
+
+class StreamSessionSpec(Model):
+    """How to listen, and where the transcript goes."""
+
+    rules = (
+        Rule("self == oldSelf", "spec is immutable: delete the session and create another"),
+        Rule(
+            "!has(self.idleTimeoutSeconds) || !has(self.maxDurationSeconds)"
+            " || self.idleTimeoutSeconds <= self.maxDurationSeconds",
+            "idleTimeoutSeconds must not be greater than maxDurationSeconds",
+            ".idleTimeoutSeconds",
+        ),
+    )
+
+    pool: Annotated[
+        str,
+        Field(min_length=1, max_length=50),
+        Pattern(r"[a-z]([-a-z0-9]*[a-z0-9])?", "must be a RuntimePool's name: lower-case letters, digits and '-'"),
+    ] = DEFAULT_POOL
+    """RuntimePool of the same namespace; `default` is made when it is not there."""
+    meeting_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="meetingID")
+    """Your own name of the conversation; default: the resource's name."""
+    language: Annotated[
+        str,
+        Field(min_length=2, max_length=4),
+        Pattern(r"auto|[a-z]{2,3}", "must be auto or an ISO 639 code such as en"),
+    ] = "auto"
+    """ISO 639 code of the spoken language, or `auto` to detect it."""
+    interim_results: bool = True
+    """Whether partial text is sent before it is final."""
+    endpointing_millis: Annotated[int, Field(ge=50, le=5000)] = 300
+    """A pause of so many milliseconds ends an utterance."""
+    max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] = 7200
+    """Longest session, from the first connection; also how long a session waits for its client."""
+    idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
+    """A connected client that sends no audio for so long ends the session."""
+    output: SessionOutput | None = None
+    """Where the transcript is published when the session ends; absent: nowhere."""
+    tenant: Tenant | None = None
+    """Who pays; default: the namespace."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
+    """The resource is deleted so long after the session ended, its transcript never; absent: it stays."""
+
+
+class Endpoint(Model):
+    """Where a client connects."""
+
+    protocol: Literal["websocket", "grpc"]
+    """How to speak there."""
+    url: str
+    """`ws(s)://host/stt/realtime?session=namespace/name`, or `host:port` of gRPC."""
+
+
+SessionPhase = Literal["Pending", "Waiting", "Ready", "Active", "Succeeded", "Failed"]
+"""Derived from the conditions, for people; programs read the conditions."""
+
+
+class StreamSessionStatus(Model):
+    """What Steno found out; written by the operator only."""
+
+    observed_generation: int = Field(default=0, ge=0)
+    """The `metadata.generation` this status was found for."""
+    phase: SessionPhase | None = None
+    """Derived from the conditions, for people; programs read the conditions."""
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=MAP_BY_TYPE)] = Field(
+        default_factory=list[Condition]
+    )
+    """kstatus' `Ready`, `Reconciling` and `Stalled`, and the session's own."""
+    endpoints: Annotated[list[Endpoint], Field(max_length=4)] = Field(default_factory=list[Endpoint])
+    """Where a client connects; present while it may."""
+    token_secret_name: str | None = None
+    """Secret whose key `token` a client shows when it connects."""
+    token_expiration_time: AwareDatetime | None = None
+    """Until when the token opens a connection; it is replaced in time. A connection that is open stays."""
+    token_key_id: str | None = Field(default=None, alias="tokenKeyID")
+    """Which of the operator's keys signed it."""
+    ready_time: AwareDatetime | None = None
+    """When a client could connect first."""
+    start_time: AwareDatetime | None = None
+    """When the client connected."""
+    completion_time: AwareDatetime | None = None
+    """When the session ended, either way."""
+    queue: QueueStatus | None = None
+    """Present while the session waits."""
+    figures: SessionFigures | None = None
+    """Figures, without any of the text."""
+    results: Results | None = None
+    """Present once the transcript is published."""
+    pod_name: str | None = None
+    """The server's pod."""
+
+
+class StreamSession(Resource):
+    """One client's live audio in, text out while it speaks, a transcript at the end."""
+
+    definition: ClassVar[ResourceDefinition] = ResourceDefinition(
+        kind="StreamSession",
+        plural="streamsessions",
+        short_names=("ss",),
+        scope="Namespaced",
+        columns=(
+            PrinterColumn("Phase", ".status.phase"),
+            PrinterColumn("Audio", ".status.figures.audioSeconds", "number", "Seconds of audio received"),
+            PrinterColumn(
+                "Final-Latency", ".status.figures.finalLatencyMillis", "integer", "Milliseconds, 95th percentile"
+            ),
+            PrinterColumn("Pool", ".spec.pool"),
+            PrinterColumn("URL", ".status.endpoints[0].url", wide=True),
+            PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+            PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+        ),
+        rules=(SESSION_NAME_RULE,),
+        selectable=(".status.phase", ".spec.pool", ".spec.tenant"),
+    )
+    kind: Literal["StreamSession"] = "StreamSession"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
+    spec: StreamSessionSpec = StreamSessionSpec()
+    status: StreamSessionStatus = StreamSessionStatus()

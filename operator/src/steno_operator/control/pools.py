@@ -1,0 +1,70 @@
+"""RuntimePools' half of reconciling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from steno_api.v1alpha1.runtimepool import RuntimePool
+from steno_operator.build.labels import pool_child_name
+from steno_operator.control.cluster import ApiError, Cluster
+from steno_operator.control.executor import NOT_FOUND, owner_of
+from steno_operator.control.keys import Key
+from steno_operator.control.kinds import RefusedError
+from steno_operator.control.pool_steps import CHILDREN
+from steno_operator.control.signing import Signer
+from steno_operator.control.store import Store
+from steno_operator.plan.observed_stream import ObservedPool
+from steno_operator.plan.plan import PoolPlan
+from steno_operator.plan.policy import Policy
+from steno_operator.plan.pool import plan_pool
+
+
+class PoolKind:
+    """RuntimePool. See `Kind`."""
+
+    model = RuntimePool
+
+    def __init__(self, cluster: Cluster, store: Store, signer: Signer) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._signer = signer
+
+    def observe(self, key: Key, resource: RuntimePool) -> ObservedPool:
+        """See `Kind`."""
+        pools, uid, signing = self._store.pools, resource.metadata.uid, self._signer.key
+        return ObservedPool(
+            pool=resource,
+            profile=self._store.profile(resource.spec.profile),
+            deployment=pools.deployment(uid),
+            service_digest=pools.service_digest(uid),
+            servers=pools.servers(uid),
+            sessions=pools.wanted(key),
+            token_keys=() if signing is None else (signing.public_pem,),
+            foreign=pools.foreign(uid),
+        )
+
+    def plan(self, observed: ObservedPool, now: datetime, policy: Policy) -> PoolPlan:
+        """See `Kind`."""
+        return plan_pool(observed, now, policy)
+
+    def must_verify(self, observed: ObservedPool, plan: PoolPlan) -> bool:
+        """See `Kind`. What stands in a child's place is no child of ours, so no watch tells when it goes."""
+        return plan.verify or bool(observed.foreign)
+
+    async def refresh(self, key: Key, uid: str) -> None:
+        """See `Kind`."""
+        for kind in self._store.pools.foreign(uid):
+            try:
+                standing = await self._cluster.get(CHILDREN[kind], key.namespace, pool_child_name(key.name))
+            except ApiError as error:
+                if error.status != NOT_FOUND:
+                    raise
+                self._store.pools.drop_foreign(uid, kind)
+                continue
+            if owner_of(standing) == uid and "deletionTimestamp" not in standing["metadata"]:
+                self._store.pools.drop_foreign(uid, kind)
+
+    def refused(self, observed: ObservedPool, refusal: RefusedError) -> ObservedPool:
+        """See `Kind`."""
+        return replace(observed, refusal=str(refusal), refusal_final=refusal.final)

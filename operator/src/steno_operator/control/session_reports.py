@@ -1,0 +1,67 @@
+"""What servers report of their sessions, and what they are told in the answer.
+
+A report names every session that is open on a server, and repeats each that ended until it is `known`: that is once its
+end stands in its status. So no end is lost, whatever happens to the operator in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from steno_api.stream import PoolAnswer, PoolReport, SessionEnd, SessionOrder, SessionReport
+from steno_api.v1alpha1.reasons import ConditionType
+from steno_operator.control.caller import Caller
+from steno_operator.control.keys import Key
+from steno_operator.control.pool_store import POOL_KIND, SESSION_KIND, pool_key
+from steno_operator.control.store import Store
+
+MAX_BODY = 1024 * 1024
+
+
+def take_pool_report(store: Store, caller: Caller, report: PoolReport) -> tuple[int, dict[str, Any]]:
+    """Takes in a server's report; returns the HTTP status and the body of the answer."""
+    server = store.pools.server(caller.pod_uid)
+    if server is None or caller.namespace != report.pool.namespace or server.owner != report.pool.uid:
+        return 403, {"message": "the token is not that of a server of this pool"}
+    orders: list[SessionOrder] = []
+    known: list[str] = []
+    open_sessions: list[SessionReport] = []
+    for said in report.sessions:
+        raw = _session(store, report, said)
+        order = _order(raw)
+        if order is None and not _is_duplicate(said):
+            open_sessions.append(said)
+        elif said.result is not None:
+            known.append(said.session.uid)
+        else:
+            orders.append(SessionOrder(uid=said.session.uid, reason=order or SessionEnd.DUPLICATE))
+    doubled = store.pools.put_reports(caller.pod_uid, open_sessions)
+    orders += [SessionOrder(uid=uid, reason=SessionEnd.DUPLICATE) for uid in doubled]
+    return 200, PoolAnswer(end=orders, known=known).to_wire()
+
+
+def _session(store: Store, report: PoolReport, said: SessionReport) -> Mapping[str, Any] | None:
+    """Returns the session that is spoken of, if there is one and it is this pool's."""
+    key = Key(SESSION_KIND, said.session.namespace, said.session.name)
+    raw = store.resource(key)
+    if raw is None or raw["metadata"]["uid"] != said.session.uid:
+        return None
+    pool = Key(POOL_KIND, report.pool.namespace, report.pool.name)
+    return raw if pool_key(raw) == pool else None
+
+
+def _order(raw: Mapping[str, Any] | None) -> SessionEnd | None:
+    """Returns why a session is to end, or ended; None while it is to go on."""
+    if raw is None or "deletionTimestamp" in raw["metadata"]:
+        return SessionEnd.DELETED
+    status = raw.get("status") or {}
+    if not status.get("completionTime"):
+        return None
+    complete = next((each for each in status["conditions"] if each["type"] == ConditionType.COMPLETE), {})
+    reason = complete.get("reason", "")
+    return SessionEnd(reason) if reason in set(SessionEnd) else SessionEnd.DELETED
+
+
+def _is_duplicate(said: SessionReport) -> bool:
+    return said.result is not None and said.result.reason is SessionEnd.DUPLICATE

@@ -1,0 +1,248 @@
+"""StreamSessions from apply to transcript, on a real control plane; servers are played over real HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from .streams import Streams, claims_of, post, task_of
+
+pytestmark = pytest.mark.apiserver
+
+ARTIFACT = {"format": "json", "name": "transcript.json", "sha256": "0" * 64, "bytes": 12}
+PUBLISHED = {"reason": "ClientEnded", "manifest": "s3://t/ns/call/u/manifest.json", "artifacts": [ARTIFACT]}
+
+
+@pytest.fixture
+def streams(place):
+    return Streams(place)
+
+
+def test_a_session_from_apply_to_transcript(place, streams):
+    replica = place.start(default_pool_profile=place.namespace, default_pool_model="whisper-base")
+    streams.session(meetingID="Standup", output={"uri": "s3://t/x/", "secretRef": {"name": "s3"}}, language="ko")
+    assert streams.wait("session", "call", "Accepted")["phase"] == "Waiting"
+    pool = streams.get("pool", "default")
+    assert pool["spec"]["model"]["name"] == "whisper-base"
+    assert pool["spec"]["output"] == {"secretRef": {"name": "s3"}}
+    [pod] = streams.warm()
+    status = streams.wait("session", "call", "EndpointReady")
+    assert status["phase"] == "Ready"
+    host = f"default-pool.{place.namespace}.svc"
+    url = f"ws://{host}:8080/stt/realtime?session={place.namespace}/call"
+    assert status["endpoints"] == [
+        {"protocol": "websocket", "url": url},
+        {"protocol": "grpc", "url": f"{host}:9090"},
+    ]
+    uid = streams.get("session", "call")["metadata"]["uid"]
+    assert status["tokenSecretName"] == f"call-token-{uid[:8]}"
+    token = streams.secret(status["tokenSecretName"])
+    claims = claims_of(token, streams.deployment())
+    assert (claims["uid"], claims["sub"], claims["tenant"]) == (uid, f"{place.namespace}/call", place.namespace)
+    assert (claims["meetingID"], claims["language"]) == ("Standup", "ko")
+    assert claims["outputURI"] == f"s3://t/x/{place.namespace}/call/{uid}"
+    answer = streams.tell(replica, pod, streams.said(audioSeconds=1.5, segments=1))
+    assert (answer["end"], answer["known"]) == ([], [])
+    status = streams.wait("session", "call", "Active")
+    assert (status["phase"], status["podName"]) == ("Active", pod["metadata"]["name"])
+    assert status["figures"]["audioSeconds"] == 1.5
+    last = streams.said(result=PUBLISHED, audioSeconds=9, segments=3, finalLatencyMillis=400)
+    assert streams.tell(replica, pod, last)["known"] == []
+    status = streams.wait("session", "call", "Complete")
+    assert (status["phase"], status["figures"]["segments"]) == ("Succeeded", 3)
+    assert status["results"]["artifacts"][0]["uri"] == "s3://t/ns/call/u/transcript.json"
+    assert "tokenSecretName" not in status
+    assert streams.tell(replica, pod, last)["known"] == [uid]
+    assert streams.tell(replica, pod, streams.said())["end"] == [{"uid": uid, "reason": "ClientEnded"}]
+    assert {"Accepted", "EndpointReady", "Connected", "ClientEnded"} <= {
+        event["reason"] for event in place.list("/api/v1/namespaces/{ns}/events") if
+        event["involvedObject"]["kind"] == "StreamSession"
+    }  # fmt: skip
+    log = replica.log.read_text()
+    assert token not in log
+    assert replica.metric("steno_reconcile_errors_total") == 0, log[-3000:]
+
+
+def test_a_deleted_session_is_ended_by_its_server(place, streams):
+    replica = place.start()
+    streams.pool(minReplicas=1)
+    streams.session()
+    [pod] = streams.warm()
+    streams.wait("session", "call", "EndpointReady")
+    said = streams.said()
+    streams.tell(replica, pod, said)
+    streams.wait("session", "call", "Active")
+    streams.delete("session", "call")
+    uid = said["session"]["uid"]
+    place.until("the order", lambda: streams.tell(replica, pod, said)["end"] == [{"uid": uid, "reason": "Deleted"}])
+    ended = {**said, "result": {"reason": "Deleted", "time": said["started"]}}
+    assert streams.tell(replica, pod, ended)["known"] == [uid]
+    place.until("the place is free", lambda: streams.status("pool", "default")["sessions"] == 0)
+    secrets = "/api/v1/namespaces/{ns}/secrets"
+    place.until("the token is gone", lambda: not any("-token-" in s["metadata"]["name"] for s in place.list(secrets)))
+
+
+def test_a_session_comes_back_to_another_server_when_its_own_vanished(place, streams):
+    replica = place.start()
+    streams.pool(minReplicas=2, maxReplicas=2)
+    streams.session()
+    first, second = streams.warm(2)
+    streams.wait("session", "call", "EndpointReady")
+    streams.tell(replica, first, streams.said(audioSeconds=3))
+    streams.wait("session", "call", "Active")
+    streams.kill(first)
+    status = streams.wait("session", "call", "Active", status="False")
+    assert streams.wait("session", "call", "EndpointReady")["phase"] == "Ready"
+    assert status["figures"]["audioSeconds"] == 3
+    streams.tell(replica, second, streams.said(audioSeconds=4))
+    assert streams.wait("session", "call", "Active")["podName"] == second["metadata"]["name"]
+    streams.tell(replica, second)  # its container was started anew: it knows of no session
+    streams.wait("session", "call", "Active", status="False")
+
+
+def test_a_session_is_connected_to_one_server_only(place, streams):
+    replica = place.start()
+    streams.pool(minReplicas=2, maxReplicas=2)
+    streams.session()
+    first, second = streams.warm(2)
+    streams.wait("session", "call", "EndpointReady")
+    streams.tell(replica, first, streams.said(audioSeconds=3))
+    said = streams.said(audioSeconds=1)
+    uid = said["session"]["uid"]
+    assert streams.tell(replica, second, said)["end"] == [{"uid": uid, "reason": "Duplicate"}]
+    ended = {**said, "result": {"reason": "Duplicate", "time": said["started"]}}
+    assert streams.tell(replica, second, ended)["known"] == [uid]
+    assert streams.wait("session", "call", "Active")["podName"] == first["metadata"]["name"]
+
+
+def test_a_full_pool_serves_the_oldest(place, streams):
+    replica = place.start()  # of one second's sessions, the alphabet has it
+    streams.pool(sessionsPerReplica=1)
+    streams.session("a")
+    [pod] = streams.warm()
+    streams.wait("session", "a", "EndpointReady")
+    streams.session("b")
+    streams.wait("session", "b", "Ready", "PoolFull", status="False")
+    streams.session("c")
+    streams.wait("session", "c", "Ready", "PoolFull", status="False")
+    place.until("the queue", lambda: streams.status("session", "c")["queue"].get("position") == 2)
+    assert streams.status("session", "b")["queue"]["position"] == 1
+    assert "tokenSecretName" not in streams.status("session", "b")
+    assert streams.wait("pool", "default", "Ready")["sessions"] == 3
+    streams.tell(replica, pod, streams.said("a", {"reason": "ClientEnded"}))
+    streams.wait("session", "a", "Complete")
+    streams.wait("session", "b", "EndpointReady")
+    place.until("the queue moves", lambda: streams.status("session", "c")["queue"].get("position") == 1)
+    streams.delete("session", "b")
+    streams.wait("session", "c", "EndpointReady")
+
+
+def test_an_output_that_is_not_the_pools(place, streams):
+    place.start()
+    streams.pool("bare")
+    streams.pool("rich", output={"secretRef": {"name": "s3"}, "region": "x"})
+    streams.session("a", pool="bare", output={"uri": "s3://t"})
+    streams.session("b", pool="rich", output={"uri": "s3://t", "secretRef": {"name": "other"}})
+    streams.session("c", pool="rich", output={"uri": "s3://t", "region": "x"})
+    streams.session("d", pool="none")
+    for name, reason, words in (
+        ("a", "OutputNotOfPool", 'RuntimePool "bare" has no spec.output'),
+        ("b", "OutputNotOfPool", 'spec.output.secretRef is not that of RuntimePool "rich"'),
+        ("d", "PoolNotFound", 'RuntimePool "none" does not exist: create it'),
+    ):
+        status = streams.wait("session", name, "Accepted", reason, status="False")
+        assert words in status["queue"]["message"]
+    streams.wait("session", "c", "Accepted")
+    assert streams.deployment("bare")["spec"]["replicas"] == 0, "who is not accepted wants no server"
+    place.patch(streams.path("pool", "bare"), {"spec": {"output": {}}})
+    streams.wait("session", "a", "Accepted")
+    streams.pool("none")
+    streams.wait("session", "d", "Accepted")
+
+
+def test_a_failure_to_publish_is_the_sessions(place, streams):
+    replica = place.start()
+    streams.pool()
+    streams.session(ttlSecondsAfterFinished=2)
+    [pod] = streams.warm()
+    streams.wait("session", "call", "EndpointReady")
+    result = {"reason": "ClientEnded", "failure": "OutputForbidden", "message": "The bucket refuses the credentials."}
+    streams.tell(replica, pod, streams.said(result=result))
+    status = streams.wait("session", "call", "Failed", "OutputForbidden")
+    assert status["phase"] == "Failed"
+    assert streams.found(streams.path("session", "call"))
+    place.until("its time is over", lambda: streams.found(streams.path("session", "call")) is None)
+
+
+def test_nobody_connects(place, streams):
+    place.start()
+    streams.pool()
+    streams.session(maxDurationSeconds=2, idleTimeoutSeconds=1)
+    streams.warm()
+    assert streams.wait("session", "call", "Complete", "NoClient")["phase"] == "Succeeded"
+
+
+def test_a_token_is_replaced_in_time(place, streams):
+    place.start(session_token_seconds=4)
+    streams.pool()
+    streams.session()
+    streams.warm()
+    first = streams.wait("session", "call", "EndpointReady")
+    token = streams.secret(first["tokenSecretName"])
+    place.until("another token", lambda: streams.secret(first["tokenSecretName"]) != token)
+    again = place.until("its time in the status", lambda: (
+        found if (found := streams.status("session", "call"))["tokenExpirationTime"] > first["tokenExpirationTime"]
+        else None
+    ))  # fmt: skip
+    claims = claims_of(streams.secret(again["tokenSecretName"]), streams.deployment())
+    assert claims["exp"] - claims["iat"] == 4
+
+
+def test_an_operator_that_comes_back_knows_who_is_connected(place, streams):
+    url = "http://steno-operator.steno-system.svc:8080"  # of both: another one would replace the servers
+    replica = place.start(report_url=url)
+    streams.pool()
+    streams.session()
+    [pod] = streams.warm()
+    streams.wait("session", "call", "EndpointReady")
+    streams.tell(replica, pod, streams.said(audioSeconds=3))
+    before = streams.wait("session", "call", "Active")
+    key = task_of(streams.deployment())["tokenKeys"]
+    replica.kill()
+    last = streams.said(result=PUBLISHED)
+    again = place.start(report_url=url)
+    place.until("it leads", again.leads)
+    streams.session("later")
+    streams.wait("session", "later", "EndpointReady")
+    status = streams.status("session", "call")
+    assert (status["phase"], status["tokenExpirationTime"]) == ("Active", before["tokenExpirationTime"])
+    streams.tell(again, pod, last)
+    assert streams.wait("session", "call", "Complete")["results"]["manifest"] == PUBLISHED["manifest"]
+    assert task_of(streams.deployment())["tokenKeys"] == key
+
+
+def test_who_may_not_report(place, streams):
+    replica = place.start()
+    streams.pool()
+    streams.pool("other", minReplicas=1)
+    streams.session()
+    [pod] = streams.warm()
+    [stranger] = streams.warm(pool="other")
+    streams.wait("session", "call", "EndpointReady")
+    said = streams.said()
+    streams.tell(replica, pod)
+    streams.tell(replica, stranger, pool="other")
+    body = {"pool": streams.ref("pool", "default"), "sessions": [said]}
+    assert post(replica, "nonsense", body)[0] == 401
+    assert post(replica, place.token(pod, audience="https://kubernetes.default.svc"), body)[0] == 401
+    assert post(replica, place.token(stranger), body)[0] == 403
+    # A server may speak of its own pool's sessions only: another's are to end there.
+    uid = said["session"]["uid"]
+    assert streams.tell(replica, stranger, said, pool="other")["end"] == [{"uid": uid, "reason": "Deleted"}]
+    token = place.token(pod)
+    assert post(replica, token, b"no json")[0] == 400
+    assert post(replica, token, {**body, "sessions": [{**said, "figures": {"audioSeconds": -1}}]})[0] == 400
+    endless = b'{"pool": %s' % (b" " * 1_100_000)
+    assert post(replica, token, endless)[0] == 400
+    never = {**said, "session": {**said["session"], "uid": "0"}}
+    assert streams.tell(replica, pod, never)["end"] == [{"uid": "0", "reason": "Deleted"}]
+    assert streams.condition("session", "call", "Active")["status"] == "False"

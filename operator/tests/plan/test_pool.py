@@ -1,0 +1,246 @@
+"""The planner of pools: what holds for every history of one, and its single decisions."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
+from steno_operator.build.deployment import digest_of
+from steno_operator.plan.observed import ObservedPod
+from steno_operator.plan.observed_stream import ObservedDeployment, ObservedPool, ObservedServer
+from steno_operator.plan.plan import ApplyChild, EmitEvent, PoolPlan
+from steno_operator.plan.policy import Policy
+from steno_operator.plan.pool import plan_pool
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+POLICY = Policy("steno/runtime:1", "http://operator:8080")
+PROFILE = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {}})
+
+
+def pool(**spec: object) -> RuntimePool:
+    metadata = {"name": "default", "namespace": "ns", "uid": "u1", "generation": 1}
+    return RuntimePool.from_wire({"metadata": metadata, "spec": spec})
+
+
+@dataclass
+class World:
+    """A pool, its children, and whoever wants it."""
+
+    pool: RuntimePool
+    deployment: ObservedDeployment | None = None
+    service: str | None = None
+    sessions: int = 0
+    profile: bool = True
+    keys: tuple[str, ...] = ("key",)
+    foreign: frozenset[str] = frozenset()
+    now: float = 0
+    shrunk_with_sessions: list[object] = field(default_factory=list)
+
+    def copy(self) -> World:
+        return copy(self)
+
+    def observed(self) -> ObservedPool:
+        return ObservedPool(
+            self.pool,
+            PROFILE if self.profile else None,
+            self.deployment,
+            self.service,
+            sessions=self.sessions,
+            token_keys=self.keys,
+            foreign=self.foreign,
+        )
+
+    def plan(self) -> PoolPlan:
+        return plan_pool(self.observed(), START + timedelta(seconds=self.now), POLICY)
+
+    def act(self, action: object) -> None:
+        if not isinstance(action, ApplyChild):
+            return
+        digest = digest_of(action.manifest)
+        if action.manifest["kind"] == "Service":
+            self.service = digest
+            return
+        before, replicas = self.deployment, action.manifest["spec"]["replicas"]
+        if before is not None and self.sessions and replicas < before.replicas:
+            self.shrunk_with_sessions.append((replicas, self.pool.spec))
+        total = 0 if before is None else before.total
+        self.deployment = ObservedDeployment(digest, replicas, total, 0 if before is None else before.ready)
+
+    def reconcile(self) -> PoolPlan:
+        plan = self.plan()
+        for action in plan.actions:
+            self.act(action)
+        status = type(plan.status).model_validate_json(plan.status.to_json())
+        self.pool = self.pool.model_copy(update={"status": status})
+        return plan
+
+    def crash(self, after: int) -> None:
+        for action in self.plan().actions[:after]:
+            self.act(action)
+
+    def settle(self) -> None:
+        """The cluster does its part."""
+        if self.deployment is not None:
+            count = self.deployment.replicas
+            self.deployment = replace(self.deployment, total=count, ready=count, settled=True)
+
+    def to_rest(self) -> None:
+        self.profile, self.keys, self.foreign = True, ("key",), frozenset()
+        for _ in range(20):
+            plan = self.reconcile()
+            self.settle()
+            if plan.requeue_after is None and not plan.actions and self.plan().status == self.pool.status:
+                return
+            self.now += plan.requeue_after.total_seconds() if plan.requeue_after else 1
+        raise AssertionError("it does not come to rest")
+
+    def edit(self, number: int) -> None:
+        low = number % 3
+        changes: list[dict[str, object]] = [
+            {"min_replicas": low, "max_replicas": low + 1 + number % 2, "replicas": None},
+            {"replicas": min(number % 4, self.pool.spec.max_replicas)},
+            {"replicas": None},
+            {"sessions_per_replica": 1 + number % 3},
+            {"scale_down_delay_seconds": (0, 100)[number % 2]},
+        ]
+        generation = self.pool.metadata.generation + 1
+        metadata = self.pool.metadata.model_copy(update={"generation": generation})
+        spec = self.pool.spec.model_copy(update=changes[number % len(changes)])
+        self.pool = self.pool.model_copy(update={"spec": spec, "metadata": metadata})
+
+
+def tick(world: World, number: int) -> None:
+    world.now += (1, 50, 200)[number % 3]
+
+
+def sessions(world: World, number: int) -> None:
+    world.sessions = (0, 1, 2, 5, 40)[number % 5]
+
+
+def settle(world: World, number: int) -> None:
+    world.settle()
+
+
+def cold(world: World, number: int) -> None:
+    if world.deployment is not None:
+        world.deployment = replace(world.deployment, ready=0, settled=False)
+
+
+def lose(world: World, number: int) -> None:
+    if number % 2:
+        world.deployment = None
+    else:
+        world.service = None
+
+
+def toggle(world: World, number: int) -> None:
+    match number % 3:
+        case 0:
+            world.profile = not world.profile
+        case 1:
+            world.keys = () if world.keys else ("key",)
+        case _:
+            world.foreign = frozenset() if world.foreign else frozenset({"Deployment"})
+
+
+def crash(world: World, number: int) -> None:
+    world.crash(number % 4)
+
+
+MOVES = [tick, sessions, sessions, settle, settle, cold, lose, toggle, crash, World.edit]
+histories = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 59), st.booleans()), max_size=25)
+many = settings(max_examples=300, deadline=None)
+
+
+def live_through(history) -> World:
+    world = World(pool(maxReplicas=3, sessionsPerReplica=2, scaleDownDelaySeconds=100))
+    for move, number, looks in history:
+        move(world, number)
+        if looks:
+            world.reconcile()
+    return world
+
+
+@many
+@given(histories)
+def test_a_plan_carried_out_leaves_nothing_to_do(history):
+    world = live_through(history)
+    assert world.plan() == world.plan()
+    world.reconcile()
+    again = world.plan()
+    assert again.actions == ()
+    assert again.status == world.pool.status
+
+
+@many
+@given(histories, st.integers(0, 4))
+def test_a_crash_after_any_action_ends_the_same(history, prefix):
+    lucky = live_through(history)
+    unlucky = lucky.copy()
+    unlucky.crash(prefix)
+    for world in (lucky, unlucky):
+        world.to_rest()
+    assert (lucky.deployment, lucky.service) == (unlucky.deployment, unlucky.service)
+    assert lucky.pool.status.phase == unlucky.pool.status.phase
+
+
+@many
+@given(histories)
+def test_no_server_goes_while_a_session_is_open_unless_the_spec_says_so(history):
+    world = live_through(history)
+    assert all(count in (spec.replicas, spec.max_replicas) for count, spec in world.shrunk_with_sessions)
+
+
+@many
+@given(histories)
+def test_it_comes_to_rest_with_as_many_servers_as_are_needed(history):
+    world = live_through(history)
+    world.sessions = 0
+    world.to_rest()
+    spec = world.pool.spec
+    wanted = spec.min_replicas if spec.replicas is None else spec.replicas
+    assert world.deployment is not None
+    assert world.deployment.replicas == wanted
+    assert world.pool.status.phase == ("Ready" if wanted else "Idle")
+    assert world.pool.status.idle_since is None
+
+
+def ready(observed: ObservedPool):
+    plan = plan_pool(observed, START, POLICY)
+    return next(each for each in plan.status.conditions if each.type == "Ready")
+
+
+def trouble(pod: ObservedPod, **server: object):
+    world = World(pool(minReplicas=1))
+    world.reconcile()
+    return ready(replace(world.observed(), servers=(ObservedServer(pod, **server),)))
+
+
+def test_why_a_server_is_missing_is_told():
+    pod = ObservedPod("p", "p1", "rs")
+    assert trouble(replace(pod, unschedulable="0/1 nodes")).reason == "Unschedulable"
+    assert trouble(replace(pod, node="n", waiting_reason="ErrImagePull", waiting_message="no")).reason == (
+        "ImagePullBackOff"
+    )
+    crash = trouble(replace(pod, node="n", waiting_reason="CrashLoopBackOff"), last_words="exit code 70: no GPU")
+    assert (crash.reason, "no GPU" in crash.message) == ("CrashLoopBackOff", True)
+    assert trouble(replace(pod, node="n", started=True)).reason == "LoadingModel"
+    world = World(pool(minReplicas=1))
+    world.reconcile()
+    assert ready(world.observed()).reason == "WaitingForPod"
+    full = replace(world.deployment, failure="exceeded quota: none")
+    assert ready(replace(world.observed(), deployment=full)).reason == "PodQuotaExceeded"
+
+
+def test_a_refusal_is_told_and_tried_again():
+    world = World(pool())
+    for final, phase in ((False, "Scaling"), (True, "Failed")):
+        plan = plan_pool(replace(world.observed(), refusal="no", refusal_final=final), START, POLICY)
+        assert (plan.status.phase, plan.requeue_after) == (phase, POLICY.backoff_base)
+        assert [each.reason for each in plan.status.conditions if each.type == "Ready"] == ["ChildRefused"]
+        assert not [each for each in plan.actions if not isinstance(each, EmitEvent)]
