@@ -138,7 +138,13 @@ def test_batch_work_gets_its_turn_in_the_end(fake, scheduler, clock, busy):
     assert Counter(what for what, _ in batches(fake))["final"] == 1
 
 
-def test_partials_do_not_wait_for_finals_for_ever(fake, scheduler, clock, busy):
+def test_partials_do_not_wait_for_finals_for_ever(fake, scheduler, clock):
+    for _ in range(7):  # batches take no time, on average
+        scheduler.submit(window(), Priority.PARTIAL).result(10)
+        assert fake.entered.acquire(timeout=10)
+    fake.go.clear()
+    scheduler.submit(window("busy"), Priority.FINAL)
+    assert fake.entered.acquire(timeout=10)
     overdue = scheduler.submit(window("a"), Priority.PARTIAL)
     clock.now += LEAST_PATIENCE * 2
     fresh = scheduler.submit(window("b", frames=1000), Priority.PARTIAL)

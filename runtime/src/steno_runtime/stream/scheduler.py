@@ -265,7 +265,10 @@ class Scheduler:
             # There are always finals on a busy server: strictly behind them, partials would never come.
             return 0 if row.priority is Priority.PARTIAL and now - since(row) > patience else row.priority
 
-        lead = min(self._waiting, key=lambda row: (urgency(row), since(row)))
+        def due(row: _Row) -> tuple[int, float]:
+            return urgency(row), since(row) + (patience if row.priority is Priority.PARTIAL else 0.0)
+
+        lead = min(self._waiting, key=due)
         alike = [row for row in self._waiting if row.group == lead.group]
         most = self._most_rows
         if lead.priority is Priority.BATCH and self._live:
