@@ -1,4 +1,4 @@
-"""The server as a process, with a real model: recordings in real time over both protocols, uploads, SIGTERM, its log."""
+"""The server as a process, with a real model: recordings in real time over both protocols, uploads, SIGTERM, logs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ import httpx
 import pytest
 import websockets
 
+from runtime.tests.conftest import S3
+from runtime.tests.ocr.render import page
+from runtime.tests.stt.conftest import normal
 from steno_api.manifest import Manifest
 from steno_runtime.serve.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
-from ..conftest import S3
-from ..ocr.render import page
 from .conftest import Operator, Talk
 
 CHUNK_SECONDS = 0.1
@@ -56,10 +57,10 @@ class Process:
             assert time.monotonic() < until
             time.sleep(0.1)
 
-    def connect(self, token: str, **how: Any) -> Any:
-        headers = {"Authorization": f"Bearer {token}"}
-        url = f"ws://127.0.0.1:{self.http}/stt/realtime"
-        return websockets.connect(url, additional_headers=headers, compression=None, proxy=None, **how)
+    def connect(self, token: str, *, query: bool = False) -> Any:
+        headers = {} if query else {"Authorization": f"Bearer {token}"}
+        url = f"ws://127.0.0.1:{self.http}/stt/realtime" + (f"?token={token}" if query else "")
+        return websockets.connect(url, additional_headers=headers, compression=None, proxy=None)
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +99,8 @@ def pcm(sample_wav: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def reference(sample_wav: Path) -> str:
-    lines = [line.split() for line in sample_wav.with_suffix(".stm").read_text().splitlines() if line[:1] not in ";"]
-    words = [word for line in sorted(lines, key=lambda fields: float(fields[3])) for word in line[6:]]
-    return normal(" ".join(words))
-
-
-def normal(text: str) -> str:
-    kept = "".join(char if char.isalnum() or char in "' " else " " for char in text.lower())
-    return " ".join(word for word in kept.split() if word not in ("uh", "um", "mm", "hm", "mhm"))
+    lines = sample_wav.with_suffix(".stm").read_text().splitlines()
+    return normal(" ".join(line.split(maxsplit=5)[5] for line in lines if line.strip()))
 
 
 def error_rate(reference: str, texts: list[str]) -> float:
@@ -188,17 +183,19 @@ async def test_a_recording_over_grpc(server: Process, operator: Operator, pcm: b
 
 
 @pytest.mark.slow
-async def test_an_upload_and_a_document_beside_a_session(
+async def test_an_upload_and_a_document_beside_a_session(  # noqa: PLR0917
     server: Process, operator: Operator, pcm: bytes, reference: str, media: dict[str, Path], tmp_path: Path
 ):
-    token = operator.token()
+    token, streaming, foreign = operator.token(), operator.token(language="en"), Operator().token()
     rendered = page("en", 1)
     rendered.image.save(tmp_path / "page.png")
     document = (tmp_path / "page.png").read_bytes()
     headers = {"Authorization": f"Bearer {token}"}
     async with (
-        server.connect(operator.token(language="en")) as socket,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.http}", headers=headers, timeout=200, trust_env=False) as client,
+        server.connect(streaming, query=True) as socket,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{server.http}", headers=headers, timeout=200, trust_env=False
+        ) as client,
         grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel,
     ):  # fmt: skip
         talk = Talk(socket)
@@ -228,7 +225,11 @@ async def test_an_upload_and_a_document_beside_a_session(
         await speaking
         assert (await talk.end())[1] == 1000
         assert talk.texts()
-    quiet(server, token, "jersey", one.text.split()[3] + " " + one.text.split()[4])
+    with pytest.raises(websockets.InvalidStatus):
+        async with server.connect(foreign, query=True):
+            pass
+    spoken = ["jersey", "texas", "chicago", "yankee"]
+    quiet(server, token, streaming, foreign, *spoken, " ".join(one.text.split()[3:5]))
 
 
 @pytest.mark.slow
@@ -267,7 +268,8 @@ def test_a_task_that_is_none(tmp_path: Path, task: str, code: int, said: str):
 
 def test_a_model_that_is_none(arguments: list[str], tmp_path: Path):
     task = json.loads(Path(arguments[1]).read_text())
-    task["model"]["name"] = "no/../model"
+    task |= {"model": {"name": "half-copied"}, "modelStore": str(tmp_path)}
+    (tmp_path / "half-copied").mkdir()
     server = Process(tmp_path / "server.log", "--task", json.dumps(task), ready=False)
     assert server.process.wait(60) == 64
     assert server.entries[-1]["reason"] == "ModelNotFound"
