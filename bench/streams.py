@@ -23,8 +23,9 @@ from bench.stt_batch import sample
 from hack.models import build
 from steno_runtime.cores import available_cores
 from steno_runtime.stream.agreement import bare
-from steno_runtime.stream.engine import SessionConfig, StreamEngine, StreamOptions
+from steno_runtime.stream.engine import StreamEngine, StreamOptions
 from steno_runtime.stream.events import Event, Final, Partial
+from steno_runtime.stream.session import SessionConfig
 
 RATE = 16_000
 PIECE_SECONDS = 0.1
