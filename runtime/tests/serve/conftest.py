@@ -28,6 +28,13 @@ from .scripted import ScriptedEngine
 SECOND = b"\x01\x02" * 16_000
 
 
+async def until(true: Callable[[], object]) -> None:
+    """Waits until something is so that nobody tells us of."""
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 @dataclass
 class Operator:
     """Has the key, and makes tokens."""
@@ -115,8 +122,7 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
         server = Server(task, load)
         running = asyncio.create_task(server.run())
         ports = await server.listening
-        while not server.registry.ready:
-            await asyncio.sleep(0.01)
+        await until(lambda: server.registry.ready or running.done())
         started.append(Running(server, made[0], task, running, *ports))
         return started[-1]
 

@@ -86,9 +86,7 @@ class ScriptedSession:
     @property
     def figures(self) -> SessionFigures:
         seconds = len(self.heard) / 32_000
-        return SessionFigures(
-            audio_seconds=seconds, segments=len(self.finals), final_latency_millis=20, language="en"
-        )
+        return SessionFigures(audio_seconds=seconds, segments=len(self.finals), final_latency_millis=20, language="en")
 
     @property
     def segments(self) -> tuple[Segment, ...]:

@@ -12,7 +12,7 @@ from steno_api.stream import SessionEnd, SessionReport
 from steno_runtime.serve import live
 from steno_runtime.serve.refusals import Code, Refusal
 
-from .conftest import SECOND, Operator, Running, Serve, Talk
+from .conftest import SECOND, Operator, Running, Serve, Talk, until
 from .scripted import WORD
 
 
@@ -173,8 +173,7 @@ async def test_a_draining_server_takes_no_session(serve: Serve, operator: Operat
         await socket.send(SECOND)
         await talk.hear("partial")
         server.server.stop()
-        while not server.server.registry.draining:
-            await asyncio.sleep(0.01)
+        await until(lambda: server.server.registry.draining)
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/livez")).status_code == 200
         assert (await client.get("/health")).json()["status"] == "draining"

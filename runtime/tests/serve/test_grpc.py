@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Self
 
 import grpc
 import pytest
@@ -13,7 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from steno_api.stream import SessionEnd
 from steno_runtime.serve.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
-from .conftest import SECOND, Operator, Running, Serve
+from .conftest import SECOND, Operator, Running, Serve, until
 from .scripted import WORD
 from .test_ends import ended
 from .test_websocket import BAD, tokens
@@ -29,7 +30,7 @@ class Call:
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self.call = stt_pb2_grpc.STTServiceStub(self.channel).StreamingRecognize(metadata=metadata)
 
-    async def __aenter__(self) -> Call:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -128,8 +129,7 @@ async def test_a_wrong_first_message(serve: Serve, operator: Operator, chunk: Ch
         await call.say(chunk)
         _, got, told = await call.rest()
     assert (got.name, told) == (status, code)
-    while server.server.registry.open:
-        await asyncio.sleep(0.01)
+    await until(lambda: not server.server.registry.open)
 
 
 async def test_no_message(serve: Serve, operator: Operator):

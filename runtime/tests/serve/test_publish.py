@@ -8,6 +8,7 @@ import uuid
 
 import pytest
 
+from runtime.tests.conftest import S3
 from steno_api.manifest import Manifest
 from steno_api.stream import PoolOutput, SessionClaims, SessionEnd
 from steno_api.transcript import Segment, Transcript, Word
@@ -15,7 +16,6 @@ from steno_runtime.errors import WorkError
 from steno_runtime.serve import registry
 from steno_runtime.serve.publish import Told, output_of, publish
 
-from ..conftest import S3
 from .conftest import SECOND, Operator, Serve, Talk
 from .scripted import WORD
 from .test_ends import ended
@@ -136,7 +136,9 @@ def told(uid: str, uri: str, text: str) -> Told:
          "outputURI": uri, "formats": ["json", "txt"]}
     )  # fmt: skip
     words = [Word(word=text, start=0, end=1, confidence=0.5)]
-    return Told(claims, [Segment(start=0, end=1, text=text, confidence=0.5, words=words)], 1.0, 1.0, "en", "base", "cpu")
+    return Told(
+        claims, [Segment(start=0, end=1, text=text, confidence=0.5, words=words)], 1.0, 1.0, "en", "base", "cpu"
+    )
 
 
 def test_publishing_again_changes_nothing(s3: S3, place):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from runtime.tests.conftest import Web, reply
 from steno_api.stream import PoolReport, SessionEnd
 
-from ..conftest import Web, reply
 from .conftest import SECOND, Operator, Running, Serve, Talk
 
 PATH = "/v1/pools/reports"
@@ -36,7 +36,11 @@ class Endpoint:
     @property
     def reports(self) -> list[PoolReport]:
         paths = [path for path, _ in self.web.requests]
-        return [PoolReport.model_validate_json(body) for path, body in zip(paths, self.web.bodies, strict=False) if path == PATH]
+        return [
+            PoolReport.model_validate_json(body)
+            for path, body in zip(paths, self.web.bodies, strict=False)
+            if path == PATH
+        ]
 
     async def until(self, true) -> PoolReport:
         """The first report for which `true` is."""
@@ -113,7 +117,7 @@ async def test_an_operator_that_is_no_help_disturbs_nothing(
     assert (last["reason"], code, len(talk.texts())) == ("ClientEnded", 1000, 1)
     async with server.client() as client:
         async with asyncio.timeout(15):
-            while "steno_server_reports_lost_total 0.0" in (await client.get("/metrics")).text:
+            while "steno_server_reports_lost_total 0.0" in (await client.get("/metrics")).text:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     if answer in routes:  # it recovers, and hears what it missed
         endpoint.answer(end=[], known=[])

@@ -93,7 +93,9 @@ def test_nothing_is_allowed_unless_said():
     assert not Sources([], None).allows("https://media.example/calls/a.wav")
 
 
-@pytest.mark.parametrize("prefix", ["media.example/", "https://u:p@media.example/", "https://media.example/a/../b", "*"])
+@pytest.mark.parametrize(
+    "prefix", ["media.example/", "https://u:p@media.example/", "https://media.example/a/../b", "*"]
+)
 def test_a_prefix_that_is_none(prefix: str):
     with pytest.raises(WorkError) as caught:
         Sources([prefix], None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import time
@@ -13,7 +12,7 @@ import websockets
 
 from steno_runtime.serve import websocket as ours
 
-from .conftest import SECOND, Operator, Serve, Talk
+from .conftest import SECOND, Operator, Serve, Talk, until
 from .scripted import WORD
 
 
@@ -172,8 +171,7 @@ async def test_a_frame_that_is_too_large(serve: Serve, operator: Operator):
         await talk.hear("partial")
         await socket.send(b"\x00" * (1024 * 1024 + 1))
         assert await talk.closed() == 1009
-    while server.server.registry.open:
-        await asyncio.sleep(0.01)
+    await until(lambda: not server.server.registry.open)
 
 
 async def test_invalid_text_is_told(serve: Serve, operator: Operator):

@@ -8,7 +8,15 @@ import pytest
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.stream.scheduler import BATCH_PATIENCE, Kind, Priority, Scheduler, SchedulerClosed, Window
+from steno_runtime.stream.scheduler import (
+    BATCH_PATIENCE,
+    LEAST_PATIENCE,
+    Kind,
+    Priority,
+    Scheduler,
+    SchedulerClosed,
+    Window,
+)
 
 from .fake import POISON, FakeEngine
 
@@ -128,6 +136,25 @@ def test_batch_work_gets_its_turn_in_the_end(fake, scheduler, clock, busy):
     # Overdue, it goes first, in small batches; the windows' own time stands still here.
     assert batches(fake)[0] == ("batch", 2)
     assert Counter(what for what, _ in batches(fake))["final"] == 1
+
+
+def test_partials_do_not_wait_for_finals_for_ever(fake, scheduler, clock):
+    for _ in range(7):  # batches take no time, on average
+        scheduler.submit(window(), Priority.PARTIAL).result(10)
+        assert fake.entered.acquire(timeout=10)
+    fake.go.clear()
+    scheduler.submit(window("busy"), Priority.FINAL)
+    assert fake.entered.acquire(timeout=10)
+    overdue = scheduler.submit(window("a"), Priority.PARTIAL)
+    clock.now += LEAST_PATIENCE * 2
+    fresh = scheduler.submit(window("b", frames=1000), Priority.PARTIAL)
+    final = scheduler.submit(window("c", kind=Kind.FINAL, frames=1500), Priority.FINAL)
+    order = []
+    for future in (overdue, fresh, final):
+        future.add_done_callback(order.append)
+    fake.go.set()
+    wait([overdue, fresh, final], 10)
+    assert order == [overdue, final, fresh]
 
 
 def test_batch_work_fills_batches_while_nobody_is_live(fake, scheduler, busy):

@@ -250,6 +250,22 @@ def spoil(session) -> None:
     scheduler, session._text._scheduler = session._text._scheduler, Spoiled()
 
 
+async def test_a_defect_is_told_to_its_client_without_the_text_that_met_it(streams, sample_pcm, monkeypatch, caplog):
+    def broken(*_args):
+        raise KeyError("secret words")
+
+    monkeypatch.setattr("steno_runtime.stream.utterance.Utterance.final", broken)
+    session = streams.open(config())
+    reader = asyncio.create_task(_collect(session, []))
+    with contextlib.suppress(SessionClosed):
+        await _feed_all(session, sample_pcm)
+    with pytest.raises(WorkError, match="KeyError") as caught:
+        await reader
+    assert caught.value.reason is FailureReason.INTERNAL
+    assert "secret" not in caught.value.message + caplog.text
+    assert streams.status().sessions == 0
+
+
 async def test_a_slow_engine_is_said_once_and_when_it_is_over(sample_pcm, monkeypatch):
     monkeypatch.setattr("steno_runtime.stream.transcriber.SLOW_SECONDS", 0.05)
     monkeypatch.setattr("steno_runtime.stream.transcriber.OK_SECONDS", 0.04)

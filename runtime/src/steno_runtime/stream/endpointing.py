@@ -29,10 +29,9 @@ class EndpointOptions:
     """And behind it: 160 ms, or less where the next utterance begins sooner."""
     longest: int = int(MAX_CHUNK_SECONDS * SAMPLE_RATE) // FRAME
     """Longer ones are cut; the batch path's measure."""
-    look: int = 62
-    """An utterance is looked at every 2 s to see which words stand."""
-    last_look: int = 375
-    """Not after 12 s: what stands must be in front of the cut, which wants room to choose its place."""
+    looks: tuple[int, ...] = (62, 156, 250, 344)
+    """Lengths at which an utterance is looked at to see which words stand: after 2, 5, 8 and 11 s. Not later: what
+    stands must be in front of the cut, which wants room to choose its place."""
 
     @classmethod
     def of(cls, endpointing_millis: int) -> EndpointOptions:
@@ -95,6 +94,7 @@ class Endpointer:
         self._heard: list[float] = []  # probabilities since `begin`
         self._silent = 0
         self._looks: list[int] = []
+        self._due = 0
 
     @property
     def begin(self) -> int | None:
@@ -141,7 +141,7 @@ class Endpointer:
         speech = self._index - self._onset
         self._begin = max(self._floor, speech - options.before)
         self._heard = [0.0] * (speech - self._begin) + [1.0] * self._onset
-        self._onset, self._silent, self._looks = 0, 0, []
+        self._onset, self._silent, self._looks, self._due = 0, 0, [], 0
         return [Started(self._begin, speech)]
 
     def _go_on(self, begin: int, probability: float) -> list[Change]:
@@ -162,11 +162,11 @@ class Endpointer:
         if length >= options.longest:
             # A pause that could be waited out no longer ends it like any; otherwise it is cut, and speech goes on.
             return [self._end(begin) if self._silent >= options.after else self._cut(begin)]
-        if self._silent == 0 and length <= options.last_look:
-            since = length - (self._looks[-1] if self._looks else 0)
-            if since >= options.look:
-                self._looks.append(length)
-                changes.append(Look(self._index))
+        due = sum(length >= look for look in options.looks)
+        if self._silent == 0 and due > self._due:
+            self._due = due
+            self._looks.append(length)
+            changes.append(Look(self._index))
         return changes
 
     def _end(self, begin: int) -> Ended:
@@ -193,7 +193,7 @@ class Endpointer:
         heard, self._heard = self._heard[:at], self._heard[at:]
         ended = Ended(begin, begin + at, begin + at, self._speech(heard), cut=True)
         self._floor = self._begin = ended.end
-        self._looks = []
+        self._looks, self._due = [], 0
         return ended
 
     def _speech(self, heard: list[float]) -> int:

@@ -1,8 +1,8 @@
 """One thread runs the model for everybody: windows of many sessions are decoded together.
 
 An idle engine is given what there is at once; while it is busy, windows gather. Finals go first, then what is said
-while somebody speaks, then batch work; within that, whoever was given the least. A batch holds windows of one kind,
-frame bucket and language.
+while somebody speaks, then batch work; within that, whoever has waited longest leads a batch, and whoever was given the
+least joins it. A batch holds windows of one kind, frame bucket and language.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ _log = logging.getLogger(__name__)
 
 BATCH_PATIENCE = 5.0
 """Seconds that batch work waits behind live work, at most; then one small batch of it is next."""
+PARTIAL_PATIENCE = 4
+"""Batches that a partial waits behind finals, at most; then it is as urgent as they are."""
+LEAST_PATIENCE = 0.05
+"""Seconds that it does so in any case."""
 BATCH_SHARE = 4
 """While sessions are open, a batch of batch work is that much smaller: live windows wait for it to end."""
 MOST_FRAMES = {"cpu": 6_000, "cuda": 24_000}
@@ -117,6 +121,7 @@ class Scheduler:
         self._waiting: list[_Row] = []  # in the order in which they came
         self._running = 0
         self._shares = Shares()
+        self._served: dict[str, float] = {}  # when each session was given something last
         self._live = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -172,6 +177,7 @@ class Scheduler:
             gone = [row for row in self._waiting if row.session == session]
             self._waiting = [row for row in self._waiting if row.session != session]
             self._shares.forget(tenant, session)
+            self._served.pop(session, None)
         for row in gone:
             row.future.cancel()
 
@@ -247,24 +253,35 @@ class Scheduler:
         """Chooses the next batch and takes it out of the queue."""
         now = self._clock()
 
-        def urgency(row: _Row) -> int:
-            overdue = row.priority is Priority.BATCH and now - row.queued >= BATCH_PATIENCE
-            return -1 if overdue else row.priority
+        def since(row: _Row) -> float:
+            # Who was served meanwhile has waited since then only: a session that asks for much is no oldest for it.
+            return max(row.queued, self._served.get(row.session, row.queued))
 
-        most_urgent = min(urgency(row) for row in self._waiting)
-        lead = next(self._shares.order(row for row in self._waiting if urgency(row) == most_urgent))
+        patience = max(LEAST_PATIENCE, PARTIAL_PATIENCE * self.pace)
+
+        def urgency(row: _Row) -> int:
+            if row.priority is Priority.BATCH and now - row.queued >= BATCH_PATIENCE:
+                return -1
+            # There are always finals on a busy server: strictly behind them, partials would never come.
+            return 0 if row.priority is Priority.PARTIAL and now - since(row) > patience else row.priority
+
+        def due(row: _Row) -> tuple[int, float]:
+            return urgency(row), since(row) + (patience if row.priority is Priority.PARTIAL else 0.0)
+
+        lead = min(self._waiting, key=due)
         alike = [row for row in self._waiting if row.group == lead.group]
         most = self._most_rows
         if lead.priority is Priority.BATCH and self._live:
             most = max(1, most // BATCH_SHARE)
         most = max(1, min(most, self._most_frames // max(1, lead.cost)))
-        taken: list[_Row] = []
+        taken = [lead]
         for level in sorted({urgency(row) for row in alike}):
             for row in self._shares.order(row for row in alike if urgency(row) == level):
-                if len(taken) < most:
+                if len(taken) < most and row is not lead:
                     taken.append(row)
         for row in taken:
             self._shares.charge(row)
+            self._served[row.session] = now
         chosen = set(map(id, taken))
         self._waiting = [row for row in self._waiting if id(row) not in chosen]
         return taken
