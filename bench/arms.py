@@ -19,7 +19,7 @@ from steno_operator.build.job import build_job
 from steno_operator.build.task import Attempt
 from steno_operator.plan.kind import kind_of
 
-KINDS: tuple[type[TranscriptionJob] | type[OCRJob], ...] = (TranscriptionJob, OCRJob)
+KINDS: tuple[type[TranscriptionJob | OCRJob], ...] = (TranscriptionJob, OCRJob)
 JOBS = "/apis/batch/v1/namespaces/{namespace}/jobs"
 STENO = "/apis/steno.dev/v1alpha1"
 TRANSCRIPTS = f"/apis/{tutorial.GROUP}/{tutorial.VERSION}/namespaces/{{namespace}}/{tutorial.PLURAL}"

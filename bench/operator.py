@@ -23,12 +23,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kubernetes.aio import client, config
+
 from bench import tutorial_operator
 from bench.arms import JOBS, Arm, Round, arms, last_words
 from hack.paths import ROOT
 from hack.testing.apiserver import ApiServer
 from hack.testing.nodes import serve_nodes
 from steno_operator.control.cluster import Cluster
+from steno_operator.control.watch import Target, Watcher
 
 NODES = 40
 AT_ONCE = 16
@@ -38,6 +41,7 @@ ACCOUNT = "operator"
 HOME = "bench"
 """The namespace of the account whose requests are counted."""
 WARM_UP = "warm-up"
+PREFIX = "job-"
 UNITS = {"submitted": "s", "children": "s", "complete": "s", "requests": "", "memory_mb": "MB", "cpu_seconds": "s"}
 
 
@@ -84,17 +88,29 @@ class Tally:
                 self.reached.set()
 
 
-async def follow(cluster: Cluster, collection: str, arm: Arm, children: Tally, complete: Tally) -> None:
-    """Watches a collection of child Jobs, of owners, or of what is both."""
-    page = await cluster.request("GET", collection, query={"limit": 1})
-    version = page["metadata"]["resourceVersion"]
-    owners, jobs = collection.rpartition("/")[2] != "jobs" or JOBS in arm.owners, collection.endswith("/jobs")
-    async for kind, raw in cluster.stream(collection, {"resourceVersion": version, "timeoutSeconds": 3600}, PATIENCE):
-        if kind in {"ADDED", "MODIFIED"}:
-            if jobs:
-                children.put(raw["metadata"]["name"])
-            if owners and arm.complete(raw):
-                complete.put(raw["metadata"]["name"])
+@dataclass(frozen=True)
+class Eye:
+    """Sees a collection of child Jobs, of owners, or of what is both."""
+
+    arm: Arm
+    collection: str
+    children: tuple[Tally, ...]
+    complete: tuple[Tally, ...]
+
+    def put(self, raw: dict[str, Any], /) -> None:
+        """See `Sink`."""
+        name = raw["metadata"]["name"]
+        told = self.children if self.collection == JOBS else ()
+        if self.collection in self.arm.owners and self.arm.complete(raw):
+            told += self.complete
+        for tally in told:
+            tally.put(name)
+
+    def drop(self, raw: dict[str, Any], /) -> None:
+        """See `Sink`."""
+
+    def retain(self, uids: set[str], version: str, /) -> None:
+        """See `Sink`."""
 
 
 async def submit(cluster: Cluster, arm: Arm, where: Round, names: Sequence[str]) -> None:
@@ -119,7 +135,9 @@ async def operator(arm: Arm, where: Round) -> AsyncIterator[subprocess.Popen[byt
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STENO_")}
     environment = {**clean, **settings, "KUBECONFIG": str(where.kubeconfig), "PYTHONPATH": str(ROOT)}
     with (where.folder / f"{where.namespace}.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=where.folder)
+        process = subprocess.Popen(  # noqa: ASYNC220 - forking is quick
+            command, env=environment, stdout=log, stderr=log, cwd=where.folder
+        )
     try:
         yield process
     finally:
@@ -154,7 +172,9 @@ async def reached(tally: Tally, what: str, where: Round, process: subprocess.Pop
 def requests_made(server: ApiServer) -> int:
     """How many requests of the counted account the API server took."""
     text = server.request("GET", "/metrics").message
-    found = re.findall(r'^apiserver_flowcontrol_dispatched_requests_total\{flow_schema="bench".*\} (\S+)$', text, re.M)
+    found = re.findall(
+        r'^apiserver_flowcontrol_dispatched_requests_total\{flow_schema="bench".*\} (\S+)$', text, re.MULTILINE
+    )
     return round(sum(float(value) for value in found))
 
 
@@ -163,7 +183,7 @@ def usage(process: subprocess.Popen[bytes] | None) -> tuple[float, float]:
     if process is None:
         return 0.0, 0.0
     home = Path(f"/proc/{process.pid}")
-    peak = re.search(r"^VmHWM:\s+(\d+) kB", (home / "status").read_text(), re.M)
+    peak = re.search(r"^VmHWM:\s+(\d+) kB", (home / "status").read_text(), re.MULTILINE)
     times = (home / "stat").read_text().rpartition(")")[2].split()[11:13]
     assert peak is not None
     return int(peak[1]) / 1000, sum(int(each) for each in times) / os.sysconf("SC_CLK_TCK")
@@ -209,10 +229,10 @@ class Bench:
         }
         schemas = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
         self._must("POST", schemas, {"metadata": {"name": "bench"}, "spec": spec})
-        config = json.loads(self._server.kubeconfig.read_text())
-        config["users"][0]["user"]["token"] = token
+        settings = json.loads(self._server.kubeconfig.read_text())
+        settings["users"][0]["user"]["token"] = token
         path = self._folder / "kubeconfig"
-        path.write_text(json.dumps(config))
+        path.write_text(json.dumps(settings))
         return path
 
     async def run(self, arm: Arm, jobs: int) -> Figures:
@@ -229,48 +249,32 @@ class Bench:
                 counted = await _connect(stack, self._kubeconfig)
                 observer = await _connect(stack, self._server.kubeconfig)
                 process = await stack.enter_async_context(operator(arm, where))
-                client = observer if process else counted
-                tallies = {
-                    prefix: (Tally(prefix, count), Tally(prefix, count))
-                    for prefix, count in ((WARM_UP, 1), ("job-", jobs))
-                }
-                for prefix in tallies:
-                    for collection in dict.fromkeys((JOBS, *arm.owners)):
-                        path = collection.format(namespace=where.namespace)
-                        watch = asyncio.create_task(follow(observer, path, arm, *tallies[prefix]))
-                        stack.callback(watch.cancel)
-                await submit(client, arm, where, [WARM_UP])
-                await reached(tallies[WARM_UP][1], "the first job", where, process)
-                return await self._measure(arm, where, client, process, *tallies["job-"], jobs)
+                submitter = observer if process else counted
+                first, children, complete = Tally(WARM_UP, 1), Tally(PREFIX, jobs), Tally(PREFIX, jobs)
+                for collection in dict.fromkeys((JOBS, *arm.owners)):
+                    target = Target(collection, collection.format(namespace=where.namespace))
+                    eye = Eye(arm, collection, (children,), (first, complete))
+                    stack.callback(asyncio.create_task(Watcher(observer, target, eye).run()).cancel)
+                await submit(submitter, arm, where, [WARM_UP])
+                await reached(first, "the first job", where, process)
+                load, requests, (_, cpu) = os.getloadavg()[0], requests_made(self._server), usage(process)
+                begin = time.monotonic()
+                await submit(submitter, arm, where, [f"{PREFIX}{number:05}" for number in range(jobs)])
+                submitted = time.monotonic()
+                await reached(children, "child Jobs", where, process)
+                await reached(complete, "completed owners", where, process)
+                memory, cpu_now = usage(process)
+                return Figures(
+                    submitted=submitted - begin,
+                    children=children.reached_at - begin,
+                    complete=complete.reached_at - begin,
+                    requests=requests_made(self._server) - requests,
+                    memory_mb=memory,
+                    cpu_seconds=cpu_now - cpu,
+                    load=load,
+                )
         finally:
             await asyncio.to_thread(self._delete, where.namespace)
-
-    async def _measure(
-        self,
-        arm: Arm,
-        where: Round,
-        client: Cluster,
-        process: subprocess.Popen[bytes] | None,
-        children: Tally,
-        complete: Tally,
-        jobs: int,
-    ) -> Figures:
-        load, before, (_, busy) = os.getloadavg()[0], requests_made(self._server), usage(process)
-        begin = time.monotonic()
-        await submit(client, arm, where, [f"job-{number:05}" for number in range(jobs)])
-        submitted = time.monotonic()
-        await reached(children, "child Jobs", where, process)
-        await reached(complete, "completed owners", where, process)
-        memory, cpu = usage(process)
-        return Figures(
-            submitted=submitted - begin,
-            children=children.reached_at - begin,
-            complete=complete.reached_at - begin,
-            requests=requests_made(self._server) - before,
-            memory_mb=memory,
-            cpu_seconds=cpu - busy,
-            load=load,
-        )
 
     def _delete(self, namespace: str) -> None:
         path = f"/api/v1/namespaces/{namespace}"
@@ -284,8 +288,9 @@ class Bench:
 
 async def _connect(stack: AsyncExitStack, kubeconfig: Path) -> Cluster:
     """A connection of `kubernetes.aio`, without the generated models."""
-    os.environ["KUBECONFIG"] = str(kubeconfig)
-    cluster = await Cluster.connect()
+    configuration = client.Configuration()
+    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+    cluster = Cluster(client.ApiClient(configuration))
     stack.push_async_callback(cluster.close)
     return cluster
 
@@ -321,10 +326,10 @@ def table(found: dict[str, list[Figures]]) -> str:
             values = [getattr(each, name) for each in figures]
             text = "{:,.0f}" if name in {"requests", "memory_mb"} else "{:.1f}"
             middle, least, most = (text.format(f(values)) for f in (statistics.median, min, max))
-            cells.append(f"{middle} {unit} ({least}–{most})".replace("  ", " ") if any(values) else "")
+            cells.append(f"{middle} {unit} ({least}-{most})".replace("  ", " ") if any(values) else "")
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     loads = [each.load for figures in found.values() for each in figures]
-    return "\n".join([*lines, "", f"Load average before rounds: {min(loads):.1f}–{max(loads):.1f}."])
+    return "\n".join([*lines, "", f"Load average before rounds: {min(loads):.1f}-{max(loads):.1f}."])
 
 
 def main() -> None:
@@ -338,7 +343,7 @@ def main() -> None:
     arguments = parser.parse_args()
     found = measure(arguments.jobs, arguments.rounds, arguments.arms, arguments.profile and arguments.profile.resolve())
     title = f"{arguments.jobs} jobs, {arguments.rounds} rounds, {NODES} nodes, {os.cpu_count()} cores"
-    text = f"{title}; median (min–max).\n\n{table(found)}\n"
+    text = f"{title}; median (min-max).\n\n{table(found)}\n"
     print(f"\n{text}")
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

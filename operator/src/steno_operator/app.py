@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import kopf
 import pydantic
@@ -48,6 +48,24 @@ class JitteredBackoffs(Iterable[float]):
             yield min(30.0, 0.5 * 2**exponent) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load
 
 
+class NoEssence(kopf.DiffBaseStorage):
+    """Nothing to compare: we are told of events and find the differences ourselves.
+
+    kopf would copy every object, thoroughly and twice, whenever it changes.
+    """
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Returns nothing of any object."""
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        """Returns that nothing was stored."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Stores nothing."""
+
+
 def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     """Returns how kopf is to watch: nothing written, nothing posted, nothing believed to live that is silent."""
     chosen = kopf.OperatorSettings()
@@ -66,6 +84,7 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     chosen.networking.error_backoffs = JitteredBackoffs()
     chosen.queueing.worker_limit = None
     chosen.queueing.idle_timeout = 5
+    chosen.persistence.diffbase_storage = NoEssence()
     chosen.persistence.finalizer = "steno.dev/unused"
     chosen.process.ultimate_exiting_timeout = None
     return chosen

@@ -26,7 +26,7 @@ def test_a_job_from_apply_to_complete(place):
     assert [child["metadata"]["name"] for child in place.children()] == ["talk-1"]
     assert replica.metric("steno_jobs", phase="Succeeded") == 1
     assert replica.metric("steno_attempts_total") == 1
-    assert place.events("AttemptStarted")
+    place.until("its Event", lambda: place.events("AttemptStarted"))
     assert replica.get("/healthz") == (200, "ok")
 
 

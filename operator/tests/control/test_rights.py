@@ -87,7 +87,7 @@ def test_a_whole_life_with_least_rights(place, kubeconfig):
     place.publish(pod)
     place.wait("Complete")
     place.until("the child is gone", lambda: not place.children())
-    assert place.events("AttemptStarted")
+    place.until("its Event", lambda: place.events("AttemptStarted"))
     assert "orbidden" not in replica.log.read_text()
     assert replica.stop() == 0
     assert "not released" not in replica.log.read_text()

@@ -88,6 +88,7 @@ class Engine:
             self.ready = True
             group.create_task(self._signer.run(), name="signing-key")
             group.create_task(self._auditor.run(), name="audit")
+            group.create_task(self._reconciler.tell(), name="events")
             group.create_task(self.queue.run(self._reconciler.reconcile, self._options.workers), name="queue")
 
     async def _fill(self) -> None:

@@ -61,7 +61,13 @@ class JobKind:
         """See `Kind`.
 
         The pods are read after the Jobs: what a Job says about its pods is then never newer than the pods.
+
+        Of a resource whose status, just read, tells of no attempt, and of whose children none is known, there can be
+        at most the first attempt's Job, from before a crash; creating it says so. A list would only cost time, most
+        of all while many jobs start.
         """
+        if not self._store.began(key, uid):
+            return
         selector = {"labelSelector": f"{labels.JOB_UID}={uid}"}
         jobs = await self._list(JOBS, key.namespace, selector, self._store.put_job)
         self._store.retain_jobs_of(uid, *jobs)

@@ -56,7 +56,7 @@ class Kind(Protocol):
         ...
 
     async def refresh(self, key: Key, uid: str) -> None:
-        """Reads what belongs to the resource of that UID live into the store."""
+        """Reads what belongs to the resource of that UID live into the store, which has the resource as it stands."""
         ...
 
     def refused(self, observed: Any, refusal: RefusedError) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from steno_operator.control.executor import Executor, GoneError
 from steno_operator.control.keys import Key
 from steno_operator.control.kinds import Kind, RefusedError, UnreadableError, parse, unreadable_status
 from steno_operator.control.store import Store
+from steno_operator.control.teller import Teller
 from steno_operator.plan.plan import DeleteResource, EmitEvent
 from steno_operator.plan.policy import Policy
 
@@ -37,9 +37,14 @@ class Reconciler:
     ) -> None:
         self._store = store
         self._executor = executor
+        self._teller = Teller(executor.emit)
         self._kinds = kinds
         self._policy = policy
         self._clock = clock
+
+    async def tell(self) -> None:
+        """Writes the Events of what was reconciled, until cancelled."""
+        await self._teller.run()
 
     async def reconcile(self, key: Key) -> float | None:
         """Looks at the resource once.
@@ -90,10 +95,11 @@ class Reconciler:
         written = await self._executor.write_status(definition, key, raw, plan.status.to_wire())
         for action in plan.actions if written else ():
             if isinstance(action, EmitEvent):  # after the status: a step taken again does not tell its story twice
-                await self._executor.emit(key, raw, action)
+                self._teller.tell(key, raw, action)
         return plan.requeue_after.total_seconds() if plan.requeue_after is not None else None
 
     async def _refresh(self, kind: Kind, key: Key, uid: str) -> dict[str, Any]:
-        """Reads the resource, and what belongs to it, live into the store; returns the resource."""
-        raw, _ = await asyncio.gather(self._executor.read(kind.model.definition, key, uid), kind.refresh(key, uid))
+        """Reads the resource, then what belongs to it, live into the store; returns the resource."""
+        raw = await self._executor.read(kind.model.definition, key, uid)
+        await kind.refresh(key, uid)
         return raw

@@ -322,6 +322,11 @@ class Store:
         """Returns the number of the latest child Job of the resource, 0 for none."""
         return max((self._children[child].child.attempt for child in self._children_of.get(uid, ())), default=0)
 
+    def began(self, key: Key, uid: str) -> bool:
+        """Whether anything says that an attempt of the resource was started, or could not be for a Job in the way."""
+        status = self._resources.get(key, {}).get("status") or {}
+        return bool(status.get("attempt") or self._children_of.get(uid) or self._foreign.get(uid))
+
     def finished_jobs_of(self, uid: str) -> list[str]:
         """Returns the UIDs of the resource's child Jobs that ended."""
         return [child for child in self._children_of.get(uid, ()) if self._children[child].child.done]
