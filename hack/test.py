@@ -70,7 +70,8 @@ def e2e(arguments: Sequence[str] = ()) -> None:
         cluster = up(CLUSTER)
         deploy(cluster)
         for title, chosen, options in (
-            ("e2e tests, two at a time", "e2e and not disruptive", ["-n2", "--dist=worksteal"]),
+            ("e2e tests, two at a time", "e2e and not disruptive and not streams", ["-n2", "--dist=worksteal"]),
+            ("e2e tests of live sessions", "streams", []),
             ("e2e tests that kill what others use, one by one", "disruptive", []),
         ):
             with step(title):

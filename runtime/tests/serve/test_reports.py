@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.tests.conftest import Web, reply
+from runtime.tests.conftest import S3, Web, reply
 from steno_api.stream import PoolReport, SessionEnd
 
 from .conftest import SECOND, Operator, Running, Serve, Talk
@@ -58,8 +60,8 @@ def endpoint(web: Web, tmp_path) -> Endpoint:
     return Endpoint(web, tmp_path)
 
 
-async def talking(server: Running, operator: Operator, uid: str) -> Talk:
-    socket = await server.connect(operator.token(uid=uid, name="standup"))
+async def talking(server: Running, operator: Operator, uid: str, **claims: Any) -> Talk:
+    socket = await server.connect(operator.token(uid=uid, name="standup", **claims))
     talk = Talk(socket)
     await talk.start()
     return talk
@@ -98,6 +100,25 @@ async def test_an_order_to_end(serve: Serve, operator: Operator, endpoint: Endpo
     assert await talk.closed() == 4009
     assert len(talk.texts()) == 1
     assert (await other.end())[0]["reason"] == "ClientEnded"
+
+
+async def test_the_second_of_two_connections_publishes_nothing(
+    serve: Serve, operator: Operator, endpoint: Endpoint, s3: S3, tmp_path: Path
+):
+    place = {"endpointURL": s3.endpoint, "credentialsDir": s3.credentials(tmp_path / "secret")}
+    server = await serve(reporting=endpoint.reporting, output=place)
+    prefix = f"twice/{uuid.uuid4()}"
+    talk = await talking(server, operator, "uid-1", outputURI=f"s3://transcripts/{prefix}")
+    await talk.socket.send(SECOND)
+    await talk.hear("partial")
+    endpoint.answer(end=[{"uid": "uid-1", "reason": "Duplicate"}], known=[])
+    assert (await talk.hear("session_ended"))["reason"] == "Duplicate"
+    assert await talk.closed() == 4009
+    await endpoint.until(lambda _: endpoint.reports[-1].sessions[0].result is not None)
+    result = endpoint.reports[-1].sessions[0].result
+    assert result is not None
+    assert (result.reason, result.manifest, result.failure) == (SessionEnd.DUPLICATE, None, None)
+    assert s3.client.list_objects_v2(Bucket="transcripts", Prefix=prefix)["KeyCount"] == 0
 
 
 @pytest.mark.parametrize("answer", ["unreachable", "error", "garbage", "endless"])

@@ -31,6 +31,7 @@ ENDS = {
     SessionEnd.MAX_DURATION: (Answer("MaxDuration", 408, 4008, "DEADLINE_EXCEEDED"), "The session's time is over."),
     SessionEnd.DRAINED: (Code.DRAINING.value, "The server had to stop; what was said until then is kept."),
     SessionEnd.DELETED: (Code.SESSION_ENDED.value, "The StreamSession was deleted."),
+    SessionEnd.DUPLICATE: (Code.SESSION_CONNECTED.value, "A client is connected to this session elsewhere."),
     SessionEnd.NO_CLIENT: (Code.SESSION_ENDED.value, "The session's time is over."),
 }
 

@@ -116,7 +116,10 @@ class Live:
             failure = await self._pump(sink)
             self.end(SessionEnd.DRAINED)
             self.decoding.set_result(failure)
-            result = await publish(self._told())
+            if self.reason is SessionEnd.DUPLICATE:  # the session goes on at another server, which publishes it
+                result = SessionResult(reason=self.reason, time=datetime.now(UTC))
+            else:
+                result = await publish(self._told())
         except asyncio.CancelledError:
             self._session.abort()
             message = "The server had to stop before the transcript was published."

@@ -37,6 +37,7 @@ CLOSE = {
     SessionEnd.MAX_DURATION: 4008,
     SessionEnd.DRAINED: 1012,
     SessionEnd.DELETED: 4009,
+    SessionEnd.DUPLICATE: 4009,
     SessionEnd.NO_CLIENT: 4008,
 }
 

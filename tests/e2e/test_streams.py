@@ -1,0 +1,194 @@
+"""Sessions over the published endpoints, in real time: what is said comes out as text, whoever else is connected."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import jwt
+import pytest
+from kubernetes import client
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from hack.deploy import NAMESPACE
+from tests.e2e import media, scoring, streams
+from tests.e2e.kube import SECRET, Kube, Store, cluster_name, condition, is_true
+from tests.e2e.streams import Heard
+
+Figure = Callable[[str], None]
+WORD_ERRORS = 0.35
+SIDE_BY_SIDE = 8
+
+pytestmark = [pytest.mark.streams]
+
+
+@pytest.fixture(scope="module")
+def pool(store: Store) -> Generator[Kube]:
+    """A namespace with a pool that serves; deleted afterwards."""
+    kube = Kube(cluster_name(), "e2e-streams")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kube.core.create_namespace({"metadata": {"name": kube.namespace, "labels": labels}})
+    keys = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
+    kube.core.create_namespaced_secret(kube.namespace, {"metadata": {"name": SECRET}, "stringData": keys})
+    streams.pool(kube, minReplicas=1)
+    yield kube
+    kube.core.delete_namespace(kube.namespace, body=client.V1DeleteOptions(propagation_policy="Background"))
+
+
+@pytest.fixture(scope="module")
+def recording() -> bytes:
+    return streams.pcm(media.sample(".wav"))
+
+
+@pytest.fixture(scope="module")
+def alone(pool: Kube, recording: bytes) -> Heard:
+    """What one session hears when no other is there."""
+    return streams.talk(*ready(pool, "alone"), streams.chunks(recording))
+
+
+def ready(kube: Kube, name: str, **spec: Any) -> tuple[str, str]:
+    """Makes a session; returns its WebSocket's URL and its token once it can be used."""
+    streams.session(kube, name, **spec)
+    found = kube.until(name, lambda one: is_true(one, "EndpointReady"), timeout=240, what="EndpointReady")
+    return endpoint(found, "websocket"), token(kube, found)
+
+
+def endpoint(session: dict[str, Any], protocol: str) -> str:
+    return next(one["url"] for one in session["status"]["endpoints"] if one["protocol"] == protocol)
+
+
+def token(kube: Kube, session: dict[str, Any]) -> str:
+    secret = kube.core.read_namespaced_secret(session["status"]["tokenSecretName"], kube.namespace)
+    return base64.b64decode(secret.data["token"]).decode()
+
+
+def word_errors(found: str) -> float:
+    return scoring.word_error_rate(scoring.reference_text(media.sample(".stm")), {"transcript": found})
+
+
+def test_a_conversation_in_real_time(pool: Kube, store: Store, recording: bytes, figure: Figure) -> None:
+    url, bearer = ready(pool, "call", meetingID="standup #7")
+    heard = streams.talk(url, bearer, streams.paced(recording), as_json=True, session_id="call", language="en")
+    assert heard.code == 1000
+    assert [event["type"] for event in heard.events[:1]] == ["session_started"]
+    assert heard.of("partial"), "nothing was shown while they spoke"
+    errors = word_errors(heard.text)
+    ended = pool.complete("call")
+    figures = ended["status"]["figures"]
+    figure(
+        f"stream, one alone: word error rate {errors:.3f}, p95 in ms partial {figures['partialLatencyMillis']},"
+        f" final {figures['finalLatencyMillis']}"
+    )
+    assert errors <= WORD_ERRORS
+    assert figures["audioSeconds"] == pytest.approx(len(recording) / 2 / streams.SAMPLE_RATE, abs=0.1)
+    assert condition(ended, "Complete")["reason"] == "ClientEnded"
+    document = store.document(ended)
+    assert document["meeting_id"] == "standup #7"
+    assert [segment["text"] for segment in document["segments"]]
+    assert document["transcript"].split() == heard.text.split()
+
+
+def test_a_conversation_over_grpc(pool: Kube, recording: bytes, figure: Figure) -> None:
+    streams.session(pool, "grpc")
+    found = pool.until("grpc", lambda one: is_true(one, "EndpointReady"), what="EndpointReady")
+    heard = streams.talk_grpc(endpoint(found, "grpc"), token(pool, found), streams.paced(recording))
+    errors = word_errors(heard.text)
+    figure(f"stream over gRPC: word error rate {errors:.3f}")
+    assert errors <= WORD_ERRORS
+    pool.complete("grpc")
+
+
+def test_eight_at_once_hear_what_one_alone_hears(pool: Kube, alone: Heard, recording: bytes, figure: Figure) -> None:
+    sessions = [ready(pool, f"crowd-{number}") for number in range(SIDE_BY_SIDE)]
+    started = time.monotonic()
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+        calls = [threads.submit(streams.talk, url, bearer, streams.paced(recording)) for url, bearer in sessions]
+        crowd = [call.result() for call in calls]
+    length = len(recording) / 2 / streams.SAMPLE_RATE
+    figure(f"eight streams of {length:.0f} s at once: done after {time.monotonic() - started:.0f} s")
+    assert alone.finals
+    for heard in crowd:
+        assert heard.finals == alone.finals
+    for number in range(SIDE_BY_SIDE):
+        pool.complete(f"crowd-{number}")
+
+
+def test_bad_clients_disturb_nobody(pool: Kube, alone: Heard, recording: bytes) -> None:
+    """While one session runs: no token, wrong, expired, another session's and another tenant's, garbage, silence."""
+    url, bearer = ready(pool, "victim")
+    good = ready(pool, "good")
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(streams.talk, *good, streams.paced(recording))
+        claims = jwt.decode(bearer, options={"verify_signature": False})
+        key = signing_key(pool)
+        expired = jwt.encode({**claims, "exp": int(time.time()) - 1}, key, "EdDSA")
+        foreign = jwt.encode({**claims, "aud": "steno-pool:elsewhere/default"}, key, "EdDSA")
+        assert close_code_without_a_token(url) == 4001
+        for wrong in ("x" * 40, bearer[:-4] + "AAAA", expired, foreign):
+            with pytest.raises(InvalidStatus) as refused:
+                connect(url, additional_headers={"Authorization": f"Bearer {wrong}"}, open_timeout=30)
+            assert refused.value.response.status_code == 401
+        assert streams.talk(url, bearer, iter(()), tenant_id="somebody-else").code == 4003
+        with streams.start(url, bearer) as socket:
+            socket.send("{this is not JSON")
+            heard = Heard()
+            streams.receive(socket, heard, until=lambda event: event["type"] == "error")
+            assert heard.of("error")
+        assert call.result().finals == alone.finals
+    pool.complete("good")
+
+
+def close_code_without_a_token(url: str) -> int | None:
+    heard = Heard()
+    with connect(url, open_timeout=30) as socket:
+        socket.send(json.dumps({"type": "start_session"}))
+        streams.receive(socket, heard)
+    return heard.code
+
+
+def signing_key(kube: Kube) -> str:
+    secret = kube.core.read_namespaced_secret("steno-operator-session-key", NAMESPACE)
+    return next(
+        text for text in (base64.b64decode(value).decode() for value in secret.data.values()) if "PRIVATE KEY" in text
+    )
+
+
+def test_a_client_that_vanishes_leaves_what_it_said(pool: Kube, store: Store, recording: bytes) -> None:
+    url, bearer = ready(pool, "gone")
+    heard = Heard()
+    socket = streams.start(url, bearer)
+    for chunk in islice(streams.chunks(recording), 48):
+        socket.send(chunk)
+    streams.receive(socket, heard, until=lambda event: event["type"] == "final")
+    socket.socket.close()
+    ended = pool.complete("gone")
+    assert condition(ended, "Complete")["reason"] == "ClientGone"
+    assert store.document(ended)["transcript"].startswith(heard.finals[0])
+
+
+def test_a_client_that_never_speaks_is_hung_up_on(pool: Kube) -> None:
+    url, bearer = ready(pool, "mute", idleTimeoutSeconds=3)
+    heard = Heard()
+    with streams.start(url, bearer) as socket:
+        streams.receive(socket, heard)
+    assert heard.code == 4008
+    assert condition(pool.complete("mute"), "Complete")["reason"] == "IdleTimeout"
+
+
+def test_deleting_the_resource_ends_the_session(pool: Kube, recording: bytes) -> None:
+    url, bearer = ready(pool, "deleted")
+    heard = Heard()
+    with streams.start(url, bearer) as socket:
+        socket.send(next(streams.chunks(recording)))
+        pool.until("deleted", lambda one: is_true(one, "Active"), what="Active")
+        pool.kubectl("delete", "ss", "deleted")
+        streams.receive(socket, heard)
+    assert heard.of("session_ended")[0]["reason"] == "Deleted"
+    with pytest.raises(InvalidStatus):  # its token is good for nothing any more
+        connect(url, additional_headers={"Authorization": f"Bearer {bearer}"}, open_timeout=30)
