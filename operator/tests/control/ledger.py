@@ -20,6 +20,7 @@ from steno_operator.control.keys import Key
 from steno_operator.control.queue import RetryError
 from steno_operator.control.reconciler import Reconciler
 from steno_operator.control.registry import kinds
+from steno_operator.control.signing import Signer
 from steno_operator.control.store import Store
 from steno_operator.plan.policy import Policy
 
@@ -156,7 +157,8 @@ class Operator:
             for raw in server.all(plural):
                 self._put(plural, raw)
         executor = Executor(server, self.store, "operator-0")
-        self._reconciler = Reconciler(self.store, executor, kinds(server, self.store), POLICY, lambda: server.now)
+        served = kinds(server, self.store, Signer(server, "steno-system", "key", lambda: None))
+        self._reconciler = Reconciler(self.store, executor, served, POLICY, lambda: server.now)
 
     def _put(self, plural: str, raw: dict[str, Any]) -> None:
         put = {"jobs": self.store.put_job, "pods": self.store.put_pod}.get(plural)

@@ -14,7 +14,7 @@ from steno_api.failures import FailureReason
 from steno_api.identity import JobRef
 from steno_api.stream import SessionEnd, SessionFigures, SessionReport, SessionResult
 from steno_api.v1alpha1 import RuntimePool, StreamSession
-from steno_operator.plan.admission import Admission
+from steno_operator.plan.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.conditions import find, holds
 from steno_operator.plan.observed_stream import Connection, ObservedSession
 from steno_operator.plan.plan import CreatePool, DeleteResource, IssueToken, SessionPlan
@@ -41,7 +41,7 @@ class World:
 
     session: StreamSession
     pool: RuntimePool | None = field(default_factory=pool)
-    admission: Admission = field(default_factory=Admission)
+    admission: Admission = NOT_REQUIRED
     ahead: int = 0
     key: str = "k1"
     connection: Connection | None = None
@@ -150,7 +150,7 @@ def keys(world: World, number: int) -> None:
 
 def admit(world: World, number: int) -> None:
     world.admission = [
-        Admission(),
+        NOT_REQUIRED,
         Admission("Admitted"),
         Admission("Waiting", "TenantLimit", "Wait.", 2),
         Admission("Refused", "TenantLimit", "No."),
@@ -250,7 +250,7 @@ def test_a_crash_after_any_action_ends_the_same(spec, history, prefix):
 @given(specs, histories)
 def test_every_session_ends(spec, history):
     world = live_through(World(session(**spec)), history)
-    world.pool, world.ahead, world.key, world.admission = pool(output={}), 0, "k1", Admission()
+    world.pool, world.ahead, world.key, world.admission = pool(output={}), 0, "k1", NOT_REQUIRED
     for _ in range(60):
         if world.gone or (world.ended and world.plan().requeue_after is None):
             return

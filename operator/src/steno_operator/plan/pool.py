@@ -142,12 +142,10 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Step:
         token_keys=observed.token_keys,
         pod_labels=policy.pod_labels,
     )
-    actions: list[Action] = []
     service = build_service(pool)
-    if observed.service_digest != digest_of(service):
-        actions.append(ApplyChild(service))
-    actions += _deploy(observed, build_deployment(pool, observed.profile, serving, size.replicas), size)
-    return _Step(_facts(_serving(observed, size, changed=bool(actions))), tuple(actions))
+    lead = [ApplyChild(service)] if observed.service_digest != digest_of(service) else []
+    servers = _deploy(observed, build_deployment(pool, observed.profile, serving, size.replicas), size)
+    return _Step(_facts(_serving(observed, size, changed=bool(servers))), (*lead, *servers))
 
 
 def _deploy(observed: ObservedPool, manifest: dict[str, Any], size: _Size) -> list[Action]:
