@@ -178,6 +178,15 @@ def requests_made(server: ApiServer) -> int:
     return round(sum(float(value) for value in found))
 
 
+async def settled(server: ApiServer) -> int:
+    """Returns that number once a second brings almost no more."""
+    made = -10
+    while (now := requests_made(server)) - made > 3:  # a lease is renewed now and then
+        made = now
+        await asyncio.sleep(1)
+    return now
+
+
 def usage(process: subprocess.Popen[bytes] | None) -> tuple[float, float]:
     """Peak resident memory in MB and CPU seconds of a process so far."""
     if process is None:
@@ -263,12 +272,13 @@ class Bench:
                 submitted = time.monotonic()
                 await reached(children, "child Jobs", where, process)
                 await reached(complete, "completed owners", where, process)
+                made = await settled(self._server)  # Events may still be under way
                 memory, cpu_now = usage(process)
                 return Figures(
                     submitted=submitted - begin,
                     children=children.reached_at - begin,
                     complete=complete.reached_at - begin,
-                    requests=requests_made(self._server) - requests,
+                    requests=made - requests,
                     memory_mb=memory,
                     cpu_seconds=cpu_now - cpu,
                     load=load,

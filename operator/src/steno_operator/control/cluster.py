@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -86,6 +88,12 @@ LEASES = ResourceType("coordination.k8s.io/v1", "leases")
 TOKEN_REVIEWS = ResourceType("authentication.k8s.io/v1", "tokenreviews")
 
 
+def environment_proxy(url: str) -> str | None:
+    """Returns the proxy that `HTTPS_PROXY` and `NO_PROXY` ask for on the way to `url`."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
 class Cluster:
     """A connection to one API server. Every call has a time limit; none retries."""
 
@@ -107,6 +115,9 @@ class Cluster:
         else:
             kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
             await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+        configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
+        # Else aiohttp reads the environment's proxies and ~/.netrc, in two threads, for every single request.
+        configuration.client_session_kwargs = {"trust_env": False}
         api = client.ApiClient(configuration)
         api.user_agent = "steno-operator"
         return cls(api)
