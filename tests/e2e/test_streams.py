@@ -164,7 +164,7 @@ def test_a_client_that_vanishes_leaves_what_it_said(pool: Kube, store: Store, re
     url, bearer = ready(pool, "gone")
     heard = Heard()
     socket = streams.start(url, bearer)
-    for chunk in islice(streams.chunks(recording), 48):
+    for chunk in islice(streams.chunks(recording), 88):  # 22 s: no utterance is longer than 17
         socket.send(chunk)
     streams.receive(socket, heard, until=lambda event: event["type"] == "final")
     socket.socket.shutdown(SHUT_RDWR)  # the connection breaks, without a word of WebSocket
