@@ -126,6 +126,7 @@ def _job(where: Round, number: int, name: str) -> dict[str, Any]:
     raw["metadata"] |= {"namespace": where.namespace, "uid": "00000000-0000-0000-0000-000000000000"}
     resource = KINDS[number % 2].from_wire(raw)
     attempt = Attempt(
+        tenant=where.namespace,
         number=1,
         out_of_memory=0,
         profile=RuntimeProfile.from_wire(_profile(where)),
