@@ -14,7 +14,7 @@ def check() -> None:
     uv.sync()
     static()
     with step("unit and property tests"):
-        run(uv.tool("pytest", "-m", "not apiserver and not slow and not e2e"), cwd=ROOT)
+        run(uv.tool("pytest", "-m", "not apiserver and not slow and not e2e", "-n2", "--dist=loadfile"), cwd=ROOT)
 
 
 def static() -> None:
