@@ -29,7 +29,7 @@ class ScriptedSession:
     engine: ScriptedEngine
     heard: bytearray = field(default_factory=bytearray)
     finals: list[Final] = field(default_factory=list)
-    queue: asyncio.Queue[Event | Exception | None] = field(default_factory=lambda: asyncio.Queue(1000))
+    queue: asyncio.Queue[Event | Exception | None] = field(default_factory=asyncio.Queue)
     closed: bool = False
     room: asyncio.Event = field(default_factory=asyncio.Event)
     spoken: int = 0

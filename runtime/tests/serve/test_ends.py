@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket as socket_of_the_system
 
 import pytest
 import websockets
@@ -130,7 +131,11 @@ async def test_a_client_that_does_not_read(serve: Serve, operator: Operator, mon
     monkeypatch.setattr(live, "SEND_SECONDS", 0.3)
     server = await serve()
     report = asyncio.create_task(ended(server))
-    async with server.connect(operator.token(uid="deaf"), max_queue=1) as socket:
+    narrow = socket_of_the_system.socket()
+    narrow.setsockopt(socket_of_the_system.SOL_SOCKET, socket_of_the_system.SO_RCVBUF, 4096)  # soon full
+    narrow.connect(("127.0.0.1", server.http_port))
+    token = operator.token(uid="deaf", maxDurationSeconds=10_000_000)
+    async with server.connect(token, max_queue=1, sock=narrow) as socket:
         await Talk(socket).start()
         socket.transport.pause_reading()
         session = None

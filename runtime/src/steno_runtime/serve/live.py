@@ -179,7 +179,11 @@ class Live:
 
     async def _finish_when_asked(self) -> None:
         await self.ending.wait()
-        await self._session.finish()
+        try:
+            await self._session.finish()
+        except Exception as error:  # noqa: BLE001  (whatever it is, the session must not stay open for ever)
+            log.error("finishing failed", extra={"session": self.claims.sub, "error": type(error).__name__})  # noqa: TRY400
+            self._session.abort()
 
     def _told(self) -> Told:
         figures = self._session.figures
