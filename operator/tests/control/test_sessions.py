@@ -246,3 +246,43 @@ def test_who_may_not_report(place, streams):
     never = {**said, "session": {**said["session"], "uid": "0"}}
     assert streams.tell(replica, pod, never)["end"] == [{"uid": "0", "reason": "Deleted"}]
     assert streams.condition("session", "call", "Active")["status"] == "False"
+
+
+def test_streams_over_the_tenants_limit_are_refused_and_minutes_are_counted(place, streams):
+    replica = place.start()
+    tenants = "/apis/steno.dev/v1alpha1/tenants"
+    name = f"t-{place.namespace}"[:63]
+    spec = {"namespaces": [place.namespace], "limits": {"streams": 1}}
+    body = {"apiVersion": "steno.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}, "spec": spec}
+    place.must("POST", tenants, body)
+
+    def usage() -> dict:
+        return (place.must("GET", f"{tenants}/{name}").get("status") or {}).get("usage") or {}
+
+    place.until("the Tenant is in force", lambda: usage().get("streams") == 0)
+    streams.pool()
+    streams.session("first")
+    [pod] = streams.warm()
+    status = streams.wait("session", "first", "EndpointReady")
+    assert claims_of(streams.secret(status["tokenSecretName"]), streams.deployment())["tenant"] == name
+    assert usage()["streams"] == 1
+    streams.session("second")
+    refused = streams.wait("session", "second", "Failed", "QuotaExceeded")
+    assert refused["phase"] == "Failed"
+    assert "may use 1 streams" in streams.condition("session", "second", "Failed")["message"]
+    assert "tokenSecretName" not in refused
+    streams.tell(replica, pod, streams.said("first", {"reason": "ClientEnded"}, audioSeconds=90))
+    streams.wait("session", "first", "Complete")
+    place.until("its place is free", lambda: usage()["streams"] == 0)
+    assert usage()["audioMinutesToday"] == 1.5
+    streams.session("third")
+    streams.wait("session", "third", "Admitted")
+    place.must("DELETE", f"{tenants}/{name}")
+
+
+def test_a_session_without_a_tenant_waits_where_one_is_required(place, streams):
+    place.start(tenantless_namespaces="refuse")
+    streams.session()
+    assert streams.wait("session", "call", "Accepted", "NoTenant", status="False")["phase"] in ("Pending", "Waiting")
+    pools = streams.place.list(streams.path("pool"))
+    assert pools == []  # nothing is started for it

@@ -41,6 +41,8 @@ def gate_of(observed: ObservedSession, policy: Policy) -> Gate:
     """Returns how far the session gets: the first obstacle is what it waits for."""
     session, pool = observed.session, observed.pool
     admitted = _admitted(observed)
+    if not admitted.holds and observed.admission.state == "Refused":  # before anything is made for it
+        return _unadmitted(observed.admission, Fact(True, Reason.ACCEPTED, "The spec is valid."), admitted)
     if pool is None or pool.metadata.deletion_timestamp is not None:
         return _without_pool(observed, admitted, policy)
     if (fault := _fault(session, pool)) is not None:
