@@ -27,6 +27,9 @@ PREREQUISITES = {
 }
 """What tests need besides Python, and the Debian packages that bring it."""
 
+PROGRAMS = (*check.PROGRAMS, "kubernetes", "etcd", "kwok")
+"""The groups of programs that tests without a cluster run."""
+
 NO_TESTS = 5
 """pytest's exit status when it ran none."""
 
@@ -57,6 +60,7 @@ def everything() -> None:
     check.static()
     with step("model store for tests"):
         models.build()
+    check.build(PROGRAMS)
     with step("unit, property, apiserver and model tests"):
         tee(uv.tool("pytest", "-m", "not e2e", "-n2", "--dist=loadfile", "--durations=10"), cwd=ROOT)
     e2e()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from hack import golang, steps, tools
+from hack import golang, steps, test, tools
 from hack.paths import ROOT
 
 GO_MOD = (
@@ -66,3 +67,11 @@ def test_the_go_module_of_the_cluster_is_of_the_pinned_kubernetes() -> None:
     staging = tools.version("kubernetes").replace("v1.", "v0.")
     go_mod = Path(ROOT / "hack" / "cluster" / "go.mod").read_text()
     assert tools.pinned_version(go_mod, "k8s.io/kubelet") == staging
+
+
+def test_what_tests_run_is_built_before_them() -> None:
+    folders = ("hack/testing", "api/tests", "operator/tests", "runtime/tests", "client/tests", "charts/tests")
+    texts = [file.read_text() for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    named = {name for text in texts for name in re.findall(r'(?:tools\.path\(|"path", )"([\w-]+)"', text)}
+    assert {"kube-apiserver", "kwok", "versitygw", "helm"} <= named
+    assert {group for group, spec in tools.GROUPS.items() if named & set(spec.programs)} <= set(test.PROGRAMS)
