@@ -14,6 +14,7 @@ import pytest
 from runtime.tests.conftest import Web, reply
 from steno_runtime.errors import Stopped
 from steno_runtime.serve import jobs, rest_stt, uploads
+from steno_runtime.serve.openapi import JobState, Problem, Queued
 from steno_runtime.stt.pipeline import Result
 
 from .conftest import Operator, Running, Serve, until
@@ -338,3 +339,33 @@ async def test_the_token_of_a_session_that_ended(serve: Serve, operator: Operato
         await talk.end()
     async with server.client(token) as client:
         assert problem(await client.get("/stt/status")) == (409, "SessionEnded")
+
+
+async def test_the_endpoints_describe_themselves(serve: Serve, operator: Operator, pipeline, sample_wav):
+    server = await serve()
+    async with httpx.AsyncClient(base_url=server.http) as client:
+        told = (await client.get("/openapi.json")).json()
+        refused = (await client.get("/stt/status")).json()
+    assert {path: set(methods) for path, methods in told["paths"].items()} == {
+        "/health": {"get"},
+        "/stt/status": {"get"},
+        "/status/{job_id}": {"get"},
+        "/stt/upload": {"post"},
+        "/stt/process": {"post"},
+        "/ocr/process": {"post"},
+    }
+    assert told["paths"]["/stt/upload"]["post"]["security"] == [{"token": []}]
+    assert "security" not in told["paths"]["/health"]["get"]
+    bodies = {path: told["paths"][path]["post"]["requestBody"]["content"] for path in ("/stt/upload", "/ocr/process")}
+    upload = bodies["/stt/upload"]["multipart/form-data"]["schema"]
+    assert upload["required"] == ["file"]
+    assert {"file", "language", "meeting_id", "tenant_id"} <= upload["properties"].keys()
+    assert bodies["/ocr/process"]["multipart/form-data"]["schema"]["properties"]["languages"]["type"] == "string"
+    assert bodies["/ocr/process"]["application/json"]["schema"]["properties"]["languages"]["type"] == "array"
+    Problem.model_validate(refused, extra="forbid")
+    async with server.client(operator.token()) as client:
+        files = {"file": ("a.wav", sample_wav.read_bytes())}
+        queued = (await client.post("/stt/upload?async=true", files=files)).json()
+        Queued.model_validate(queued, extra="forbid")
+        state = (await client.get(queued["status_url"])).json()
+    JobState.model_validate(state, extra="forbid")

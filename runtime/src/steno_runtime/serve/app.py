@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable
 from importlib.metadata import version
 
+from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -18,13 +18,16 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from steno_api.pages import Pages
 from steno_api.stream import PoolTask
+from steno_api.transcript import Transcript
 from steno_runtime.serve.metrics import Metrics
+from steno_runtime.serve.openapi import JobState, described, work
 from steno_runtime.serve.problems import problem, refusal_of, refused
 from steno_runtime.serve.refusals import Answer, Refusal
 from steno_runtime.serve.rest import Desk
-from steno_runtime.serve.rest_ocr import DocumentRest
-from steno_runtime.serve.rest_stt import MAX_SECONDS, SpeechRest
+from steno_runtime.serve.rest_ocr import Document, DocumentRest
+from steno_runtime.serve.rest_stt import MAX_SECONDS, Process, SpeechRest, Upload
 from steno_runtime.serve.uploads import MAX_UPLOAD_BYTES
 from steno_runtime.serve.websocket import MAX_FRAME_BYTES, Realtime
 from steno_runtime.stream.engine import EngineStatus
@@ -84,29 +87,39 @@ class _Open:
 
 def make_app(
     task: PoolTask, desk: Desk, speech: SpeechRest, documents: DocumentRest, *, metrics: Metrics, status: Status
-) -> Starlette:
+) -> FastAPI:
     """Wires the routes; requests are read by hand, so that nothing of a body is read before its token."""
     unguarded = _Open(task, desk, metrics, status)
 
-    async def job_status(request: Request) -> Response:
-        return await desk.status(request, request.path_params["job_id"])
+    async def job_status(request: Request, job_id: str) -> Response:
+        return await desk.status(request, job_id)
 
-    return Starlette(
+    app = FastAPI(
+        title="Steno",
+        version=version("steno-runtime"),
+        summary="The REST endpoints of a RuntimePool; live sessions are at the WebSocket `/stt/realtime`, and gRPC.",
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
         routes=[
-            Route("/health", unguarded.health),
             Route("/livez", unguarded.livez),
             Route("/readyz", unguarded.readyz),
             Route("/metrics", unguarded.metrics),
-            Route("/stt/status", unguarded.stt_status),
-            Route("/status/{job_id}", job_status),
-            Route("/stt/upload", speech.upload, methods=["POST"]),
-            Route("/stt/process", speech.process, methods=["POST"]),
-            Route("/ocr/process", documents.process, methods=["POST"]),
             WebSocketRoute("/stt/realtime", Realtime(desk.registry, desk.access).serve),
         ],
         exception_handlers={Refusal: _on_refusal, HTTPException: _on_http_error},
         middleware=[Middleware(_Unexpected)],
     )
+    route = app.add_api_route
+    route("/health", unguarded.health, **described("Whether the server is ready, and its model", token=False))
+    route("/stt/status", unguarded.stt_status, **described("The engine, its load and its limits"))
+    route("/status/{job_id}", job_status, **described("A job of `?async=true`, with its result", JobState))
+    uploading = work("Transcribe an uploaded recording", Transcript, form=Upload)
+    route("/stt/upload", speech.upload, methods=["POST"], **uploading)
+    fetching = work("Transcribe a recording that lies elsewhere", Transcript, json=Process)
+    route("/stt/process", speech.process, methods=["POST"], **fetching)
+    reading = work("Read a document", Pages, form=Document, json=Document)
+    route("/ocr/process", documents.process, methods=["POST"], **reading)
+    return app
 
 
 class _Unexpected:
