@@ -12,7 +12,7 @@ endif
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 18
 
-demo: ## A kind cluster with Steno, a job that runs, its transcript with speakers
+demo: ## A kind cluster with Steno, two jobs and a live session, and what they made
 	@$(PYTHON) -m hack.demo up --name $(CLUSTER)
 
 clean-demo: ## Deletes the demo's cluster, images and registry

@@ -70,6 +70,7 @@ def demo(name: str) -> None:
     deploy(cluster)
     with step("a recording and a scanned document into the bucket steno-demo"):
         upload(cluster)
+        kubectl(cluster, "apply", "-f", str(EXAMPLES / "demo-secret.yaml"))
     with step("two people on the phone: examples/transcriptionjob.yaml"):
         transcription = apply_afresh(cluster, "TranscriptionJob", "transcriptionjob.yaml")
         transcription = finish(cluster, transcription)

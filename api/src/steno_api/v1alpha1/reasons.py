@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ConditionType(StrEnum):
-    """Condition types; each kind has those that fit it. The first three are those of kstatus, read by Argo CD."""
+    """Condition types; each kind has those that fit it. The first three are those of kstatus, which Flux reads."""
 
     READY = "Ready"
     """A job: the results are published. A session: it may be connected to, or it has ended. A pool: all its servers
