@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal
 from steno_api.failures import EXIT_CODES
 from steno_api.report import Stage
 from steno_client.errors import CommandError
+from steno_client.interrupts import interruptible
 from steno_client.progress import OnProgress
 from steno_client.publish import Write
 from steno_runtime.errors import WorkError
@@ -91,12 +92,12 @@ def transcribe(request: Transcription, on_progress: OnProgress) -> Document:
         max_speakers=request.max_speakers,
         hf_token=os.environ.get("HF_TOKEN"),
     )
-    with _explained():
+    with _explained() as check:
         on_progress(Stage.FETCHING, 0.0, None)
         samples = read_audio(
-            request.file, check=_check, on_progress=lambda fraction: on_progress(Stage.FETCHING, fraction, None)
+            request.file, check=check, on_progress=lambda fraction: on_progress(Stage.FETCHING, fraction, None)
         )
-        result = pipeline.transcribe(samples, options, on_progress=on_progress, check=_check)
+        result = pipeline.transcribe(samples, options, on_progress=on_progress, check=check)
         transcript = build_transcript(
             result, meeting_id=request.file.stem, tenant_id=TENANT, processing_time=time.monotonic() - started
         )
@@ -125,8 +126,8 @@ def recognise(request: Recognition, scratch: Path, on_progress: OnProgress) -> D
         mode=request.mode,
         model_store=request.model_store,
     )
-    with _explained():
-        result = pipeline.recognise(request.file, options, scratch=scratch, on_progress=on_progress, check=_check)
+    with _explained() as check:
+        result = pipeline.recognise(request.file, options, scratch=scratch, on_progress=on_progress, check=check)
     header = Header(TENANT, request.file.stem, round(time.monotonic() - started, 3))
 
     def write(name: str, path: Path) -> None:
@@ -154,12 +155,11 @@ def quiet_libraries(*, debug: bool) -> Generator[None]:
 
 
 @contextmanager
-def _explained() -> Generator[None]:
-    try:
-        yield
-    except WorkError as error:
-        raise CommandError(error.message, EXIT_CODES[error.reason.failure_class]) from error
-
-
-def _check() -> None:
-    """The pipelines' place to stop: here Ctrl-C raises KeyboardInterrupt by itself."""
+def _explained() -> Generator[Callable[[], None]]:
+    """Tells failures in one line; yields the pipelines' place to stop."""
+    with interruptible() as check:
+        try:
+            yield check
+        except WorkError as error:
+            raise CommandError(error.message, EXIT_CODES[error.reason.failure_class]) from error
+        check()

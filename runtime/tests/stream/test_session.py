@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import threading
 import weakref
 from dataclasses import replace
 from itertools import pairwise
@@ -322,6 +323,28 @@ async def test_closing_the_engine_ends_its_sessions(sample_pcm):
         engine.open(config("later"))
     with pytest.raises(WorkError, match="stopping"):
         engine.engine.decode([np.zeros(RATE, np.float32)], "en")
+
+
+async def test_who_waits_to_be_heard_when_the_engine_closes_is_told_that_it_closed(sample_pcm, monkeypatch):
+    heard, go = threading.Event(), threading.Event()
+
+    def deaf(block, voice):
+        heard.set()
+        go.wait(20)
+        return [0.0] * (len(block) // 512), voice
+
+    monkeypatch.setattr("steno_runtime.stream.engine.listen", deaf)
+    engine = StreamEngine(FakeEngine(), model="fake", max_sessions=2)
+    sessions = [engine.open(config(uid)) for uid in ("one", "two")]
+    feeding = [asyncio.create_task(session.feed(sample_pcm[:32_000])) for session in sessions]
+    assert await asyncio.to_thread(heard.wait, 10)
+    closing = asyncio.create_task(asyncio.to_thread(engine.close))
+    for session in sessions:  # both are aborted before the thread that listens is free again
+        assert [event async for event in session.events()] == []
+    go.set()
+    results = await asyncio.gather(*feeding, return_exceptions=True)
+    await closing
+    assert [type(result) for result in results] == [SessionClosed, SessionClosed]
 
 
 def test_speech_probabilities_are_those_of_faster_whisper(sample_pcm):

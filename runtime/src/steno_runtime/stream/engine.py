@@ -15,7 +15,7 @@ from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.stream import metrics
 from steno_runtime.stream.scheduler import Kind, Priority, Scheduler, SchedulerClosed, Window
-from steno_runtime.stream.session import Session, SessionConfig
+from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
 from steno_runtime.stt.chunks import FULL_FRAMES, SAMPLE_RATE, bucket, frames_of
 from steno_runtime.stt.engine import Decoded, Effort, Engine
 from steno_runtime.stt.pipeline import load_engine
@@ -218,10 +218,15 @@ class StreamEngine:
             else:
                 loop.call_soon_threadsafe(session.abort)
         self._scheduler.close()
-        self._ears.shutdown(wait=True, cancel_futures=True)
+        # Not cancelled: a session that waits for its ears would take that for its own task's end.
+        self._ears.shutdown(wait=True)
 
     async def _hear(self, block: Samples, voice: VoiceState) -> tuple[list[float], VoiceState]:
-        return await asyncio.get_running_loop().run_in_executor(self._ears, listen, block, voice)
+        try:
+            listening = self._ears.submit(listen, block, voice)
+        except RuntimeError:  # closed meanwhile
+            raise SessionClosed from None
+        return await asyncio.wrap_future(listening)
 
     def _ended(self, session: Session) -> None:
         with self._lock:

@@ -1,0 +1,46 @@
+"""Ctrl-C, also where a library swallows it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+
+import pytest
+
+from steno_client.interrupts import interruptible
+
+
+def test_ctrl_c_raises_as_ever():
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_one_that_was_swallowed_counts_at_the_next_check():
+    with interruptible() as check:
+        check()
+        with contextlib.suppress(BaseException):  # as a bare `except:` does
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+
+
+def test_the_former_handler_is_back_afterwards():
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_threads_are_left_alone():
+    seen = []
+
+    def work() -> None:
+        with interruptible() as check:
+            check()
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
