@@ -3,7 +3,7 @@
 | code | meaning |
 |---|---|
 | 0 | done; for `tail` and `submit --wait`: the resource succeeded |
-| 1 | `tail`, `submit --wait`, `stream`: the resource failed, or the session ended before the audio did |
+| 1 | `tail`, `submit --wait`, `stream`: it failed, the session ended before the audio did, or publishing failed |
 | 2 | the command line is wrong |
 | 64 | what was given is at fault: the file, the manifest, an option's value |
 | 66 | no such resource, namespace, context or object |
