@@ -37,6 +37,17 @@ class Manifest:
         return self.body["metadata"].get("namespace")
 
 
+class _Loader(yaml.SafeLoader):
+    """Says where a value is that looks like a date or a number and is none; YAML's own only says that it is wrong."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            problem = f"{str(node.value)[:40]!r} is read as a date or number, and is none: quote it to have it as text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
+
 def read(name: str, text: str) -> list[Manifest]:
     """Returns every document of a YAML (or JSON) text, checked.
 
@@ -48,7 +59,9 @@ def read(name: str, text: str) -> list[Manifest]:
         CommandError: a document is no manifest, or a field is wrong; the text names file and field.
     """
     try:
-        documents = [one for one in yaml.safe_load_all(text) if one is not None]
+        documents = [one for one in yaml.load_all(text, _Loader) if one is not None]
+    except RecursionError as error:
+        raise CommandError(f"{name}: this is no YAML: it is nested too deep for a manifest", EXIT_INPUT) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
@@ -84,8 +97,14 @@ def build(kind: str, name: str, namespace: str | None, spec: Mapping[str, Any]) 
 
 
 def name_for(source: str) -> str:
-    """Returns a name for a job on `source`: readable, valid, and new."""
-    stem = source.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition(".")[0] or source.rpartition("/")[2]
+    """Returns a name for a job on `source`: readable, valid, and new.
+
+    It is made of the path alone: a query may be a signature, and what stands before a host a password.
+    """
+    base = source.partition("?")[0].partition("#")[0]
+    path = base.partition("://")[2].partition("/")[2] if "://" in base else base
+    last = path.rstrip("/").rpartition("/")[2]
+    stem = last.rpartition(".")[0] or last
     words = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[: MAX_NAME - 7].strip("-")
     return f"{words or 'job'}-{secrets.token_hex(3)}"
 
