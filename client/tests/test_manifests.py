@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hack.paths import ROOT
 from steno_client import manifests
 from steno_client.errors import CommandError
+from steno_client.kinds import KINDS, MODELS, SESSION
 
 JOB = """
 apiVersion: steno.dev/v1alpha1
@@ -24,12 +25,19 @@ spec:
 """
 
 
-@pytest.mark.parametrize("name", ["transcriptionjob", "transcriptionjob-full", "ocrjob"])
+STREAM = """
+apiVersion: steno.dev/v1alpha1
+kind: StreamSession
+metadata: {name: standup}
+spec: {language: en}
+"""
+
+
+@pytest.mark.parametrize("name", ["transcriptionjob", "transcriptionjob-full", "ocrjob", "streamsession"])
 def test_the_examples_are_taken_as_they_are(name: str):
     path = ROOT / "examples" / f"{name}.yaml"
-    text = "---".join(
-        part for part in path.read_text().split("\n---") if re.search(r"\nkind: (TranscriptionJob|OCRJob)\n", part)
-    )
+    kinds = "|".join(one.kind for one in KINDS)
+    text = "---".join(part for part in path.read_text().split("\n---") if re.search(rf"\nkind: ({kinds})\n", part))
     (found,) = manifests.read(name, text)
     assert found.body == yaml.safe_load(text)
 
@@ -64,6 +72,33 @@ def test_what_is_wrong_is_named_with_its_field(change: tuple[str, str], message:
         manifests.read("a.yaml", JOB.replace(*change))
     assert str(refused.value).startswith("a.yaml: ")
     assert refused.value.exit_code == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("language: en", "language: En"), "spec.language: must be auto or an ISO 639 code"),
+        (("language: en", "langauge: en"), "spec.langauge: there is no such field; language is meant?"),
+        (("language: en", "maxDurationSeconds: 0"), "spec.maxDurationSeconds: Input should be greater"),
+        (("name: standup", "name: " + "a" * 64), "metadata.name: must be at most 63 characters"),
+    ],
+)
+def test_sessions_are_checked_too(change: tuple[str, str], message: str):
+    with pytest.raises(CommandError, match=re.escape(message)):
+        manifests.read("a.yaml", STREAM.replace(*change))
+
+
+@pytest.mark.parametrize("change", [("spec: {language: en}", ""), ("name: standup", "name: " + "a" * 63)])
+def test_what_a_session_need_not_say(change: tuple[str, str]):
+    (found,) = manifests.read("a.yaml", STREAM.replace(*change))
+    assert found.definition is SESSION
+
+
+def test_the_longest_names_are_those_of_the_cluster():
+    """What is checked here is what the definitions' own rules say."""
+    for kind, model in MODELS.items():
+        (rule,) = (one for one in model.definition.rules if "metadata.name" in one.rule)
+        assert rule.rule == f"size(self.metadata.name) <= {manifests.longest_name(kind)}"
 
 
 @pytest.mark.parametrize(

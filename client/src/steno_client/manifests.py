@@ -16,10 +16,11 @@ from pydantic import BaseModel, ValidationError
 from steno_api import API_VERSION
 from steno_api.v1alpha1.meta import ResourceDefinition
 from steno_client.errors import EXIT_INPUT, CommandError
-from steno_client.kinds import KINDS, MODELS
+from steno_client.kinds import KINDS, MODELS, SESSION
 
 MAX_NAME = 57
 """Longest name of a job."""
+_MAX_SESSION_NAME = 63
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ def name_for(source: str) -> str:
     return f"{words or 'job'}-{secrets.token_hex(3)}"
 
 
+def longest_name(kind: str) -> int:
+    """Returns how many characters a name of that kind may have."""
+    return _MAX_SESSION_NAME if kind == SESSION.kind else MAX_NAME
+
+
 def to_yaml(manifests: Sequence[Manifest]) -> str:
     """Returns YAML as `kubectl apply` takes it."""
     return yaml.safe_dump_all([one.body for one in manifests], sort_keys=False, allow_unicode=True)
@@ -143,10 +149,9 @@ def checked(body: Any, place: str) -> Manifest:
 
 
 def _problems(definition: ResourceDefinition, body: dict[str, Any]) -> Iterator[str]:
-    if definition.kind not in MODELS:
-        return
-    if len(body["metadata"]["name"]) > MAX_NAME:
-        yield f"metadata.name: must be at most {MAX_NAME} characters"
+    longest = longest_name(definition.kind)
+    if len(body["metadata"]["name"]) > longest:
+        yield f"metadata.name: must be at most {longest} characters"
     model = MODELS[definition.kind]
     try:
         resource = model.from_wire({key: value for key, value in body.items() if key != "status"})
@@ -157,7 +162,7 @@ def _problems(definition: ResourceDefinition, body: dict[str, Any]) -> Iterator[
         return
     spec = getattr(resource, "spec", None)
     if isinstance(spec, BaseModel):
-        yield from _unknown(spec, body["spec"], "spec")
+        yield from _unknown(spec, body.get("spec", {}), "spec")
 
 
 def _unknown(model: BaseModel, raw: Mapping[str, Any], place: str) -> Iterator[str]:
