@@ -146,7 +146,7 @@ def test_standard_input_to_its_end(server: Server):
     assert server.sessions[0].audio == b"\0" * 32000
 
 
-def test_wav_without_the_local_extra(tmp_path: Path):
+def test_wav_without_the_runtime(tmp_path: Path):
     stereo = audio.read_wav(recording(tmp_path / "stereo.wav", rate=8000, channels=2))
     assert (stereo.sample_rate, stereo.seconds) == (8000, 0.55)
     mean = (0x0201 + 0x0403) // 2
@@ -154,13 +154,13 @@ def test_wav_without_the_local_extra(tmp_path: Path):
     assert b"".join(stereo.chunks()) == stereo.pcm
     assert {len(chunk) for chunk in list(stereo.chunks())[:-1]} == {1600}
     for wrong, message in (
-        (recording(tmp_path / "24.wav", width=3), "has 24 bits at 16000 Hz: install"),
-        (recording(tmp_path / "hifi.wav", rate=96000), "has 16 bits at 96000 Hz: install"),
+        (recording(tmp_path / "24.wav", width=3), "has 24 bits at 16000 Hz: convert"),
+        (recording(tmp_path / "hifi.wav", rate=96000), "has 16 bits at 96000 Hz: convert"),
     ):
         with pytest.raises(CommandError, match=message):
             audio.read_wav(wrong)
     (tmp_path / "a.mp3").write_bytes(b"ID3" * 100)
-    with pytest.raises(CommandError, match=r"is no WAV file of PCM samples: install `steno-client\[local\]`"):
+    with pytest.raises(CommandError, match=r"is no WAV file of PCM samples: .*or install the runtime: in a checkout"):
         audio.read_wav(tmp_path / "a.mp3")
 
 

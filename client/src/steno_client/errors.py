@@ -38,6 +38,9 @@ EXIT_TEMPORARY = 75
 EXIT_DENIED = 77
 EXIT_INTERRUPTED = 130
 
+THE_RUNTIME = "the runtime: in a checkout of Steno, `pip install ./api ./runtime ./client` (Python 3.11 or 3.12)"
+"""What the pipelines on this machine need, and how it is had: no package index has Steno's packages."""
+
 
 class CommandError(Exception):
     """A command cannot go on; the text says why and what to do."""
@@ -61,10 +64,7 @@ def reported(*, debug: bool = False) -> Generator[None]:
     except ModuleNotFoundError as error:
         if debug:
             raise
-        _end(
-            f"{error.name} is not installed: working without a cluster needs `pip install 'steno-client[local]'`",
-            EXIT_UNAVAILABLE,
-        )
+        _end(f"{error.name} is not installed: working without a cluster needs {THE_RUNTIME}", EXIT_UNAVAILABLE)
     except BrokenPipeError:  # `steno … | head`: nobody reads on
         sys.stderr.close()
         raise typer.Exit(0) from None
