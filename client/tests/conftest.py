@@ -22,6 +22,8 @@ from hack.testing.apiserver import ApiServer
 from hack.testing.fixtures import apiserver, namespace
 from steno_client.cli import app
 
+from .server import Server, recording, serving
+
 __all__ = ["apiserver", "namespace"]
 
 API = "/apis/steno.dev/v1alpha1"
@@ -49,6 +51,19 @@ def sample() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "sample" / "sample.wav"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that speaks the streaming protocol."""
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    """Half a second of sound."""
+    return recording(tmp_path / "speech.wav")
 
 
 def until_served(server: ApiServer, plural: str) -> None:

@@ -1,21 +1,54 @@
-"""A small real server that speaks the streaming protocol, for the client's tests."""
+"""A small real server that speaks the streaming protocol, in the words of Steno's own, and clients of it."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+from steno_api.stream import SessionEnd, SessionFigures, SessionResult
+from steno_client.cli import app
+from steno_runtime.serve import messages
+from steno_runtime.serve.refusals import Code, Refusal
+from steno_runtime.serve.websocket import CLOSE
+
 Script = Callable[["Session"], None]
+TOKEN = "secret-token"
+
+
+def recording(path: Path, *, seconds: float = 0.55, rate: int = 16000, channels: int = 1, width: int = 2) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        file.writeframes(bytes(range(1, 1 + width * channels)) * int(seconds * rate))
+    return path
+
+
+def stream(*words: str, **environment: str) -> Any:
+    settings = {"STENO_TOKEN": TOKEN, "COLUMNS": "200", "NO_COLOR": "1", **environment}
+    return CliRunner().invoke(app, ["stream", *words], env=settings)
+
+
+def assert_refused(done: Any, code: int, *messages: str) -> None:
+    assert done.exit_code == code, done.output
+    assert all(message in done.stderr for message in messages), done.stderr
+    assert done.stderr.startswith("steno: ")
+    assert done.stderr.count("\n") == 1
+    assert TOKEN not in done.output
 
 
 @dataclass
@@ -51,9 +84,17 @@ class Session:
                 self.seconds = time.monotonic() - self.begun
                 return
 
-    def end(self, reason: str = "ClientEnded", code: int = 1000, said: str = "") -> None:
-        self.send("session_ended", reason=reason, stats={"audio_seconds": len(self.audio) / 32000})
-        self.socket.close(code, said)
+    def end(self, reason: SessionEnd = SessionEnd.CLIENT_ENDED, **result: Any) -> None:
+        """Ends as Steno's server does; `result` is what publishing gave: `manifest`, or `failure` and `message`."""
+        figures = SessionFigures(audio_seconds=len(self.audio) / 32000)
+        given = SessionResult(reason=reason, time=datetime.now(UTC), **result)
+        self.socket.send(json.dumps(messages.session_ended(reason, figures, given)))
+        self.socket.close(CLOSE[reason])
+
+    def refuse(self, code: Code, message: str = "as the server says") -> None:
+        """Refuses as Steno's server does."""
+        self.socket.send(json.dumps(messages.of_refusal(Refusal(code, message), fatal=True)))
+        self.socket.close(code.value.close, code.value.code)
 
 
 def talk(session: Session) -> None:

@@ -45,6 +45,25 @@ def test_every_command_explains_itself(command: str):
     assert "Usage" in done.output
 
 
+@pytest.mark.parametrize("command", ["transcribe", "ocr", "stream", "submit transcription", "submit ocr"])
+def test_the_language_has_one_short_option(command: str, text_as_wav: Path):
+    words = command.split()
+    file = [] if words[0] == "submit" else [str(text_as_wav)]
+    listed = run(app, [*words, "--help"], terminal_width=200, env={"NO_COLOR": "1"}).output
+    assert [line for line in listed.splitlines() if "--language" in line and "-l " in line]
+    refused = run(app, [*words, *file, "-l"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert refused.exit_code == 2
+    assert "'-l' requires an argument" in refused.output
+
+
+def test_who_pays_is_said_as_the_operator_sees_it():
+    for command in ("transcription", "ocr"):
+        listed = " ".join(
+            run(app, ["submit", command, "--help"], env={"COLUMNS": "250", "NO_COLOR": "1"}).output.split()
+        )
+        assert "the Tenant that has the namespace, else the namespace's name" in listed
+
+
 def test_help_and_version():
     output = run(app, ["--help"]).output
     assert all(command.split()[0] in output for command in COMMANDS)

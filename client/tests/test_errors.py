@@ -7,13 +7,18 @@ import typer
 
 from steno_client.errors import CommandError, reported
 
+INSTALL = (
+    "steno: torch is not installed: working without a cluster needs the runtime: in a checkout of Steno, "
+    "`pip install ./api ./runtime ./client` (Python 3.11 or 3.12)\n"
+)
+
 
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
         (CommandError("the file is empty: record something", 64), 64, "steno: the file is empty: record something\n"),
         (KeyboardInterrupt(), 130, "steno: interrupted\n"),
-        (ModuleNotFoundError("No module named 'torch'", name="torch"), 69, "steno: torch is not installed: "),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 69, INSTALL),
         (RuntimeError("two\nlines"), 70, "steno: unexpected RuntimeError: two lines (--debug shows where"),
         (ValueError(), 70, "steno: unexpected ValueError: ValueError"),
     ],

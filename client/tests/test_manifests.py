@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hack.paths import ROOT
 from steno_client import manifests
 from steno_client.errors import CommandError
+from steno_client.kinds import KINDS, MODELS, SESSION
 
 JOB = """
 apiVersion: steno.dev/v1alpha1
@@ -24,12 +25,19 @@ spec:
 """
 
 
-@pytest.mark.parametrize("name", ["transcriptionjob", "transcriptionjob-full", "ocrjob"])
+STREAM = """
+apiVersion: steno.dev/v1alpha1
+kind: StreamSession
+metadata: {name: standup}
+spec: {language: en}
+"""
+
+
+@pytest.mark.parametrize("name", ["transcriptionjob", "transcriptionjob-full", "ocrjob", "streamsession"])
 def test_the_examples_are_taken_as_they_are(name: str):
     path = ROOT / "examples" / f"{name}.yaml"
-    text = "---".join(
-        part for part in path.read_text().split("\n---") if re.search(r"\nkind: (TranscriptionJob|OCRJob)\n", part)
-    )
+    kinds = "|".join(one.kind for one in KINDS)
+    text = "---".join(part for part in path.read_text().split("\n---") if re.search(rf"\nkind: ({kinds})\n", part))
     (found,) = manifests.read(name, text)
     assert found.body == yaml.safe_load(text)
 
@@ -67,17 +75,60 @@ def test_what_is_wrong_is_named_with_its_field(change: tuple[str, str], message:
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("language: en", "language: En"), "spec.language: must be auto or an ISO 639 code"),
+        (("language: en", "langauge: en"), "spec.langauge: there is no such field; language is meant?"),
+        (("language: en", "maxDurationSeconds: 0"), "spec.maxDurationSeconds: Input should be greater"),
+        (("name: standup", "name: " + "a" * 64), "metadata.name: must be at most 63 characters"),
+    ],
+)
+def test_sessions_are_checked_too(change: tuple[str, str], message: str):
+    with pytest.raises(CommandError, match=re.escape(message)):
+        manifests.read("a.yaml", STREAM.replace(*change))
+
+
+@pytest.mark.parametrize("change", [("spec: {language: en}", ""), ("name: standup", "name: " + "a" * 63)])
+def test_what_a_session_need_not_say(change: tuple[str, str]):
+    (found,) = manifests.read("a.yaml", STREAM.replace(*change))
+    assert found.definition is SESSION
+
+
+def test_the_longest_names_are_those_of_the_cluster():
+    """What is checked here is what the definitions' own rules say."""
+    for kind, model in MODELS.items():
+        (rule,) = (one for one in model.definition.rules if "metadata.name" in one.rule)
+        assert rule.rule == f"size(self.metadata.name) <= {manifests.longest_name(kind)}"
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a: [1,\n2: }", "a.yaml, line 2: this is no YAML"),
         ("", "there is no manifest in it"),
         ("- 1", "this is no manifest"),
         ("just words", "this is no manifest"),
+        (
+            "a: 1\nwhen: 2026-13-45",
+            "a.yaml, line 2: this is no YAML: '2026-13-45' is read as a date or number, and is none",
+        ),
+        ("- [at, 2026-01-01T25:00:00Z]", "line 1: this is no YAML: '2026-01-01T25:00:00Z' is read as a date"),
+        ("count: !!int " + "9" * 5000, "line 1: this is no YAML: '9999"),
+        ("[" * 5000, "a.yaml: this is no YAML: it is nested too deep"),
     ],
 )
 def test_what_is_no_manifest(text: str, message: str):
-    with pytest.raises(CommandError, match=re.escape(message)):
+    with pytest.raises(CommandError, match=re.escape(message)) as refused:
         manifests.read("a.yaml", text)
+    assert refused.value.exit_code == 64
+    assert len(str(refused.value)) < 200
+
+
+def test_a_value_that_yaml_cannot_read_names_its_remedy():
+    with pytest.raises(CommandError, match="quote it to have it as text"):
+        manifests.read("a.yaml", JOB + "  meetingID: 2026-02-30\n")
+    (found,) = manifests.read("a.yaml", JOB + "  meetingID: '2026-02-30'\n")
+    assert found.body["spec"]["meetingID"] == "2026-02-30"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path):
@@ -113,6 +164,27 @@ def test_made_names_are_names(prefix: str, key: str):
     assert len(name) <= manifests.MAX_NAME
 
 
+SECRET = st.text(st.sampled_from("ghiklmnpqrstuvwxyz"), min_size=1)
+"""Of letters that no name has by itself: those of its random end and of `job` are others."""
+PLAIN = st.text(st.sampled_from("abcdef0123456789./-"))
+
+
+@given(
+    scheme=st.sampled_from(["https", "s3", "pvc"]),
+    user=st.one_of(st.just(""), st.builds("{}:{}@".format, SECRET, SECRET), st.builds("{}@".format, SECRET)),
+    host=st.sampled_from(["a.de", "a", "a:80"]),
+    path=st.one_of(st.just(""), st.builds("/{}".format, PLAIN)),
+    tail=st.builds(
+        "{}{}{}{}".format, st.sampled_from("?#"), SECRET, st.sampled_from(["/", ".", "=", "?", "#", "@"]), SECRET
+    ),
+)
+def test_made_names_tell_nothing_of_a_query_or_userinfo(scheme: str, user: str, host: str, path: str, tail: str):
+    name = manifests.name_for(f"{scheme}://{user}{host}{path}{tail}")
+    assert set(name) <= set("abcdef0123456789-jo"), name
+
+
 def test_made_names_say_what_they_are_of():
+    assert re.fullmatch(r"recording-[0-9a-f]{6}", manifests.name_for("https://h/a/recording?X-Amz-Signature=abc#t=1"))
+    assert re.fullmatch(r"job-[0-9a-f]{6}", manifests.name_for("https://me:word@h"))
     assert re.fullmatch(r"board-meeting-3-[0-9a-f]{6}", manifests.name_for("s3://b/2026/Board meeting 3.m4a"))
     assert manifests.name_for("s3://b/a.wav") != manifests.name_for("s3://b/a.wav")

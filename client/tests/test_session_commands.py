@@ -13,8 +13,7 @@ import pytest
 from hack.testing.apiserver import ApiServer
 
 from .conftest import API, Objects, Steno, until_served
-from .server import serving
-from .test_stream import TOKEN, recording
+from .server import TOKEN, recording, serving
 
 pytestmark = pytest.mark.apiserver
 

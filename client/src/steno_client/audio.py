@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from steno_client.errors import EXIT_INPUT, EXIT_UNAVAILABLE, CommandError
+from steno_client.errors import EXIT_INPUT, EXIT_UNAVAILABLE, THE_RUNTIME, CommandError
 
 SAMPLE_RATE = 16_000
 RATES = range(8_000, 48_001)
 """Sample rates that a session takes."""
 CHUNK_SECONDS = 0.1
-_NEEDS = "install `steno-client[local]`, or convert it: ffmpeg -i FILE -ar 16000 -ac 1 -c:a pcm_s16le speech.wav"
+_NEEDS = f"convert it (ffmpeg -i FILE -ar 16000 -ac 1 -c:a pcm_s16le speech.wav), or install {THE_RUNTIME}"
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Recording:
 
 
 def read(path: Path) -> Recording:
-    """Reads a recording: whatever FFmpeg reads where the local extra is installed, else 16-bit WAV.
+    """Reads a recording: whatever FFmpeg reads where the runtime is installed, else 16-bit WAV.
 
     Raises:
         CommandError: it cannot be read.
     """
     try:
-        from steno_runtime.errors import WorkError  # noqa: PLC0415 - an extra
+        from steno_runtime.errors import WorkError  # noqa: PLC0415 - need not be installed
         from steno_runtime.media.audio import read_audio  # noqa: PLC0415
     except ModuleNotFoundError:
         return read_wav(path)

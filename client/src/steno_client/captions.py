@@ -20,6 +20,7 @@ class Captions:
             "partial": self._partial,
             "final": self._final,
             "error": self._error,
+            "session_ended": self._ended,
         }
 
     def __enter__(self) -> Self:
@@ -43,7 +44,15 @@ class Captions:
 
     def _error(self, event: Mapping[str, Any]) -> None:
         if not event.get("fatal"):  # a fatal one ends the command, which says it
-            print(f"steno: {plain(str(event.get('message') or event.get('code') or 'error'))}", file=sys.stderr)
+            self._note(f"steno: {plain(str(event.get('message') or event.get('code') or 'error'))}")
+
+    def _ended(self, event: Mapping[str, Any]) -> None:
+        if manifest := event.get("manifest"):
+            self._note(f"published: {plain(str(manifest))}")
+
+    def _note(self, line: str) -> None:
+        self._line.show("")  # both may be the same terminal
+        print(line, file=sys.stderr)
 
 
 def json_lines(event: Mapping[str, Any]) -> None:

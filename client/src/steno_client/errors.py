@@ -3,7 +3,7 @@
 | code | meaning |
 |---|---|
 | 0 | done; for `tail` and `submit --wait`: the resource succeeded |
-| 1 | `tail`, `submit --wait`, `stream`: the resource failed, or the session ended before the audio did |
+| 1 | `tail`, `submit --wait`, `stream`: it failed, the session ended before the audio did, or publishing failed |
 | 2 | the command line is wrong |
 | 64 | what was given is at fault: the file, the manifest, an option's value |
 | 66 | no such resource, namespace, context or object |
@@ -38,6 +38,9 @@ EXIT_TEMPORARY = 75
 EXIT_DENIED = 77
 EXIT_INTERRUPTED = 130
 
+THE_RUNTIME = "the runtime: in a checkout of Steno, `pip install ./api ./runtime ./client` (Python 3.11 or 3.12)"
+"""What the pipelines on this machine need, and how it is had: no package index has Steno's packages."""
+
 
 class CommandError(Exception):
     """A command cannot go on; the text says why and what to do."""
@@ -61,10 +64,7 @@ def reported(*, debug: bool = False) -> Generator[None]:
     except ModuleNotFoundError as error:
         if debug:
             raise
-        _end(
-            f"{error.name} is not installed: working without a cluster needs `pip install 'steno-client[local]'`",
-            EXIT_UNAVAILABLE,
-        )
+        _end(f"{error.name} is not installed: working without a cluster needs {THE_RUNTIME}", EXIT_UNAVAILABLE)
     except BrokenPipeError:  # `steno … | head`: nobody reads on
         sys.stderr.close()
         raise typer.Exit(0) from None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from steno_api.v1alpha1 import OCRJob, TranscriptionJob
+from steno_api.v1alpha1 import OCRJob, StreamSession, TranscriptionJob
 from steno_api.v1alpha1.meta import Resource, ResourceDefinition
 from steno_client.errors import EXIT_INPUT, EXIT_NOT_FOUND, CommandError
 from steno_client.kube import Cluster, NotInstalledError
 from steno_client.resource import Followed
 
-SESSION = ResourceDefinition(kind="StreamSession", plural="streamsessions", short_names=("ss",), scope="Namespaced")
+MODELS: dict[str, type[Resource]] = {
+    model.definition.kind: model for model in (TranscriptionJob, OCRJob, StreamSession)
+}
+"""The kinds, by name: what a manifest says is checked here before the cluster sees it."""
 
-MODELS: dict[str, type[Resource]] = {model.definition.kind: model for model in (TranscriptionJob, OCRJob)}
-"""Kinds that are checked here before the cluster sees them."""
-
-KINDS: tuple[ResourceDefinition, ...] = (*(model.definition for model in MODELS.values()), SESSION)
+KINDS: tuple[ResourceDefinition, ...] = tuple(model.definition for model in MODELS.values())
+SESSION = StreamSession.definition
 
 
 def kind_named(word: str) -> ResourceDefinition:

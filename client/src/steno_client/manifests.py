@@ -16,10 +16,11 @@ from pydantic import BaseModel, ValidationError
 from steno_api import API_VERSION
 from steno_api.v1alpha1.meta import ResourceDefinition
 from steno_client.errors import EXIT_INPUT, CommandError
-from steno_client.kinds import KINDS, MODELS
+from steno_client.kinds import KINDS, MODELS, SESSION
 
 MAX_NAME = 57
 """Longest name of a job."""
+_MAX_SESSION_NAME = 63
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ class Manifest:
         return self.body["metadata"].get("namespace")
 
 
+class _Loader(yaml.SafeLoader):
+    """Says where a value is that looks like a date or a number and is none; YAML's own only says that it is wrong."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            problem = f"{str(node.value)[:40]!r} is read as a date or number, and is none: quote it to have it as text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
+
 def read(name: str, text: str) -> list[Manifest]:
     """Returns every document of a YAML (or JSON) text, checked.
 
@@ -48,7 +60,9 @@ def read(name: str, text: str) -> list[Manifest]:
         CommandError: a document is no manifest, or a field is wrong; the text names file and field.
     """
     try:
-        documents = [one for one in yaml.safe_load_all(text) if one is not None]
+        documents = [one for one in yaml.load_all(text, _Loader) if one is not None]
+    except RecursionError as error:
+        raise CommandError(f"{name}: this is no YAML: it is nested too deep for a manifest", EXIT_INPUT) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
@@ -84,10 +98,21 @@ def build(kind: str, name: str, namespace: str | None, spec: Mapping[str, Any]) 
 
 
 def name_for(source: str) -> str:
-    """Returns a name for a job on `source`: readable, valid, and new."""
-    stem = source.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition(".")[0] or source.rpartition("/")[2]
+    """Returns a name for a job on `source`: readable, valid, and new.
+
+    It is made of the path alone: a query may be a signature, and what stands before a host a password.
+    """
+    base = source.partition("?")[0].partition("#")[0]
+    path = base.partition("://")[2].partition("/")[2] if "://" in base else base
+    last = path.rstrip("/").rpartition("/")[2]
+    stem = last.rpartition(".")[0] or last
     words = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[: MAX_NAME - 7].strip("-")
     return f"{words or 'job'}-{secrets.token_hex(3)}"
+
+
+def longest_name(kind: str) -> int:
+    """Returns how many characters a name of that kind may have."""
+    return _MAX_SESSION_NAME if kind == SESSION.kind else MAX_NAME
 
 
 def to_yaml(manifests: Sequence[Manifest]) -> str:
@@ -124,10 +149,9 @@ def checked(body: Any, place: str) -> Manifest:
 
 
 def _problems(definition: ResourceDefinition, body: dict[str, Any]) -> Iterator[str]:
-    if definition.kind not in MODELS:
-        return
-    if len(body["metadata"]["name"]) > MAX_NAME:
-        yield f"metadata.name: must be at most {MAX_NAME} characters"
+    longest = longest_name(definition.kind)
+    if len(body["metadata"]["name"]) > longest:
+        yield f"metadata.name: must be at most {longest} characters"
     model = MODELS[definition.kind]
     try:
         resource = model.from_wire({key: value for key, value in body.items() if key != "status"})
@@ -138,7 +162,7 @@ def _problems(definition: ResourceDefinition, body: dict[str, Any]) -> Iterator[
         return
     spec = getattr(resource, "spec", None)
     if isinstance(spec, BaseModel):
-        yield from _unknown(spec, body["spec"], "spec")
+        yield from _unknown(spec, body.get("spec", {}), "spec")
 
 
 def _unknown(model: BaseModel, raw: Mapping[str, Any], place: str) -> Iterator[str]:

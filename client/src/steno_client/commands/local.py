@@ -26,7 +26,10 @@ def transcribe(
     ] = "large-v3",
     model_store: options.ModelStore = None,
     language: Annotated[
-        str, typer.Option(callback=options.language, help="ISO 639 code of the spoken language; auto: detect it.")
+        str,
+        typer.Option(
+            "--language", "-l", callback=options.language, help="ISO 639 code of the spoken language; auto: detect it."
+        ),
     ] = "auto",
     diarize: Annotated[bool, typer.Option("--diarize", help="Tell speakers apart.")] = False,
     min_speakers: Annotated[

@@ -51,7 +51,11 @@ def stream(
     language: Annotated[
         str | None,
         typer.Option(
-            callback=lambda given: given and options.language(given), help="ISO 639 code.", show_default="the session's"
+            "--language",
+            "-l",
+            callback=lambda given: given and options.language(given),
+            help="ISO 639 code.",
+            show_default="the session's",
         ),
     ] = None,
     partials: Annotated[bool, typer.Option(help="Show what is being said before it is final.")] = True,

@@ -58,7 +58,10 @@ EndpointURL = Annotated[
 ]
 Region = Annotated[str | None, typer.Option(help="S3 region.", rich_help_panel=_STORE)]
 Profile = Annotated[str | None, typer.Option(help="RuntimeProfile: what the worker asks for.", show_default="gpu")]
-Tenant = Annotated[str | None, typer.Option(help="Who pays.", show_default="the namespace")]
+Tenant = Annotated[
+    str | None,
+    typer.Option(help="Who pays.", show_default="the Tenant that has the namespace, else the namespace's name"),
+]
 Priority = Annotated[int | None, typer.Option(help="Of two waiting jobs the higher starts first.", show_default="0")]
 
 

@@ -1,0 +1,199 @@
+"""Every way a stream can end, held against what Steno's server says: its codes, its messages, its reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from steno_api.failures import FailureReason
+from steno_api.stream import SessionEnd
+from steno_client.endings import ENDED, REFUSED
+from steno_runtime.serve.refusals import Code
+from steno_runtime.serve.websocket import CLOSE
+
+from .server import Server, Session, assert_refused, stream
+
+URL = "/stt/realtime?session=team-a/standup"
+REST = "what was final is printed; create another StreamSession for the rest"
+REST_ONLY = {Code.SOURCE_NOT_ALLOWED, Code.QUEUE_FULL, Code.JOB_NOT_FOUND, Code.INVALID_REQUEST}
+REFUSALS = {
+    Code.TOKEN_MISSING: (77, "read the token anew"),
+    Code.TOKEN_INVALID: (77, "read the token anew"),
+    Code.TOKEN_EXPIRED: (77, "read the token anew"),
+    Code.TENANT_MISMATCH: (77, "use the token of this very session"),
+    Code.SESSION_MISMATCH: (77, "use the token of this very session"),
+    Code.SESSION_CONNECTED: (1, ": create another StreamSession"),
+    Code.SESSION_ENDED: (1, ": create another StreamSession"),
+    Code.SERVER_FULL: (75, "try again later, or raise the RuntimePool's maxReplicas"),
+    Code.NOT_READY: (75, "or not ready yet (as the server says): try again later"),
+    Code.DRAINING: (75, "try again, another server takes over"),
+    Code.START_TIMEOUT: (
+        75,
+        "the server waited too long for the session to be asked for (as the server says): try again",
+    ),
+    Code.INVALID_MESSAGE: (70, "update steno-client"),
+    Code.INVALID_AUDIO: (70, "update steno-client"),
+    Code.LANGUAGE_UNKNOWN: (64, "give another with --language, or auto"),
+    Code.TOO_LARGE: (70, "update steno-client"),
+    Code.INTERNAL: (75, "see its log, and try again"),
+}
+ENDS = {
+    SessionEnd.IDLE_TIMEOUT: "create another StreamSession with a longer maxDurationSeconds or idleTimeoutSeconds",
+    SessionEnd.MAX_DURATION: "create another StreamSession with a longer maxDurationSeconds or idleTimeoutSeconds",
+    SessionEnd.NO_CLIENT: "create another StreamSession with a longer maxDurationSeconds or idleTimeoutSeconds",
+    SessionEnd.DRAINED: REST,
+    SessionEnd.DELETED: ": create another StreamSession",
+    SessionEnd.DUPLICATE: ": create another StreamSession",
+}
+"""Ends that are none of the client's."""
+
+
+def say(one: Session) -> None:
+    one.send("final", seq=1, utterance_id="u1", text="Hello.", words=[], start_ms=0, end_ms=300)
+
+
+def test_the_codes_are_those_of_the_server():
+    assert set(REFUSED) == {code.value.close for code in Code}
+    mid_session = {Code.INVALID_MESSAGE.value.close, Code.TOO_LARGE.value.close, Code.INTERNAL.value.close}
+    assert set(ENDED) == mid_session | {close for reason, close in CLOSE.items() if reason in ENDS}
+    assert set(CLOSE) == {*ENDS, SessionEnd.CLIENT_ENDED}
+
+
+@pytest.mark.parametrize("code", [code for code in Code if code not in REST_ONLY])
+def test_a_refusal(server: Server, wav: Path, code: Code):
+    def refuse(one: Session) -> None:
+        one.socket.recv()
+        one.refuse(code)
+
+    server.script = refuse
+    exit_code, remedy = REFUSALS[code]
+    assert_refused(stream(str(wav), "--url", server.url), exit_code, "(as the server says)", remedy)
+
+
+@pytest.mark.parametrize("code", [Code.INVALID_MESSAGE, Code.TOO_LARGE, Code.INTERNAL])
+def test_a_refusal_in_the_middle(server: Server, wav: Path, code: Code):
+    def refuse(one: Session) -> None:
+        one.accept()
+        say(one)
+        one.refuse(code)
+
+    server.script = refuse
+    done = stream(str(wav), "--url", server.url)
+    assert done.stdout == "Hello.\n"
+    if code is Code.INTERNAL:  # no trying again: a session whose server gave up has ended
+        assert_refused(done, 1, f"the server failed, which ended the session (as the server says): see its log; {REST}")
+    else:
+        assert_refused(done, *REFUSALS[code])
+
+
+@pytest.mark.parametrize("reason", ENDS)
+def test_a_session_that_the_server_ends(server: Server, wav: Path, reason: SessionEnd):
+    def end(one: Session) -> None:
+        one.accept()
+        say(one)
+        one.end(reason)
+
+    server.script = end
+    done = stream(str(wav), "--url", server.url)
+    assert done.stdout == "Hello.\n"
+    assert_refused(done, 1, f"({reason})", ENDS[reason])
+    assert "again" not in done.stderr
+
+
+def test_a_session_that_ends_before_the_audio(server: Server, wav: Path):
+    def enough(one: Session) -> None:
+        one.accept()
+        one.end(SessionEnd.CLIENT_ENDED)
+
+    server.script = enough
+    assert_refused(
+        stream(str(wav), "--url", server.url), 1, "the session ended before the audio did (ClientEnded)", REST
+    )
+
+
+def vanish(one: Session) -> None:
+    one.socket.socket.close()
+
+
+def fall_silent(one: Session) -> None:
+    one.socket.close(1000)
+
+
+@pytest.mark.parametrize("leave", [vanish, fall_silent])
+@pytest.mark.parametrize("listens", [True, False], ids=["after-the-audio", "amid-the-audio"])
+def test_a_connection_that_breaks(server: Server, wav: Path, leave, listens: bool):
+    """The server ends the session of a client that is gone; one that died itself leaves it to be taken up again."""
+
+    def script(one: Session) -> None:
+        one.accept()
+        say(one)
+        if listens:
+            one.listen()
+        leave(one)
+
+    server.script = script
+    done = stream(str(wav), "--url", f"{server.url}{URL}", "--speed", "20")
+    assert done.stdout == "Hello.\n"
+    assert_refused(
+        done,
+        75,
+        "the connection to ws://127.0.0.1",
+        " broke: what was final is printed; look at `steno status ss/standup -n team-a`: if it is Ready again (its "
+        "server died) stream the rest to it, once it has ended create another StreamSession for the rest",
+    )
+
+
+@pytest.mark.parametrize("leave", [vanish, fall_silent])
+def test_a_connection_that_breaks_before_the_session(server: Server, wav: Path, leave):
+    server.script = leave
+    assert_refused(stream(str(wav), "--url", server.url), 75, " broke before the session began: ", "try again")
+
+
+FAILURE = {"failure": FailureReason.OUTPUT_UNAVAILABLE, "message": "The bucket transcripts does not exist."}
+UNPUBLISHED = "the transcript was not published"
+
+
+@pytest.mark.parametrize("form", ["--partials", "--json"])
+def test_a_transcript_that_could_not_be_published(server: Server, wav: Path, form: str):
+    def end(one: Session) -> None:
+        one.accept()
+        one.listen()
+        say(one)
+        one.end(**FAILURE)
+
+    server.script = end
+    done = stream(str(wav), "--url", server.url, "--speed", "20", form)
+    assert "Hello." in done.stdout
+    assert_refused(
+        done, 1, f"{UNPUBLISHED} (OutputUnavailable: The bucket transcripts does not exist.): ", "see to the output"
+    )
+
+
+def test_nor_could_that_of_a_session_that_the_server_ended(server: Server, wav: Path):
+    def end(one: Session) -> None:
+        one.accept()
+        one.end(SessionEnd.DRAINED, **FAILURE)
+
+    server.script = end
+    done = stream(str(wav), "--url", server.url)
+    assert_refused(
+        done, 1, f"(Drained; {UNPUBLISHED}: OutputUnavailable: The bucket transcripts does not exist.): ", REST
+    )
+
+
+def test_where_the_transcript_is_published(server: Server, wav: Path):
+    uri = "s3://transcripts/team-a/standup/uid-1/manifest.json"
+
+    def end(one: Session) -> None:
+        one.accept()
+        one.listen()
+        say(one)
+        one.end(manifest=uri)
+
+    server.script = end
+    done = stream(str(wav), "--url", server.url, "--speed", "20")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "Hello.\n", f"published: {uri}\n")
+    events = stream(str(wav), "--url", server.url, "--speed", "20", "--json")
+    assert uri in events.stdout  # as part of the event
+    assert events.stderr == ""

@@ -1,0 +1,105 @@
+"""`steno stream` and Steno's own server, with an engine by script: what the one tells to do, the other takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from runtime.tests.serve.conftest import Operator, Running, Serve, operator, serve, until
+from runtime.tests.serve.scripted import WORD
+
+from .server import recording
+
+__all__ = ["operator", "serve"]
+
+STENO = [sys.executable, "-c", "from steno_client.cli import main; main()", "stream"]
+REST = "what was final is printed; create another StreamSession for the rest\n"
+
+
+async def steno(port: int, token: str, *words: str) -> Process:
+    command = [*STENO, *words, "--url", f"ws://127.0.0.1:{port}"]
+    environment = {**os.environ, "STENO_TOKEN": token}
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment)
+
+
+async def ended(process: Process) -> tuple[int | None, str, str]:
+    out, said = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode, out.decode(), said.decode()
+
+
+async def speaking(server: Running, token: str, port: int | None = None) -> Process:
+    """A client that has said a word, been understood, and has more to say."""
+    process = await steno(port or server.http_port, token, "-", "--json")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"\x01\x02" * 1600)
+    while json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["type"] != "partial":
+        pass
+    return process
+
+
+async def test_a_recording(serve: Serve, operator: Operator, tmp_path: Path):
+    server = await serve()
+    file = str(recording(tmp_path / "speech.wav", seconds=0.3))
+    done = await ended(await steno(server.http_port, operator.token(), file, "--speed", "10"))
+    assert done == (0, f"{WORD} {WORD} {WORD}\n", "")
+
+
+async def test_a_language_that_the_model_does_not_know(serve: Serve, operator: Operator, tmp_path: Path):
+    server = await serve()
+    file = str(recording(tmp_path / "speech.wav", seconds=0.1))
+    code, _, said = await ended(await steno(server.http_port, operator.token(), file, "-l", "tlh"))
+    assert code == 64
+    assert said.startswith("steno: the model does not know the language (")
+    assert said.endswith("): give another with --language, or auto\n")
+
+
+async def test_a_server_that_has_to_stop(serve: Serve, operator: Operator):
+    server = await serve()
+    process = await speaking(server, operator.token())
+    await server.stop()
+    code, out, said = await ended(process)
+    assert json.loads(out.splitlines()[-1])["reason"] == "Drained"
+    assert (code, said) == (1, f"steno: the server had to stop, which ended the session (Drained): {REST}")
+
+
+@asynccontextmanager
+async def proxy(port: int) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
+    """A way to a port that can break: its own port, and both ends of every connection."""
+    ends: list[asyncio.StreamWriter] = []
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        ends.extend((writer, back))
+        await asyncio.gather(copy(reader, back), copy(there, writer))
+
+    async with await asyncio.start_server(carry, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], ends
+
+
+async def test_a_connection_that_breaks_ends_the_session_as_is_said(serve: Serve, operator: Operator):
+    server = await serve()
+    token = operator.token()
+    async with proxy(server.http_port) as (port, ends):
+        process = await speaking(server, token, port)
+        for end in ends:
+            end.transport.abort()
+        code, _, said = await ended(process)
+    assert code == 75
+    assert said.endswith("stream the rest to it, once it has ended create another StreamSession for the rest\n")
+    await until(lambda: server.server.registry.open == 0)
+    code, _, said = await ended(await steno(server.http_port, token, "-"))
+    assert code == 1
+    assert said.endswith("(This session has ended. Create another StreamSession.): create another StreamSession\n")
