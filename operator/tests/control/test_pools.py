@@ -219,3 +219,41 @@ def test_nothing_is_written_at_idle(place, streams):
         place.patch(streams.path(kind, name), {"metadata": {"annotations": {"touched": "yes"}}})
     place.until("more looks", lambda: replica.metric("steno_reconcile_seconds_count") >= looks + 2)
     assert replica.metric("steno_status_writes_total") + replica.metric("steno_actions_total") == writes
+
+
+def test_its_gpus_are_its_tenants(place, streams):
+    place.start()
+    profile = f"/apis/steno.dev/v1alpha1/runtimeprofiles/{place.namespace}"
+    place.patch(profile, {"spec": {"accelerator": {"count": 1}}})
+    tenants, name = "/apis/steno.dev/v1alpha1/tenants", f"t-{place.namespace}"[:63]
+    spec = {"namespaces": [place.namespace], "limits": {"gpus": 2}}
+    body = {"apiVersion": "steno.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}, "spec": spec}
+    place.must("POST", tenants, body)
+
+    def usage() -> dict:
+        return (place.must("GET", f"{tenants}/{name}").get("status") or {}).get("usage") or {}
+
+    place.apply("talk")
+    worker = place.run_pod("talk-1")
+    place.until("the job holds its GPU", lambda: usage().get("gpus") == 1)
+    streams.pool(maxReplicas=2, sessionsPerReplica=1)
+    streams.session()
+    streams.wait("pool", "default", "Ready", "GPUsExhausted", status="False")
+    assert streams.pods() == []
+    place.until(
+        "who waits is told", lambda: "may use 2 GPUs" in streams.status("session", "call")["queue"].get("message", "")
+    )
+    place.publish(worker)
+    pods = streams.warm(1)
+    streams.wait("session", "call", "EndpointReady")
+    place.until("it holds those of all it may have", lambda: (usage()["gpus"], usage()["runningJobs"]) == (2, 0))
+    place.apply("later")
+    place.until("the job waits", lambda: place.status("later").get("queue", {}).get("reason") == "GPUsExhausted")
+    streams.delete("session", "call")
+    place.until("the server goes", lambda: not streams.pods())
+    for pod in pods:
+        if place.has_pod(pod):
+            streams.kill(pod)
+    place.run_pod("later-1")
+    place.until("its GPUs are free", lambda: (usage()["gpus"], usage()["runningJobs"]) == (1, 1))
+    place.must("DELETE", f"{tenants}/{name}")

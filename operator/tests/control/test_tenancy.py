@@ -93,7 +93,7 @@ def test_an_entry_admits_unless_it_is_being_given_back_or_too_small(store, chang
     changes.clear()
     store.put_resource("Tenant", tenant(version=6, admitted=[entry()]))
     assert set(changes) == {ACME, KEY}
-    assert admission(store) == Admission("Admitted", tenant="acme", entered=True)
+    assert admission(store) == Admission("Admitted", tenant="acme", entered=True, gpus=1)
     assert (admission(store, gpus=2).state, admission(store, gpus=2).entered) == ("Waiting", True)
     changes.clear()
     store.put_resource("Tenant", tenant(version=7, admitted=[entry(releasing=True)]))

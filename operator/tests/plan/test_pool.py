@@ -6,11 +6,13 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
 from steno_operator.build.deployment import digest_of
+from steno_operator.plan.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.observed import ObservedPod
 from steno_operator.plan.observed_stream import ObservedDeployment, ObservedPool, ObservedServer
 from steno_operator.plan.plan import ApplyChild, EmitEvent, PoolPlan
@@ -19,7 +21,13 @@ from steno_operator.plan.pool import plan_pool
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 POLICY = Policy("steno/runtime:1", "http://operator:8080")
-PROFILE = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {}})
+PROFILE = RuntimeProfile.from_wire({"metadata": {"name": "cpu"}, "spec": {}})
+GPUS = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"accelerator": {"count": 2}}})
+WAITING = Admission("Waiting", "GPUsExhausted", 'Tenant "acme" may use 4 GPUs, and they are in use.', 1, "acme")
+
+
+def granted(gpus: int) -> Admission:
+    return Admission("Admitted", tenant="acme", entered=True, gpus=gpus)
 
 
 def pool(**spec: object) -> RuntimePool:
@@ -38,6 +46,7 @@ class World:
     profile: bool = True
     keys: tuple[str, ...] = ("key",)
     foreign: frozenset[str] = frozenset()
+    admission: Admission = NOT_REQUIRED
     now: float = 0
     shrunk_with_sessions: list[object] = field(default_factory=list)
 
@@ -47,12 +56,13 @@ class World:
     def observed(self) -> ObservedPool:
         return ObservedPool(
             self.pool,
-            PROFILE if self.profile else None,
+            GPUS if self.profile else None,
             self.deployment,
             self.service,
             sessions=self.sessions,
             token_keys=self.keys,
             foreign=self.foreign,
+            admission=self.admission,
         )
 
     def plan(self) -> PoolPlan:
@@ -66,6 +76,9 @@ class World:
             self.service = digest
             return
         before, replicas = self.deployment, action.manifest["spec"]["replicas"]
+        if self.admission != NOT_REQUIRED and replicas > (0 if before is None else before.replicas):
+            assert self.admission.open
+            assert 2 * replicas <= self.admission.gpus, "more than the Tenant granted"
         if before is not None and self.sessions and replicas < before.replicas:
             self.shrunk_with_sessions.append((replicas, self.pool.spec))
         total = 0 if before is None else before.total
@@ -90,7 +103,7 @@ class World:
             self.deployment = replace(self.deployment, total=count, ready=count, settled=True)
 
     def to_rest(self) -> None:
-        self.profile, self.keys, self.foreign = True, ("key",), frozenset()
+        self.profile, self.keys, self.foreign, self.admission = True, ("key",), frozenset(), NOT_REQUIRED
         for _ in range(20):
             plan = self.reconcile()
             self.settle()
@@ -148,11 +161,15 @@ def toggle(world: World, number: int) -> None:
             world.foreign = frozenset() if world.foreign else frozenset({"Deployment"})
 
 
+def admit(world: World, number: int) -> None:
+    world.admission = (NOT_REQUIRED, WAITING, granted(0), granted(2), granted(5), granted(99))[number % 6]
+
+
 def crash(world: World, number: int) -> None:
     world.crash(number % 4)
 
 
-MOVES = [tick, sessions, sessions, settle, settle, cold, lose, toggle, crash, World.edit]
+MOVES = [tick, sessions, sessions, settle, settle, cold, lose, toggle, admit, crash, World.edit]
 histories = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 59), st.booleans()), max_size=25)
 many = settings(max_examples=300, deadline=None)
 
@@ -244,3 +261,39 @@ def test_a_refusal_is_told_and_tried_again():
         assert (plan.status.phase, plan.requeue_after) == (phase, POLICY.backoff_base)
         assert [each.reason for each in plan.status.conditions if each.type == "Ready"] == ["ChildRefused"]
         assert not [each for each in plan.actions if not isinstance(each, EmitEvent)]
+
+
+@pytest.mark.parametrize(
+    ("admission", "standing", "replicas", "reason"),
+    [
+        (NOT_REQUIRED, 0, 3, "WaitingForPod"),
+        (WAITING, 0, 0, "GPUsExhausted"),
+        (WAITING, 2, 2, "GPUsExhausted"),
+        (granted(6), 0, 3, "WaitingForPod"),
+        (granted(4), 3, 2, "GPUsExhausted"),
+        (Admission("Refused", "NoTenant", "ask"), 0, 0, "NoTenant"),
+    ],
+)
+def test_no_server_is_added_that_the_tenant_did_not_grant(admission, standing, replicas, reason):
+    standing = ObservedDeployment("", standing, standing, standing) if standing else None
+    observed = ObservedPool(
+        pool(maxReplicas=3, sessionsPerReplica=1), GPUS, standing, sessions=3, token_keys=("key",), admission=admission
+    )
+    plan = plan_pool(observed, START, POLICY)
+    applied = [action.manifest for action in plan.actions if isinstance(action, ApplyChild)]
+    (deployment,) = [manifest for manifest in applied if manifest["kind"] == "Deployment"]
+    assert deployment["spec"]["replicas"] == replicas
+    ready = plan.status.conditions[0]
+    assert (ready.type, ready.status, ready.reason) == ("Ready", "False", reason)
+    assert plan.status.sessions == 3, "by this the Tenant sees that servers are wanted"
+
+
+def test_servers_without_accelerators_need_no_gpus():
+    observed = ObservedPool(pool(minReplicas=1), PROFILE, token_keys=("key",), admission=granted(0))
+    plan = plan_pool(observed, START, POLICY)
+    (replicas,) = [
+        action.manifest["spec"]["replicas"]
+        for action in plan.actions
+        if isinstance(action, ApplyChild) and action.manifest["kind"] == "Deployment"
+    ]
+    assert replicas == 1

@@ -237,22 +237,17 @@ def test_a_lowered_limit_stops_nothing_and_lets_nobody_in():
     assert office.inside == "bc"
 
 
-class _Stream:
-    """How a stream session asks: it holds no accelerator of its own and does not queue."""
+def stream(uid: str) -> Claim:
+    return claim(uid, kind="StreamSession", demand=Demand(streams=1))
 
-    queues = False
-    meter = "audio"
 
-    def demand(self, gpus: int | None) -> Demand:  # noqa: ARG002
-        return Demand(streams=1)
-
-    def bill(self, status: Any) -> Bill:
-        return Bill(audio_seconds=status.get("audio", 0.0))
+def serving(uid: str, gpus: int, **fields: Any) -> Claim:
+    return claim(uid, kind="RuntimePool", demand=Demand(gpus=gpus), **fields)
 
 
 def test_a_stream_over_the_limit_is_refused_and_takes_no_part_in_the_queue():
     office = Office(streams=2, gpus=0, concurrentJobs=1)
-    streams = [claim(uid, claimant=_Stream(), demand=_Stream().demand(None)) for uid in "abc"]
+    streams = [stream(uid) for uid in "abc"]
     office.see(*streams, claim("d", gpus=0), claim("e", gpus=0))
     assert office.inside == "abd"
     assert (office.told["c"].state, *office.answer("c")) == ("Refused", "StreamsExhausted", None)
@@ -263,6 +258,55 @@ def test_a_stream_over_the_limit_is_refused_and_takes_no_part_in_the_queue():
     office.see(over(streams[0], audio_seconds=60), *streams[1:], claim("d", gpus=0))
     assert office.inside == "bcd"
     assert office.tenant.status.usage.audio_minutes_today == 1
+
+
+def test_a_pool_comes_before_jobs_and_holds_its_gpus_until_its_servers_are_gone():
+    office = Office(gpus=2, concurrentJobs=9, audioMinutesPerDay=0)
+    office.see(claim("a", gpus=1, priority=9, kind="OCRJob"), claim("b", kind="OCRJob"), serving("p", 2))
+    assert office.inside == "p"
+    assert office.answer("a") == ("GPUsExhausted", 1)
+    usage = office.tenant.status.usage
+    assert (usage.gpus, usage.running_jobs, usage.queued_jobs) == (2, 0, 2)
+    idle = serving("p", 2, wants=False, live=True)
+    office.see(idle, claim("a", kind="OCRJob"))
+    assert office.inside == "p", "a server still runs"
+    office.see(replace(idle, live=False), claim("a", kind="OCRJob"))
+    office.see(replace(idle, live=False), claim("a", kind="OCRJob"))
+    assert office.inside == "a"
+    office.see(claim("a", kind="OCRJob", live=True), serving("p", 2))
+    assert office.answer("p") == ("GPUsExhausted", 1)
+    assert office.tenant.status.usage.queued_jobs == 0, "a pool is no job"
+
+
+def test_a_pool_for_more_servers_than_the_tenant_may_have_says_so():
+    office = Office(gpus=2)
+    office.see(serving("p", 4))
+    assert office.answer("p") == ("TenantLimitTooSmall", None)
+    assert "lower the pool's maxReplicas" in office.told["p"].message
+
+
+def test_servers_that_run_already_are_entered_first_of_all():
+    office = Office(gpus=2)
+    office.see(claim("a"), serving("p", 2, live=True))
+    assert office.inside == "p"
+    gone = Office(gpus=2)  # its profile is
+    gone.see(replace(serving("p", 2, live=True), demand=None))
+    assert [(entry.gpus, entry.jobs, entry.streams) for entry in gone.tenant.status.admitted] == [(0, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "asks", "pods"),
+    [
+        ({"minReplicas": 0, "maxReplicas": 3}, {}, False, 3),
+        ({"minReplicas": 0, "maxReplicas": 3}, {"sessions": 1}, True, 3),
+        ({"minReplicas": 1, "maxReplicas": 3}, {}, True, 3),
+        ({"replicas": 0, "minReplicas": 1, "maxReplicas": 3}, {"sessions": 2}, False, 0),
+        ({"replicas": 2, "maxReplicas": 3}, {}, True, 2),
+    ],
+)
+def test_when_a_pool_asks_and_for_how_many_servers(spec, status, asks, pods):
+    of = CLAIMANTS["RuntimePool"]
+    assert (of.asks(spec, status), of.pods(spec)) == (asks, pods)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ class TenantLimits(Model):
     """An absent limit does not limit; 0 allows nothing."""
 
     gpus: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    """Accelerators that its jobs may hold at a time, as their RuntimeProfiles count them."""
+    """Accelerators that its jobs and the servers of its RuntimePools may hold at a time, as their RuntimeProfiles count
+    them. A pool holds those of all the servers it may come to have, from its first session to its last server's end."""
     concurrent_jobs: Annotated[int, Field(ge=0, le=MAX_ADMITTED)] | None = None
     """Jobs that may be started and not ended at a time."""
     streams: Annotated[int, Field(ge=0, le=100_000)] | None = None
@@ -71,7 +72,7 @@ class TenantUsage(Model):
 
 
 class AdmittedWork(Model):
-    """One job or stream that was let in and holds its share until nothing of it works any more."""
+    """One job, stream or pool that was let in and holds its share until nothing of it works any more."""
 
     uid: str
     """The resource's UID."""

@@ -74,8 +74,16 @@ def _claim(key: Key, raw: Mapping[str, Any]) -> _Claim:
 class PoolStore:
     """Everything known of pools and sessions beside the resources. Not thread-safe: the event loop's only."""
 
-    def __init__(self, changed: Callable[[Key], None]) -> None:
+    def __init__(self, changed: Callable[[Key], None], touched: Callable[[str], None] = lambda _: None) -> None:
+        """Makes an empty store.
+
+        Args:
+            changed: told of every resource to look at.
+            touched: told the UID of a pool that begins or ceases to hold something.
+        """
         self._changed = changed
+        self._touched = touched
+        self._holding: set[str] = set()  # UIDs of pools that have servers, or may
         self._keys: dict[str, Key] = {}  # pool UID → key
         self._claims: dict[Key, _Claim] = {}
         self._claims_on: defaultdict[Key, dict[Key, _Claim]] = defaultdict(dict)
@@ -208,9 +216,18 @@ class PoolStore:
             self._owner_changed(item.owner)
 
     def _owner_changed(self, uid: str) -> None:
+        if (holds := self.holds(uid)) != (uid in self._holding):
+            (self._holding.add if holds else self._holding.discard)(uid)
+            self._touched(uid)
         key = self._keys.get(uid)
         if key is not None:
             self._changed(key)
+
+    def holds(self, uid: str) -> bool:
+        """Whether the pool of that UID has servers, or may: what they hold is not free."""
+        deployment = self.deployment(uid)
+        may = deployment is not None and (deployment.replicas > 0 or deployment.total > 0)
+        return may or any(not ended(item.value.pod) for item in self._servers.of(uid))
 
     def deployment(self, uid: str) -> ObservedDeployment | None:
         """Returns the Deployment of the pool of that UID."""

@@ -40,6 +40,7 @@ class PoolKind:
             service_digest=pools.service_digest(uid),
             servers=pools.servers(uid),
             sessions=pools.wanted(key),
+            admission=self._store.tenancy.admission(key, uid, claimed=resource.spec.tenant),
             token_keys=() if signing is None else (signing.public_pem,),
             foreign=pools.foreign(uid),
         )

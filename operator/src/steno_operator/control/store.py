@@ -92,7 +92,7 @@ class Store:
         self._busy: set[Key] = set()
         self.tenancy = Tenancy(self, changed, without_tenant=without_tenant, served=served)
         """What is known of Tenants."""
-        self.pools = PoolStore(changed)
+        self.pools = PoolStore(changed, self.tenancy.touched)
 
     # Custom resources
 
@@ -341,7 +341,8 @@ class Store:
 
     def holds(self, uid: str) -> bool:
         """See `tenancy.World`."""
-        return any(self._with_pods(self._children[child]).holds for child in self._children_of.get(uid, ()))
+        children = (self._children[child] for child in self._children_of.get(uid, ()))
+        return self.pools.holds(uid) or any(self._with_pods(record).holds for record in children)
 
     @contextlib.contextmanager
     def working_on(self, key: Key) -> Iterator[None]:

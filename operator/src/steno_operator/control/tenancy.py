@@ -48,7 +48,8 @@ class _Record:
     priority: int
     tenant: str
     profile: str
-    suspended: bool
+    asks: bool
+    pods: int
     finished: bool
     gone: bool
     bill: Bill
@@ -159,6 +160,7 @@ class Tenancy:
 
     def _put_claim(self, key: Key, raw: Mapping[str, Any]) -> None:
         metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+        claimant = CLAIMANTS[key.kind]
         record = _Record(
             key=key,
             uid=metadata["uid"],
@@ -166,10 +168,11 @@ class Tenancy:
             priority=spec.get("priority", 0),
             tenant=spec.get("tenant", ""),
             profile=spec.get("profile", ""),
-            suspended=bool(spec.get("suspend")),
+            asks=claimant.asks(spec, status),
+            pods=claimant.pods(spec),
             finished=bool(status.get("completionTime")),
             gone="deletionTimestamp" in metadata,
-            bill=CLAIMANTS[key.kind].bill(status),
+            bill=claimant.bill(status),
         )
         if self._records.get(record.uid) != record:
             self._keep(record)
@@ -229,7 +232,7 @@ class Tenancy:
         if ledger is not None:
             entry = self._members[ledger].entries[uid]
             if not entry.releasing and gpus <= entry.gpus:
-                return Admission("Admitted", tenant=ledger, entered=True)
+                return Admission("Admitted", tenant=ledger, entered=True, gpus=entry.gpus)
             message = f'The share in Tenant "{ledger}" is being given back; the next is asked for then.'
             return waiting(Reason.WAITING_FOR_ADMISSION, message, ledger, entered=True)
         owner = self._owners.get(key.namespace)
@@ -271,9 +274,10 @@ class Tenancy:
         if record is None:
             assert entry is not None  # noqa: S101 - what asks is known
             key = Key(entry.kind, entry.namespace, entry.name)
-            record = _Record(key, uid, _LONG_AGO, 0, "", "", suspended=False, finished=False, gone=True, bill=Bill())
+            record = _Record(key, uid, _LONG_AGO, 0, "", "", asks=False, pods=0, finished=False, gone=True, bill=Bill())
         key, claimant = record.key, CLAIMANTS[record.key.kind]
         over = record.finished or record.gone
+        each = self._world.accelerators(record.profile)
         return Claim(
             uid=uid,
             kind=key.kind,
@@ -281,11 +285,11 @@ class Tenancy:
             name=key.name,
             created=record.created,
             claimant=claimant,
-            demand=claimant.demand(self._world.accelerators(record.profile)),
+            demand=claimant.demand(None if each is None else each * record.pods),
             priority=record.priority,
             over=over,
             wants=not over
-            and not record.suspended
+            and record.asks
             and self._owners.get(key.namespace) == tenant
             and record.tenant in ("", tenant),
             live=self._world.holds(uid),

@@ -28,6 +28,8 @@ class Admission:
     """The Tenant that decided, or would have to; empty when none has the namespace."""
     entered: bool = False
     """The resource stands in a Tenant's ledger: what it used is not accounted for yet."""
+    gpus: int = 0
+    """Of `Admitted`: accelerators that it may hold."""
 
     @property
     def open(self) -> bool:
@@ -64,12 +66,30 @@ class Claimant(Protocol):
         ...
 
     @property
-    def meter(self) -> Meter:
-        """The daily limit that holds it back."""
+    def first(self) -> bool:
+        """Whether it comes before whatever is not, be that older or of a higher priority."""
+        ...
+
+    @property
+    def meter(self) -> Meter | None:
+        """The daily limit that holds it back; None: none does."""
+        ...
+
+    @property
+    def smaller(self) -> str:
+        """What a user can do who asks for more than a limit allows at all."""
+        ...
+
+    def asks(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+        """Tells whether it is to be started at all, from its raw spec and status."""
+        ...
+
+    def pods(self, spec: Mapping[str, Any]) -> int:
+        """Returns how many pods it may come to have at a time, from its raw spec."""
         ...
 
     def demand(self, gpus: int | None) -> Demand | None:
-        """Returns what it holds, given the accelerators of its RuntimeProfile (None: it has none that exists)."""
+        """Returns what it holds, given the accelerators of its pods (None: its RuntimeProfile does not exist)."""
         ...
 
     def bill(self, status: Mapping[str, Any]) -> Bill:
@@ -81,9 +101,17 @@ class _Queued:
     """A job: waits for its turn, holds its profile's accelerators."""
 
     queues = True
+    first = False
+    smaller = "name another profile in a new resource"
 
     def __init__(self, meter: Meter) -> None:
-        self.meter: Meter = meter
+        self.meter: Meter | None = meter
+
+    def asks(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:  # noqa: ARG002 - one shape for all
+        return not spec.get("suspend")
+
+    def pods(self, spec: Mapping[str, Any]) -> int:  # noqa: ARG002
+        return 1
 
     def demand(self, gpus: int | None) -> Demand | None:
         return None if gpus is None else Demand(gpus=gpus, jobs=1)
@@ -97,9 +125,17 @@ class _Live:
     """A session: refused where there is no room, since a client does not wait; its GPUs are its pool's."""
 
     queues = False
-    meter: Meter = "audio"
+    first = False
+    meter: Meter | None = "audio"
+    smaller = ""
 
-    def demand(self, gpus: int | None) -> Demand | None:  # noqa: ARG002 - one shape for all
+    def asks(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        return True
+
+    def pods(self, spec: Mapping[str, Any]) -> int:  # noqa: ARG002
+        return 0
+
+    def demand(self, gpus: int | None) -> Demand | None:  # noqa: ARG002
         return Demand(streams=1)
 
     def bill(self, status: Mapping[str, Any]) -> Bill:
@@ -107,10 +143,37 @@ class _Live:
         return Bill(audio_seconds=figures.get("audioSeconds", 0.0))
 
 
+class _Pool:
+    """A pool: first in line, since a client waits behind it.
+
+    From its first session to the end of its last server it holds the accelerators of all servers it may come to have.
+    """
+
+    queues = True
+    first = True
+    meter: Meter | None = None
+    smaller = "lower the pool's maxReplicas"
+
+    def asks(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+        fixed = spec.get("replicas")
+        return bool(fixed if fixed is not None else spec.get("minReplicas") or status.get("sessions"))
+
+    def pods(self, spec: Mapping[str, Any]) -> int:
+        fixed = spec.get("replicas")
+        return int(spec.get("maxReplicas", 1) if fixed is None else fixed)
+
+    def demand(self, gpus: int | None) -> Demand | None:
+        return None if gpus is None else Demand(gpus=gpus)
+
+    def bill(self, status: Mapping[str, Any]) -> Bill:  # noqa: ARG002
+        return Bill()
+
+
 CLAIMANTS: dict[str, Claimant] = {
     "TranscriptionJob": _Queued("audio"),
     "OCRJob": _Queued("pages"),
     "StreamSession": _Live(),
+    "RuntimePool": _Pool(),
 }
 """The kinds that ask for admission."""
 

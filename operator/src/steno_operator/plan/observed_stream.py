@@ -51,6 +51,7 @@ class ObservedPool:
     servers: tuple[ObservedServer, ...] = ()
     sessions: int = 0
     """Open sessions that were accepted and admitted."""
+    admission: Admission = NOT_REQUIRED
     token_keys: tuple[str, ...] = ()
     """Public keys (PEM); none while the operator has no signing key."""
     foreign: frozenset[str] = frozenset()

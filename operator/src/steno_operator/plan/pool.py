@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -47,6 +47,8 @@ class _Size:
     replicas: int
     idle_since: datetime | None = None
     shrink_at: datetime | None = None
+    lacking: Fact | None = None
+    """Why there are not as many as there should be."""
 
 
 def most_replicas(pool: RuntimePool) -> int:
@@ -73,7 +75,7 @@ def plan_pool(observed: ObservedPool, now: datetime, policy: Policy) -> PoolPlan
     now, pool = whole(now), observed.pool
     if pool.metadata.deletion_timestamp is not None:
         return PoolPlan((), pool.status)
-    size = _size(observed, now)
+    size = _granted(observed, _size(observed, now))
     step = _decide(observed, policy, size)
     generation, deployment = pool.metadata.generation, observed.deployment
     conditions = conditions_of(step.facts, pool.status.conditions, generation=generation, now=now)
@@ -113,6 +115,24 @@ def _size(observed: ObservedPool, now: datetime) -> _Size:
     since = observed.pool.status.idle_since or now
     until = since + timedelta(seconds=spec.scale_down_delay_seconds)
     return _Size(wanted) if now >= until else _Size(kept, since, until)
+
+
+def _granted(observed: ObservedPool, size: _Size) -> _Size:
+    """Takes back what the Tenant did not grant: without its word no server is added, with it as many as it is for."""
+    admission, accelerator = observed.admission, None if observed.profile is None else observed.profile.spec.accelerator
+    if admission.state == "NotRequired":
+        return size
+    if not admission.open:
+        most = observed.deployment.replicas if observed.deployment is not None else 0
+        lacking = Fact(False, admission.reason, admission.message)
+    else:
+        most = size.replicas if accelerator is None else admission.gpus // accelerator.count
+        message = (
+            f'Tenant "{admission.tenant}" granted {admission.gpus} GPUs when the pool asked last; it asks for more once'
+            " it has no server."
+        )
+        lacking = Fact(False, Reason.GPUS_EXHAUSTED, message)
+    return size if size.replicas <= most else replace(size, replicas=most, lacking=lacking)
 
 
 def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Step:
@@ -162,6 +182,8 @@ def _deploy(observed: ObservedPool, manifest: dict[str, Any], size: _Size) -> li
 def _serving(observed: ObservedPool, size: _Size, *, changed: bool) -> Fact:
     """The condition Ready of a pool whose children can be made."""
     deployment = observed.deployment
+    if size.lacking is not None:
+        return size.lacking
     if size.replicas == 0:
         why = "No session is open." if observed.pool.spec.replicas is None else "spec.replicas is 0."
         return Fact(True, Reason.IDLE, f"{why} The pool has no server.")

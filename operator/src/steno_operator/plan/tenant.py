@@ -4,10 +4,11 @@
 is written over the very one it was made from or not at all. So whoever plans, how often and from however old a view,
 the entries never sum up to more than a limit; what is seen to work without an entry is entered first of all.
 
-In order of priority, then age: whoever fits is let in, and whoever does not keeps its share reserved, so that others
-may pass only where they take nothing that it waits for. A job without GPUs passes one that waits for GPUs (while there
-are job slots for both), a small GPU job never passes a large one, and the large one is not starved. Whoever cannot be
-let in today (the day's minutes or pages are used up), or ever (it alone asks for more than a limit), reserves nothing.
+Pools first, then in order of priority, then age: whoever fits is let in, and whoever does not keeps its share
+reserved, so that others may pass only where they take nothing that it waits for. A job without GPUs passes one that
+waits for GPUs (while there are job slots for both), a small GPU job never passes a large one, and the large one is not
+starved. Whoever cannot be let in today (the day's minutes or pages are used up), or ever (it alone asks for more than a
+limit), reserves nothing.
 
 An entry is given up when its resource is over (or may not start anything any more, see `releasing`) and nothing of it
 works. What it used is added to the day's usage in the same write, hence exactly once.
@@ -78,7 +79,7 @@ def plan_tenant(observed: ObservedTenant, now: datetime) -> TenantPlan:
     entered = {entry.uid for entry in kept}
     line = sorted(
         (claim for claim in claims.values() if claim.wants and not claim.over and claim.uid not in entered),
-        key=lambda claim: (-claim.priority, claim.created, claim.uid),
+        key=lambda claim: (not claim.claimant.first, -claim.priority, claim.created, claim.uid),
     )
     admitted, told = _Gate(tenant, kept, usage).admit(line, now)
     usage = usage.model_copy(
@@ -86,7 +87,7 @@ def plan_tenant(observed: ObservedTenant, now: datetime) -> TenantPlan:
             "gpus": sum(entry.gpus for entry in admitted),
             "running_jobs": sum(entry.jobs for entry in admitted),
             "streams": sum(entry.streams for entry in admitted),
-            "queued_jobs": sum(claim.uid in told for claim in line if claim.claimant.queues),
+            "queued_jobs": sum(claim.uid in told for claim in line if claim.demand is not None and claim.demand.jobs),
         }
     )
     status = tenant.status.model_copy(update={"day": day, "usage": usage, "admitted": admitted})
@@ -125,7 +126,10 @@ def _adopted(claims: Iterable[Claim], kept: Iterable[AdmittedWork], now: datetim
     """Returns entries for what works already: it was started before the Tenant was made, or had its namespace."""
     entered = {entry.uid for entry in kept}
     found = [claim for claim in claims if claim.live and not claim.over and claim.uid not in entered]
-    return [_entry(claim, claim.demand or Demand(jobs=1), now) for claim in found[: MAX_ADMITTED - len(entered)]]
+    return [
+        _entry(claim, claim.demand or claim.claimant.demand(0) or Demand(), now)
+        for claim in found[: MAX_ADMITTED - len(entered)]
+    ]
 
 
 def _charged(before: TenantUsage | None, bills: Iterable[Bill]) -> TenantUsage:
@@ -183,9 +187,10 @@ class _Gate:
         queues = claim.claimant.queues
         too_big = next((name for name in _RESOURCES if self._limits[name] < getattr(demand, name)), None)
         if queues and too_big is not None:
-            return self._too_small(too_big, demand)
-        if self._used_up[claim.claimant.meter]:
-            reason, what = _METERS[claim.claimant.meter]
+            return self._too_small(too_big, demand, claim.claimant.smaller)
+        meter = claim.claimant.meter
+        if meter is not None and self._used_up[meter]:
+            reason, what = _METERS[meter]
             message = f'Tenant "{self._name}" has used up its {what} of today; the day ends at 00:00 UTC.'
             return waiting(reason, message, self._name) if queues else refused(reason, message, self._name)
         lacking = self._lacking(demand, self._unreserved)
@@ -198,7 +203,7 @@ class _Gate:
         if own is None and not full:
             answer = waiting(
                 Reason.WAITING_FOR_ADMISSION,
-                f'Jobs of tenant "{self._name}" that are older, or have a higher priority, are ahead.',
+                f'Others of tenant "{self._name}" are ahead: pools, and what is older or has a higher priority.',
                 self._name,
             )
         else:
@@ -211,11 +216,11 @@ class _Gate:
         limit = min(self._limits[name], MAX_ADMITTED) if name == "jobs" else self._limits[name]
         return reason, f'Tenant "{self._name}" may use {limit:.0f} {what}, and they are in use.'
 
-    def _too_small(self, name: str, demand: Demand) -> Admission:
+    def _too_small(self, name: str, demand: Demand, remedy: str) -> Admission:
         _, what = _EXHAUSTED[name]
         message = (
             f'This alone asks for {getattr(demand, name)} {what}; the limit of tenant "{self._name}" is'
-            f" {self._limits[name]:.0f}: raise it, or name another profile in a new resource."
+            f" {self._limits[name]:.0f}: raise it, or {remedy}."
         )
         return waiting(Reason.LIMIT_TOO_SMALL, message, self._name)
 
