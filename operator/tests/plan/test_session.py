@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -138,6 +140,28 @@ def test_the_claims_say_everything():
     assert (claims.tenant, claims.meeting_id, list(claims.formats)) == ("acme", "call", ["srt"])
     assert claims.exp - claims.iat == 3600
     assert "data" not in issued.secret
+
+
+def test_the_pool_that_one_without_an_output_made_serves_those_with_one():
+    first = World(session(), None)
+    first.reconcile()
+    assert first.pool.spec.output is not None
+    first.pool = first.pool.model_copy(update={"status": pool(1).status})
+    assert ready(World(session(output={"uri": "s3://t"}), first.pool)).reason == "EndpointReady"
+    other = World(session(output={"uri": "s3://t", "secretRef": {"name": "keys"}}), first.pool)
+    told = ready(other)
+    assert told.reason == "OutputNotOfPool"
+    patch = """--type=merge -p '{"spec":{"output":{"secretRef":{"name":"keys"}}}}'"""
+    assert f"kubectl patch runtimepool default -n ns {patch}" in told.message
+    other.pool = pool(1, output={"secretRef": {"name": "keys"}})
+    assert ready(other).reason == "EndpointReady"
+
+
+def test_what_is_to_be_pasted_into_a_shell_is_quoted():
+    world = World(session(output={"uri": "s3://t", "region": "x'; reboot; '"}), pool(output={}))
+    command = ready(world).message.partition("`")[2].rpartition("`")[0]
+    *_, patch = shlex.split(command)
+    assert json.loads(patch) == {"spec": {"output": {"region": "x'; reboot; '"}}}
 
 
 def test_an_output_is_compared_with_the_pools():
