@@ -141,7 +141,8 @@ def unknown(world: World, number: int) -> None:
 
 
 def end(world: World, number: int) -> None:
-    if world.token is None or world.ended:
+    """The server says its last word, be it after the operator gave it up."""
+    if world.token is None:
         return
     failure = FailureReason.OUTPUT_FORBIDDEN if number % 5 == 0 else None
     manifest = None if failure or number % 2 else "s3://t/manifest.json"

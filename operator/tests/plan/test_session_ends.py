@@ -132,6 +132,22 @@ def test_a_server_that_never_says_how_it_ended():
     assert (ready(world).reason, world.session.status.phase) == ("NodeLost", "Failed")
 
 
+def test_results_that_come_late_are_taken_and_the_end_stays():
+    world = World(session(**OUTPUT, maxDurationSeconds=100), pool(output={}))
+    world.reconcile()
+    world.report(1)
+    world.reconcile()
+    world.now += 100 + LAST_WORD_GRACE.total_seconds()
+    world.reconcile()
+    before = world.session.status
+    world.report(1, SessionResult(reason=SessionEnd.MAX_DURATION, time=world.time, manifest="s3://t/m/manifest.json"))
+    world.reconcile()
+    status = world.session.status
+    assert status.results is not None
+    assert status.results.manifest == "s3://t/m/manifest.json"
+    assert (status.phase, status.conditions) == ("Failed", before.conditions)
+
+
 def test_a_connection_that_came_late_is_not_over_before_it_began():
     world = World(session(maxDurationSeconds=100))
     world.reconcile()

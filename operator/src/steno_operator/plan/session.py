@@ -75,7 +75,7 @@ def plan_session(observed: ObservedSession, now: datetime, policy: Policy) -> Se
     if session.metadata.deletion_timestamp is not None:
         return SessionPlan((), session.status)
     if is_over(session):
-        return _over(session, now)
+        return _over(session, observed.connection, now)
     step = _decide(observed, now, policy)
     generation = session.metadata.generation
     conditions = conditions_of(step.facts, session.status.conditions, generation=generation, now=now)
@@ -118,15 +118,21 @@ def is_connected(observed: ObservedSession) -> bool:
     return observed.connection is not None or (observed.silent and was)
 
 
-def _over(session: StreamSession, now: datetime) -> SessionPlan:
-    """A session that ended: its status stands for ever; the resource goes when its time is over."""
-    ttl, ended = session.spec.ttl_seconds_after_finished, session.status.completion_time
+def _over(session: StreamSession, last: Connection | None, now: datetime) -> SessionPlan:
+    """A session that ended: it stays so, as it did; the resource goes when its time is over.
+
+    Its server may yet tell of a transcript, after the operator gave it up: where it is, is worth knowing.
+    """
+    status = session.status
+    if last is not None and last.report.result is not None and status.results is None:
+        status = status.model_copy(update={"results": _results(last.report.result)})
+    ttl, ended = session.spec.ttl_seconds_after_finished, status.completion_time
     if ttl is None or ended is None:
-        return SessionPlan((), session.status)
+        return SessionPlan((), status)
     left = ended + timedelta(seconds=ttl) - now
     if left > timedelta():
-        return SessionPlan((), session.status, left)
-    return SessionPlan((DeleteResource(session.metadata.uid),), session.status, verify=True)
+        return SessionPlan((), status, left)
+    return SessionPlan((DeleteResource(session.metadata.uid),), status, verify=True)
 
 
 def _wait(gate: Gate, queue: QueueStatus, expiry: Expiry | None, now: datetime) -> _Step:
@@ -189,10 +195,7 @@ def _follow(observed: ObservedSession, gate: Gate, now: datetime, policy: Policy
 def _end(session: StreamSession, gate: Gate, last: Connection, result: SessionResult, now: datetime) -> _Step:
     """The server said its last word."""
     updates = _told(last, session)
-    if result.manifest is not None:
-        directory = result.manifest.rpartition("/")[0]
-        artifacts = [ResultArtifact.of(item, directory) for item in result.artifacts]
-        updates["results"] = Results(manifest=result.manifest, artifacts=artifacts)
+    updates["results"] = _results(result)
     time = min(whole(result.time), now)
     if result.failure is not None:
         message = result.message or _ENDS[result.reason]
@@ -201,6 +204,15 @@ def _end(session: StreamSession, gate: Gate, last: Connection, result: SessionRe
     published = f" The transcript is published: {result.manifest}" if result.manifest is not None else ""
     message = f"{_ENDS[result.reason]}{published}"
     return _complete(session, gate, Fact(True, str(result.reason), message), {**updates, **_ended(time)})
+
+
+def _results(result: SessionResult) -> Results | None:
+    if result.manifest is None:
+        return None
+    directory = result.manifest.rpartition("/")[0]
+    return Results(
+        manifest=result.manifest, artifacts=[ResultArtifact.of(item, directory) for item in result.artifacts]
+    )
 
 
 def _expire(session: StreamSession, gate: Gate, last: Connection | None, expiry: Expiry, now: datetime) -> _Step:
