@@ -85,7 +85,7 @@ def _lost(session: StreamSession, over: datetime, now: datetime) -> Expiry:
         latest = min(latest, max(lost, ready) + grace)
     what = "The server was lost, and no client came back in time"
     if session.spec.output is not None:
-        message = f"{what}: what was said there was not published. Create another session."
+        message = f"{what}: what was said there was not published, as far as is known. Create another session."
         return Expiry(min(over, latest), FailureReason.KILLED, message)
     if over <= latest:
         return Expiry(over, SessionEnd.MAX_DURATION)
