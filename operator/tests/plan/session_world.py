@@ -135,6 +135,11 @@ def vanish(world: World, number: int) -> None:
             world.lose()
 
 
+def die(world: World, number: int) -> None:
+    if world.connection is None or world.connection.report.result is None:
+        world.lose()
+
+
 def unknown(world: World, number: int) -> None:
     if world.connection is None:
         world.lose()
@@ -151,7 +156,8 @@ def end(world: World, number: int) -> None:
 
 
 def pools(world: World, number: int) -> None:
-    choices = [None, pool(0), pool(1), pool(2, maxReplicas=2, sessionsPerReplica=1), pool(output={})]
+    two = pool(2, maxReplicas=2, sessionsPerReplica=1, output={})
+    choices = [None, pool(1), pool(0, output={}), pool(output={}), two]
     world.pool = choices[number % len(choices)]
 
 
@@ -176,11 +182,17 @@ def crash(world: World, number: int) -> None:
     world.crash(number % 4)
 
 
-MOVES = [tick, tick, speak, speak, speak, vanish, unknown, end, pools, queue, keys, admit, crash]
+MOVES = [tick, tick, speak, speak, speak, vanish, die, die, unknown, end, pools, queue, keys, admit, crash]
 codes = st.tuples(st.sampled_from(MOVES), st.integers(0, 59), st.integers(0, 2).map(bool))
 histories = st.lists(codes, max_size=25)
 specs = st.sampled_from(
-    [{}, {"output": {"uri": "s3://t"}}, {"ttlSecondsAfterFinished": 60}, {"maxDurationSeconds": 90}]
+    [
+        {},
+        {"output": {"uri": "s3://t"}},
+        {"output": {"uri": "s3://t"}, "maxDurationSeconds": 90},
+        {"ttlSecondsAfterFinished": 60},
+        {"maxDurationSeconds": 90},
+    ]
 )
 
 

@@ -22,7 +22,7 @@ many = settings(max_examples=500, deadline=None)
 @many
 @given(specs, histories)
 def test_a_plan_carried_out_leaves_nothing_to_do(spec, history):
-    world = live_through(World(session(**spec)), history)
+    world = live_through(World(session(**spec), pool(output={})), history)
     if world.gone:
         return
     assert world.plan() == world.plan()
@@ -39,7 +39,7 @@ def test_a_plan_carried_out_leaves_nothing_to_do(spec, history):
 @many
 @given(specs, histories)
 def test_an_end_is_for_ever(spec, history):
-    world, last = World(session(**spec)), None
+    world, last = World(session(**spec), pool(output={})), None
     for move, number, _ in history:
         if world.gone:
             return
@@ -57,7 +57,7 @@ def test_an_end_is_for_ever(spec, history):
 @many
 @given(specs, histories)
 def test_a_client_that_may_connect_has_a_token_that_holds(spec, history):
-    world = World(session(**spec))
+    world = World(session(**spec), pool(output={}))
     for move, number, _ in history:
         move(world, number)
         plan = world.reconcile()
@@ -75,7 +75,7 @@ def test_a_client_that_may_connect_has_a_token_that_holds(spec, history):
 @many
 @given(specs, histories, st.integers(0, 4))
 def test_a_crash_after_any_action_ends_the_same(spec, history, prefix):
-    lucky = live_through(World(session(**spec)), history)
+    lucky = live_through(World(session(**spec), pool(output={})), history)
     if lucky.gone:
         return
     unlucky = lucky.copy()
@@ -90,7 +90,7 @@ def test_a_crash_after_any_action_ends_the_same(spec, history, prefix):
 @many
 @given(specs, histories)
 def test_every_session_ends(spec, history):
-    world = live_through(World(session(**spec)), history)
+    world = live_through(World(session(**spec), pool(output={})), history)
     world.pool, world.ahead, world.key, world.admission = pool(output={}), 0, "k1", NOT_REQUIRED
     for _ in range(60):
         if world.gone or (world.ended and world.plan().requeue_after is None):

@@ -191,7 +191,7 @@ def test_what_holds_no_stream_waits_for_its_pool_from_when_it_does():
 @settings(max_examples=500, deadline=None)
 @given(specs, histories)
 def test_what_was_to_be_published_and_is_not_never_passes_for_a_success(spec, history):
-    world = World(session(**spec))
+    world = World(session(**spec), pool(output={}))
     for move, number, _ in history:
         if world.gone:
             return

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from steno_api.stream import SessionEnd, SessionResult
 from steno_operator.plan.admission import CLAIMANTS
 
-from .session_world import POLICY, World, histories, session, specs
+from .session_world import POLICY, World, histories, pool, session, specs
 
 
 def test_figures_are_written_now_and_then():
@@ -64,7 +64,7 @@ def test_an_operator_that_was_started_anew_counts_a_server_once():
 @settings(max_examples=500, deadline=None)
 @given(specs, histories)
 def test_what_was_heard_never_shrinks_and_never_exceeds_what_servers_told(spec, history):
-    world, before = World(session(**spec)), 0.0
+    world, before = World(session(**spec), pool(output={})), 0.0
     told: dict[object, float] = {}
     for move, number, looks in history:
         if world.gone:
