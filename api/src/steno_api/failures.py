@@ -22,7 +22,8 @@ class FailureReason(StrEnum):
     """Machine-readable reasons: they appear in conditions, Events, termination messages and metrics."""
 
     INVALID_SPEC = "InvalidSpec"
-    """The spec asks for what cannot be; the message says which field to change."""
+    """The spec asks for what cannot be; the message says which field to change. A session: for five minutes no pool
+    was there that fits it."""
     SOURCE_NOT_FOUND = "SourceNotFound"
     """Nothing is at `source.uri`: no such bucket, key, page, claim or file."""
     SOURCE_FORBIDDEN = "SourceForbidden"
@@ -34,7 +35,8 @@ class FailureReason(StrEnum):
     TOO_LARGE = "TooLarge"
     """The source is larger than a worker takes: split it."""
     QUOTA_EXCEEDED = "QuotaExceeded"
-    """The tenant's quota does not allow this job."""
+    """The Tenant has as many streams open as it may, or its minutes of the day are used up: this session was refused.
+    Jobs wait instead."""
     MODEL_NOT_FOUND = "ModelNotFound"
     """Neither the model store nor Hugging Face has `model.name`."""
     OUTPUT_NOT_FOUND = "OutputNotFound"
@@ -49,13 +51,14 @@ class FailureReason(StrEnum):
     PREEMPTED = "Preempted"
     """The cluster took the pod away: preemption, drain, eviction. Costs no retry."""
     NODE_LOST = "NodeLost"
-    """The node went away, or stopped answering."""
+    """The node went away, or stopped answering. A session: its server never said how it ended."""
     IMAGE_PULL = "ImagePull"
     """The runtime image could not be pulled for too long: check the profile's `image` and `imagePullSecrets`."""
     POD_LOST = "PodLost"
     """The pod disappeared before it said how it ended."""
     KILLED = "Killed"
-    """The worker was killed from outside without a word."""
+    """The worker was killed from outside without a word. A session: its server was, and no client came back in time;
+    what was said there was not published."""
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     """The source did not answer, or broke off."""
     OUTPUT_UNAVAILABLE = "OutputUnavailable"

@@ -27,6 +27,9 @@ TOKEN_ISSUER = "steno-operator"  # noqa: S105 - a name
 TOKEN_ALGORITHM = "EdDSA"  # noqa: S105 - a name
 """Ed25519: servers hold the public key only, so none can make a token."""
 
+PUBLISHING_PATIENCE_SECONDS = 900
+"""So long a server tries to publish a session while the store does not answer; the operator waits for longer."""
+
 POOL_REPORT_PATH = "/v1/pools/reports"
 """Where servers POST `PoolReport`; the answer is a `PoolAnswer`."""
 
@@ -117,7 +120,8 @@ class SessionEnd(StrEnum):
     CLIENT_ENDED = "ClientEnded"
     """The client said that it was done."""
     CLIENT_GONE = "ClientGone"
-    """The connection broke. What was said until then is published."""
+    """The connection broke. What was said until then is published. Or the server was lost, the client did not come
+    back, and nothing was to be published."""
     IDLE_TIMEOUT = "IdleTimeout"
     """No audio came for `idleTimeoutSeconds`."""
     MAX_DURATION = "MaxDuration"

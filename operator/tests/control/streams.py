@@ -6,7 +6,8 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
@@ -19,6 +20,9 @@ class Streams:
     """The pools and sessions of a place."""
 
     place: Place
+    began: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    lost: int = 0
+    """Servers that were killed: who connects again does so later."""
 
     # Objects
 
@@ -110,6 +114,7 @@ class Streams:
     def kill(self, pod: Any) -> None:
         path = f"/api/v1/namespaces/{self.place.namespace}/pods/{pod['metadata']['name']}"
         self.place.must("DELETE", path, {"gracePeriodSeconds": 0})
+        self.lost += 1
 
     # The test as server
 
@@ -118,7 +123,8 @@ class Streams:
 
     def said(self, name: str = "call", result: dict[str, Any] | None = None, **figures: Any) -> dict[str, Any]:
         """Returns what a server says of a session."""
-        report = {"session": self.ref("session", name), "started": _now(), "figures": figures}
+        started = (self.began + timedelta(seconds=self.lost)).isoformat()
+        report = {"session": self.ref("session", name), "started": started, "figures": figures}
         return report if result is None else {**report, "result": {"time": _now(), **result}}
 
     def report(self, replica: Replica, pod: Any, *sessions: Any, pool: str = "default") -> tuple[int, Any]:

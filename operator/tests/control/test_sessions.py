@@ -94,7 +94,9 @@ def test_a_session_comes_back_to_another_server_when_its_own_vanished(place, str
     assert streams.wait("session", "call", "EndpointReady")["phase"] == "Ready"
     assert status["figures"]["audioSeconds"] == 3
     streams.tell(replica, second, streams.said(audioSeconds=4))
-    assert streams.wait("session", "call", "Active")["podName"] == second["metadata"]["name"]
+    status = streams.wait("session", "call", "Active")
+    assert (status["podName"], status["figures"]["audioSeconds"]) == (second["metadata"]["name"], 7)
+    assert status["carried"]["audioSeconds"] == 3
     streams.tell(replica, second)  # its container was started anew: it knows of no session
     streams.wait("session", "call", "Active", status="False")
 

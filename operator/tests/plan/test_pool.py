@@ -171,7 +171,7 @@ def crash(world: World, number: int) -> None:
 
 MOVES = [tick, sessions, sessions, settle, settle, cold, lose, toggle, admit, crash, World.edit]
 histories = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 59), st.booleans()), max_size=25)
-many = settings(max_examples=300, deadline=None)
+many = settings(max_examples=500, deadline=None)
 
 
 def live_through(history) -> World:

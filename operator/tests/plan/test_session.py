@@ -2,188 +2,27 @@
 
 from __future__ import annotations
 
-from copy import copy
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+import json
+import shlex
+from dataclasses import replace
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steno_api.failures import FailureReason
-from steno_api.identity import JobRef
-from steno_api.stream import SessionEnd, SessionFigures, SessionReport, SessionResult
-from steno_api.v1alpha1 import RuntimePool, StreamSession
 from steno_operator.plan.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.conditions import find, holds
-from steno_operator.plan.observed_stream import Connection, ObservedSession
-from steno_operator.plan.plan import CreatePool, DeleteResource, IssueToken, SessionPlan
-from steno_operator.plan.policy import Policy
-from steno_operator.plan.session import LAST_WORD_GRACE, plan_session
+from steno_operator.plan.plan import IssueToken
+from steno_operator.plan.session import plan_session
 
-START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-POLICY = Policy("steno/runtime:1", "http://operator:8080")
+from .session_world import POLICY, START, World, histories, live_through, pool, ready, session, specs
 
-
-def session(**spec: object) -> StreamSession:
-    metadata = {"name": "call", "namespace": "ns", "uid": "0123456789", "generation": 1}
-    return StreamSession.from_wire({"metadata": metadata, "spec": spec})
-
-
-def pool(ready: int = 1, **spec: object) -> RuntimePool:
-    metadata = {"name": "default", "namespace": "ns", "uid": "u1"}
-    return RuntimePool.from_wire({"metadata": metadata, "spec": spec, "status": {"readyReplicas": ready}})
-
-
-@dataclass
-class World:
-    """A session and everything around it."""
-
-    session: StreamSession
-    pool: RuntimePool | None = field(default_factory=pool)
-    admission: Admission = NOT_REQUIRED
-    ahead: int = 0
-    key: str = "k1"
-    connection: Connection | None = None
-    silent: bool = False
-    now: float = 0
-    written: float = -100
-    token: tuple[str, int] | None = None
-    gone: bool = False
-
-    def copy(self) -> World:
-        return copy(self)
-
-    @property
-    def time(self) -> datetime:
-        return START + timedelta(seconds=self.now)
-
-    def observed(self) -> ObservedSession:
-        return ObservedSession(
-            self.session, self.pool, self.admission, self.ahead, self.key, self.connection, self.silent,
-            figures_due=self.now - self.written >= 10,
-        )  # fmt: skip
-
-    def plan(self) -> SessionPlan:
-        return plan_session(self.observed(), self.time, POLICY)
-
-    def act(self, action: object) -> None:
-        match action:
-            case CreatePool(manifest):
-                self.pool = self.pool or RuntimePool.from_wire(
-                    {**manifest, "metadata": {"name": "default", "namespace": "ns", "uid": "u2"}}
-                )
-            case IssueToken(claims, _):
-                self.token = self.key, claims.exp
-            case DeleteResource():
-                self.gone = True
-            case _:
-                pass
-
-    def reconcile(self) -> SessionPlan:
-        plan = self.plan()
-        for action in plan.actions:
-            self.act(action)
-        status = type(plan.status).model_validate_json(plan.status.to_json())
-        if status != self.session.status:
-            self.written = self.now
-        self.session = self.session.model_copy(update={"status": status})
-        return plan
-
-    def crash(self, after: int) -> None:
-        for action in self.plan().actions[:after]:
-            self.act(action)
-
-    @property
-    def ended(self) -> bool:
-        return self.session.status.completion_time is not None
-
-    def report(self, number: int, result: SessionResult | None = None) -> None:
-        figures = SessionFigures(audio_seconds=number / 2, segments=number)
-        ref = JobRef(namespace="ns", name="call", uid="0123456789")
-        started = self.time if self.connection is None else self.connection.report.started
-        said = SessionReport(session=ref, started=started, figures=figures, result=result)
-        if self.connection is None or self.connection.report.result is None:  # the last word stands
-            self.connection = Connection(said, f"pod-{number % 2}")
-
-
-def tick(world: World, number: int) -> None:
-    world.now += (1, 30, 900, 3000)[number % 4]
-
-
-def speak(world: World, number: int) -> None:
-    if world.token is not None and not world.ended:
-        world.report(number)
-
-
-def vanish(world: World, number: int) -> None:
-    if world.connection is not None and world.connection.report.result is None:
-        world.connection = None
-        world.silent = bool(number % 3)  # the operator was started anew
-
-
-def unknown(world: World, number: int) -> None:
-    world.silent = False
-
-
-def end(world: World, number: int) -> None:
-    if world.token is None or world.ended:
-        return
-    failure = FailureReason.OUTPUT_FORBIDDEN if number % 5 == 0 else None
-    manifest = None if failure or number % 2 else "s3://t/manifest.json"
-    reason = list(SessionEnd)[number % len(SessionEnd)]
-    world.report(number, SessionResult(reason=reason, time=world.time, manifest=manifest, failure=failure))
-
-
-def pools(world: World, number: int) -> None:
-    choices = [None, pool(0), pool(1), pool(2, maxReplicas=2, sessionsPerReplica=1), pool(output={})]
-    world.pool = choices[number % len(choices)]
-
-
-def queue(world: World, number: int) -> None:
-    world.ahead = (0, 0, 1, 20)[number % 4]
-
-
-def keys(world: World, number: int) -> None:
-    world.key = ("k1", "k2", "")[number % 3]
-
-
-def admit(world: World, number: int) -> None:
-    world.admission = [
-        NOT_REQUIRED,
-        Admission("Admitted"),
-        Admission("Waiting", "TenantLimit", "Wait.", 2),
-        Admission("Refused", "TenantLimit", "No."),
-    ][number % 4]
-
-
-def crash(world: World, number: int) -> None:
-    world.crash(number % 4)
-
-
-MOVES = [tick, tick, speak, speak, speak, vanish, unknown, end, pools, queue, keys, admit, crash]
-codes = st.tuples(st.sampled_from(MOVES), st.integers(0, 59), st.integers(0, 2).map(bool))
-histories = st.lists(codes, max_size=25)
-specs = st.sampled_from(
-    [{}, {"output": {"uri": "s3://t"}}, {"ttlSecondsAfterFinished": 60}, {"maxDurationSeconds": 90}]
-)
-many = settings(max_examples=400, deadline=None)
-
-
-def live_through(world: World, history) -> World:
-    for move, number, looks in history:
-        if world.gone:
-            break
-        move(world, number)
-        if looks:
-            world.reconcile()
-    return world
+many = settings(max_examples=500, deadline=None)
 
 
 @many
 @given(specs, histories)
 def test_a_plan_carried_out_leaves_nothing_to_do(spec, history):
-    world = live_through(World(session(**spec)), history)
+    world = live_through(World(session(**spec), pool(output={})), history)
     if world.gone:
         return
     assert world.plan() == world.plan()
@@ -200,7 +39,7 @@ def test_a_plan_carried_out_leaves_nothing_to_do(spec, history):
 @many
 @given(specs, histories)
 def test_an_end_is_for_ever(spec, history):
-    world, last = World(session(**spec)), None
+    world, last = World(session(**spec), pool(output={})), None
     for move, number, _ in history:
         if world.gone:
             return
@@ -209,14 +48,16 @@ def test_an_end_is_for_ever(spec, history):
         status = world.session.status
         assert not (holds(status.conditions, "Complete") and holds(status.conditions, "Failed"))
         assert world.ended == (status.phase in ("Succeeded", "Failed"))
-        assert last is None or status == last
+        if last is not None:
+            late = last.results is None and status.results is not None
+            assert status == (last.model_copy(update={"results": status.results}) if late else last)
         last = status if world.ended else None
 
 
 @many
 @given(specs, histories)
 def test_a_client_that_may_connect_has_a_token_that_holds(spec, history):
-    world = World(session(**spec))
+    world = World(session(**spec), pool(output={}))
     for move, number, _ in history:
         move(world, number)
         plan = world.reconcile()
@@ -234,7 +75,7 @@ def test_a_client_that_may_connect_has_a_token_that_holds(spec, history):
 @many
 @given(specs, histories, st.integers(0, 4))
 def test_a_crash_after_any_action_ends_the_same(spec, history, prefix):
-    lucky = live_through(World(session(**spec)), history)
+    lucky = live_through(World(session(**spec), pool(output={})), history)
     if lucky.gone:
         return
     unlucky = lucky.copy()
@@ -249,7 +90,7 @@ def test_a_crash_after_any_action_ends_the_same(spec, history, prefix):
 @many
 @given(specs, histories)
 def test_every_session_ends(spec, history):
-    world = live_through(World(session(**spec)), history)
+    world = live_through(World(session(**spec), pool(output={})), history)
     world.pool, world.ahead, world.key, world.admission = pool(output={}), 0, "k1", NOT_REQUIRED
     for _ in range(60):
         if world.gone or (world.ended and world.plan().requeue_after is None):
@@ -258,10 +99,6 @@ def test_every_session_ends(spec, history):
         assert world.gone or again is not None or world.ended
         world.now += again.total_seconds() if again is not None else 0
     raise AssertionError(f"it does not end: {world.session.status}")
-
-
-def ready(world: World):
-    return find(world.reconcile().status.conditions, "Ready")
 
 
 def test_the_ladder_of_a_session_that_waits():
@@ -297,39 +134,6 @@ def test_who_was_admitted_stays_so():
     assert ready(world).reason == "EndpointReady"
 
 
-@pytest.mark.parametrize(
-    ("spoke", "reason"), [(False, SessionEnd.NO_CLIENT), (True, SessionEnd.MAX_DURATION)], ids=["never", "once"]
-)
-def test_a_session_nobody_speaks_in_ends(spoke, reason):
-    world = World(session(maxDurationSeconds=100))
-    world.reconcile()
-    if spoke:
-        world.report(1)
-        world.reconcile()
-        world.now += 100
-        world.reconcile()
-        assert not world.ended, "its server has the last word"
-        world.connection = None
-    world.now += 100 + LAST_WORD_GRACE.total_seconds()
-    assert ready(world).reason == reason
-
-
-def test_figures_are_written_now_and_then():
-    world = World(session())
-    world.reconcile()
-    world.report(1)
-    world.reconcile()
-    assert world.session.status.figures.segments == 1
-    world.now += 1
-    world.report(3)
-    plan = world.reconcile()
-    assert world.session.status.figures.segments == 1
-    assert plan.requeue_after == POLICY.progress_interval
-    world.now += 10
-    world.reconcile()
-    assert world.session.status.figures.segments == 3
-
-
 def test_the_claims_say_everything():
     world = World(session(tenant="acme", output={"uri": "s3://t/p/", "formats": ["srt"]}), pool(output={}))
     [issued] = [action for action in world.plan().actions if isinstance(action, IssueToken)]
@@ -338,6 +142,28 @@ def test_the_claims_say_everything():
     assert (claims.tenant, claims.meeting_id, list(claims.formats)) == ("acme", "call", ["srt"])
     assert claims.exp - claims.iat == 3600
     assert "data" not in issued.secret
+
+
+def test_the_pool_that_one_without_an_output_made_serves_those_with_one():
+    first = World(session(), None)
+    first.reconcile()
+    assert first.pool.spec.output is not None
+    first.pool = first.pool.model_copy(update={"status": pool(1).status})
+    assert ready(World(session(output={"uri": "s3://t"}), first.pool)).reason == "EndpointReady"
+    other = World(session(output={"uri": "s3://t", "secretRef": {"name": "keys"}}), first.pool)
+    told = ready(other)
+    assert told.reason == "OutputNotOfPool"
+    patch = """--type=merge -p '{"spec":{"output":{"secretRef":{"name":"keys"}}}}'"""
+    assert f"kubectl patch runtimepool default -n ns {patch}" in told.message
+    other.pool = pool(1, output={"secretRef": {"name": "keys"}})
+    assert ready(other).reason == "EndpointReady"
+
+
+def test_what_is_to_be_pasted_into_a_shell_is_quoted():
+    world = World(session(output={"uri": "s3://t", "region": "x'; reboot; '"}), pool(output={}))
+    command = ready(world).message.partition("`")[2].rpartition("`")[0]
+    *_, patch = shlex.split(command)
+    assert json.loads(patch) == {"spec": {"output": {"region": "x'; reboot; '"}}}
 
 
 def test_an_output_is_compared_with_the_pools():

@@ -108,7 +108,8 @@ class RuntimePoolSpec(Model):
     model: SpeechModel = SpeechModel()
     """The speech model, loaded once per server."""
     tenant: Tenant | None = None
-    """Who pays for the servers; default: the namespace."""
+    """Label `steno.dev/tenant` of the servers' pods, for whoever meters them; default: the namespace's name, also where
+    a Tenant has the namespace. A Tenant's limits count the pool's sessions, not its servers."""
     min_replicas: Annotated[int, Field(ge=0, le=1000)] = 0
     """Servers that are kept warm without any session."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1

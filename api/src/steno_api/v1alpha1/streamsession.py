@@ -71,13 +71,17 @@ class StreamSessionSpec(Model):
     endpointing_millis: Annotated[int, Field(ge=50, le=5000)] = 300
     """A pause of so many milliseconds ends an utterance."""
     max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] = 7200
-    """Longest session, from the first connection; also how long a session waits for its client."""
+    """Longest session, from the first connection; also how long a session that may be connected to waits for its
+    client."""
     idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
-    """A connected client that sends no audio for so long ends the session."""
+    """A connected client that sends no audio for so long ends the session. One whose server was lost has so long, and
+    at least 60 s, to connect to another."""
     output: SessionOutput | None = None
-    """Where the transcript is published when the session ends; absent: nowhere."""
+    """Where the transcript is published when the session ends; absent: nowhere. A session whose transcript could not
+    be published fails."""
     tenant: Tenant | None = None
-    """Who pays; default: the namespace."""
+    """Who pays: the Tenant that has the namespace, which need not be named. Where no Tenant has it: any name but a
+    Tenant's, by default the namespace's."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
     """The resource is deleted so long after the session ended, its transcript never; absent: it stays."""
 
@@ -89,6 +93,15 @@ class Endpoint(Model):
     """How to speak there."""
     url: str
     """`ws(s)://host/stt/realtime?session=namespace/name`, or `host:port` of gRPC."""
+
+
+class CarriedFigures(Model):
+    """What earlier servers of a session heard, before its client connected to another."""
+
+    audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Audio received."""
+    segments: int = Field(default=0, ge=0)
+    """Final segments."""
 
 
 SessionPhase = Literal["Pending", "Waiting", "Ready", "Active", "Succeeded", "Failed"]
@@ -117,13 +130,18 @@ class StreamSessionStatus(Model):
     ready_time: AwareDatetime | None = None
     """When a client could connect first."""
     start_time: AwareDatetime | None = None
-    """When the client connected."""
+    """When the client connected first."""
+    connect_time: AwareDatetime | None = None
+    """When it connected last: later than `startTime` if its server was lost and it came back to another."""
     completion_time: AwareDatetime | None = None
     """When the session ended, either way."""
     queue: QueueStatus | None = None
     """Present while the session waits."""
     figures: SessionFigures | None = None
-    """Figures, without any of the text."""
+    """Figures, without any of the text. Audio and segments are those of all servers that the client was connected to;
+    a Tenant's minutes are counted from them."""
+    carried: CarriedFigures | None = None
+    """The part of `figures` that servers heard which were lost; their text is lost with them."""
     results: Results | None = None
     """Present once the transcript is published."""
     pod_name: str | None = None

@@ -12,6 +12,8 @@ from steno_api.v1alpha1.streamsession import StreamSession
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_operator.build import labels
 
+OUTPUT_FIELDS = ("secretRef", "endpointURL", "region")
+"""What of a session's output is its pool's."""
 TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
 
 
@@ -74,16 +76,19 @@ def with_token(secret: dict[str, Any], token: str) -> dict[str, Any]:
 def build_default_pool(
     session: StreamSession, profile: str, model: str, max_replicas: int, sessions_per_replica: int
 ) -> dict[str, Any]:
-    """Returns the pool that is made for the first session that names it; it takes that session's output."""
+    """Returns the pool that is made for the first session that names it; it takes that session's output.
+
+    Of a session without one it takes the pods' own identity: the pool serves later sessions too, and those that publish
+    would wait in vain for one without `output`.
+    """
     spec: dict[str, Any] = {
         "profile": profile,
         "model": {"name": model},
         "maxReplicas": max_replicas,
         "sessionsPerReplica": sessions_per_replica,
     }
-    if session.spec.output is not None:
-        shared = {"secretRef", "endpointURL", "region"}
-        spec["output"] = {key: value for key, value in session.spec.output.to_wire().items() if key in shared}
+    given = {} if session.spec.output is None else session.spec.output.to_wire()
+    spec["output"] = {key: given[key] for key in OUTPUT_FIELDS if key in given}
     return {
         "apiVersion": API_VERSION,
         "kind": "RuntimePool",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -46,6 +47,10 @@ class _Claim:
         """Whoever has a place comes first, then the oldest."""
         return not self.holds, self.since, self.key.name
 
+    def precedes(self, other: _Claim) -> bool:
+        """Whether this one gets a place of their pool before the other."""
+        return self.ranks and self.pool == other.pool and self.rank < other.rank
+
 
 def pool_key(session: Mapping[str, Any]) -> Key:
     """Returns the key of the pool that a session names."""
@@ -87,6 +92,7 @@ class PoolStore:
         self._keys: dict[str, Key] = {}  # pool UID → key
         self._claims: dict[Key, _Claim] = {}
         self._claims_on: defaultdict[Key, dict[Key, _Claim]] = defaultdict(dict)
+        self._ranks: defaultdict[Key, list[tuple[bool, str, str]]] = defaultdict(list)  # pool → in order
         self._deployments: Shelf[ObservedDeployment] = Shelf()
         self._services: Shelf[str] = Shelf()
         self._servers: Shelf[ObservedServer] = Shelf()
@@ -116,17 +122,29 @@ class PoolStore:
         before, claim = self._claims.pop(key, None), None if raw is None else _claim(key, raw)
         if before is not None:
             self._claims_on[before.pool].pop(key, None)
+            if before.ranks:
+                self._ranks[before.pool].remove(before.rank)
             if claim is None or claim.uid != before.uid or not claim.open:
                 self._connections.forget(before.uid)  # how it ended stands in its status
         if claim is not None:
             self._claims[key] = claim
             if claim.open:
                 self._claims_on[claim.pool][key] = claim
-        if claim == before:
-            return
+            if claim.ranks:
+                insort(self._ranks[claim.pool], claim.rank)
+        if claim != before:
+            self._claim_changed(before, claim)
+
+    def _claim_changed(self, before: _Claim | None, claim: _Claim | None) -> None:
+        """Looks again at the pool, and at those sessions of it for which it matters."""
         for pool in {each.pool for each in (before, claim) if each is not None}:
             self._changed(pool)
-            self._sessions_changed(pool)  # ranks may have changed
+            for other in list(self._claims_on.get(pool, {}).values()):
+                was = before is not None and before.precedes(other)
+                now = claim is not None and claim.precedes(other)
+                # One less ahead is news to those who wait only: all others would be looked at for nothing.
+                if (now and not was) or (was and not now and not other.holds):
+                    self._changed(other.key)
 
     def forget_pool(self, uid: str) -> None:
         """Forgets a deleted pool; its servers may still say their last words."""
@@ -142,8 +160,7 @@ class PoolStore:
         own = self._claims.get(key)
         if own is None:
             return 0
-        others = self._claims_on.get(own.pool, {}).values()
-        return sum(each.ranks and each.key != key and each.rank < own.rank for each in others)
+        return bisect_left(self._ranks.get(own.pool, []), own.rank)
 
     # Children and servers
 

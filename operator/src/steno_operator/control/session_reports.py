@@ -1,26 +1,33 @@
 """What servers report of their sessions, and what they are told in the answer.
 
 A report names every session that is open on a server, and repeats each that ended until it is `known`: that is once its
-end stands in its status. So no end is lost, whatever happens to the operator in between.
+end stands in its status. So no end is lost, whatever happens to the operator in between; a transcript that is published
+after the operator gave its server up is not lost either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from steno_api.stream import PoolAnswer, PoolReport, SessionEnd, SessionOrder, SessionReport
 from steno_api.v1alpha1.reasons import ConditionType
+from steno_api.v1alpha1.streamsession import StreamSessionSpec
 from steno_operator.control.caller import Caller
 from steno_operator.control.keys import Key
 from steno_operator.control.pool_store import POOL_KIND, SESSION_KIND, pool_key
 from steno_operator.control.store import Store
 
 MAX_BODY = 1024 * 1024
+_LONGEST = StreamSessionSpec().max_duration_seconds
 
 
-def take_pool_report(store: Store, caller: Caller, report: PoolReport) -> tuple[int, dict[str, Any]]:
+def take_pool_report(
+    store: Store, caller: Caller, report: PoolReport, now: datetime | None = None
+) -> tuple[int, dict[str, Any]]:
     """Takes in a server's report; returns the HTTP status and the body of the answer."""
+    now = now or datetime.now(UTC)
     server = store.pools.server(caller.pod_uid)
     if server is None or caller.namespace != report.pool.namespace or server.owner != report.pool.uid:
         return 403, {"message": "the token is not that of a server of this pool"}
@@ -31,6 +38,10 @@ def take_pool_report(store: Store, caller: Caller, report: PoolReport) -> tuple[
         raw = _session(store, report, said)
         order = _order(raw)
         if order is None and not _is_duplicate(said):
+            open_sessions.append(said)
+            if said.result is None and raw is not None and _is_over_time(raw, now):
+                orders.append(SessionOrder(uid=said.session.uid, reason=SessionEnd.MAX_DURATION))
+        elif raw is not None and _is_late(raw, said):
             open_sessions.append(said)
         elif said.result is not None:
             known.append(said.session.uid)
@@ -61,6 +72,25 @@ def _order(raw: Mapping[str, Any] | None) -> SessionEnd | None:
     complete = next((each for each in status["conditions"] if each["type"] == ConditionType.COMPLETE), {})
     reason = complete.get("reason", "")
     return SessionEnd(reason) if reason in set(SessionEnd) else SessionEnd.DELETED
+
+
+def _is_over_time(raw: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a session lasts too long since its first client came; its server knows of its own only."""
+    started = (raw.get("status") or {}).get("startTime")
+    longest = (raw.get("spec") or {}).get("maxDurationSeconds", _LONGEST)
+    return bool(started) and now >= datetime.fromisoformat(started) + timedelta(seconds=longest)
+
+
+def _is_late(raw: Mapping[str, Any], said: SessionReport) -> bool:
+    """Whether a server tells of a transcript that the status of the ended session does not know of."""
+    status, result = raw.get("status") or {}, said.result
+    return (
+        "deletionTimestamp" not in raw["metadata"]
+        and not status.get("results")
+        and result is not None
+        and result.manifest is not None
+        and result.reason is not SessionEnd.DUPLICATE
+    )
 
 
 def _is_duplicate(said: SessionReport) -> bool:

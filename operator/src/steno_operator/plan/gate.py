@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -10,7 +12,7 @@ from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.streamsession import DEFAULT_POOL, StreamSession
-from steno_operator.build.session_token import build_default_pool
+from steno_operator.build.session_token import OUTPUT_FIELDS, build_default_pool
 from steno_operator.plan.admission import Admission
 from steno_operator.plan.conditions import Fact, find, holds
 from steno_operator.plan.observed_stream import ObservedSession
@@ -118,19 +120,23 @@ def _output_fault(session: StreamSession, pool: RuntimePool) -> str | None:
     output, given, name = session.spec.output, pool.spec.output, pool.metadata.name
     if output is None:
         return None
+    ours, theirs = output.to_wire(), {} if given is None else given.to_wire()
+    ours = {field: ours[field] for field in OUTPUT_FIELDS if field in ours}
+    wanted = json.dumps({"spec": {"output": {**theirs, **ours}}}, separators=(",", ":"))
+    namespace = session.metadata.namespace or "default"
+    set_it = f"kubectl patch runtimepool {name} -n {namespace} --type=merge -p {shlex.quote(wanted)}"
     if given is None:
         return (
-            f'RuntimePool "{name}" has no spec.output, so its servers cannot publish: set it there'
-            " (`output: {}` for the pods' own identity), or leave spec.output out of a new session."
+            f'RuntimePool "{name}" has no spec.output, so its servers cannot publish: set it there (`{set_it}`;'
+            " `output: {}` is the pods' own identity), or leave spec.output out of a new session."
         )
-    ours, theirs = output.to_wire(), given.to_wire()
-    for field in ("secretRef", "endpointURL", "region"):
-        if field in ours and ours[field] != theirs.get(field):
-            return (
-                f'spec.output.{field} is not that of RuntimePool "{name}", whose servers publish: leave it out of a'
-                " new session, change the pool's spec.output, or name another pool."
-            )
-    return None
+    different = next((field for field in ours if ours[field] != theirs.get(field)), None)
+    if different is None:
+        return None
+    return (
+        f'spec.output.{different} is not that of RuntimePool "{name}", whose servers publish: leave it out of a new'
+        f" session, name another pool, or change the pool's, which replaces its servers: `{set_it}`."
+    )
 
 
 def _place(observed: ObservedSession, pool: RuntimePool) -> QueueStatus | None:

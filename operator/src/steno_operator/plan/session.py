@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from steno_api.failures import FailureReason
-from steno_api.stream import SessionEnd, SessionReport, SessionResult
+from steno_api.stream import SessionEnd, SessionResult
 from steno_api.v1alpha1.common import QueueStatus, ResultArtifact, Results
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
@@ -16,15 +16,14 @@ from steno_operator.build.service import endpoints_of
 from steno_operator.build.session_token import build_claims, build_token_secret, session_tenant, token_secret_name
 from steno_operator.plan.clock import earliest, whole
 from steno_operator.plan.conditions import Fact, Facts, clip, conditions_of, holds
+from steno_operator.plan.expiry import Expiry, expiry_of
 from steno_operator.plan.gate import Gate, as_accepted, gate_of
+from steno_operator.plan.heard import heard, is_new
 from steno_operator.plan.observed_stream import Connection, ObservedSession
 from steno_operator.plan.phase import session_phase
 from steno_operator.plan.plan import Action, DeleteResource, IssueToken, SessionPlan
 from steno_operator.plan.policy import Policy
 from steno_operator.plan.story import Told, story
-
-LAST_WORD_GRACE = timedelta(minutes=10)
-"""So long after `maxDurationSeconds` a connected session's server may still publish and report."""
 
 _TOLD: Told = {
     (ConditionType.ACCEPTED, ConditionStatus.TRUE): "Normal",
@@ -76,7 +75,7 @@ def plan_session(observed: ObservedSession, now: datetime, policy: Policy) -> Se
     if session.metadata.deletion_timestamp is not None:
         return SessionPlan((), session.status)
     if is_over(session):
-        return _over(session, now)
+        return _over(session, observed.connection, now)
     step = _decide(observed, now, policy)
     generation = session.metadata.generation
     conditions = conditions_of(step.facts, session.status.conditions, generation=generation, now=now)
@@ -101,9 +100,9 @@ def _decide(observed: ObservedSession, now: datetime, policy: Policy) -> _Step:
     if connection is not None and connection.report.result is not None:
         return _end(session, gate, connection, connection.report.result, now)
     connected = is_connected(observed)
-    expiry = _expiry(session, connected=connected)
-    if expiry is not None and now >= expiry:
-        return _expire(session, gate, connection, now)
+    expiry = expiry_of(session, gate, connection, now, connected=connected)
+    if expiry is not None and now >= expiry.time:
+        return _expire(session, gate, connection, expiry, now)
     if connected:
         return _follow(observed, gate, now, policy, expiry)
     if gate.refused is not None:
@@ -119,27 +118,24 @@ def is_connected(observed: ObservedSession) -> bool:
     return observed.connection is not None or (observed.silent and was)
 
 
-def _over(session: StreamSession, now: datetime) -> SessionPlan:
-    """A session that ended: its status stands for ever; the resource goes when its time is over."""
-    ttl, ended = session.spec.ttl_seconds_after_finished, session.status.completion_time
+def _over(session: StreamSession, last: Connection | None, now: datetime) -> SessionPlan:
+    """A session that ended: it stays so, as it did; the resource goes when its time is over.
+
+    Its server may yet tell of a transcript, after the operator gave it up: where it is, is worth knowing.
+    """
+    status = session.status
+    if last is not None and last.report.result is not None and status.results is None:
+        status = status.model_copy(update={"results": _results(last.report.result)})
+    ttl, ended = session.spec.ttl_seconds_after_finished, status.completion_time
     if ttl is None or ended is None:
-        return SessionPlan((), session.status)
+        return SessionPlan((), status)
     left = ended + timedelta(seconds=ttl) - now
     if left > timedelta():
-        return SessionPlan((), session.status, left)
-    return SessionPlan((DeleteResource(session.metadata.uid),), session.status, verify=True)
+        return SessionPlan((), status, left)
+    return SessionPlan((DeleteResource(session.metadata.uid),), status, verify=True)
 
 
-def _expiry(session: StreamSession, *, connected: bool) -> datetime | None:
-    """Returns when a session ends that nobody speaks in; absent before a client could connect."""
-    status, longest = session.status, timedelta(seconds=session.spec.max_duration_seconds)
-    begun = status.start_time or status.ready_time
-    if begun is None:
-        return None
-    return begun + longest + (LAST_WORD_GRACE if connected else timedelta())
-
-
-def _wait(gate: Gate, queue: QueueStatus, expiry: datetime | None, now: datetime) -> _Step:
+def _wait(gate: Gate, queue: QueueStatus, expiry: Expiry | None, now: datetime) -> _Step:
     """There is no place for the session yet."""
     why = Fact(False, queue.reason, queue.message)
     queue = queue.model_copy(update={"reason": str(queue.reason), "message": clip(queue.message)})
@@ -147,26 +143,29 @@ def _wait(gate: Gate, queue: QueueStatus, expiry: datetime | None, now: datetime
         facts=_open(gate, why, Fact(False, Reason.NO_CLIENT_YET)),
         actions=gate.actions,
         updates={"queue": queue, "endpoints": [], "pod_name": None},
-        requeue_after=earliest(gate.requeue_after, None if expiry is None else expiry - now),
+        requeue_after=earliest(gate.requeue_after, _left(expiry, now)),
     )
 
 
-def _offer(observed: ObservedSession, gate: Gate, now: datetime, policy: Policy, expiry: datetime | None) -> _Step:
+def _offer(observed: ObservedSession, gate: Gate, now: datetime, policy: Policy, expiry: Expiry | None) -> _Step:
     """The session has its place: a client may connect."""
     actions, token = _token(observed, now, policy)
     session = observed.session
     ready_time = session.status.ready_time or now
     message = f"A client may connect; its token is in the Secret {token_secret_name(session)}."
-    ends = expiry or ready_time + timedelta(seconds=session.spec.max_duration_seconds)
+    longest = timedelta(seconds=session.spec.max_duration_seconds)
     return _Step(
         facts=_open(gate, Fact(True, Reason.ENDPOINT_READY, message), Fact(False, Reason.NO_CLIENT_YET)),
         actions=actions,
         updates={**token, **_endpoints(observed), "queue": None, "ready_time": ready_time, "pod_name": None},
-        requeue_after=earliest(ends - now, _refresh_at(token["token_expiration_time"], policy) - now),
+        requeue_after=earliest(
+            _left(expiry, now) or ready_time + longest - now,
+            _refresh_at(token["token_expiration_time"], policy) - now,
+        ),
     )
 
 
-def _follow(observed: ObservedSession, gate: Gate, now: datetime, policy: Policy, expiry: datetime | None) -> _Step:
+def _follow(observed: ObservedSession, gate: Gate, now: datetime, policy: Policy, expiry: Expiry | None) -> _Step:
     """A client is connected: show what its server tells."""
     status, connection = observed.session.status, observed.connection
     actions, token = _token(observed, now, policy) if observed.key_id else ((), {})
@@ -174,10 +173,10 @@ def _follow(observed: ObservedSession, gate: Gate, now: datetime, policy: Policy
     updates: dict[str, Any] = {**token, "queue": None, "start_time": started, "ready_time": status.ready_time or now}
     late = False
     if connection is not None:
-        due = observed.figures_due or status.figures is None or status.pod_name != connection.pod
-        late = not due and connection.report.figures != status.figures
-        updates["figures"] = connection.report.figures if due else status.figures
-        updates["pod_name"] = connection.pod
+        latest = heard(status, connection)
+        due = observed.figures_due or status.figures is None or is_new(status, connection)
+        late = not due and latest["figures"] != status.figures
+        updates |= {**(latest if due else {}), "pod_name": connection.pod}
     pod = connection.pod if connection is not None else status.pod_name
     connected = Fact(True, Reason.CONNECTED, f"A client is connected to pod {pod}.")
     expires = token.get("token_expiration_time")
@@ -188,18 +187,15 @@ def _follow(observed: ObservedSession, gate: Gate, now: datetime, policy: Policy
         requeue_after=earliest(
             policy.progress_interval if late else None,
             None if expires is None else _refresh_at(expires, policy) - now,
-            None if expiry is None else expiry - now,
+            _left(expiry, now),
         ),
     )
 
 
 def _end(session: StreamSession, gate: Gate, last: Connection, result: SessionResult, now: datetime) -> _Step:
     """The server said its last word."""
-    updates = _told(last.report, last.pod, session)
-    if result.manifest is not None:
-        directory = result.manifest.rpartition("/")[0]
-        artifacts = [ResultArtifact.of(item, directory) for item in result.artifacts]
-        updates["results"] = Results(manifest=result.manifest, artifacts=artifacts)
+    updates = _told(last, session)
+    updates["results"] = _results(result)
     time = min(whole(result.time), now)
     if result.failure is not None:
         message = result.message or _ENDS[result.reason]
@@ -210,16 +206,32 @@ def _end(session: StreamSession, gate: Gate, last: Connection, result: SessionRe
     return _complete(session, gate, Fact(True, str(result.reason), message), {**updates, **_ended(time)})
 
 
-def _expire(session: StreamSession, gate: Gate, last: Connection | None, now: datetime) -> _Step:
-    """Nobody speaks any more, and no server will say how it ended."""
-    reason = SessionEnd.NO_CLIENT if session.status.start_time is None else SessionEnd.MAX_DURATION
-    updates = {} if last is None else _told(last.report, last.pod, session)
-    return _complete(session, gate, Fact(True, str(reason), _ENDS[reason]), {**updates, **_ended(now)})
+def _results(result: SessionResult) -> Results | None:
+    if result.manifest is None:
+        return None
+    directory = result.manifest.rpartition("/")[0]
+    return Results(
+        manifest=result.manifest, artifacts=[ResultArtifact.of(item, directory) for item in result.artifacts]
+    )
 
 
-def _told(report: SessionReport, pod: str, session: StreamSession) -> dict[str, Any]:
-    started = session.status.start_time or whole(report.started)
-    return {"figures": report.figures, "pod_name": pod, "start_time": started}
+def _expire(session: StreamSession, gate: Gate, last: Connection | None, expiry: Expiry, now: datetime) -> _Step:
+    """Its time is over, and no server said how it ended."""
+    updates = {} if last is None else _told(last, session)
+    if isinstance(expiry.reason, FailureReason):
+        step = _fail(session, gate, expiry.reason, expiry.message, now)
+        return _Step(step.facts, updates={**updates, **step.updates}, requeue_after=step.requeue_after)
+    done = Fact(True, str(expiry.reason), expiry.message or _ENDS[expiry.reason])
+    return _complete(session, gate, done, {**updates, **_ended(now)})
+
+
+def _told(last: Connection, session: StreamSession) -> dict[str, Any]:
+    started = session.status.start_time or whole(last.report.started)
+    return {**heard(session.status, last), "pod_name": last.pod, "start_time": started}
+
+
+def _left(expiry: Expiry | None, now: datetime) -> timedelta | None:
+    return None if expiry is None else expiry.time - now
 
 
 def _complete(session: StreamSession, gate: Gate, done: Fact, updates: dict[str, Any]) -> _Step:

@@ -13,7 +13,14 @@ from datetime import UTC, datetime
 
 from steno_api.failures import FailureReason
 from steno_api.manifest import MANIFEST_NAME
-from steno_api.stream import PoolTask, SessionClaims, SessionEnd, SessionReport, SessionResult
+from steno_api.stream import (
+    PUBLISHING_PATIENCE_SECONDS,
+    PoolTask,
+    SessionClaims,
+    SessionEnd,
+    SessionReport,
+    SessionResult,
+)
 from steno_runtime.errors import WorkError
 from steno_runtime.serve import publish
 from steno_runtime.serve.live import Live, Sink
@@ -28,8 +35,7 @@ MOST_ENDED = 10_000
 MOST_UNREPORTED = 1_000
 """Ended sessions that the operator has not confirmed; the oldest is forgotten first."""
 PUBLISHING_THREADS = 4
-PATIENCE_SECONDS = 900.0
-"""How long publishing is tried while the store does not answer."""
+PATIENCE_SECONDS = PUBLISHING_PATIENCE_SECONDS
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 
 

@@ -1,0 +1,210 @@
+"""A session, everything around it, and what may happen to both: any list of moves is a history."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from steno_api.failures import FailureReason
+from steno_api.identity import JobRef
+from steno_api.stream import SessionEnd, SessionFigures, SessionReport, SessionResult
+from steno_api.v1alpha1 import RuntimePool, StreamSession
+from steno_operator.plan.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.conditions import find
+from steno_operator.plan.observed_stream import Connection, ObservedSession
+from steno_operator.plan.plan import CreatePool, DeleteResource, IssueToken, SessionPlan
+from steno_operator.plan.policy import Policy
+from steno_operator.plan.session import plan_session
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+POLICY = Policy("steno/runtime:1", "http://operator:8080")
+
+
+def session(**spec: object) -> StreamSession:
+    metadata = {"name": "call", "namespace": "ns", "uid": "0123456789", "generation": 1}
+    return StreamSession.from_wire({"metadata": metadata, "spec": spec})
+
+
+def pool(ready: int = 1, **spec: object) -> RuntimePool:
+    metadata = {"name": "default", "namespace": "ns", "uid": "u1"}
+    return RuntimePool.from_wire({"metadata": metadata, "spec": spec, "status": {"readyReplicas": ready}})
+
+
+@dataclass
+class World:
+    """A session and everything around it."""
+
+    session: StreamSession
+    pool: RuntimePool | None = field(default_factory=pool)
+    admission: Admission = NOT_REQUIRED
+    ahead: int = 0
+    key: str = "k1"
+    connection: Connection | None = None
+    silent: bool = False
+    now: float = 0
+    written: float = -100
+    token: tuple[str, int] | None = None
+    gone: bool = False
+    server: tuple[datetime, str] | None = None
+    """Since when the client is connected to its server, and the pod."""
+    heard: int = 0
+    """What that server heard, in half seconds."""
+
+    def copy(self) -> World:
+        return copy(self)
+
+    @property
+    def time(self) -> datetime:
+        return START + timedelta(seconds=self.now)
+
+    def observed(self) -> ObservedSession:
+        return ObservedSession(
+            self.session, self.pool, self.admission, self.ahead, self.key, self.connection, self.silent,
+            figures_due=self.now - self.written >= 10,
+        )  # fmt: skip
+
+    def plan(self) -> SessionPlan:
+        return plan_session(self.observed(), self.time, POLICY)
+
+    def act(self, action: object) -> None:
+        match action:
+            case CreatePool(manifest):
+                self.pool = self.pool or RuntimePool.from_wire(
+                    {**manifest, "metadata": {"name": "default", "namespace": "ns", "uid": "u2"}}
+                )
+            case IssueToken(claims, _):
+                self.token = self.key, claims.exp
+            case DeleteResource():
+                self.gone = True
+            case _:
+                pass
+
+    def reconcile(self) -> SessionPlan:
+        plan = self.plan()
+        for action in plan.actions:
+            self.act(action)
+        status = type(plan.status).model_validate_json(plan.status.to_json())
+        if status != self.session.status:
+            self.written = self.now
+        self.session = self.session.model_copy(update={"status": status})
+        return plan
+
+    def crash(self, after: int) -> None:
+        for action in self.plan().actions[:after]:
+            self.act(action)
+
+    @property
+    def ended(self) -> bool:
+        return self.session.status.completion_time is not None
+
+    def report(self, number: int, result: SessionResult | None = None) -> None:
+        """The server tells of so many half seconds more; it is another one if the last was lost."""
+        if self.server is None:
+            self.server, self.heard = (self.time, f"pod-{number % 2}"), 0
+        self.heard += number
+        started, pod = self.server
+        figures = SessionFigures(audio_seconds=self.heard / 2, segments=self.heard)
+        ref = JobRef(namespace="ns", name="call", uid="0123456789")
+        said = SessionReport(session=ref, started=started, figures=figures, result=result)
+        if self.connection is None or self.connection.report.result is None:  # the last word stands
+            self.connection = Connection(said, pod)
+
+    def lose(self) -> None:
+        """The server is gone, without a word."""
+        self.connection = self.server = None
+        self.silent = False
+
+
+def tick(world: World, number: int) -> None:
+    world.now += (1, 30, 900, 3000)[number % 4]
+
+
+def speak(world: World, number: int) -> None:
+    if world.token is not None and not world.ended:
+        world.report(number)
+
+
+def vanish(world: World, number: int) -> None:
+    if world.connection is not None and world.connection.report.result is None:
+        if number % 3:
+            world.connection, world.silent = None, True  # the operator was started anew
+        else:
+            world.lose()
+
+
+def die(world: World, number: int) -> None:
+    if world.connection is None or world.connection.report.result is None:
+        world.lose()
+
+
+def unknown(world: World, number: int) -> None:
+    if world.connection is None:
+        world.lose()
+
+
+def end(world: World, number: int) -> None:
+    """The server says its last word, be it after the operator gave it up."""
+    if world.token is None:
+        return
+    failure = FailureReason.OUTPUT_FORBIDDEN if number % 5 == 0 else None
+    manifest = None if failure or number % 2 else "s3://t/manifest.json"
+    reason = list(SessionEnd)[number % len(SessionEnd)]
+    world.report(number, SessionResult(reason=reason, time=world.time, manifest=manifest, failure=failure))
+
+
+def pools(world: World, number: int) -> None:
+    two = pool(2, maxReplicas=2, sessionsPerReplica=1, output={})
+    choices = [None, pool(1), pool(0, output={}), pool(output={}), two]
+    world.pool = choices[number % len(choices)]
+
+
+def queue(world: World, number: int) -> None:
+    world.ahead = (0, 0, 1, 20)[number % 4]
+
+
+def keys(world: World, number: int) -> None:
+    world.key = ("k1", "k2", "")[number % 3]
+
+
+def admit(world: World, number: int) -> None:
+    world.admission = [
+        NOT_REQUIRED,
+        Admission("Admitted"),
+        Admission("Waiting", "TenantLimit", "Wait.", 2),
+        Admission("Refused", "TenantLimit", "No."),
+    ][number % 4]
+
+
+def crash(world: World, number: int) -> None:
+    world.crash(number % 4)
+
+
+MOVES = [tick, tick, speak, speak, speak, vanish, die, die, unknown, end, pools, queue, keys, admit, crash]
+codes = st.tuples(st.sampled_from(MOVES), st.integers(0, 59), st.integers(0, 2).map(bool))
+histories = st.lists(codes, max_size=25)
+specs = st.sampled_from(
+    [
+        {},
+        {"output": {"uri": "s3://t"}},
+        {"output": {"uri": "s3://t"}, "maxDurationSeconds": 90},
+        {"ttlSecondsAfterFinished": 60},
+        {"maxDurationSeconds": 90},
+    ]
+)
+
+
+def live_through(world: World, history) -> World:
+    for move, number, looks in history:
+        if world.gone:
+            break
+        move(world, number)
+        if looks:
+            world.reconcile()
+    return world
+
+
+def ready(world: World):
+    return find(world.reconcile().status.conditions, "Ready")
