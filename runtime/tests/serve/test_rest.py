@@ -138,6 +138,9 @@ async def test_open_to_all(serve: Serve):
         metrics = (await client.get("/metrics")).text
         assert "steno_server_ready 1.0" in metrics
         assert 'steno_server_jobs{status="queued"} 0.0' in metrics
+        for name in ("steno_stream_windows_total", "steno_stream_queue_seconds", "steno_stream_sessions"):
+            assert f"\n# HELP {name} " in metrics
+        assert "\nsteno_stream_audio_seconds_total " in metrics
         assert problem(await client.get("/nothing")) == (404, "NotFound")
         assert problem(await client.get("/stt/upload")) == (405, "MethodNotAllowed")
         assert problem(await client.get("/stt/realtime")) == (404, "NotFound")
