@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_api.identity import JobRef
+from steno_api.report import PublishedArtifact
 from steno_api.stream import SessionEnd, SessionFigures, SessionReport, SessionResult
 from steno_api.v1alpha1 import RuntimePool, StreamSession
 from steno_operator.plan.admission import NOT_REQUIRED, Admission
@@ -312,6 +313,25 @@ def test_a_session_nobody_speaks_in_ends(spoke, reason):
         world.connection = None
     world.now += 100 + LAST_WORD_GRACE.total_seconds()
     assert ready(world).reason == reason
+
+
+def test_a_session_that_lost_audio_fails_and_shows_what_was_published():
+    world = World(session(output={"uri": "s3://t"}))
+    world.reconcile()
+    artifact = PublishedArtifact(format="json", name="transcript.json", bytes=2, sha256="a" * 64)
+    world.report(
+        1,
+        SessionResult(
+            reason=SessionEnd.DRAINED, time=world.time, manifest="s3://t/x/manifest.json", artifacts=[artifact],
+            failure=FailureReason.PREEMPTED, message="The last 3 s of audio were not decoded.",
+        ),
+    )  # fmt: skip
+    world.reconcile()
+    status = world.session.status
+    failed = find(status.conditions, "Failed")
+    assert (failed.reason, failed.message) == ("Preempted", "The last 3 s of audio were not decoded.")
+    assert status.results.manifest == "s3://t/x/manifest.json"
+    assert [each.uri for each in status.results.artifacts] == ["s3://t/x/transcript.json"]
 
 
 def test_figures_are_written_now_and_then():

@@ -102,6 +102,10 @@ class ScriptedSession:
         )  # fmt: skip
 
     @property
+    def settled(self) -> float:
+        return self.spoken / 10
+
+    @property
     def _open(self) -> int:
         return len(self.heard) // WORD_BYTES - self.spoken
 

@@ -55,6 +55,7 @@ class Live:
         self._audio_left = claims.max_duration_seconds * BYTES_PER_SECOND
         self._feeding = False
         self._reason: SessionEnd | None = None
+        self._loss: WorkError | None = None
 
     @property
     def figures(self) -> SessionFigures:
@@ -104,9 +105,14 @@ class Live:
             log.info("session ends", extra={"session": self.claims.sub, "uid": self.claims.uid, "reason": reason})
 
     def hurry(self) -> None:
-        """Drops what is not decoded yet."""
+        """Drops what is not decoded yet; the result says how much that was."""
         self.end(SessionEnd.DRAINED)
-        self._session.abort()
+        self._drop(
+            FailureReason.PREEMPTED,
+            "The server had to stop before",
+            "Send them again in another session. If servers are often behind when they stop, lower the pool's "
+            "sessionsPerReplica, or give its RuntimeProfile more CPUs or a GPU.",
+        )
 
     async def run(self, sink: Sink, publish: Publish) -> None:
         """Moves events to `sink` until they end, then publishes. Never raises; cancelled, it publishes no more."""
@@ -132,7 +138,7 @@ class Live:
         if not self.decoding.done():
             self.decoding.set_result(failure)
         result = result.model_copy(update={"reason": self.reason, "time": datetime.now(UTC)})
-        self.done.set_result(result if failure is None else _result(result, failure))
+        self.done.set_result(self._with_loss(result) if failure is None else _result(result, failure))
 
     async def _pump(self, sink: Sink) -> WorkError | None:
         connected = True
@@ -183,7 +189,25 @@ class Live:
             await self._session.finish()
         except Exception as error:  # noqa: BLE001  (whatever it is, the session must not stay open for ever)
             log.error("finishing failed", extra={"session": self.claims.sub, "error": type(error).__name__})  # noqa: TRY400
-            self._session.abort()
+            why = f"The session could not be finished ({type(error).__name__}) before"
+            self._drop(FailureReason.INTERNAL, why, "This is a defect; report it.")
+
+    def _drop(self, reason: FailureReason, why: str, remedy: str) -> None:
+        """Ends decoding, and remembers what is lost by it."""
+        accepted = self.claims.max_duration_seconds - self._audio_left / BYTES_PER_SECOND
+        lost = round(accepted - self._session.settled, 1)
+        if lost > 0:
+            log.warning("audio is lost", extra={"session": self.claims.sub, "seconds": lost})
+            message = f"{why} the last {lost} s of audio were decoded; they are not in the transcript. {remedy}"
+            self._loss = WorkError(reason, message)
+        self._session.abort()
+
+    def _with_loss(self, result: SessionResult) -> SessionResult:
+        if self._loss is None or self.reason is SessionEnd.DUPLICATE:
+            return result
+        if result.failure is not None:  # nothing was published at all, which is worse
+            return result.model_copy(update={"message": f"{result.message} {self._loss.message}"[:1000]})
+        return _result(result, self._loss)
 
     def _told(self) -> Told:
         figures = self._session.figures
