@@ -15,7 +15,7 @@ from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.stream import metrics
 from steno_runtime.stream.scheduler import Kind, Priority, Scheduler, SchedulerClosed, Window
-from steno_runtime.stream.session import Session, SessionConfig
+from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
 from steno_runtime.stt.chunks import FULL_FRAMES, SAMPLE_RATE, bucket, frames_of
 from steno_runtime.stt.engine import Decoded, Effort, Engine
 from steno_runtime.stt.pipeline import load_engine
@@ -221,7 +221,13 @@ class StreamEngine:
         self._ears.shutdown(wait=True, cancel_futures=True)
 
     async def _hear(self, block: Samples, voice: VoiceState) -> tuple[list[float], VoiceState]:
-        return await asyncio.get_running_loop().run_in_executor(self._ears, listen, block, voice)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._ears, listen, block, voice)
+        except (asyncio.CancelledError, RuntimeError):
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():  # `close` cancelled it, nobody the caller
+                raise SessionClosed from None
+            raise
 
     def _ended(self, session: Session) -> None:
         with self._lock:
