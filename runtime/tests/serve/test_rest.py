@@ -247,6 +247,55 @@ async def test_a_queue_that_is_full(serve: Serve, operator: Operator, pipeline, 
         pipeline.go.set()
 
 
+class Upload:
+    """A form that is sent by hand: its file begins, and goes on when we say so."""
+
+    def __init__(self) -> None:
+        self.rest = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc'
+        await self.rest.wait()
+        yield b"\r\n--x--\r\n"
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+async def test_uploads_on_their_way_take_places(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
+    monkeypatch.setattr(jobs, "MOST_WAITING", 2)
+    server = await serve()
+    scratch_dir = Path(server.task.scratch_dir) / "jobs"
+    async with server.client(operator.token()) as client:
+        uploads = [Upload(), Upload()]
+        coming = [asyncio.create_task(client.post("/stt/upload", content=each, headers=FORM)) for each in uploads]
+        await until(lambda: scratch_dir.exists() and len(list(scratch_dir.iterdir())) == 2)
+        files = {"file": ("a.wav", sample_wav.read_bytes())}
+        assert problem(await client.post("/stt/upload", files=files)) == (429, "QueueFull")
+        assert problem(await client.post("/ocr/process", files=files)) == (429, "QueueFull")
+        coming[0].cancel()  # whoever hangs up frees a place
+        await until(lambda: len(list(scratch_dir.iterdir())) == 1)
+        assert (await client.post("/stt/upload", files=files)).status_code == 200
+        uploads[1].rest.set()
+        assert problem(await coming[1]) == (422, "UnsupportedMedia")
+
+
+@pytest.mark.parametrize("path", ["/stt/upload", "/stt/process", "/ocr/process"])
+async def test_a_body_that_does_not_come(serve: Serve, operator: Operator, monkeypatch, path: str):
+    monkeypatch.setattr(uploads, "RECEIVE_SECONDS", 0.2)
+    server = await serve()
+    kind = "application/json" if path == "/stt/process" else FORM["Content-Type"]
+    head = f"Host: x\r\nAuthorization: Bearer {operator.token()}\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+    writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n--x\r\n".encode())
+    async with asyncio.timeout(10):
+        told = (await reader.read()).decode()  # until the server hangs up
+    writer.close()
+    assert told.startswith("HTTP/1.1 408 ")
+    assert '"code":"UploadTimeout"' in told
+    assert scratch(server) == []
+
+
 async def test_results_are_kept_only_so_long(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
     monkeypatch.setattr(jobs, "MOST_KEPT", 2)
     server = await serve()

@@ -38,6 +38,7 @@ class Code(Enum):
     SERVER_FULL = Answer("ServerFull", 503, 1013, "RESOURCE_EXHAUSTED")
     NOT_READY = Answer("NotReady", 503, 1013, "UNAVAILABLE")
     DRAINING = Answer("Draining", 503, 1012, "UNAVAILABLE")
+    UPLOAD_TIMEOUT = Answer("UploadTimeout", 408, 4008, "DEADLINE_EXCEEDED")
     START_TIMEOUT = Answer("StartTimeout", 408, 4008, "DEADLINE_EXCEEDED")
     INVALID_MESSAGE = Answer("InvalidMessage", 400, 1007, "INVALID_ARGUMENT")
     INVALID_AUDIO = Answer("InvalidAudio", 400, 1007, "INVALID_ARGUMENT")

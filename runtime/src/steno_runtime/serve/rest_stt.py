@@ -54,7 +54,7 @@ class SpeechRest:
     async def upload(self, request: Request) -> Response:
         """`POST /stt/upload`."""
         claims = self._desk.admit(request)
-        async with self._desk.folder() as folder:
+        async with self._desk.jobs.folder() as folder:
             form = await read_form(request, folder)
             wish = read(Upload, dict(form.fields))
             claims = self._desk.access.check(claims, tenant=wish.tenant_id)
@@ -76,7 +76,7 @@ class SpeechRest:
 
             return sources.fetch(wish.audio_url, folder, check=check, on_bytes=on_bytes)
 
-        async with self._desk.folder() as folder:
+        async with self._desk.jobs.folder() as folder:
             job = self._desk.jobs.submit("stt", claims.tenant, folder, self._work(wish, claims.tenant, fetch))
         return await self._desk.answer(request, job)
 
