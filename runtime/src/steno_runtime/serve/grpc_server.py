@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -15,12 +16,15 @@ from steno_runtime.serve.grpc_common import Context, abort, token_of
 from steno_runtime.serve.grpc_ocr import MAX_DOCUMENT_BYTES, OCRService
 from steno_runtime.serve.grpc_stt import STTService
 from steno_runtime.serve.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
-from steno_runtime.serve.refusals import Refusal
+from steno_runtime.serve.refusals import Code, Refusal
 from steno_runtime.serve.registry import Registry
 from steno_runtime.serve.rest import Desk
 from steno_runtime.serve.rest_ocr import DocumentRest
+from steno_runtime.serve.websocket import START_SECONDS
 
 _OURS = "/steno.v1."
+MOST_STRANGERS = 8
+"""Calls of health and reflection at once, which need no token: so that they do not take the sessions' calls."""
 _SPARE_CALLS = 32
 """Beside one for each session: health, reflection, documents, and clients that are refused."""
 
@@ -36,7 +40,7 @@ class GrpcServer:
     def __init__(self, task: PoolTask, registry: Registry, desk: Desk, documents: DocumentRest) -> None:
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self.server = grpc.aio.server(
-            interceptors=[_Tokens(desk.access)],
+            interceptors=[_Guard(desk.access)],
             maximum_concurrent_rpcs=task.max_sessions + _SPARE_CALLS,
             options=[
                 ("grpc.max_receive_message_length", MAX_DOCUMENT_BYTES + 64 * 1024),
@@ -61,23 +65,63 @@ class GrpcServer:
             await self._health.set(name, serving)
 
 
-class _Tokens(grpc.aio.ServerInterceptor):
-    """Refuses a call without a token that holds before any of its messages is read."""
+class _Guard(grpc.aio.ServerInterceptor):
+    """Before any message of a call is read: refuses ours without a token that holds, and too many of the others."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._strangers = 0
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        if handler_call_details.method.startswith(_OURS):
-            try:
-                self._access.claims(token_of(handler_call_details.invocation_metadata))
-            except Refusal as refusal:
-                return _refuse(refusal)
+        if not handler_call_details.method.startswith(_OURS):
+            return self._counted(await continuation(handler_call_details))
+        try:
+            self._access.claims(token_of(handler_call_details.invocation_metadata))
+        except Refusal as refusal:
+            return _refuse(refusal)
         return await continuation(handler_call_details)
+
+    def _counted(self, handler: Any) -> Any:
+        if handler is None:  # there is no such method
+            return None
+
+        async def answer(requests: AsyncIterator[Any], context: Context) -> None:
+            if self._strangers >= MOST_STRANGERS:
+                await abort(context, Refusal(Code.SERVER_FULL, "Too many calls without a token. Try again later."))
+            self._strangers += 1
+            try:
+                await _serve(handler, requests, context)
+            except Refusal as refusal:
+                await abort(context, refusal)
+            finally:
+                self._strangers -= 1
+
+        # As a stream, whatever the method is: so it is counted before its message is waited for.
+        return grpc.stream_stream_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+
+
+async def _serve(handler: Any, requests: AsyncIterator[Any], context: Context) -> None:
+    """Calls a method of any arity, written in any of the library's styles."""
+    given: Any = requests
+    if not handler.request_streaming:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                given = await anext(requests, None)
+        except TimeoutError:
+            raise Refusal(Code.START_TIMEOUT, f"No message within {START_SECONDS:g} s.") from None
+        if given is None:
+            raise Refusal(Code.INVALID_MESSAGE, "The call ended before its message.")
+    methods = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+    answered = next(method for method in methods if method is not None)(given, context)
+    if isinstance(answered, AsyncIterator):
+        async for each in answered:
+            await context.write(each)
+    elif (one := await answered) is not None:
+        await context.write(one)
 
 
 def _refuse(refusal: Refusal) -> Any:
