@@ -107,7 +107,11 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
     started: list[Running] = []
 
     async def start(engine: dict[str, Any] | None = None, **changes: Any) -> Running:
+        encoder = tmp_path / "models" / "ge2e" / "pretrained.pt"
+        encoder.parent.mkdir(parents=True, exist_ok=True)
+        encoder.touch()
         document: dict[str, Any] = {
+            "modelStore": str(tmp_path / "models"),
             "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
             "model": {"name": "whisper-base"}, "scratchDir": str(tmp_path / f"scratch-{len(started)}"),
             "maxSessions": 4, "tokenKeys": [operator.public], "httpPort": 0, "grpcPort": 0, "drainSeconds": 4,

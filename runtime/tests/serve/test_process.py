@@ -206,6 +206,14 @@ async def test_an_upload_and_a_document_beside_a_session(  # noqa: PLR0917
         )
         assert upload.status_code == 200, upload.text
         assert error_rate(reference, [upload.json()["transcript"]]) <= 0.35
+        speakers = {segment["speaker"] for segment in upload.json()["segments"]}
+        assert speakers == upload.json()["speakers"].keys() == {"SPEAKER_00", "SPEAKER_01"}
+        assert (upload.json()["has_diarization"], upload.json()["total_speakers"]) == (True, 2)
+        undivided = await client.post(
+            "/stt/upload", files={"file": ("a.mp3", media["mp3"].read_bytes())}, data={"diarize": "false"}
+        )
+        assert {segment["speaker"] for segment in undivided.json()["segments"]} == {None}
+        assert (undivided.json()["has_diarization"], undivided.json()["total_speakers"]) == (False, 0)
         read = await client.post("/ocr/process", files={"file": ("p.png", document)}, data={"languages": "en"})
         assert read.status_code == 200, read.text
         assert read.json()["total_pages"] == 1

@@ -15,7 +15,7 @@ from runtime.tests.conftest import Web, reply
 from steno_runtime.errors import Stopped
 from steno_runtime.serve import jobs, rest_stt, uploads
 from steno_runtime.serve.openapi import JobState, Problem, Queued
-from steno_runtime.stt.pipeline import Result
+from steno_runtime.stt.pipeline import Options, Result
 
 from .conftest import Operator, Running, Serve, until
 from .test_websocket import tokens
@@ -28,10 +28,12 @@ class Pipeline:
         self.go = threading.Event()
         self.go.set()
         self.lengths: list[int] = []
+        self.options: list[Options] = []
         self.stopped = 0
 
     def __call__(self, samples, options, *, check, **_) -> Result:
         self.lengths.append(len(samples))
+        self.options.append(options)
         while not self.go.wait(0.02):
             try:
                 check()
@@ -76,6 +78,40 @@ async def test_an_upload_answers_with_the_original_document(serve: Serve, operat
     assert (document["meeting_id"], document["tenant_id"], document["language"]) == ("m-1", "acme", "ko")
     assert document["duration"] == 30.0
     assert [path.name for path in scratch(server)] == ["transcript.json"]
+
+
+async def test_speakers_are_told_apart_unless_they_need_not_be(
+    serve: Serve, operator: Operator, pipeline, web: Web, sample_wav
+):
+    url = web.serve("/calls/a.wav", sample_wav.read_bytes())
+    server = await serve(allowedSources=[f"{web.url}/calls"])
+    files = {"file": ("a.wav", sample_wav.read_bytes())}
+
+    def asked() -> tuple[bool, int | None, int | None]:
+        options = pipeline.options[-1]
+        return options.diarize, options.min_speakers, options.max_speakers
+
+    async with server.client(operator.token()) as client:
+        for fields, wanted in (
+            ({}, (True, None, None)),
+            ({"diarize": "false"}, (False, None, None)),
+            ({"diarize": "true", "min_speakers": "2", "max_speakers": "3"}, (True, 2, 3)),
+        ):
+            assert (await client.post("/stt/upload", files=files, data=fields)).status_code == 200
+            assert asked() == wanted
+        for fields, wanted in (({}, (True, None, None)), ({"diarize": False, "max_speakers": 2}, (False, None, 2))):
+            assert (await client.post("/stt/process", json={"audio_url": url, **fields})).status_code == 200
+            assert asked() == wanted
+        for wrong in ({"diarize": "maybe"}, {"max_speakers": "0"}, {"min_speakers": "3", "max_speakers": "2"}):
+            response = await client.post("/stt/upload", files=files, data=wrong)
+            assert problem(response) == (400, "InvalidRequest")
+            assert "max_speakers" in response.json()["detail"] or "diarize" in response.json()["detail"]
+        (Path(server.task.model_store) / "ge2e" / "pretrained.pt").unlink()
+        response = await client.post("/stt/upload", files=files)
+        assert problem(response) == (501, "ModelNotFound")
+        assert "diarize=false" in response.json()["detail"]
+        assert "ge2e/pretrained.pt" in response.json()["detail"]
+        assert (await client.post("/stt/upload", files=files, data={"diarize": "0"})).status_code == 200
 
 
 async def test_an_upload_may_be_asked_for_later(serve: Serve, operator: Operator, pipeline, sample_wav):
@@ -411,7 +447,8 @@ async def test_the_endpoints_describe_themselves(serve: Serve, operator: Operato
     bodies = {path: told["paths"][path]["post"]["requestBody"]["content"] for path in ("/stt/upload", "/ocr/process")}
     upload = bodies["/stt/upload"]["multipart/form-data"]["schema"]
     assert upload["required"] == ["file"]
-    assert {"file", "language", "meeting_id", "tenant_id"} <= upload["properties"].keys()
+    assert {"file", "language", "meeting_id", "tenant_id", "max_speakers"} <= upload["properties"].keys()
+    assert upload["properties"]["diarize"]["default"] is True
     assert bodies["/ocr/process"]["multipart/form-data"]["schema"]["properties"]["languages"]["type"] == "string"
     assert bodies["/ocr/process"]["application/json"]["schema"]["properties"]["languages"]["type"] == "array"
     Problem.model_validate(refused, extra="forbid")

@@ -225,8 +225,20 @@ class Jobs:
         shutil.rmtree(job.folder, ignore_errors=True)
 
 
-_BEHIND = {Stage.FETCHING: 0.0, Stage.LOADING_MODEL: 0.1, Stage.DETECTING_SPEECH: 0.1, Stage.DECODING: 0.2}
-_SHARE = {Stage.FETCHING: 0.1, Stage.DETECTING_SPEECH: 0.1, Stage.DECODING: 0.75, Stage.RECOGNIZING: 0.95}
+_BEHIND = {
+    Stage.FETCHING: 0.0,
+    Stage.LOADING_MODEL: 0.1,
+    Stage.DETECTING_SPEECH: 0.1,
+    Stage.DECODING: 0.2,
+    Stage.DIARIZING: 0.75,
+}
+_SHARE = {
+    Stage.FETCHING: 0.1,
+    Stage.DETECTING_SPEECH: 0.1,
+    Stage.DECODING: 0.55,
+    Stage.DIARIZING: 0.2,
+    Stage.RECOGNIZING: 0.95,
+}
 
 
 def _overall(stage: Stage, fraction: float) -> float:
