@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runtime.tests.conftest import Web, reply
+from runtime.tests.conftest import S3, Web, reply
 from steno_runtime.errors import Stopped
 from steno_runtime.serve import jobs, rest_stt, uploads
 from steno_runtime.serve.openapi import JobState, Problem, Queued
@@ -400,6 +400,32 @@ async def test_a_url_is_fetched_if_it_is_allowed(serve: Serve, operator: Operato
             response = await client.post("/ocr/process", json={"document_url": url})
             assert problem(response)[0] == 403
     assert "/secret/a.wav" not in [path for path, _ in web.requests]
+
+
+async def test_an_object_is_fetched_with_the_pools_credentials(  # noqa: PLR0917
+    serve: Serve, operator: Operator, pipeline, s3: S3, sample_wav, tmp_path
+):
+    for key in ("calls/a.wav", "secret/a.wav", "callsign/a.wav"):
+        s3.client.put_object(Bucket="meetings", Key=key, Body=sample_wav.read_bytes())
+    place = {"endpointURL": s3.endpoint, "credentialsDir": s3.credentials(tmp_path / "secret")}
+    server = await serve(allowedSources=["s3://meetings/calls"], output=place)
+    async with server.client(operator.token()) as client:
+        response = await client.post("/stt/process", json={"audio_url": "s3://meetings/calls/a.wav"})
+        assert (response.status_code, response.json()["duration"]) == (200, 30.0)
+        for url, refusal in (
+            ("s3://meetings/secret/a.wav", (403, "SourceNotAllowed")),
+            ("s3://meetings/callsign/a.wav", (403, "SourceNotAllowed")),
+            ("s3://meetings/calls/../secret/a.wav", (403, "SourceNotAllowed")),
+            ("s3://transcripts/calls/a.wav", (403, "SourceNotAllowed")),
+            ("S3://meetings/calls/a.wav", (403, "SourceNotAllowed")),
+            ("s3://meetings/calls/%2e%2e/secret/a.wav", (404, "SourceNotFound")),  # a key is no URL: nothing is decoded
+            ("s3://meetings/calls/..%2fsecret/a.wav", (404, "SourceNotFound")),
+            ("s3://meetings/calls/a.wav?versionId=1", (404, "SourceNotFound")),
+            ("s3://meetings/calls", (404, "SourceNotFound")),
+        ):
+            for path, field in (("/stt/process", "audio_url"), ("/ocr/process", "document_url")):
+                assert problem(await client.post(path, json={field: url})) == refusal, url
+    assert len(pipeline.lengths) == 1
 
 
 async def test_json_that_is_none(serve: Serve, operator: Operator):
