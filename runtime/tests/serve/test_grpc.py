@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from steno_api.stream import SessionEnd
-from steno_runtime.serve import grpc_server
+from steno_runtime.serve import grpc_server, grpc_stt, live
 from steno_runtime.serve.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
 from .conftest import SECOND, Operator, Running, Serve, until
@@ -179,6 +179,34 @@ async def test_a_client_that_vanishes(serve: Serve, operator: Operator):
             pass
     assert (await report).result.reason is SessionEnd.CLIENT_GONE
     assert (await report).figures.segments == 1
+
+
+async def test_a_client_that_does_not_read(serve: Serve, operator: Operator, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(live, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(grpc_stt, "SEND_SECONDS", 0.3, raising=False)
+    monkeypatch.setattr(grpc_server, "SPARE_CALLS", 0)
+    server = await serve(maxSessions=1)
+    report = asyncio.create_task(ended(server))
+    async with Call(server, operator.token(maxDurationSeconds=10_000_000)) as deaf:
+
+        async def speak() -> None:
+            while True:
+                await deaf.say(Chunk(audio_data=SECOND * 10, finalize=True))
+
+        speaking = asyncio.create_task(speak())
+        result = (await report).result
+        assert result is not None
+        assert result.reason is SessionEnd.CLIENT_GONE
+        async with asyncio.timeout(20):  # its place among the calls is free again, although it is still connected
+            while True:
+                async with Call(server, operator.token()) as call:
+                    try:
+                        await call.say(Chunk(audio_data=SECOND, is_last=True))
+                    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                        pass
+                    if (await call.rest())[1] is grpc.StatusCode.OK:
+                        break
+        speaking.cancel()
 
 
 async def test_one_that_never_speaks(serve: Serve, operator: Operator):

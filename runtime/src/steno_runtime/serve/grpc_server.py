@@ -25,7 +25,7 @@ from steno_runtime.serve.websocket import START_SECONDS
 _OURS = "/steno.v1."
 MOST_STRANGERS = 8
 """Calls of health and reflection at once, which need no token: so that they do not take the sessions' calls."""
-_SPARE_CALLS = 32
+SPARE_CALLS = 32
 """Beside one for each session: health, reflection, documents, and clients that are refused."""
 
 SERVICES = (
@@ -41,7 +41,7 @@ class GrpcServer:
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self.server = grpc.aio.server(
             interceptors=[_Guard(desk.access)],
-            maximum_concurrent_rpcs=task.max_sessions + _SPARE_CALLS,
+            maximum_concurrent_rpcs=task.max_sessions + SPARE_CALLS,
             options=[
                 ("grpc.max_receive_message_length", MAX_DOCUMENT_BYTES + 64 * 1024),
                 ("grpc.so_reuseport", 0),
