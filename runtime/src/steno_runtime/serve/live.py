@@ -24,12 +24,17 @@ SEND_SECONDS = 30.0
 """A client that takes nothing for so long is gone."""
 BYTES_PER_SECOND = 32_000
 """Of s16le mono 16 kHz."""
-_POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 Sink = Callable[[Event], Awaitable[None]]
 """Sends an event to the client; raises when there is none any more."""
 Publish = Callable[[Told], Awaitable[SessionResult]]
 """Publishes a session; gives the result with its reason still to be set."""
+
+
+def now() -> float:
+    """The clock of a session: seconds."""
+    return asyncio.get_running_loop().time()
 
 
 class Live:
@@ -50,8 +55,7 @@ class Live:
         self.done: asyncio.Future[SessionResult] = loop.create_future()
         self._session = session
         self._model, self._device = model, device
-        self._loop = loop
-        self._began = self._heard = loop.time()
+        self._began = self._heard = now()
         self._audio_left = claims.max_duration_seconds * BYTES_PER_SECOND
         self._feeding = False
         self._reason: SessionEnd | None = None
@@ -85,7 +89,7 @@ class Live:
             return
         finally:
             self._feeding = False
-            self._heard = self._loop.time()
+            self._heard = now()
         if self._audio_left <= 0:
             self.end(SessionEnd.MAX_DURATION)
 
@@ -171,17 +175,17 @@ class Live:
         """Ends the session when its time is up, or nothing was heard for too long."""
         claims = self.claims
         while not self.ending.is_set():
-            now = self._loop.time()
-            left = self._began + claims.max_duration_seconds - now
+            present = now()
+            left = self._began + claims.max_duration_seconds - present
             if left <= 0:
                 self.end(SessionEnd.MAX_DURATION)
                 return
             # A client that waits for us is not idle.
-            silent = 0.0 if self._feeding else now - self._heard
+            silent = 0.0 if self._feeding else present - self._heard
             if silent >= claims.idle_timeout_seconds:
                 self.end(SessionEnd.IDLE_TIMEOUT)
                 return
-            await asyncio.sleep(max(0.01, min(left, claims.idle_timeout_seconds - silent, _POLL_SECONDS)))
+            await asyncio.sleep(max(0.01, min(left, claims.idle_timeout_seconds - silent, POLL_SECONDS)))
 
     async def _finish_when_asked(self) -> None:
         await self.ending.wait()
@@ -215,7 +219,7 @@ class Live:
             claims=self.claims,
             segments=self._session.segments,
             duration=figures.audio_seconds,
-            seconds=round(self._loop.time() - self._began, 3),
+            seconds=round(now() - self._began, 3),
             language=figures.language,
             model=self._model,
             device=self._device,
