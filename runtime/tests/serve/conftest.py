@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from steno_api.stream import PoolTask
+from steno_runtime.serve import rest_stt
 from steno_runtime.serve.server import Server
 from steno_runtime.stream.engine import StreamOptions
 
+from .rest import Pipeline
 from .scripted import ScriptedEngine
 
 SECOND = b"\x01\x02" * 16_000
@@ -133,6 +135,14 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
     yield start
     for running in started:
         await running.stop()
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Stands where uploads are transcribed."""
+    made = Pipeline()
+    monkeypatch.setattr(rest_stt, "transcribe", made)
+    return made
 
 
 @dataclass
