@@ -95,7 +95,7 @@ GOOD: dict[str, dict[str, Any]] = {
         sessionsPerReplica=64,
         scaleDownDelaySeconds=0,
         output={"secretRef": {"name": "s3"}, "endpointURL": "http://s3:7070", "region": "x"},
-        allowedSources=["https://media.example.com/"],
+        allowedSources=["https://media.example.com/", "s3://meetings", "s3://meetings/calls/"],
         service={
             "type": "NodePort",
             "annotations": {"example.com/a": "b"},
@@ -216,6 +216,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "http for WebSockets": (pool(endpoints={"websocketURL": "https://h"}), "must be a URL such as wss://stt.example"),
     "query in the WebSocket URL": (pool(endpoints={"websocketURL": "wss://h/?a=b"}), "must be a URL such as wss://"),
     "gRPC by URL": (pool(endpoints={"grpcURL": "https://h:443"}), "must be host:port"),
+    "source without a host": (pool(allowedSources=["s3:///calls"]), "must be a URL prefix such as https://media"),
+    "source of another kind": (pool(allowedSources=["pvc://media/calls"]), "or s3://bucket/prefix"),
     "long pool name": (pool("a" * 51), "metadata.name must be at most 50"),
     "pool name of digits": (pool("1a"), "begin with a letter"),
     "accelerator without domain": (

@@ -110,15 +110,16 @@ def talk(url: str, token: str, audio: Iterator[bytes], *, as_json: bool = False,
     return heard
 
 
-def talk_grpc(target: str, token: str, audio: Iterator[bytes]) -> Heard:
+def talk_grpc(target: str, token: str | None, audio: Iterator[bytes], *, session_id: str = "") -> Heard:
     """The same over gRPC."""
     from steno_runtime.serve.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 
     heard = Heard()
     with grpc.insecure_channel(target) as channel:
         stub = stt_pb2_grpc.STTServiceStub(channel)
-        requests = (stt_pb2.AudioChunk(audio_data=chunk) for chunk in audio)
-        for event in stub.StreamingRecognize(requests, metadata=(("authorization", f"Bearer {token}"),), timeout=240):
+        requests = (stt_pb2.AudioChunk(audio_data=chunk, session_id=session_id) for chunk in audio)
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        for event in stub.StreamingRecognize(requests, metadata=metadata, timeout=240):
             heard.events.append({"type": "final" if event.is_final else "partial", "text": event.text})
     return heard
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from socket import SHUT_RDWR
+from threading import Event
 from typing import Any
 
+import grpc
 import jwt
 import pytest
 from kubernetes import client
@@ -121,8 +124,11 @@ def test_eight_at_once_hear_what_one_alone_hears(pool: Kube, alone: Heard, recor
 
 
 def test_bad_clients_disturb_nobody(pool: Kube, alone: Heard, recording: bytes) -> None:
-    """While one session runs: no token, wrong, expired, another session's and another tenant's, garbage, silence."""
+    """While one session runs: no token, wrong and expired ones, others' true ones; audio too soon; garbage."""
     url, bearer = ready(pool, "victim")
+    other_url, other = ready(pool, "other")
+    _, rival = ready(pool, "rival", tenant="rival")
+    target = endpoint(pool.get("victim"), "grpc")
     good = ready(pool, "good")
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(streams.talk, *good, streams.paced(recording))
@@ -130,27 +136,48 @@ def test_bad_clients_disturb_nobody(pool: Kube, alone: Heard, recording: bytes) 
         key = signing_key(pool)
         expired = jwt.encode({**claims, "exp": int(time.time()) - 120}, key, "EdDSA")
         foreign = jwt.encode({**claims, "aud": "steno-pool:elsewhere/default"}, key, "EdDSA")
-        assert close_code_without_a_token(url) == 4001
         for wrong in ("x" * 40, bearer[:-4] + "AAAA", expired, foreign):
-            with pytest.raises(InvalidStatus) as refused:
-                connect(url, additional_headers={"Authorization": f"Bearer {wrong}"}, open_timeout=30)
-            assert refused.value.response.status_code == 401
+            assert refused_before_handshake(url, wrong) == 401
+        for true in (other, rival):  # good for its own session only
+            assert refused_before_handshake(url, true) == 403
+        start = json.dumps({"type": "start_session"})
+        assert close_code(url, start) == 4001
+        assert close_code(url, json.dumps({"type": "start_session", "token": rival})) == 4003
+        assert close_code(url, bytes(3200), bearer) == 1007  # audio before start_session
         assert streams.talk(url, bearer, iter(()), tenant_id="somebody-else").code == 4003
-        with streams.start(url, bearer) as socket:
-            socket.send("{this is not JSON")
-            heard = Heard()
-            streams.receive(socket, heard, until=lambda event: event["type"] == "error")
-            assert heard.of("error")
+        assert close_code(url, start, bearer, then="{this is not JSON") == 1007
+        bad_base64 = json.dumps({"type": "audio_chunk", "audio_data": "!!"})
+        assert close_code(other_url, start, other, then=bad_base64) == 1007
+        assert grpc_refusal(target, None, "victim") is grpc.StatusCode.UNAUTHENTICATED
+        assert grpc_refusal(target, rival, "victim") is grpc.StatusCode.PERMISSION_DENIED
         assert call.result().finals == alone.finals
     pool.complete("good")
 
 
-def close_code_without_a_token(url: str) -> int | None:
+def refused_before_handshake(url: str, bearer: str) -> int:
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url, additional_headers={"Authorization": f"Bearer {bearer}"}, open_timeout=30)
+    return refused.value.response.status_code
+
+
+def close_code(url: str, first: str | bytes, bearer: str | None = None, *, then: str | None = None) -> int | None:
+    """Says something wrong, at once or after the session has started; returns how the server hung up."""
     heard = Heard()
-    with connect(url, open_timeout=30) as socket:
-        socket.send(json.dumps({"type": "start_session"}))
+    headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+    with connect(url, additional_headers=headers, open_timeout=30) as socket:
+        socket.send(first)
+        if then is not None:
+            streams.receive(socket, heard, until=lambda event: event["type"] == "session_started")
+            socket.send(then)
         streams.receive(socket, heard)
+    assert heard.of("error")[0]["fatal"]
     return heard.code
+
+
+def grpc_refusal(target: str, bearer: str | None, session: str) -> grpc.StatusCode:
+    with pytest.raises(grpc.RpcError) as refused:
+        streams.talk_grpc(target, bearer, iter([bytes(3200)]), session_id=session)
+    return refused.value.code()
 
 
 def signing_key(kube: Kube) -> str:
@@ -160,26 +187,51 @@ def signing_key(kube: Kube) -> str:
     )
 
 
-def test_a_client_that_vanishes_leaves_what_it_said(pool: Kube, store: Store, recording: bytes) -> None:
-    url, bearer = ready(pool, "gone")
-    heard = Heard()
-    socket = streams.start(url, bearer)
-    for chunk in islice(streams.chunks(recording), 88):  # 22 s: no utterance is longer than 17
-        socket.send(chunk)
-    streams.receive(socket, heard, until=lambda event: event["type"] == "final")
-    socket.socket.shutdown(SHUT_RDWR)  # the connection breaks, without a word of WebSocket
-    ended = pool.complete("gone")
+@contextmanager
+def bystander(kube: Kube, name: str, recording: bytes, alone: Heard) -> Generator[None]:
+    """A session that speaks before and after what happens meanwhile: it hears what it hears alone."""
+    url, bearer = ready(kube, name, idleTimeoutSeconds=240)
+    half, goes_on = len(recording) // 4 * 2, Event()
+
+    def audio() -> Iterator[bytes]:
+        yield from streams.chunks(recording[:half])
+        assert goes_on.wait(timeout=240)
+        yield from streams.chunks(recording[half:])
+
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(streams.talk, url, bearer, audio())
+        try:
+            kube.until(name, lambda one: is_true(one, "Active"), what="Active")
+            yield
+        finally:
+            goes_on.set()
+        assert call.result().finals == alone.finals
+    kube.complete(name)
+
+
+def test_a_client_that_vanishes_leaves_what_it_said(pool: Kube, store: Store, recording: bytes, alone: Heard) -> None:
+    with bystander(pool, "beside-gone", recording, alone):
+        url, bearer = ready(pool, "gone")
+        heard = Heard()
+        socket = streams.start(url, bearer)
+        for chunk in islice(streams.chunks(recording), 88):  # 22 s: no utterance is longer than 17
+            socket.send(chunk)
+        streams.receive(socket, heard, until=lambda event: event["type"] == "final")
+        socket.socket.shutdown(SHUT_RDWR)  # the connection breaks, without a word of WebSocket
+        ended = pool.complete("gone")
     assert condition(ended, "Complete")["reason"] == "ClientGone"
     assert store.document(ended)["transcript"].startswith(heard.finals[0])
 
 
-def test_a_client_that_never_speaks_is_hung_up_on(pool: Kube) -> None:
-    url, bearer = ready(pool, "mute", idleTimeoutSeconds=3)
-    heard = Heard()
-    with streams.start(url, bearer) as socket:
-        streams.receive(socket, heard)
-    assert heard.code == 4008
-    assert condition(pool.complete("mute"), "Complete")["reason"] == "IdleTimeout"
+def test_a_client_that_never_speaks_is_hung_up_on(pool: Kube, recording: bytes, alone: Heard) -> None:
+    with bystander(pool, "beside-mute", recording, alone):
+        url, bearer = ready(pool, "mute", idleTimeoutSeconds=3)
+        heard = Heard()
+        with streams.start(url, bearer) as socket:
+            streams.receive(socket, heard)
+        assert heard.code == 4008
+        ended = pool.complete("mute")
+    assert condition(ended, "Complete")["reason"] == "IdleTimeout"
 
 
 def test_deleting_the_resource_ends_the_session(pool: Kube, recording: bytes) -> None:

@@ -79,7 +79,8 @@ class World:
         if self.admission != NOT_REQUIRED and replicas > (0 if before is None else before.replicas):
             assert self.admission.open
             assert 2 * replicas <= self.admission.gpus, "more than the Tenant granted"
-        if before is not None and self.sessions and replicas < before.replicas:
+        granted = self.admission.gpus // 2 if self.admission.entered else None
+        if before is not None and self.sessions and replicas < before.replicas and replicas != granted:
             self.shrunk_with_sessions.append((replicas, self.pool.spec))
         total = 0 if before is None else before.total
         self.deployment = ObservedDeployment(digest, replicas, total, 0 if before is None else before.ready)

@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 
+from steno_api.failures import FailureReason
+from steno_api.report import PublishedArtifact
 from steno_api.stream import PUBLISHING_PATIENCE_SECONDS, SessionEnd, SessionResult
 from steno_operator.plan.admission import Admission
 from steno_operator.plan.conditions import find
@@ -201,3 +203,22 @@ def test_what_was_to_be_published_and_is_not_never_passes_for_a_success(spec, hi
         status, said = world.session.status, world.connection and world.connection.report.result
         if world.ended and not before and "output" in spec and status.start_time is not None and said is None:
             assert status.phase == "Failed"
+
+
+def test_a_session_that_lost_audio_fails_and_shows_what_was_published():
+    world = World(session(**OUTPUT), pool(output={}))
+    world.reconcile()
+    artifact = PublishedArtifact(format="json", name="transcript.json", bytes=2, sha256="a" * 64)
+    world.report(
+        1,
+        SessionResult(
+            reason=SessionEnd.DRAINED, time=world.time, manifest="s3://t/x/manifest.json", artifacts=[artifact],
+            failure=FailureReason.PREEMPTED, message="The last 3 s of audio were not decoded.",
+        ),
+    )  # fmt: skip
+    world.reconcile()
+    status = world.session.status
+    failed = find(status.conditions, "Failed")
+    assert (failed.reason, failed.message) == ("Preempted", "The last 3 s of audio were not decoded.")
+    assert status.results.manifest == "s3://t/x/manifest.json"
+    assert [each.uri for each in status.results.artifacts] == ["s3://t/x/transcript.json"]

@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from steno_api.stream import PoolTask
+from steno_runtime.serve import rest_stt
 from steno_runtime.serve.server import Server
 from steno_runtime.stream.engine import StreamOptions
 
+from .rest import Pipeline
 from .scripted import ScriptedEngine
 
 SECOND = b"\x01\x02" * 16_000
@@ -107,7 +109,11 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
     started: list[Running] = []
 
     async def start(engine: dict[str, Any] | None = None, **changes: Any) -> Running:
+        encoder = tmp_path / "models" / "ge2e" / "pretrained.pt"
+        encoder.parent.mkdir(parents=True, exist_ok=True)
+        encoder.touch()
         document: dict[str, Any] = {
+            "modelStore": str(tmp_path / "models"),
             "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
             "model": {"name": "whisper-base"}, "scratchDir": str(tmp_path / f"scratch-{len(started)}"),
             "maxSessions": 4, "tokenKeys": [operator.public], "httpPort": 0, "grpcPort": 0, "drainSeconds": 4,
@@ -129,6 +135,14 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
     yield start
     for running in started:
         await running.stop()
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Stands where uploads are transcribed."""
+    made = Pipeline()
+    monkeypatch.setattr(rest_stt, "transcribe", made)
+    return made
 
 
 @dataclass

@@ -32,6 +32,8 @@ class ScriptedSession:
     queue: asyncio.Queue[Event | Exception | None] = field(default_factory=asyncio.Queue)
     closed: bool = False
     room: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether audio is taken; one that it is not taken from is `full`."""
+    full: asyncio.Event = field(default_factory=asyncio.Event)
     spoken: int = 0
     seq: int = 0
 
@@ -41,6 +43,8 @@ class ScriptedSession:
     async def feed(self, pcm: bytes) -> None:
         if self.closed:
             raise SessionClosed
+        if not self.room.is_set():
+            self.full.set()
         await self.room.wait()
         if self.engine.fail_after is not None and len(self.heard) + len(pcm) > self.engine.fail_after:
             self.queue.put_nowait(self.engine.failure)
@@ -100,6 +104,10 @@ class ScriptedSession:
             )
             for final in self.finals
         )  # fmt: skip
+
+    @property
+    def settled(self) -> float:
+        return self.spoken / 10
 
     @property
     def _open(self) -> int:

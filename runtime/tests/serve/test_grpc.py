@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Self
 
@@ -12,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from steno_api.stream import SessionEnd
+from steno_runtime.serve import grpc_server, grpc_stt, live
 from steno_runtime.serve.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
 from .conftest import SECOND, Operator, Running, Serve, until
@@ -180,6 +182,32 @@ async def test_a_client_that_vanishes(serve: Serve, operator: Operator):
     assert (await report).figures.segments == 1
 
 
+async def test_a_client_that_does_not_read(serve: Serve, operator: Operator, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(live, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(grpc_stt, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(grpc_server, "SPARE_CALLS", 0)
+    server = await serve(maxSessions=1)
+    report = asyncio.create_task(ended(server))
+    async with Call(server, operator.token(maxDurationSeconds=10_000_000)) as deaf:
+
+        async def speak() -> None:
+            while True:
+                await deaf.say(Chunk(audio_data=SECOND * 10, finalize=True))
+
+        speaking = asyncio.create_task(speak())
+        result = (await report).result
+        assert result is not None
+        assert result.reason is SessionEnd.CLIENT_GONE
+        async with asyncio.timeout(20):  # its place among the calls is free again, although it is still connected
+            while True:
+                async with Call(server, operator.token()) as call:
+                    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                        await call.say(Chunk(audio_data=SECOND, is_last=True))
+                    if (await call.rest())[1] is grpc.StatusCode.OK:
+                        break
+        speaking.cancel()
+
+
 async def test_one_that_never_speaks(serve: Serve, operator: Operator):
     server = await serve()
     async with Call(server, operator.token(idleTimeoutSeconds=1)) as call:
@@ -226,6 +254,38 @@ async def test_health_and_reflection(serve: Serve):
 
     names = await asyncio.to_thread(reflected)
     assert {"steno.v1.STTService", "steno.v1.OCRService", "grpc.health.v1.Health"} <= names
+
+
+async def test_strangers_hold_only_so_many_calls(serve: Serve, operator: Operator, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(grpc_server, "MOST_STRANGERS", 2)
+    server = await serve()
+    async with grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+
+        async def until_told(wanted: grpc.StatusCode) -> None:
+            async with asyncio.timeout(10):
+                while await stub.Check(health_pb2.HealthCheckRequest()).code() is not wanted:
+                    pass
+
+        await until_told(grpc.StatusCode.OK)
+        watching = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        silent = channel.stream_unary("/grpc.health.v1.Health/Check")()  # a message that never comes
+        await until_told(grpc.StatusCode.RESOURCE_EXHAUSTED)
+        async with Call(server, operator.token()) as call:
+            await call.say(Chunk(audio_data=SECOND, is_last=True))
+            assert (await call.rest())[1] is grpc.StatusCode.OK
+        silent.cancel()
+        watching.cancel()
+        await until_told(grpc.StatusCode.OK)
+
+
+async def test_no_stranger_keeps_its_message_to_itself_for_ever(serve: Serve, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(grpc_server, "START_SECONDS", 0.1)
+    server = await serve()
+    async with grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        silent = channel.stream_unary("/grpc.health.v1.Health/Check")()
+        assert await asyncio.wait_for(silent.code(), 10) is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_an_expired_token_does_not_end_what_is_open(serve: Serve, operator: Operator):

@@ -202,7 +202,9 @@ async def test_an_upload_and_a_document_beside_a_session(  # noqa: PLR0917
         await talk.start()
         speaking = asyncio.create_task(paced(pcm[: 10 * 32_000], socket.send))
         upload = await client.post(
-            "/stt/upload", files={"file": ("a.mp3", media["mp3"].read_bytes())}, data={"language": "en"}
+            "/stt/upload",
+            files={"file": ("a.mp3", media["mp3"].read_bytes())},
+            data={"language": "en", "diarize": "false"},
         )
         assert upload.status_code == 200, upload.text
         assert error_rate(reference, [upload.json()["transcript"]]) <= 0.35
@@ -230,6 +232,28 @@ async def test_an_upload_and_a_document_beside_a_session(  # noqa: PLR0917
             pass
     spoken = ["jersey", "texas", "chicago", "yankee"]
     quiet(server, token, streaming, foreign, *spoken, " ".join(one.text.split()[3:5]))
+
+
+@pytest.mark.slow
+async def test_an_upload_is_told_apart_by_speakers(server: Process, operator: Operator, media: dict[str, Path]):
+    headers = {"Authorization": f"Bearer {operator.token()}"}
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{server.http}", headers=headers, timeout=200, trust_env=False
+    ) as client:
+
+        async def upload(**fields: str) -> dict[str, Any]:
+            files = {"file": ("a.wav", media["wav"].read_bytes())}
+            response = await client.post("/stt/upload", files=files, data={"language": "en", **fields})
+            assert response.status_code == 200, response.text
+            return response.json()
+
+        told = await upload()
+        assert {segment["speaker"] for segment in told["segments"]} == {"SPEAKER_00", "SPEAKER_01"}
+        assert told["speakers"].keys() == {"SPEAKER_00", "SPEAKER_01"}
+        assert (told["has_diarization"], told["total_speakers"]) == (True, 2)
+        told = await upload(diarize="false")
+        assert {segment["speaker"] for segment in told["segments"]} == {None}
+        assert (told["has_diarization"], told["total_speakers"]) == (False, 0)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import uuid
 import pytest
 
 from runtime.tests.conftest import S3
+from steno_api.failures import FailureReason
 from steno_api.manifest import Manifest
 from steno_api.stream import PoolOutput, SessionClaims, SessionEnd
 from steno_api.transcript import Segment, Transcript, Word
@@ -72,6 +73,30 @@ async def test_a_client_that_vanishes_is_published(serve: Serve, operator: Opera
     socket.transport.abort()
     assert (await report).result.manifest == f"s3://transcripts/{prefix}/manifest.json"
     assert WORD in Transcript.model_validate_json(read(s3, f"{prefix}/transcript.json")).transcript
+
+
+async def test_what_a_drain_drops_is_told_and_the_rest_is_published(serve: Serve, operator: Operator, s3: S3, place):
+    server = await serve(engine={"stuck": True}, output=place, drainSeconds=1)
+    report = asyncio.create_task(ended(server))
+    prefix = str(uuid.uuid4())
+    async with server.connect(operator.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
+        talk = Talk(socket)
+        await talk.start()
+        await socket.send(SECOND)
+        await talk.say("finalize")
+        await talk.hear("final")
+        await socket.send(SECOND[:16_000])
+        await talk.hear("partial")
+        server.server.stop()
+        last = await talk.hear("session_ended")
+        assert await talk.closed() == 1012
+    result = (await report).result
+    assert (result.reason, result.failure) == (SessionEnd.DRAINED, FailureReason.PREEMPTED)
+    assert "last 0.5 s of audio" in result.message
+    assert last["failure"] == {"reason": "Preempted", "message": result.message}
+    assert last["manifest"] == result.manifest == f"s3://transcripts/{prefix}/manifest.json"
+    told = Transcript.model_validate_json(read(s3, f"{prefix}/transcript.json"))
+    assert [segment.text for segment in told.segments] == [" ".join([WORD] * 10)]
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,25 @@ import asyncio
 import contextlib
 import json
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime.tests.conftest import S3, Web, reply
-from steno_api.stream import PoolReport, SessionEnd
+from steno_api.failures import FailureReason
+from steno_api.identity import JobRef
+from steno_api.report import PublishedArtifact
+from steno_api.stream import PoolReport, SessionEnd, SessionFigures, SessionReport, SessionResult
+from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
+from steno_runtime.serve import registry
 
-from .conftest import SECOND, Operator, Running, Serve, Talk
+from .conftest import SECOND, Operator, Running, Serve, Talk, until
 
 PATH = "/v1/pools/reports"
+MOST_OF_THE_OPERATOR = 1024 * 1024
+"""`steno_operator.control.session_reports.MAX_BODY`."""
 
 
 class Endpoint:
@@ -155,3 +163,47 @@ async def test_the_last_report_tells_of_the_drain(serve: Serve, operator: Operat
     await asyncio.wait_for(server.running, 10)
     told = [session for report in endpoint.reports for session in report.sessions if session.result]
     assert told[-1].result.reason is SessionEnd.DRAINED
+
+
+async def test_many_ends_are_told_a_part_at_a_time(
+    serve: Serve, operator: Operator, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(registry, "MOST_ENDS_REPORTED", 2)
+    endpoint.web.routes[PATH] = reply(500, b"no")
+    server = await serve(reporting=endpoint.reporting)
+    uids = [f"uid-{number}" for number in range(5)]
+    for uid in uids:
+        await (await talking(server, operator, uid)).end()
+    await until(lambda: not server.server.registry.open)
+
+    def told() -> tuple[list[str], list[str]]:
+        sessions = endpoint.reports[-1].sessions
+        over = [each.session.uid for each in sessions if each.result is not None]
+        return over, [each.session.uid for each in sessions if each.result is None]
+
+    endpoint.answer(end=[], known=[])
+    await endpoint.until(lambda _: told() == (uids[:2], uids[2:]))  # the others: as if they were still open
+    endpoint.answer(end=[], known=uids[:2])
+    await endpoint.until(lambda _: told() == (uids[2:4], uids[4:]))
+    endpoint.answer(end=[], known=uids[2:])
+    await endpoint.until(lambda _: told() == ([], []))
+
+
+def test_the_longest_report_is_one_that_the_operator_takes():
+    long = {"namespace": "n" * 63, "name": "s" * 253, "uid": "u" * 36}
+    figures = SessionFigures(
+        audio_seconds=123456.789, segments=123456, partial_latency_millis=12345, final_latency_millis=12345,
+        language="yue",
+    )  # fmt: skip
+    artifacts = [PublishedArtifact(format=fmt, name=f"transcript-12.{fmt}", sha256="a" * 64, bytes=10**9)
+                 for fmt in TranscriptFormat]  # fmt: skip
+    now = datetime.now(UTC)
+    result = SessionResult(
+        reason=SessionEnd.DRAINED, time=now, failure=FailureReason.OUTPUT_UNAVAILABLE, artifacts=artifacts,
+        manifest="s3://" + "m" * 1000, message="x" * 1000,
+    )  # fmt: skip
+    ref = JobRef.model_validate(long)
+    over = SessionReport(session=ref, started=now, figures=figures, result=result)
+    unsaid = over.model_copy(update={"result": None})
+    most = [over] * registry.MOST_ENDS_REPORTED + [unsaid] * (registry.MOST_UNREPORTED - registry.MOST_ENDS_REPORTED)
+    assert len(PoolReport(pool=ref, sessions=most).to_json()) < MOST_OF_THE_OPERATOR

@@ -1,106 +1,20 @@
-"""REST over real sockets: who may ask, what is refused before it is read, jobs and their results."""
+"""REST over real sockets: who may ask, what servers tell of themselves, and what they fetch for clients."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from runtime.tests.conftest import Web, reply
-from steno_runtime.errors import Stopped
-from steno_runtime.serve import jobs, rest_stt, uploads
+from runtime.tests.conftest import S3, Web, reply
 from steno_runtime.serve.openapi import JobState, Problem, Queued
-from steno_runtime.stt.pipeline import Result
 
-from .conftest import Operator, Running, Serve, until
+from .conftest import Operator, Serve
+from .rest import FORM, problem
 from .test_websocket import tokens
-
-
-class Pipeline:
-    """Stands where the pipeline is called: what it does is tested with real models in `test_process`."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.go.set()
-        self.lengths: list[int] = []
-        self.stopped = 0
-
-    def __call__(self, samples, options, *, check, **_) -> Result:
-        self.lengths.append(len(samples))
-        while not self.go.wait(0.02):
-            try:
-                check()
-            except Stopped:
-                self.stopped += 1
-                raise
-        return Result((), options.language or "en", len(samples) / 16_000, 0.0, "cpu", options.model, False)
-
-
-@pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    made = Pipeline()
-    monkeypatch.setattr(rest_stt, "transcribe", made)
-    return made
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    document = response.json()
-    assert response.headers["content-type"] == "application/problem+json"
-    assert document["status"] == response.status_code
-    assert document["title"]
-    assert document["detail"].endswith((".", "…"))
-    return response.status_code, document["code"]
-
-
-def scratch(server: Running) -> list[Path]:
-    return [path for path in Path(server.task.scratch_dir).rglob("*") if path.is_file()]
-
-
-async def test_an_upload_answers_with_the_original_document(serve: Serve, operator: Operator, pipeline, sample_wav):
-    server = await serve()
-    async with server.client(operator.token()) as client:
-        response = await client.post(
-            "/stt/upload",
-            files={"file": ("a.wav", sample_wav.read_bytes())},
-            data={"meeting_id": "m-1", "tenant_id": "acme", "user_id": "u", "language": "ko"},
-        )
-    assert response.status_code == 200
-    document = response.json()
-    names = "meeting_id tenant_id transcript segments speakers confidence processing_time language total_segments"
-    assert {*names.split(), "total_speakers", "has_diarization"} <= document.keys()
-    assert (document["meeting_id"], document["tenant_id"], document["language"]) == ("m-1", "acme", "ko")
-    assert document["duration"] == 30.0
-    assert [path.name for path in scratch(server)] == ["transcript.json"]
-
-
-async def test_an_upload_may_be_asked_for_later(serve: Serve, operator: Operator, pipeline, sample_wav):
-    server = await serve()
-    pipeline.go.clear()
-    token = operator.token()
-    async with server.client(token) as client:
-        files = {"file": ("a.wav", sample_wav.read_bytes())}
-        response = await client.post("/stt/upload?async=true", files=files)
-        assert response.status_code == 202
-        told = response.json()
-        assert told["status_url"] == f"/status/{told['job_id']}" == response.headers["location"]
-        state = (await client.get(told["status_url"])).json()
-        assert state["status"] in ("queued", "running")
-        assert "result" not in state
-        pipeline.go.set()
-        while (state := (await client.get(told["status_url"])).json())["status"] != "succeeded":  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        assert state["progress"] == 1.0
-        assert state["result"]["tenant_id"] == "acme"
-    async with server.client(operator.token(tenant="rival")) as client:
-        assert problem(await client.get(told["status_url"])) == (404, "JobNotFound")
-    async with server.client(operator.token()) as client:  # another session of the tenant
-        assert (await client.get(told["status_url"])).status_code == 200
-        assert problem(await client.get("/status/none")) == (404, "JobNotFound")
 
 
 @pytest.mark.parametrize("bad", ["expired", "alg=none", "another pool", "missing"])
@@ -120,9 +34,10 @@ async def test_bad_tokens_are_refused_before_the_body_is_read(serve: Serve, oper
                 yield b"x" * 65_536
                 await asyncio.sleep(0)
 
-        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        response = await client.post("/stt/upload", content=b"x" * 1_000_000, headers=FORM)
+        assert problem(response) == (401, code)
         try:
-            response = await client.post("/stt/upload", content=endless(), headers=headers)
+            response = await client.post("/stt/upload", content=endless(), headers=FORM)
         except httpx.NetworkError:  # the answer came and the connection was closed while it was still sending
             response = None
         assert response is None or problem(response) == (401, code)
@@ -138,6 +53,9 @@ async def test_open_to_all(serve: Serve):
         metrics = (await client.get("/metrics")).text
         assert "steno_server_ready 1.0" in metrics
         assert 'steno_server_jobs{status="queued"} 0.0' in metrics
+        for name in ("steno_stream_windows_total", "steno_stream_queue_seconds", "steno_stream_sessions"):
+            assert f"\n# HELP {name} " in metrics
+        assert "\nsteno_stream_audio_seconds_total " in metrics
         assert problem(await client.get("/nothing")) == (404, "NotFound")
         assert problem(await client.get("/stt/upload")) == (405, "MethodNotAllowed")
         assert problem(await client.get("/stt/realtime")) == (404, "NotFound")
@@ -157,129 +75,6 @@ async def test_without_keys_everybody_may(serve: Serve, pipeline, sample_wav):
         files = {"file": ("a.wav", sample_wav.read_bytes())}
         response = await client.post("/stt/upload", files=files, data={"tenant_id": "mine"})
         assert response.json()["tenant_id"] == "mine"
-
-
-@pytest.mark.parametrize("path", ["/stt/upload", "/ocr/process"])
-async def test_forms_that_are_none(serve: Serve, operator: Operator, pipeline, path: str):
-    server = await serve()
-    async with server.client(operator.token()) as client:
-        form = {"Content-Type": "multipart/form-data; boundary=x"}
-        for content, headers in (
-            (b"", {}),
-            (b"abc", {"Content-Type": "text/plain"}),
-            (b"garbage", {"Content-Type": "multipart/form-data"}),
-            (b"garbage", form),
-            (b"--x\r\n\r\n", form),
-            (b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\nabc\r\n--x--\r\n", form),
-        ):
-            assert problem(await client.post(path, content=content, headers=headers)) == (400, "InvalidRequest")
-        two = [("file", ("a", b"a")), ("file", ("b", b"b"))]
-        assert problem(await client.post(path, files=two)) == (400, "InvalidRequest")
-        long = {"meeting_id": "x" * 100_000}
-        assert problem(await client.post(path, files={"file": ("a", b"a")}, data=long)) == (400, "InvalidRequest")
-        other = {"tenant_id": "rival"}
-        assert problem(await client.post(path, files={"file": ("a", b"a")}, data=other)) == (403, "TenantMismatch")
-    assert scratch(server) == []
-
-
-async def test_uploads_that_are_too_large(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(uploads, "MAX_UPLOAD_BYTES", 200_000)
-    monkeypatch.setattr(uploads, "MAX_FIELDS_BYTES", 10_000)
-    server = await serve()
-    async with server.client(operator.token()) as client:
-        announced = await client.post("/stt/upload", files={"file": ("a.wav", sample_wav.read_bytes())})
-        assert problem(announced) == (413, "TooLarge")
-
-        async def chunked() -> AsyncIterator[bytes]:
-            yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-            for _ in range(100):
-                yield b"x" * 3_000
-                await asyncio.sleep(0)
-            yield b"\r\n--x--\r\n"
-
-        headers = {"Content-Type": "multipart/form-data; boundary=x"}
-        assert problem(await client.post("/stt/upload", content=chunked(), headers=headers)) == (413, "TooLarge")
-        exact = await client.post("/stt/upload", files={"file": ("a.wav", b"x" * 200_001)})
-        assert problem(exact) == (413, "TooLarge")
-    assert scratch(server) == []
-    assert pipeline.lengths == []
-
-
-async def test_recordings_that_are_too_long(serve: Serve, operator: Operator, pipeline, monkeypatch, media):
-    monkeypatch.setattr(rest_stt, "MAX_SECONDS", 29.0)
-    server = await serve()
-    async with server.client(operator.token()) as client:
-        for kind in ("wav", "ogg"):
-            response = await client.post("/stt/upload", files={"file": (f"a.{kind}", media[kind].read_bytes())})
-            assert problem(response) == (413, "TooLarge")
-    assert pipeline.lengths == []
-
-
-async def test_media_that_is_none(serve: Serve, operator: Operator, pipeline):
-    server = await serve()
-    async with server.client(operator.token()) as client:
-        for data in (b"", b"abc", b"RIFF" + bytes(100)):
-            response = await client.post("/stt/upload", files={"file": ("a.wav", data)})
-            assert problem(response) == (422, "UnsupportedMedia")
-        files = {"file": ("a.wav", b"x")}
-        response = await client.post("/stt/upload", files=files, data={"language": "xx"})
-        assert problem(response) == (400, "LanguageUnknown")
-    assert scratch(server) == []
-
-
-async def test_a_queue_that_is_full(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(jobs, "MOST_WAITING", 2)
-    pipeline.go.clear()
-    server = await serve()
-    files = {"file": ("a.wav", sample_wav.read_bytes())}
-    async with server.client(operator.token()) as client:
-        first = (await client.post("/stt/upload?async=1", files=files)).json()
-        while (await client.get(first["status_url"])).json()["status"] != "running":  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        for _ in range(2):
-            assert (await client.post("/stt/upload?async=1", files=files)).status_code == 202
-        response = await client.post("/stt/upload?async=1", files=files)
-        assert problem(response) == (429, "QueueFull")
-        assert int(response.headers["retry-after"]) > 0
-        pipeline.go.set()
-
-
-async def test_results_are_kept_only_so_long(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(jobs, "MOST_KEPT", 2)
-    server = await serve()
-    files = {"file": ("a.wav", sample_wav.read_bytes())}
-    async with server.client(operator.token()) as client:
-        for _ in range(4):
-            assert (await client.post("/stt/upload", files=files)).status_code == 200
-        assert len(scratch(server)) == 2
-        monkeypatch.setattr(jobs, "KEEP_SECONDS", -1)
-        await client.get("/status/none")
-    assert scratch(server) == []
-
-
-async def test_who_hangs_up_wants_no_result(serve: Serve, operator: Operator, pipeline, sample_wav):
-    pipeline.go.clear()
-    server = await serve()
-    async with server.client(operator.token()) as client:
-        asking = asyncio.create_task(client.post("/stt/upload", files={"file": ("a.wav", sample_wav.read_bytes())}))
-        await until(lambda: pipeline.lengths)
-        asking.cancel()
-    await until(lambda: not scratch(server))
-    assert pipeline.stopped == 1
-
-
-async def test_draining_refuses_and_stops_jobs(serve: Serve, operator: Operator, pipeline, sample_wav):
-    pipeline.go.clear()
-    server = await serve(drainSeconds=1)
-    files = {"file": ("a.wav", sample_wav.read_bytes())}
-    async with server.client(operator.token()) as client:
-        asking = asyncio.create_task(client.post("/stt/upload", files=files))
-        await until(lambda: pipeline.lengths)
-        server.server.stop()
-        await until(lambda: server.server.registry.draining)
-        assert problem(await client.post("/stt/upload", files=files)) == (503, "Draining")
-        assert problem(await asking) == (503, "Draining")
-    await asyncio.wait_for(server.running, 10)
 
 
 async def test_a_url_is_fetched_if_it_is_allowed(serve: Serve, operator: Operator, pipeline, web: Web, sample_wav):
@@ -312,6 +107,32 @@ async def test_a_url_is_fetched_if_it_is_allowed(serve: Serve, operator: Operato
             response = await client.post("/ocr/process", json={"document_url": url})
             assert problem(response)[0] == 403
     assert "/secret/a.wav" not in [path for path, _ in web.requests]
+
+
+async def test_an_object_is_fetched_with_the_pools_credentials(  # noqa: PLR0917
+    serve: Serve, operator: Operator, pipeline, s3: S3, sample_wav, tmp_path
+):
+    for key in ("calls/a.wav", "secret/a.wav", "callsign/a.wav"):
+        s3.client.put_object(Bucket="meetings", Key=key, Body=sample_wav.read_bytes())
+    place = {"endpointURL": s3.endpoint, "credentialsDir": s3.credentials(tmp_path / "secret")}
+    server = await serve(allowedSources=["s3://meetings/calls"], output=place)
+    async with server.client(operator.token()) as client:
+        response = await client.post("/stt/process", json={"audio_url": "s3://meetings/calls/a.wav"})
+        assert (response.status_code, response.json()["duration"]) == (200, 30.0)
+        for url, refusal in (
+            ("s3://meetings/secret/a.wav", (403, "SourceNotAllowed")),
+            ("s3://meetings/callsign/a.wav", (403, "SourceNotAllowed")),
+            ("s3://meetings/calls/../secret/a.wav", (403, "SourceNotAllowed")),
+            ("s3://transcripts/calls/a.wav", (403, "SourceNotAllowed")),
+            ("S3://meetings/calls/a.wav", (403, "SourceNotAllowed")),
+            ("s3://meetings/calls/%2e%2e/secret/a.wav", (404, "SourceNotFound")),  # a key is no URL: nothing is decoded
+            ("s3://meetings/calls/..%2fsecret/a.wav", (404, "SourceNotFound")),
+            ("s3://meetings/calls/a.wav?versionId=1", (404, "SourceNotFound")),
+            ("s3://meetings/calls", (404, "SourceNotFound")),
+        ):
+            for path, field in (("/stt/process", "audio_url"), ("/ocr/process", "document_url")):
+                assert problem(await client.post(path, json={field: url})) == refusal, url
+    assert len(pipeline.lengths) == 1
 
 
 async def test_json_that_is_none(serve: Serve, operator: Operator):
@@ -359,7 +180,8 @@ async def test_the_endpoints_describe_themselves(serve: Serve, operator: Operato
     bodies = {path: told["paths"][path]["post"]["requestBody"]["content"] for path in ("/stt/upload", "/ocr/process")}
     upload = bodies["/stt/upload"]["multipart/form-data"]["schema"]
     assert upload["required"] == ["file"]
-    assert {"file", "language", "meeting_id", "tenant_id"} <= upload["properties"].keys()
+    assert {"file", "language", "meeting_id", "tenant_id", "max_speakers"} <= upload["properties"].keys()
+    assert upload["properties"]["diarize"]["default"] is True
     assert bodies["/ocr/process"]["multipart/form-data"]["schema"]["properties"]["languages"]["type"] == "string"
     assert bodies["/ocr/process"]["application/json"]["schema"]["properties"]["languages"]["type"] == "array"
     Problem.model_validate(refused, extra="forbid")

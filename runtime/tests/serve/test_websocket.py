@@ -340,6 +340,19 @@ async def test_no_start_session(serve: Serve, operator: Operator, monkeypatch: p
     assert talk.error()["code"] == "StartTimeout"
 
 
+async def test_strangers_do_not_lock_out_who_has_shown_a_token(serve: Serve, operator: Operator, monkeypatch):
+    monkeypatch.setattr(ours, "MOST_STRANGERS", 2)
+    server = await serve()
+    async with server.connect(), server.connect(), server.connect() as late_socket:
+        late = Talk(late_socket)
+        assert await late.closed() == 1013
+        assert late.error()["code"] == "ServerFull"
+        async with server.connect(operator.token()) as socket:
+            await Talk(socket).start()
+    async with server.connect() as socket:  # there is room again
+        await Talk(socket).start(token=operator.token())
+
+
 async def test_everybody_is_let_in_without_keys(serve: Serve):
     server = await serve(tokenKeys=[])
     async with server.connect() as first_socket, server.connect() as second_socket:

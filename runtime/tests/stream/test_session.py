@@ -19,6 +19,7 @@ from steno_runtime.errors import WorkError
 from steno_runtime.stream.engine import SessionConfig, SessionLimit, StreamEngine
 from steno_runtime.stream.events import Lag, Partial, SpeechEnded, SpeechStarted
 from steno_runtime.stream.session import SessionClosed
+from steno_runtime.stt.chunks import FRAME
 from steno_runtime.stt.vad import VoiceState, listen
 
 from .fake import POISON, RATE, FakeEngine
@@ -192,6 +193,26 @@ async def test_a_reader_that_does_not_read_holds_up_nobody_else(streams, sample_
     with pytest.raises(SessionClosed):
         await feeding
     assert streams.status().sessions == 0
+
+
+async def test_what_is_settled_is_known_while_the_rest_waits(streams, fake, sample_pcm):
+    session = streams.open(config(language="en", interim_results=False))
+    events = []
+    reader = asyncio.create_task(_collect(session, events))
+    await session.feed(sample_pcm[: 32_000 * 10])
+    await session.finalize()
+    heard = 10 - FRAME / RATE
+    async with asyncio.timeout(10):
+        while session.settled < heard:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    fake.go.clear()
+    await session.feed(sample_pcm[32_000 * 10 : 32_000 * 15])
+    await session.finalize()
+    assert heard <= session.settled < 14.9
+    fake.go.set()
+    await session.finish()
+    await reader
+    assert session.settled == 15
 
 
 async def test_abort_frees_everything(streams, fake, sample_pcm):

@@ -127,12 +127,16 @@ class RuntimePoolSpec(Model):
             Annotated[
                 str,
                 Field(min_length=8, max_length=512),
-                Pattern(r"https?://[^/\s@]+(/[^\s]*)?", "must be a URL prefix such as https://media.example.com/"),
+                Pattern(
+                    r"(https?://[^/\s@]+|s3://[a-z0-9][a-z0-9.-]+)(/[^\s]*)?",
+                    "must be a URL prefix such as https://media.example.com/ or s3://bucket/prefix",
+                ),
             ]
         ],
         Field(max_length=32),
     ] = Field(default_factory=list[str])
-    """URL prefixes that `POST /stt/process` and `/ocr/process` may fetch; none: nothing."""
+    """URL prefixes that `POST /stt/process` and `/ocr/process` may fetch, `s3://` with the credentials of `output`;
+    none: nothing."""
     service: PoolService = PoolService()
     """The Service in front of the servers."""
     endpoints: PoolEndpoints | None = None

@@ -19,6 +19,8 @@ from steno_operator.build.task import job_ref
 HTTP_PORT = 8080
 GRPC_PORT = 9090
 GRACE_SECONDS = 60
+LAST_WORDS_SECONDS = 10
+"""Of the grace period, for what follows a drain: the last report, the last answers, and giving the device back."""
 START_SECONDS = 1800
 """A server that has not answered once after so long is started anew: a model may have to be downloaded first."""
 
@@ -63,6 +65,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, serving: Serving
         allowed_sources=spec.allowed_sources,
         http_port=HTTP_PORT,
         grpc_port=GRPC_PORT,
+        drain_seconds=_drain_seconds(profile),
         reporting=TaskReporting(
             url=serving.report_url,
             token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}",
@@ -132,6 +135,12 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     """Returns the digest that `with_digest` noted; an empty string where there is none."""
     annotations: Mapping[str, str] = manifest["metadata"].get("annotations") or {}
     return annotations.get(labels.DIGEST, "")
+
+
+def _drain_seconds(profile: RuntimeProfile) -> int:
+    """Returns what a drain may take; a profile may override the grace period. No hook of ours runs before SIGTERM."""
+    grace = (profile.spec.pod_overrides or {}).get("terminationGracePeriodSeconds", GRACE_SECONDS)
+    return max(0, int(grace) - LAST_WORDS_SECONDS)
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from steno_api.transcript import Transcript
 from steno_runtime.serve.metrics import Metrics
 from steno_runtime.serve.openapi import JobState, described, work
 from steno_runtime.serve.problems import problem, refusal_of, refused
-from steno_runtime.serve.refusals import Answer, Refusal
+from steno_runtime.serve.refusals import Answer, Code, Refusal
 from steno_runtime.serve.rest import Desk
 from steno_runtime.serve.rest_ocr import Document, DocumentRest
 from steno_runtime.serve.rest_stt import MAX_SECONDS, Process, SpeechRest, Upload
@@ -147,7 +147,8 @@ class _Unexpected:
 async def _on_refusal(request: Request, error: Exception) -> Response:
     response = refused(refusal_of(error))
     if request.method == "POST":
-        await _discard(request, STRANGER_SECONDS if response.status_code == 401 else REFUSED_SECONDS)
+        if response.status_code != Code.UPLOAD_TIMEOUT.value.http:  # it was waited for long enough
+            await _discard(request, STRANGER_SECONDS if response.status_code == 401 else REFUSED_SECONDS)
         response.headers["Connection"] = "close"
     return response
 

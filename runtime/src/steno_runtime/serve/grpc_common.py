@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, NoReturn
 
 import grpc
 
+from steno_runtime.serve.live import SEND_SECONDS
 from steno_runtime.serve.refusals import Refusal
 from steno_runtime.serve.tokens import bearer
 
@@ -21,5 +23,9 @@ def token_of(metadata: Any) -> str | None:
 async def abort(context: Context, refusal: Refusal) -> NoReturn:
     """Ends a call with a refusal; the trailing metadata `steno-code` has its code, for programs."""
     status = grpc.StatusCode[refusal.answer.grpc]
-    await context.abort(status, refusal.message, (("steno-code", refusal.answer.code),))
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await context.abort(status, refusal.message, (("steno-code", refusal.answer.code),))
+    except TimeoutError:  # it stands behind what the client does not read: as good as cancelled
+        raise asyncio.CancelledError from None
     raise AssertionError("abort does not return")

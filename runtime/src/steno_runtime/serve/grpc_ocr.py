@@ -89,7 +89,7 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
         source = request.WhichOneof("source")
         if source is None:
             raise Refusal(Code.INVALID_REQUEST, "Set `content`, or `document_url`.")
-        async with self._desk.folder() as folder:
+        async with self._desk.jobs.folder() as folder:
             file = folder / "source" if source == "content" else None
             if file is not None:
                 await asyncio.to_thread(file.write_bytes, request.content)

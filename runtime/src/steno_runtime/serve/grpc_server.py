@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -15,14 +16,18 @@ from steno_runtime.serve.grpc_common import Context, abort, token_of
 from steno_runtime.serve.grpc_ocr import MAX_DOCUMENT_BYTES, OCRService
 from steno_runtime.serve.grpc_stt import STTService
 from steno_runtime.serve.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
-from steno_runtime.serve.refusals import Refusal
+from steno_runtime.serve.refusals import Code, Refusal
 from steno_runtime.serve.registry import Registry
 from steno_runtime.serve.rest import Desk
 from steno_runtime.serve.rest_ocr import DocumentRest
+from steno_runtime.serve.uploads import RECEIVE_SECONDS
+from steno_runtime.serve.websocket import START_SECONDS
 
 _OURS = "/steno.v1."
-_SPARE_CALLS = 32
-"""Beside one for each session: health, reflection, documents, and clients that are refused."""
+SPARE_CALLS = 32
+"""With a token, beside one for each session: documents, and clients that are refused."""
+MOST_STRANGERS = 8
+"""Calls of health and reflection, which need no token."""
 
 SERVICES = (
     stt_pb2.DESCRIPTOR.services_by_name["STTService"].full_name,
@@ -36,8 +41,7 @@ class GrpcServer:
     def __init__(self, task: PoolTask, registry: Registry, desk: Desk, documents: DocumentRest) -> None:
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self.server = grpc.aio.server(
-            interceptors=[_Tokens(desk.access)],
-            maximum_concurrent_rpcs=task.max_sessions + _SPARE_CALLS,
+            interceptors=[_Guard(desk.access, task.max_sessions + SPARE_CALLS)],
             options=[
                 ("grpc.max_receive_message_length", MAX_DOCUMENT_BYTES + 64 * 1024),
                 ("grpc.so_reuseport", 0),
@@ -61,23 +65,79 @@ class GrpcServer:
             await self._health.set(name, serving)
 
 
-class _Tokens(grpc.aio.ServerInterceptor):
-    """Refuses a call without a token that holds before any of its messages is read."""
+class _Guard(grpc.aio.ServerInterceptor):
+    """Before any message of a call is read: refuses it without a token that holds, and beyond so many at once.
 
-    def __init__(self, access: Access) -> None:
+    The library's own limit counts a call until the client has read its answer, and does not know strangers from others.
+    """
+
+    def __init__(self, access: Access, most: int) -> None:
         self._access = access
+        self._clients = _Places(most, RECEIVE_SECONDS)
+        self._strangers = _Places(MOST_STRANGERS, START_SECONDS)
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
+        places = self._strangers
         if handler_call_details.method.startswith(_OURS):
             try:
                 self._access.claims(token_of(handler_call_details.invocation_metadata))
             except Refusal as refusal:
                 return _refuse(refusal)
-        return await continuation(handler_call_details)
+            places = self._clients
+        handler = await continuation(handler_call_details)
+        return None if handler is None else places.counted(handler)
+
+
+class _Places:
+    """So many calls at once.
+
+    Args:
+        most: calls.
+        seconds: in which a method's only message has to come.
+    """
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._free = most
+        self._seconds = seconds
+
+    def counted(self, handler: Any) -> Any:
+        async def answer(requests: AsyncIterator[Any], context: Context) -> None:
+            if not self._free:
+                await abort(context, Refusal(Code.SERVER_FULL, "Too many calls at once. Try again later."))
+            self._free -= 1
+            try:
+                await _serve(handler, requests, context, self._seconds)
+            except Refusal as refusal:
+                await abort(context, refusal)
+            finally:
+                self._free += 1
+
+        # As a stream, whatever the method is: so it is counted before its message is waited for.
+        return grpc.stream_stream_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+
+
+async def _serve(handler: Any, requests: AsyncIterator[Any], context: Context, seconds: float) -> None:
+    """Calls a method of any arity, written in any of the library's styles."""
+    given: Any = requests
+    if not handler.request_streaming:
+        try:
+            async with asyncio.timeout(seconds):
+                given = await anext(requests, None)
+        except TimeoutError:
+            raise Refusal(Code.START_TIMEOUT, f"No message within {seconds:g} s.") from None
+        if given is None:
+            raise Refusal(Code.INVALID_MESSAGE, "The call ended before its message.")
+    methods = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+    answered = next(method for method in methods if method is not None)(given, context)
+    if isinstance(answered, AsyncIterator):
+        async for each in answered:
+            await context.write(each)
+    elif (one := await answered) is not None:
+        await context.write(one)
 
 
 def _refuse(refusal: Refusal) -> Any:

@@ -12,7 +12,7 @@ import grpc
 from steno_api.stream import SessionClaims, SessionEnd
 from steno_runtime.serve.access import Access
 from steno_runtime.serve.grpc_common import Context, abort, token_of
-from steno_runtime.serve.live import Live
+from steno_runtime.serve.live import SEND_SECONDS, Live
 from steno_runtime.serve.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 from steno_runtime.serve.problems import refusal_of
 from steno_runtime.serve.refusals import Answer, Code, Refusal
@@ -101,6 +101,8 @@ class STTService(stt_pb2_grpc.STTServiceServicer):
     async def _conclude(self, live: Live, events: _Events) -> None:
         failure = await asyncio.shield(live.decoding)
         await asyncio.wait((live.done,), timeout=PUBLISH_SECONDS)
+        if live.reason is SessionEnd.CLIENT_GONE:  # connected perhaps, but it does not read
+            return
         result = live.done.result() if live.done.done() else None
         figures = live.figures
         ended = stt_pb2.SessionEnded(
@@ -146,7 +148,8 @@ async def _listen(
 async def _next(chunks: AsyncIterator[stt_pb2.AudioChunk]) -> stt_pb2.AudioChunk | None:
     chunk = await anext(chunks, None)
     if chunk is None:
-        # A call that broke ends its messages, too, and is cancelled a moment later: that ends this wait.
+        # A call that broke ends its messages just as one that is half closed. What tells them apart is that the
+        # library cancels our task a moment later; the context's `cancelled` and `done` speak of the answer only.
         await asyncio.sleep(HALF_CLOSE_SECONDS)
     return chunk
 
@@ -166,7 +169,7 @@ class _Events:
 
     async def send(self, message: stt_pb2.TranscriptEvent) -> None:
         message.session_id = self._session_id
-        async with self._sending:
+        async with self._sending, asyncio.timeout(SEND_SECONDS):
             await self._context.write(message)
 
     async def send_event(self, event: Event) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import threading
 import time
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from steno_runtime.serve.refusals import Code, Refusal
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 16
+"""Queued, and those whose files are still on their way."""
 MOST_KEPT = 200
 KEEP_SECONDS = 3600.0
 """A result can be asked for so long."""
@@ -87,6 +89,7 @@ class Jobs:
         self._scratch = scratch / "jobs"
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._pools = {kind: ThreadPoolExecutor(at_once, thread_name_prefix=kind) for kind in ("stt", "ocr")}
+        self._lent: set[Path] = set()
         self._draining = False
 
     def counts(self) -> dict[str, int]:
@@ -104,28 +107,40 @@ class Jobs:
             raise Refusal(
                 Code.DRAINING, "This server is about to stop. Send it again: another one takes over.", retry_after=5
             )
-        if sum(job.status == "queued" for job in self._jobs.values()) >= MOST_WAITING:
+        if len(self._lent) + sum(job.status == "queued" for job in self._jobs.values()) >= MOST_WAITING:
             raise Refusal(
-                Code.QUEUE_FULL, f"{MOST_WAITING} uploads are waiting already. Try again later.", retry_after=30
+                Code.QUEUE_FULL,
+                f"{MOST_WAITING} uploads are waiting, or on their way, already. Try again later.",
+                retry_after=30,
             )
 
-    def folder(self) -> Path:
-        """Makes the directory of a job to be."""
-        folder = self._scratch / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        return folder
-
-    def submit(self, kind: Literal["stt", "ocr"], tenant: str, folder: Path, work: Work) -> Job:
-        """Queues a job; its directory is the jobs' from now on.
+    @contextlib.asynccontextmanager
+    async def folder(self) -> AsyncIterator[Path]:
+        """Lends the directory of a job to be, and a place in the queue; both are given back unless `submit` takes them.
 
         Raises:
-            Refusal: see `check_room`; the directory is removed.
+            Refusal: see `check_room`.
         """
+        self.check_room()
+        folder = self._scratch / uuid.uuid4().hex
+        self._lent.add(folder)
         try:
-            self.check_room()
-        except Refusal:
-            shutil.rmtree(folder, ignore_errors=True)
+            await asyncio.to_thread(folder.mkdir, parents=True)
+            yield folder
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
+        finally:
+            self._lent.discard(folder)
+
+    def submit(self, kind: Literal["stt", "ocr"], tenant: str, folder: Path, work: Work) -> Job:
+        """Queues a job; its directory, which `folder` lent, is the jobs' from now on.
+
+        Raises:
+            Refusal: see `check_room`.
+        """
+        self._lent.discard(folder)
+        self.check_room()
         self._forget()
         job = Job(kind, tenant, folder)
         self._jobs[job.id] = job
@@ -210,8 +225,20 @@ class Jobs:
         shutil.rmtree(job.folder, ignore_errors=True)
 
 
-_BEHIND = {Stage.FETCHING: 0.0, Stage.LOADING_MODEL: 0.1, Stage.DETECTING_SPEECH: 0.1, Stage.DECODING: 0.2}
-_SHARE = {Stage.FETCHING: 0.1, Stage.DETECTING_SPEECH: 0.1, Stage.DECODING: 0.75, Stage.RECOGNIZING: 0.95}
+_BEHIND = {
+    Stage.FETCHING: 0.0,
+    Stage.LOADING_MODEL: 0.1,
+    Stage.DETECTING_SPEECH: 0.1,
+    Stage.DECODING: 0.2,
+    Stage.DIARIZING: 0.75,
+}
+_SHARE = {
+    Stage.FETCHING: 0.1,
+    Stage.DETECTING_SPEECH: 0.1,
+    Stage.DECODING: 0.55,
+    Stage.DIARIZING: 0.2,
+    Stage.RECOGNIZING: 0.95,
+}
 
 
 def _overall(stage: Stage, fraction: float) -> float:

@@ -24,12 +24,17 @@ SEND_SECONDS = 30.0
 """A client that takes nothing for so long is gone."""
 BYTES_PER_SECOND = 32_000
 """Of s16le mono 16 kHz."""
-_POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 Sink = Callable[[Event], Awaitable[None]]
 """Sends an event to the client; raises when there is none any more."""
 Publish = Callable[[Told], Awaitable[SessionResult]]
 """Publishes a session; gives the result with its reason still to be set."""
+
+
+def now() -> float:
+    """The clock of a session: seconds."""
+    return asyncio.get_running_loop().time()
 
 
 class Live:
@@ -50,11 +55,11 @@ class Live:
         self.done: asyncio.Future[SessionResult] = loop.create_future()
         self._session = session
         self._model, self._device = model, device
-        self._loop = loop
-        self._began = self._heard = loop.time()
+        self._began = self._heard = now()
         self._audio_left = claims.max_duration_seconds * BYTES_PER_SECOND
         self._feeding = False
         self._reason: SessionEnd | None = None
+        self._loss: WorkError | None = None
 
     @property
     def figures(self) -> SessionFigures:
@@ -84,7 +89,7 @@ class Live:
             return
         finally:
             self._feeding = False
-            self._heard = self._loop.time()
+            self._heard = now()
         if self._audio_left <= 0:
             self.end(SessionEnd.MAX_DURATION)
 
@@ -104,9 +109,14 @@ class Live:
             log.info("session ends", extra={"session": self.claims.sub, "uid": self.claims.uid, "reason": reason})
 
     def hurry(self) -> None:
-        """Drops what is not decoded yet."""
+        """Drops what is not decoded yet; the result says how much that was."""
         self.end(SessionEnd.DRAINED)
-        self._session.abort()
+        self._drop(
+            FailureReason.PREEMPTED,
+            "The server had to stop before",
+            "Send them again in another session. If servers are often behind when they stop, lower the pool's "
+            "sessionsPerReplica, or give its RuntimeProfile more CPUs or a GPU.",
+        )
 
     async def run(self, sink: Sink, publish: Publish) -> None:
         """Moves events to `sink` until they end, then publishes. Never raises; cancelled, it publishes no more."""
@@ -132,7 +142,7 @@ class Live:
         if not self.decoding.done():
             self.decoding.set_result(failure)
         result = result.model_copy(update={"reason": self.reason, "time": datetime.now(UTC)})
-        self.done.set_result(result if failure is None else _result(result, failure))
+        self.done.set_result(self._with_loss(result) if failure is None else _result(result, failure))
 
     async def _pump(self, sink: Sink) -> WorkError | None:
         connected = True
@@ -165,17 +175,17 @@ class Live:
         """Ends the session when its time is up, or nothing was heard for too long."""
         claims = self.claims
         while not self.ending.is_set():
-            now = self._loop.time()
-            left = self._began + claims.max_duration_seconds - now
+            present = now()
+            left = self._began + claims.max_duration_seconds - present
             if left <= 0:
                 self.end(SessionEnd.MAX_DURATION)
                 return
             # A client that waits for us is not idle.
-            silent = 0.0 if self._feeding else now - self._heard
+            silent = 0.0 if self._feeding else present - self._heard
             if silent >= claims.idle_timeout_seconds:
                 self.end(SessionEnd.IDLE_TIMEOUT)
                 return
-            await asyncio.sleep(max(0.01, min(left, claims.idle_timeout_seconds - silent, _POLL_SECONDS)))
+            await asyncio.sleep(max(0.01, min(left, claims.idle_timeout_seconds - silent, POLL_SECONDS)))
 
     async def _finish_when_asked(self) -> None:
         await self.ending.wait()
@@ -183,7 +193,25 @@ class Live:
             await self._session.finish()
         except Exception as error:  # noqa: BLE001  (whatever it is, the session must not stay open for ever)
             log.error("finishing failed", extra={"session": self.claims.sub, "error": type(error).__name__})  # noqa: TRY400
-            self._session.abort()
+            why = f"The session could not be finished ({type(error).__name__}) before"
+            self._drop(FailureReason.INTERNAL, why, "This is a defect; report it.")
+
+    def _drop(self, reason: FailureReason, why: str, remedy: str) -> None:
+        """Ends decoding, and remembers what is lost by it."""
+        accepted = self.claims.max_duration_seconds - self._audio_left / BYTES_PER_SECOND
+        lost = round(accepted - self._session.settled, 1)
+        if lost > 0:
+            log.warning("audio is lost", extra={"session": self.claims.sub, "seconds": lost})
+            message = f"{why} the last {lost} s of audio were decoded; they are not in the transcript. {remedy}"
+            self._loss = WorkError(reason, message)
+        self._session.abort()
+
+    def _with_loss(self, result: SessionResult) -> SessionResult:
+        if self._loss is None or self.reason is SessionEnd.DUPLICATE:
+            return result
+        if result.failure is not None:  # nothing was published at all, which is worse
+            return result.model_copy(update={"message": f"{result.message} {self._loss.message}"[:1000]})
+        return _result(result, self._loss)
 
     def _told(self) -> Told:
         figures = self._session.figures
@@ -191,7 +219,7 @@ class Live:
             claims=self.claims,
             segments=self._session.segments,
             duration=figures.audio_seconds,
-            seconds=round(self._loop.time() - self._began, 3),
+            seconds=round(now() - self._began, 3),
             language=figures.language,
             model=self._model,
             device=self._device,

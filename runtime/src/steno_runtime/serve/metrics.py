@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from steno_api.stream import SessionReport
+from steno_runtime.stream import metrics as stream
 
 if TYPE_CHECKING:
     from steno_runtime.serve.jobs import Jobs
@@ -26,6 +27,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.registry.register(stream.REGISTRY)
         self.registry.register(_Now(sessions, jobs, status))
         self._ended = Counter("steno_server_sessions", "Sessions that ended", ["reason"], registry=self.registry)
         self._failed = Counter(

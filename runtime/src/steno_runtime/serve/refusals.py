@@ -38,6 +38,7 @@ class Code(Enum):
     SERVER_FULL = Answer("ServerFull", 503, 1013, "RESOURCE_EXHAUSTED")
     NOT_READY = Answer("NotReady", 503, 1013, "UNAVAILABLE")
     DRAINING = Answer("Draining", 503, 1012, "UNAVAILABLE")
+    UPLOAD_TIMEOUT = Answer("UploadTimeout", 408, 4008, "DEADLINE_EXCEEDED")
     START_TIMEOUT = Answer("StartTimeout", 408, 4008, "DEADLINE_EXCEEDED")
     INVALID_MESSAGE = Answer("InvalidMessage", 400, 1007, "INVALID_ARGUMENT")
     INVALID_AUDIO = Answer("InvalidAudio", 400, 1007, "INVALID_ARGUMENT")
@@ -76,6 +77,7 @@ _WORK: dict[FailureReason, tuple[int, int, str]] = {
     FailureReason.SOURCE_UNAVAILABLE: (502, 1011, "UNAVAILABLE"),
     FailureReason.OUTPUT_UNAVAILABLE: (502, 1011, "UNAVAILABLE"),
     FailureReason.MODEL_UNAVAILABLE: (503, 1011, "UNAVAILABLE"),
+    FailureReason.MODEL_NOT_FOUND: (501, 1011, "UNIMPLEMENTED"),
     FailureReason.PREEMPTED: (503, 1012, "UNAVAILABLE"),
     FailureReason.OUT_OF_MEMORY: (503, 1011, "UNAVAILABLE"),
 }

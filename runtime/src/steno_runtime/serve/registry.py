@@ -34,6 +34,8 @@ MOST_ENDED = 10_000
 """UIDs remembered so that an ended session is not opened again."""
 MOST_UNREPORTED = 1_000
 """Ended sessions that the operator has not confirmed; the oldest is forgotten first."""
+MOST_ENDS_REPORTED = 100
+"""At once: the operator takes reports of 1 MiB."""
 PUBLISHING_THREADS = 4
 PATIENCE_SECONDS = PUBLISHING_PATIENCE_SECONDS
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
@@ -145,8 +147,17 @@ class Registry:
         return live
 
     def reports(self) -> list[SessionReport]:
-        """Returns a report of every session that the operator is to know of."""
-        return [live.report() for live in self._live.values()] + list(self._unreported.values())
+        """Returns a report of every session that the operator is to know of.
+
+        Of many that ended, those that did first; the rest as if they were open, until it is their turn.
+        """
+        unreported = list(self._unreported.values())
+        ends, later = unreported[:MOST_ENDS_REPORTED], unreported[MOST_ENDS_REPORTED:]
+        return [
+            *(live.report() for live in self._live.values()),
+            *ends,
+            *(report.model_copy(update={"result": None}) for report in later),
+        ]
 
     def forget(self, uids: list[str]) -> None:
         """Takes the operator's word that it knows how these sessions ended."""

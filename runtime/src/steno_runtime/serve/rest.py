@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -66,16 +63,6 @@ class Desk:
         self.registry.check_open()
         self.jobs.check_room()
         return claims
-
-    @contextlib.asynccontextmanager
-    async def folder(self) -> AsyncIterator[Path]:
-        """Lends a job's directory, which is removed unless a job takes it: leave no error."""
-        folder = await asyncio.to_thread(self.jobs.folder)
-        try:
-            yield folder
-        except BaseException:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-            raise
 
     async def answer(self, request: Request, job: Job) -> Response:
         """Answers with the result, or with 202 where `?async=true` was asked for."""

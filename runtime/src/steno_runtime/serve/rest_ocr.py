@@ -50,7 +50,7 @@ class DocumentRest:
     async def process(self, request: Request) -> Response:
         """`POST /ocr/process`: a form with a file, or JSON with `document_url`."""
         claims = self._desk.admit(request)
-        async with self._desk.folder() as folder:
+        async with self._desk.jobs.folder() as folder:
             if request.headers.get("content-type", "").lower().startswith("application/json"):
                 wish, file = read(Document, await read_json(request)), None
                 if wish.document_url is None:

@@ -11,14 +11,17 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from steno_api.failures import FailureReason
 from steno_api.report import Stage
 from steno_api.stream import PoolTask
+from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check
 from steno_runtime.serve.jobs import OnProgress, Work
-from steno_runtime.serve.refusals import Code, Refusal
+from steno_runtime.serve.refusals import Code, Refusal, answer_to
 from steno_runtime.serve.rest import Desk, Name, Wish, read
 from steno_runtime.serve.sources import Sources
 from steno_runtime.serve.uploads import read_form, read_json
+from steno_runtime.stt.diarization import EMBEDDING, ENCODER_FILE, has_encoder
 from steno_runtime.stt.document import build_transcript
 from steno_runtime.stt.pipeline import Options, Result, transcribe
 from steno_runtime.stt.writers import FILE_NAMES, WRITERS
@@ -30,11 +33,18 @@ MAX_SECONDS = 3600.0
 """As the original engine."""
 
 
+Speakers = Annotated[int, Field(ge=1, le=64)]
+
+
 class Upload(Wish):
     """The fields of an upload."""
 
     meeting_id: Name | None = None
     language: Annotated[str, Field(max_length=16)] = "auto"
+    diarize: bool = True
+    """Whether speakers are told apart, as the original engine always did."""
+    min_speakers: Speakers | None = None
+    max_speakers: Speakers | None = None
 
 
 class Process(Upload):
@@ -54,7 +64,7 @@ class SpeechRest:
     async def upload(self, request: Request) -> Response:
         """`POST /stt/upload`."""
         claims = self._desk.admit(request)
-        async with self._desk.folder() as folder:
+        async with self._desk.jobs.folder() as folder:
             form = await read_form(request, folder)
             wish = read(Upload, dict(form.fields))
             claims = self._desk.access.check(claims, tenant=wish.tenant_id)
@@ -76,7 +86,7 @@ class SpeechRest:
 
             return sources.fetch(wish.audio_url, folder, check=check, on_bytes=on_bytes)
 
-        async with self._desk.folder() as folder:
+        async with self._desk.jobs.folder() as folder:
             job = self._desk.jobs.submit("stt", claims.tenant, folder, self._work(wish, claims.tenant, fetch))
         return await self._desk.answer(request, job)
 
@@ -87,11 +97,12 @@ class SpeechRest:
             raise Refusal(
                 Code.LANGUAGE_UNKNOWN, f"The model does not know this language; it knows {', '.join(sorted(known))}."
             )
+        _check_speakers(wish, Path(self._task.model_store))
 
         def work(folder: Path, on_progress: OnProgress, check: Check) -> Path:
             started = time.monotonic()
             file = source(folder, on_progress, check)
-            result = _transcribe(self._task, engine, file, wish.language, on_progress=on_progress, check=check)
+            result = _transcribe(self._task, engine, file, wish, on_progress=on_progress, check=check)
             transcript = build_transcript(
                 result,
                 meeting_id=wish.meeting_id or str(uuid.uuid4()),
@@ -105,8 +116,20 @@ class SpeechRest:
         return work
 
 
+def _check_speakers(wish: Upload, store: Path) -> None:
+    """Refuses at once what would fail once everything is decoded."""
+    if wish.min_speakers and wish.max_speakers and wish.min_speakers > wish.max_speakers:
+        raise Refusal(Code.INVALID_REQUEST, "min_speakers is more than max_speakers.")
+    if wish.diarize and not has_encoder(store):
+        raise Refusal(
+            answer_to(FailureReason.MODEL_NOT_FOUND),
+            "Speakers cannot be told apart here: the pool's model store has no speaker encoder. Send diarize=false, or "
+            f"put {EMBEDDING}/{ENCODER_FILE} there.",
+        )
+
+
 def _transcribe(
-    task: PoolTask, engine: StreamEngine, file: Path, language: str, *, on_progress: OnProgress, check: Check
+    task: PoolTask, engine: StreamEngine, file: Path, wish: Upload, *, on_progress: OnProgress, check: Check
 ) -> Result:
     from steno_runtime.media.audio import read_audio
 
@@ -115,6 +138,10 @@ def _transcribe(
         model=task.model.name,
         model_store=Path(task.model_store),
         device=task.device,
-        language=None if language == "auto" else language,
+        language=None if wish.language == "auto" else wish.language,
+        diarize=wish.diarize,
+        min_speakers=wish.min_speakers,
+        max_speakers=wish.max_speakers,
+        speaker_threads=max(1, available_cores() // 4),  # live speech comes first
     )
     return transcribe(samples, options, on_progress=on_progress, check=check, engine=engine.engine)

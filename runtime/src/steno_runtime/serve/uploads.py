@@ -21,6 +21,8 @@ MAX_UPLOAD_BYTES = 100 * 1024 * 1024
 MAX_FIELDS_BYTES = 1024 * 1024
 """Of everything in a form that is not the file."""
 MAX_JSON_BYTES = 64 * 1024
+RECEIVE_SECONDS = 300.0
+"""In which a body has to be here: while it comes it takes a job's place, and disk."""
 _MOST_FIELDS = 32
 _FIELD_BYTES = 16 * 1024
 
@@ -41,7 +43,7 @@ async def read_form(request: Request, folder: Path) -> Form:
     """Reads a multipart form with a field `file` into `folder`.
 
     Raises:
-        Refusal: `TooLarge` or `InvalidRequest`.
+        Refusal: `TooLarge`, `UploadTimeout` or `InvalidRequest`.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise Refusal(Code.INVALID_REQUEST, "Send multipart/form-data with the file in the field `file`.")
@@ -54,7 +56,10 @@ async def read_form(request: Request, folder: Path) -> Form:
         max_part_size=_FIELD_BYTES,
     )
     try:
-        form = await parser.parse()
+        async with asyncio.timeout(RECEIVE_SECONDS):
+            form = await parser.parse()
+    except TimeoutError:
+        raise _too_slow() from None
     except (MultiPartException, ValueError, KeyError):
         raise Refusal(
             Code.INVALID_REQUEST, "The form cannot be read: one field `file`, and short text fields, are expected."
@@ -76,12 +81,16 @@ async def read_json(request: Request) -> dict[str, Any]:
     """Reads a small JSON object.
 
     Raises:
-        Refusal: `TooLarge` or `InvalidRequest`.
+        Refusal: `TooLarge`, `UploadTimeout` or `InvalidRequest`.
     """
     import json
 
     _refuse_announced(request, MAX_JSON_BYTES)
-    body = b"".join([chunk async for chunk in _limited(request, MAX_JSON_BYTES)])
+    try:
+        async with asyncio.timeout(RECEIVE_SECONDS):
+            body = b"".join([chunk async for chunk in _limited(request, MAX_JSON_BYTES)])
+    except TimeoutError:
+        raise _too_slow() from None
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -119,4 +128,12 @@ def _too_large(most: int) -> Refusal:
     return Refusal(
         Code.TOO_LARGE,
         f"At most {human_bytes(most)} are taken here. Make a TranscriptionJob or an OCRJob for what is larger.",
+    )
+
+
+def _too_slow() -> Refusal:
+    return Refusal(
+        Code.UPLOAD_TIMEOUT,
+        f"The request's body did not come within {RECEIVE_SECONDS:g} s. Send it faster, or make a "
+        "TranscriptionJob or an OCRJob for it.",
     )

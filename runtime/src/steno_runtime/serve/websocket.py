@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 MAX_FRAME_BYTES = 1024 * 1024
 START_SECONDS = 10.0
 """In which `start_session` has to come."""
-MOST_WAITING = 64
-"""Connections that have not started a session yet."""
+MOST_STRANGERS = 64
+"""Connections whose token is yet to come, in `start_session`. Who showed one before the handshake waits with nobody."""
 PUBLISH_SECONDS = 15.0
 """For which the last message waits, so that it can name the manifest."""
 
@@ -48,7 +48,7 @@ class Realtime:
     def __init__(self, registry: Registry, access: Access) -> None:
         self._registry = registry
         self._access = access
-        self._waiting = 0
+        self._strangers = 0
 
     async def serve(self, socket: WebSocket) -> None:
         """Serves one connection, from before its handshake to its end. Never raises."""
@@ -81,18 +81,21 @@ class Realtime:
         return self._access.check(self._access.claims(token), session=query.get("session"))
 
     async def _start(self, connection: _Connection, claims: SessionClaims | None) -> tuple[Live, Resampler]:
-        if self._waiting >= MOST_WAITING:
+        stranger = claims is None
+        if stranger and self._strangers >= MOST_STRANGERS:
             raise Refusal(
-                Code.SERVER_FULL, "Too many clients are connecting. Try again in a few seconds.", retry_after=5
+                Code.SERVER_FULL,
+                "Too many clients are connecting. Try again in a few seconds, or send the token with the handshake.",
+                retry_after=5,
             )
-        self._waiting += 1
+        self._strangers += stranger
         try:
             async with asyncio.timeout(START_SECONDS):
                 message = await connection.first()
         except TimeoutError:
             raise Refusal(Code.START_TIMEOUT, f"No start_session within {START_SECONDS:g} s.") from None
         finally:
-            self._waiting -= 1
+            self._strangers -= stranger
         if claims is None:
             claims = self._access.claims(message.token)
             self._access.check(claims, session=connection.query("session"))

@@ -199,6 +199,12 @@ class Session:
         return tuple(self._text.segments)
 
     @property
+    def settled(self) -> float:
+        """Seconds of its audio, from the beginning, whose text is final; what follows would be lost by `abort`."""
+        unsettled = self._text.unsettled
+        return (self._heard if unsettled is None else min(self._heard, unsettled)) / SAMPLE_RATE
+
+    @property
     def nbytes(self) -> int:
         """Memory that its audio takes."""
         return self._buffer.nbytes

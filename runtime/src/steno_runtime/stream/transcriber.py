@@ -50,6 +50,8 @@ class _Step:
     """When the last of its speech was received."""
     created: float = field(default_factory=time.monotonic)
     future: Future[Any] | None = None
+    settled: bool = False
+    """Whether its text is among the segments."""
 
     @property
     def silent(self) -> bool:
@@ -113,6 +115,14 @@ class Transcriber:
     def oldest(self) -> int | None:
         """First sample that a step still needs."""
         return self._steps[0].utterance.begin if self._steps else None
+
+    @property
+    def unsettled(self) -> int | None:
+        """First sample of the utterances whose text is not final yet."""
+        for step in self._steps:
+            if not step.settled:
+                return step.utterance.begin
+        return None if self._utterance is None else self._utterance.begin
 
     @property
     def lag(self) -> float:
@@ -280,6 +290,7 @@ class Transcriber:
     async def _settle(self, step: _Step, ended: Ended) -> None:
         decoded = None if step.silent else await self._result(step)
         settled = step.utterance.final(decoded, ended, self.choice.language or "")
+        step.settled = True
         if settled is None:
             gone = step.utterance.vanish(step.end)
             if gone is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EMBEDDING = "ge2e"
 """The speaker encoder's name in the model store."""
+ENCODER_FILE = "pretrained.pt"
 COMMUNITY = "pyannote/speaker-diarization-community-1"
 
 MOST_WINDOWS = 4000
@@ -37,6 +38,11 @@ WIDEST_STEP_SECONDS = 2.5
 CLUSTERING = {"method": "average", "min_cluster_size": 6, "threshold": 0.165}
 
 
+def has_encoder(store: Path) -> bool:
+    """Tells whether the model store has the speaker encoder, without which nobody is told apart."""
+    return (store / EMBEDDING / ENCODER_FILE).is_file()
+
+
 def diarize(
     samples: Samples,
     *,
@@ -47,6 +53,7 @@ def diarize(
     token: str | None,
     on_progress: Callable[[float], None],
     check: Callable[[], None],
+    threads: int | None = None,
 ) -> list[Turn]:
     """Tells speakers apart.
 
@@ -59,6 +66,7 @@ def diarize(
         token: a Hugging Face token that may read community-1; None uses the store's models.
         on_progress: called with the fraction done.
         check: called every second or so; may raise to stop.
+        threads: CPU cores to use; None: all.
 
     Returns:
         Turns in order; nobody speaks at the same time as another.
@@ -76,7 +84,7 @@ def diarize(
         pipeline = _community(token) if token else _offline(store, duration)
         import torch
 
-        torch.set_num_threads(available_cores())  # its own guess does not know the container's limit
+        torch.set_num_threads(threads or available_cores())  # its own guess does not know the container's limit
         pipeline.to(torch.device(device))
         shares = {"segmentation": (0.0, 0.6), "embeddings": (0.6, 0.4)}
 
@@ -124,11 +132,11 @@ def _community(token: str) -> Any:
 
 def _offline(store: Path, duration: float) -> Any:
     """The pipeline around the segmentation model that WhisperX carries and the store's speaker encoder."""
-    folder = model_store.find(store, EMBEDDING, ("pretrained.pt",))
+    folder = model_store.find(store, EMBEDDING, (ENCODER_FILE,))
     if folder is None:
         raise WorkError(
             FailureReason.MODEL_NOT_FOUND,
-            f"{model_store.not_in_store(store, EMBEDDING)} Put the speaker encoder there ({EMBEDDING}/pretrained.pt), "
+            f"{model_store.not_in_store(store, EMBEDDING)} Put the speaker encoder there ({EMBEDDING}/{ENCODER_FILE}), "
             "or give spec.diarization.tokenSecretRef for pyannote's community-1.",
         )
     from pyannote.audio import Model
@@ -141,7 +149,7 @@ def _offline(store: Path, duration: float) -> Any:
     segmentation = Model.from_pretrained(Path(whisperx.submodule_search_locations[0]) / "assets" / "pytorch_model.bin")
     if segmentation is None:
         raise WorkError(FailureReason.INTERNAL, "The segmentation model that WhisperX carries cannot be read.")
-    made = pipeline(segmentation, folder / "pretrained.pt", step=step_seconds(duration) / WINDOW_SECONDS)
+    made = pipeline(segmentation, folder / ENCODER_FILE, step=step_seconds(duration) / WINDOW_SECONDS)
     made.instantiate(
         {
             "segmentation": {"threshold": 0.5, "min_duration_off": 0.3},

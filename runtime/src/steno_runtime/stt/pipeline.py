@@ -48,6 +48,8 @@ class Options:
     min_speakers: int | None = None
     max_speakers: int | None = None
     hf_token: str | None = None
+    speaker_threads: int | None = None
+    """CPU cores to tell speakers apart with; None: all."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def transcribe(
             min_speakers=options.min_speakers,
             max_speakers=options.max_speakers,
             token=options.hf_token,
+            threads=options.speaker_threads,
             on_progress=lambda done: on_progress(Stage.DIARIZING, done, None),
             check=check,
         )

@@ -1,0 +1,52 @@
+"""What tests of REST have in common: a pipeline by script, and how refusals and the disk look."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from steno_runtime.errors import Stopped
+from steno_runtime.stt.pipeline import Options, Result
+
+if TYPE_CHECKING:
+    from .conftest import Running
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+class Pipeline:
+    """Stands where the pipeline is called: what it does is tested with real models in `test_process`."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.go.set()
+        self.lengths: list[int] = []
+        self.options: list[Options] = []
+        self.stopped = 0
+
+    def __call__(self, samples, options, *, check, **_) -> Result:
+        self.lengths.append(len(samples))
+        self.options.append(options)
+        while not self.go.wait(0.02):
+            try:
+                check()
+            except Stopped:
+                self.stopped += 1
+                raise
+        return Result((), options.language or "en", len(samples) / 16_000, 0.0, "cpu", options.model, False)
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    document = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert document["status"] == response.status_code
+    assert document["title"]
+    assert document["detail"].endswith((".", "…"))
+    return response.status_code, document["code"]
+
+
+def scratch(server: Running) -> list[Path]:
+    return [path for path in Path(server.task.scratch_dir).rglob("*") if path.is_file()]

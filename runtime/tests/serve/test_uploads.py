@@ -1,0 +1,260 @@
+"""Uploads over real sockets: what is refused before it is read, places in the queue, jobs and their results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from runtime.tests.conftest import Web
+from steno_runtime.serve import jobs, rest_stt, uploads
+
+from .conftest import Operator, Serve, until
+from .rest import FORM, problem, scratch
+
+
+async def test_an_upload_answers_with_the_original_document(serve: Serve, operator: Operator, pipeline, sample_wav):
+    server = await serve()
+    async with server.client(operator.token()) as client:
+        response = await client.post(
+            "/stt/upload",
+            files={"file": ("a.wav", sample_wav.read_bytes())},
+            data={"meeting_id": "m-1", "tenant_id": "acme", "user_id": "u", "language": "ko"},
+        )
+    assert response.status_code == 200
+    document = response.json()
+    names = "meeting_id tenant_id transcript segments speakers confidence processing_time language total_segments"
+    assert {*names.split(), "total_speakers", "has_diarization"} <= document.keys()
+    assert (document["meeting_id"], document["tenant_id"], document["language"]) == ("m-1", "acme", "ko")
+    assert document["duration"] == 30.0
+    assert [path.name for path in scratch(server)] == ["transcript.json"]
+
+
+async def test_speakers_are_told_apart_unless_they_need_not_be(
+    serve: Serve, operator: Operator, pipeline, web: Web, sample_wav
+):
+    url = web.serve("/calls/a.wav", sample_wav.read_bytes())
+    server = await serve(allowedSources=[f"{web.url}/calls"])
+    files = {"file": ("a.wav", sample_wav.read_bytes())}
+
+    def asked() -> tuple[bool, int | None, int | None]:
+        options = pipeline.options[-1]
+        return options.diarize, options.min_speakers, options.max_speakers
+
+    async with server.client(operator.token()) as client:
+        for fields, wanted in (
+            ({}, (True, None, None)),
+            ({"diarize": "false"}, (False, None, None)),
+            ({"diarize": "true", "min_speakers": "2", "max_speakers": "3"}, (True, 2, 3)),
+        ):
+            assert (await client.post("/stt/upload", files=files, data=fields)).status_code == 200
+            assert asked() == wanted
+        for fields, wanted in (({}, (True, None, None)), ({"diarize": False, "max_speakers": 2}, (False, None, 2))):
+            assert (await client.post("/stt/process", json={"audio_url": url, **fields})).status_code == 200
+            assert asked() == wanted
+        for wrong in ({"diarize": "maybe"}, {"max_speakers": "0"}, {"min_speakers": "3", "max_speakers": "2"}):
+            response = await client.post("/stt/upload", files=files, data=wrong)
+            assert problem(response) == (400, "InvalidRequest")
+            assert "max_speakers" in response.json()["detail"] or "diarize" in response.json()["detail"]
+        (Path(server.task.model_store) / "ge2e" / "pretrained.pt").unlink()
+        response = await client.post("/stt/upload", files=files)
+        assert problem(response) == (501, "ModelNotFound")
+        assert "diarize=false" in response.json()["detail"]
+        assert "ge2e/pretrained.pt" in response.json()["detail"]
+        assert (await client.post("/stt/upload", files=files, data={"diarize": "0"})).status_code == 200
+
+
+async def test_an_upload_may_be_asked_for_later(serve: Serve, operator: Operator, pipeline, sample_wav):
+    server = await serve()
+    pipeline.go.clear()
+    token = operator.token()
+    async with server.client(token) as client:
+        files = {"file": ("a.wav", sample_wav.read_bytes())}
+        response = await client.post("/stt/upload?async=true", files=files)
+        assert response.status_code == 202
+        told = response.json()
+        assert told["status_url"] == f"/status/{told['job_id']}" == response.headers["location"]
+        state = (await client.get(told["status_url"])).json()
+        assert state["status"] in ("queued", "running")
+        assert "result" not in state
+        pipeline.go.set()
+        while (state := (await client.get(told["status_url"])).json())["status"] != "succeeded":  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        assert state["progress"] == 1.0
+        assert state["result"]["tenant_id"] == "acme"
+    async with server.client(operator.token(tenant="rival")) as client:
+        assert problem(await client.get(told["status_url"])) == (404, "JobNotFound")
+    async with server.client(operator.token()) as client:  # another session of the tenant
+        assert (await client.get(told["status_url"])).status_code == 200
+        assert problem(await client.get("/status/none")) == (404, "JobNotFound")
+
+
+@pytest.mark.parametrize("path", ["/stt/upload", "/ocr/process"])
+async def test_forms_that_are_none(serve: Serve, operator: Operator, pipeline, path: str):
+    server = await serve()
+    async with server.client(operator.token()) as client:
+        form = {"Content-Type": "multipart/form-data; boundary=x"}
+        for content, headers in (
+            (b"", {}),
+            (b"abc", {"Content-Type": "text/plain"}),
+            (b"garbage", {"Content-Type": "multipart/form-data"}),
+            (b"garbage", form),
+            (b"--x\r\n\r\n", form),
+            (b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\nabc\r\n--x--\r\n", form),
+        ):
+            assert problem(await client.post(path, content=content, headers=headers)) == (400, "InvalidRequest")
+        two = [("file", ("a", b"a")), ("file", ("b", b"b"))]
+        assert problem(await client.post(path, files=two)) == (400, "InvalidRequest")
+        long = {"meeting_id": "x" * 100_000}
+        assert problem(await client.post(path, files={"file": ("a", b"a")}, data=long)) == (400, "InvalidRequest")
+        other = {"tenant_id": "rival"}
+        assert problem(await client.post(path, files={"file": ("a", b"a")}, data=other)) == (403, "TenantMismatch")
+    assert scratch(server) == []
+
+
+async def test_uploads_that_are_too_large(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
+    monkeypatch.setattr(uploads, "MAX_UPLOAD_BYTES", 200_000)
+    monkeypatch.setattr(uploads, "MAX_FIELDS_BYTES", 10_000)
+    server = await serve()
+    async with server.client(operator.token()) as client:
+        announced = await client.post("/stt/upload", files={"file": ("a.wav", sample_wav.read_bytes())})
+        assert problem(announced) == (413, "TooLarge")
+
+        async def chunked() -> AsyncIterator[bytes]:
+            yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+            for _ in range(100):
+                yield b"x" * 3_000
+                await asyncio.sleep(0)
+            yield b"\r\n--x--\r\n"
+
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        assert problem(await client.post("/stt/upload", content=chunked(), headers=headers)) == (413, "TooLarge")
+        exact = await client.post("/stt/upload", files={"file": ("a.wav", b"x" * 200_001)})
+        assert problem(exact) == (413, "TooLarge")
+    assert scratch(server) == []
+    assert pipeline.lengths == []
+
+
+async def test_recordings_that_are_too_long(serve: Serve, operator: Operator, pipeline, monkeypatch, media):
+    monkeypatch.setattr(rest_stt, "MAX_SECONDS", 29.0)
+    server = await serve()
+    async with server.client(operator.token()) as client:
+        for kind in ("wav", "ogg"):
+            response = await client.post("/stt/upload", files={"file": (f"a.{kind}", media[kind].read_bytes())})
+            assert problem(response) == (413, "TooLarge")
+    assert pipeline.lengths == []
+
+
+async def test_media_that_is_none(serve: Serve, operator: Operator, pipeline):
+    server = await serve()
+    async with server.client(operator.token()) as client:
+        for data in (b"", b"abc", b"RIFF" + bytes(100)):
+            response = await client.post("/stt/upload", files={"file": ("a.wav", data)})
+            assert problem(response) == (422, "UnsupportedMedia")
+        files = {"file": ("a.wav", b"x")}
+        response = await client.post("/stt/upload", files=files, data={"language": "xx"})
+        assert problem(response) == (400, "LanguageUnknown")
+    assert scratch(server) == []
+
+
+async def test_a_queue_that_is_full(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
+    monkeypatch.setattr(jobs, "MOST_WAITING", 2)
+    pipeline.go.clear()
+    server = await serve()
+    files = {"file": ("a.wav", sample_wav.read_bytes())}
+    async with server.client(operator.token()) as client:
+        first = (await client.post("/stt/upload?async=1", files=files)).json()
+        while (await client.get(first["status_url"])).json()["status"] != "running":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        for _ in range(2):
+            assert (await client.post("/stt/upload?async=1", files=files)).status_code == 202
+        response = await client.post("/stt/upload?async=1", files=files)
+        assert problem(response) == (429, "QueueFull")
+        assert int(response.headers["retry-after"]) > 0
+        pipeline.go.set()
+
+
+class Upload:
+    """A form that is sent by hand: its file begins, and goes on when we say so."""
+
+    def __init__(self) -> None:
+        self.rest = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc'
+        await self.rest.wait()
+        yield b"\r\n--x--\r\n"
+
+
+async def test_uploads_on_their_way_take_places(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
+    monkeypatch.setattr(jobs, "MOST_WAITING", 2)
+    server = await serve()
+    scratch_dir = Path(server.task.scratch_dir) / "jobs"
+    async with server.client(operator.token()) as client:
+        uploads = [Upload(), Upload()]
+        coming = [asyncio.create_task(client.post("/stt/upload", content=each, headers=FORM)) for each in uploads]
+        await until(lambda: scratch_dir.exists() and len(list(scratch_dir.iterdir())) == 2)
+        files = {"file": ("a.wav", sample_wav.read_bytes())}
+        assert problem(await client.post("/stt/upload", files=files)) == (429, "QueueFull")
+        assert problem(await client.post("/ocr/process", files=files)) == (429, "QueueFull")
+        coming[0].cancel()  # whoever hangs up frees a place
+        await until(lambda: len(list(scratch_dir.iterdir())) == 1)
+        assert (await client.post("/stt/upload", files=files)).status_code == 200
+        uploads[1].rest.set()
+        assert problem(await coming[1]) == (422, "UnsupportedMedia")
+
+
+@pytest.mark.parametrize("path", ["/stt/upload", "/stt/process", "/ocr/process"])
+async def test_a_body_that_does_not_come(serve: Serve, operator: Operator, monkeypatch, path: str):
+    monkeypatch.setattr(uploads, "RECEIVE_SECONDS", 0.2)
+    server = await serve()
+    kind = "application/json" if path == "/stt/process" else FORM["Content-Type"]
+    head = f"Host: x\r\nAuthorization: Bearer {operator.token()}\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+    writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n--x\r\n".encode())
+    async with asyncio.timeout(10):
+        told = (await reader.read()).decode()  # until the server hangs up
+    writer.close()
+    assert told.startswith("HTTP/1.1 408 ")
+    assert '"code":"UploadTimeout"' in told
+    assert scratch(server) == []
+
+
+async def test_results_are_kept_only_so_long(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
+    monkeypatch.setattr(jobs, "MOST_KEPT", 2)
+    server = await serve()
+    files = {"file": ("a.wav", sample_wav.read_bytes())}
+    async with server.client(operator.token()) as client:
+        for _ in range(4):
+            assert (await client.post("/stt/upload", files=files)).status_code == 200
+        assert len(scratch(server)) == 2
+        monkeypatch.setattr(jobs, "KEEP_SECONDS", -1)
+        await client.get("/status/none")
+    assert scratch(server) == []
+
+
+async def test_who_hangs_up_wants_no_result(serve: Serve, operator: Operator, pipeline, sample_wav):
+    pipeline.go.clear()
+    server = await serve()
+    async with server.client(operator.token()) as client:
+        asking = asyncio.create_task(client.post("/stt/upload", files={"file": ("a.wav", sample_wav.read_bytes())}))
+        await until(lambda: pipeline.lengths)
+        asking.cancel()
+    await until(lambda: not scratch(server))
+    assert pipeline.stopped == 1
+
+
+async def test_draining_refuses_and_stops_jobs(serve: Serve, operator: Operator, pipeline, sample_wav):
+    pipeline.go.clear()
+    server = await serve(drainSeconds=1)
+    files = {"file": ("a.wav", sample_wav.read_bytes())}
+    async with server.client(operator.token()) as client:
+        asking = asyncio.create_task(client.post("/stt/upload", files=files))
+        await until(lambda: pipeline.lengths)
+        server.server.stop()
+        await until(lambda: server.server.registry.draining)
+        assert problem(await client.post("/stt/upload", files=files)) == (503, "Draining")
+        assert problem(await asking) == (503, "Draining")
+    await asyncio.wait_for(server.running, 10)
