@@ -214,3 +214,69 @@ def test_decoding_stops_when_told_to(media):
 
     with pytest.raises(Stopped):
         read_audio(media["m4a"], check=stop_soon)
+
+
+def low_rate_wav(path: Path, count: int) -> Path:
+    """A sample a second: each second of it is sixteen thousand of ours."""
+    header = b"RIFF" + (36 + count).to_bytes(4, "little") + b"WAVEfmt \x10\0\0\0\1\0\1\0\1\0\0\0\1\0\0\0\1\0\x08\0data"
+    path.write_bytes(header + count.to_bytes(4, "little") + bytes(range(256)) * (count // 256))
+    return path
+
+
+def too_long(path: Path, seconds: float) -> WorkError:
+    with pytest.raises(WorkError) as caught:
+        read_audio(path, check=go_on, max_seconds=seconds, too_long="Split it at lunch.")
+    assert caught.value.reason is FailureReason.TOO_LARGE
+    assert caught.value.message == "Split it at lunch."
+    return caught.value
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    def decoded(*_: object, **__: object) -> None:
+        raise AssertionError("something was decoded")
+
+    monkeypatch.setattr(av, "AudioResampler", decoded)
+
+
+def test_audio_that_announces_more_than_the_bound_is_refused_undecoded(sample_wav, no_decoding):
+    too_long(sample_wav, 29.0)
+
+
+def test_a_frame_is_measured_before_it_grows(tmp_path, no_decoding, monkeypatch):
+    monkeypatch.setattr("steno_runtime.media.audio._duration", lambda *_: None)
+    too_long(low_rate_wav(tmp_path / "slow.wav", 8_192), 0.5)
+
+
+def test_the_bound_is_told_in_minutes_where_nobody_knows_better(sample_wav):
+    with pytest.raises(WorkError, match=r"longer than the 0\.25 minutes") as caught:
+        read_audio(sample_wav, check=go_on, max_seconds=15.0)
+    assert "TranscriptionJob" in caught.value.message
+
+
+def test_a_hole_in_a_small_file_takes_no_memory_beyond_the_bound(sample_wav, tmp_path):
+    path = tmp_path / "crafted.mkv"
+    hour = 3600 * SAMPLE_RATE
+    write_frames(path, sample_wav, lambda position: position if position < SAMPLE_RATE else position + 100 * hour)
+    assert path.stat().st_size < 2_000_000
+    too_long(path, 3600.0)
+
+
+def test_silence_is_measured_before_it_is_made():
+    from steno_runtime.media.audio import _Bound, _Samples
+
+    samples = _Samples(1.0, _Bound(3600.0, None))
+    with pytest.raises(WorkError, match="60 minutes"):
+        samples.pad_to(10**9, jitter=0.0, limit=10.0**9)
+    assert samples.length == 0
+
+
+@pytest.mark.parametrize("duration", [-1, -(10**12)])
+def test_a_length_below_zero_is_none_at_all(duration):
+    from types import SimpleNamespace
+
+    from steno_runtime.media.audio import _duration
+
+    stream = SimpleNamespace(duration=duration, time_base=1)
+    assert _duration(SimpleNamespace(duration=None), stream) is None
+    assert _duration(SimpleNamespace(duration=duration), SimpleNamespace(duration=None, time_base=None)) is None

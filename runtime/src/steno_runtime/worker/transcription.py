@@ -12,7 +12,9 @@ from typing import Any
 from steno_api.report import Stage, Summary
 from steno_api.task import TranscriptionTask
 from steno_api.transcript import Transcript
+from steno_runtime.memory import available_memory
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
+from steno_runtime.worker.length import longest_seconds, too_long
 from steno_runtime.worker.work import Attempt, Format
 
 log = logging.getLogger(__name__)
@@ -114,7 +116,14 @@ class Transcription:
         def on_read(share: float) -> None:
             attempt.on_progress(Stage.FETCHING, FETCHED_SHARE + (1 - FETCHED_SHARE) * share, None)
 
-        samples = read_audio(path, check=attempt.check, on_progress=on_read)
+        memory, diarize = available_memory(), self._task.diarization is not None
+        samples = read_audio(
+            path,
+            check=attempt.check,
+            on_progress=on_read,
+            max_seconds=longest_seconds(memory, diarize=diarize),
+            too_long=too_long(memory, diarize=diarize),
+        )
         log.info("decoded", extra={"audio_seconds": round(samples.shape[0] / SAMPLE_RATE, 2)})
         if self._task.source.path is None:
             path.unlink(missing_ok=True)
