@@ -182,9 +182,11 @@ def hub(web_factory: Callable[[], Web], monkeypatch: pytest.MonkeyPatch, tmp_pat
     """A hub of its own, with an empty cache and nobody's token; the client reads where it is when it is imported."""
     import huggingface_hub.constants
     import huggingface_hub.file_download
+    import huggingface_hub.utils
 
     web = web_factory()
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", web.url)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
@@ -193,6 +195,7 @@ def hub(web_factory: Callable[[], Web], monkeypatch: pytest.MonkeyPatch, tmp_pat
         "HUGGINGFACE_CO_URL_TEMPLATE",
         web.url + "/{repo_id}/resolve/{revision}/{filename}",
     )
+    huggingface_hub.utils.reset_sessions()  # each knows whether it was made offline
     return Hub(web)
 
 
