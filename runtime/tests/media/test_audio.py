@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Stopped, WorkError
@@ -280,3 +282,52 @@ def test_a_length_below_zero_is_none_at_all(duration):
     stream = SimpleNamespace(duration=duration, time_base=1)
     assert _duration(SimpleNamespace(duration=None), stream) is None
     assert _duration(SimpleNamespace(duration=duration), SimpleNamespace(duration=None, time_base=None)) is None
+
+
+def test_a_rate_that_no_recorder_has_is_damage(sample_wav, tmp_path, no_decoding):
+    data = bytearray(sample_wav.read_bytes()[:20_000])
+    data[24:28] = (1_660_960_384).to_bytes(4, "little")
+    path = tmp_path / "rate.wav"
+    path.write_bytes(data)
+    error = failure(path)
+    assert error.reason is FailureReason.UNSUPPORTED_MEDIA
+    assert "1660960384 samples a second" in error.message
+
+
+MUTATIONS = st.one_of(
+    st.builds(lambda share: lambda data: data[: int(share * len(data))], st.floats(0, 1)),
+    st.builds(
+        lambda at, value: lambda data: data[: at % len(data)] + value + data[at % len(data) + len(value) :],
+        st.integers(0, 2_000) | st.integers(0, 2**31),
+        st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\1\0\0\0"])
+        | st.binary(min_size=1, max_size=8),
+    ),
+    st.builds(
+        lambda at, length: lambda data: data[: at % len(data)] + data[at % len(data) + length :],
+        st.integers(0, 2**31),
+        st.integers(1, 2_000),
+    ),
+)
+
+
+@pytest.mark.parametrize("extension", ["wav", "mp3", "m4a", "flac", "ogg", "webm"])
+def test_of_a_damaged_file_nothing_comes_but_samples_or_a_reason(media, tmp_path_factory, extension):
+    whole = media[extension].read_bytes()[:60_000]
+    path = tmp_path_factory.mktemp("damaged") / f"a.{extension}"
+
+    @given(mutations=st.lists(MUTATIONS, min_size=1, max_size=3))
+    @settings(max_examples=15, deadline=None)
+    def check(mutations):
+        data = whole
+        for mutate in mutations:
+            data = mutate(data) or b"\0"
+        path.write_bytes(data)
+        try:
+            samples = read_audio(path, check=go_on, max_seconds=600.0)
+        except WorkError as error:
+            assert error.reason is not FailureReason.INTERNAL  # noqa: PT017
+        else:
+            assert samples.dtype == np.float32
+            assert 0 < len(samples) <= 600 * SAMPLE_RATE
+
+    check()

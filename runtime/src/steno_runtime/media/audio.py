@@ -40,6 +40,10 @@ TOLERATED_BAD_PACKETS = 3
 TOLERATED_BAD_SHARE = 0.1
 CHECK_EVERY_PACKETS = 256
 
+MAX_RATE = 4_000_000
+"""Samples a second of a source: more than any recorder takes. To resample gigahertz takes gigabytes, and half a minute
+in which no stop is heard."""
+
 
 def read_audio(
     path: Path,
@@ -221,6 +225,10 @@ class _Decoder:
         import av
         from av.error import FFmpegError
 
+        if frame.sample_rate > MAX_RATE:
+            raise _unsupported(
+                f"The source is damaged: it announces {frame.sample_rate} samples a second. Export or upload it again."
+            )
         # A frame of a very low rate grows ten-thousandfold, and becomes one block whatever its length.
         self._seconds += frame.samples / max(1, frame.sample_rate)
         self._bound.refuse(self._seconds)
