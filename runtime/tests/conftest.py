@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -102,7 +104,8 @@ def reply(status: int, data: bytes = b"", **headers: str) -> Answer:
         if "Content_Length" not in headers:
             handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
-        handler.wfile.write(data)
+        if handler.command != "HEAD":
+            handler.wfile.write(data)
 
     return answer
 
@@ -121,7 +124,7 @@ def web_factory() -> Iterator[Callable[[], Web]]:
                     web.bodies.append(self.rfile.read(length))
                     web.routes.get(self.path.partition("?")[0], reply(404))(self)
 
-                do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  (the names that http.server calls)
+                do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  (the names that http.server calls)
 
                 def log_message(self, *args: object) -> None:
                     pass
@@ -147,6 +150,53 @@ def web_factory() -> Iterator[Callable[[], Web]]:
 @pytest.fixture
 def web(web_factory: Callable[[], Web]) -> Web:
     return web_factory()
+
+
+@dataclass
+class Hub:
+    """A Hugging Face hub: one repository after the other is put there, or refused."""
+
+    web: Web
+
+    def serve(self, repo: str, files: dict[str, bytes]) -> None:
+        """Puts a repository there that anybody may read."""
+        sha = "a" * 40
+        info = {"id": repo, "sha": sha, "siblings": [{"rfilename": name} for name in files]}
+        self._answer(f"/api/models/{repo}", json.dumps(info).encode())
+        for name, data in files.items():
+            tag = hashlib.sha256(data).hexdigest()
+            self._answer(f"/{repo}/resolve/{sha}/{name}", data, ETag=f'"{tag}"', X_Repo_Commit=sha)
+
+    def refuse(self, repo: str, status: int, **headers: str) -> None:
+        """Answers whatever is asked of a repository with an error."""
+        self.web.routes[f"/api/models/{repo}"] = reply(status, **headers)
+        self.web.routes[f"/api/models/{repo}/revision/main"] = reply(status, **headers)
+
+    def _answer(self, path: str, data: bytes, **headers: str) -> None:
+        self.web.routes[path] = reply(200, data, **headers)
+        self.web.routes[f"{path}/revision/main"] = reply(200, data, **headers)
+
+
+@pytest.fixture
+def hub(web_factory: Callable[[], Web], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
+    """A hub of its own, with an empty cache and nobody's token; the client reads where it is when it is imported."""
+    import huggingface_hub.constants
+    import huggingface_hub.file_download
+    import huggingface_hub.utils
+
+    web = web_factory()
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", web.url)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr(
+        huggingface_hub.file_download,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        web.url + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    huggingface_hub.utils.reset_sessions()  # each knows whether it was made offline
+    return Hub(web)
 
 
 @pytest.fixture(scope="session")

@@ -176,6 +176,17 @@ def test_the_hugging_face_token_is_a_secrets_key():
     assert "HF_TOKEN" not in {item["name"] for item in worker(diarization={})["env"]}
 
 
+def test_the_jobs_own_token_wins_over_the_profiles_and_nothing_is_named_twice():
+    profile = {"env": {"HF_TOKEN": "for-downloads", "HOME": "/mine"}}
+    env = worker(diarization={"tokenSecretRef": {"name": "hf"}}, profile=profile)["env"]
+    named = {item["name"]: item for item in env}
+    assert len(named) == len(env)
+    assert named["HF_TOKEN"] == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "HF_TOKEN"}}}
+    assert named["HOME"]["value"] == "/mine"
+    without = {item["name"]: item for item in worker(diarization={}, profile=profile)["env"]}
+    assert without["HF_TOKEN"] == {"name": "HF_TOKEN", "value": "for-downloads"}
+
+
 def test_the_profile_says_what_the_pod_asks_for():
     profile = {
         "image": "mine:2",

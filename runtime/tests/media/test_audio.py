@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Stopped, WorkError
@@ -214,3 +216,118 @@ def test_decoding_stops_when_told_to(media):
 
     with pytest.raises(Stopped):
         read_audio(media["m4a"], check=stop_soon)
+
+
+def low_rate_wav(path: Path, count: int) -> Path:
+    """A sample a second: each second of it is sixteen thousand of ours."""
+    header = b"RIFF" + (36 + count).to_bytes(4, "little") + b"WAVEfmt \x10\0\0\0\1\0\1\0\1\0\0\0\1\0\0\0\1\0\x08\0data"
+    path.write_bytes(header + count.to_bytes(4, "little") + bytes(range(256)) * (count // 256))
+    return path
+
+
+def too_long(path: Path, seconds: float) -> WorkError:
+    with pytest.raises(WorkError) as caught:
+        read_audio(path, check=go_on, max_seconds=seconds, too_long="Split it at lunch.")
+    assert caught.value.reason is FailureReason.TOO_LARGE
+    assert caught.value.message == "Split it at lunch."
+    return caught.value
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    def decoded(*_: object, **__: object) -> None:
+        raise AssertionError("something was decoded")
+
+    monkeypatch.setattr(av, "AudioResampler", decoded)
+
+
+def test_audio_that_announces_more_than_the_bound_is_refused_undecoded(sample_wav, no_decoding):
+    too_long(sample_wav, 29.0)
+
+
+def test_a_frame_is_measured_before_it_grows(tmp_path, no_decoding, monkeypatch):
+    monkeypatch.setattr("steno_runtime.media.audio._duration", lambda *_: None)
+    too_long(low_rate_wav(tmp_path / "slow.wav", 8_192), 0.5)
+
+
+def test_the_bound_is_told_in_minutes_where_nobody_knows_better(sample_wav):
+    with pytest.raises(WorkError, match=r"longer than the 0\.25 minutes") as caught:
+        read_audio(sample_wav, check=go_on, max_seconds=15.0)
+    assert "TranscriptionJob" in caught.value.message
+
+
+def test_a_hole_in_a_small_file_takes_no_memory_beyond_the_bound(sample_wav, tmp_path):
+    path = tmp_path / "crafted.mkv"
+    hour = 3600 * SAMPLE_RATE
+    write_frames(path, sample_wav, lambda position: position if position < SAMPLE_RATE else position + 100 * hour)
+    assert path.stat().st_size < 2_000_000
+    too_long(path, 3600.0)
+
+
+def test_silence_is_measured_before_it_is_made():
+    from steno_runtime.media.audio import _Bound, _Samples
+
+    samples = _Samples(1.0, _Bound(3600.0, None))
+    with pytest.raises(WorkError, match="60 minutes"):
+        samples.pad_to(10**9, jitter=0.0, limit=10.0**9)
+    assert samples.length == 0
+
+
+@pytest.mark.parametrize("duration", [-1, -(10**12)])
+def test_a_length_below_zero_is_none_at_all(duration):
+    from types import SimpleNamespace
+
+    from steno_runtime.media.audio import _duration
+
+    stream = SimpleNamespace(duration=duration, time_base=1)
+    assert _duration(SimpleNamespace(duration=None), stream) is None
+    assert _duration(SimpleNamespace(duration=duration), SimpleNamespace(duration=None, time_base=None)) is None
+
+
+def test_a_rate_that_no_recorder_has_is_damage(sample_wav, tmp_path, no_decoding):
+    data = bytearray(sample_wav.read_bytes()[:20_000])
+    data[24:28] = (1_660_960_384).to_bytes(4, "little")
+    path = tmp_path / "rate.wav"
+    path.write_bytes(data)
+    error = failure(path)
+    assert error.reason is FailureReason.UNSUPPORTED_MEDIA
+    assert "1660960384 samples a second" in error.message
+
+
+MUTATIONS = st.one_of(
+    st.builds(lambda share: lambda data: data[: int(share * len(data))], st.floats(0, 1)),
+    st.builds(
+        lambda at, value: lambda data: data[: at % len(data)] + value + data[at % len(data) + len(value) :],
+        st.integers(0, 2_000) | st.integers(0, 2**31),
+        st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\1\0\0\0"])
+        | st.binary(min_size=1, max_size=8),
+    ),
+    st.builds(
+        lambda at, length: lambda data: data[: at % len(data)] + data[at % len(data) + length :],
+        st.integers(0, 2**31),
+        st.integers(1, 2_000),
+    ),
+)
+
+
+@pytest.mark.parametrize("extension", ["wav", "mp3", "m4a", "flac", "ogg", "webm"])
+def test_of_a_damaged_file_nothing_comes_but_samples_or_a_reason(media, tmp_path_factory, extension):
+    whole = media[extension].read_bytes()[:60_000]
+    path = tmp_path_factory.mktemp("damaged") / f"a.{extension}"
+
+    @given(mutations=st.lists(MUTATIONS, min_size=1, max_size=3))
+    @settings(max_examples=15, deadline=None)
+    def check(mutations):
+        data = whole
+        for mutate in mutations:
+            data = mutate(data) or b"\0"
+        path.write_bytes(data)
+        try:
+            samples = read_audio(path, check=go_on, max_seconds=600.0)
+        except WorkError as error:
+            assert error.reason is not FailureReason.INTERNAL  # noqa: PT017
+        else:
+            assert samples.dtype == np.float32
+            assert 0 < len(samples) <= 600 * SAMPLE_RATE
+
+    check()

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 
 import pytest
+from huggingface_hub.utils import reset_sessions
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
@@ -23,10 +27,22 @@ def store(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("the network was asked")
+    connect = socket.socket.connect
+
+    def refuse(self, address):
+        assert address[0] == "127.0.0.1", "the network was asked"
+        return connect(self, address)
 
     monkeypatch.setattr("socket.socket.connect", refuse)
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    reset_sessions()  # each knows whether it was made offline
+    yield
+    reset_sessions()
 
 
 @pytest.mark.parametrize("name", ["whisper-tiny", "tiny"])
@@ -72,10 +88,85 @@ def test_without_digests_files_are_taken_as_they_are(store):
     assert whisper(store, "whisper-tiny") == store / "whisper-tiny"
 
 
-def test_an_unreachable_hub_is_the_environments_fault(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+def test_an_unreachable_hub_is_the_environments_fault(store, offline):
     with pytest.raises(WorkError) as error:
         whisper(store, "large-v3")
     assert error.value.reason is FailureReason.MODEL_UNAVAILABLE
     assert "large-v3" in error.value.message
+
+
+def test_a_hub_that_refuses_a_name_is_not_asked_again(hub, store):
+    hub.refuse("acme/secret", 401, X_Error_Message="Invalid credentials in Authorization header")
+    with pytest.raises(WorkError, match="acme/secret") as error:
+        whisper(store, "acme/secret")
+    assert error.value.reason is FailureReason.MODEL_NOT_FOUND
+    assert "HF_TOKEN" in error.value.message
+    assert len(hub.web.requests) == 1
+
+
+def test_a_hub_that_is_not_well_is_the_environments_fault(hub, store):
+    hub.refuse("acme/model", 503)
+    with pytest.raises(WorkError) as error:
+        whisper(store, "acme/model")
+    assert error.value.reason is FailureReason.MODEL_UNAVAILABLE
+
+
+def test_a_model_of_the_hub_is_downloaded_once(hub, store):
+    hub.serve("acme/model", {name: name.encode() for name in WHISPER_FILES})
+    folder = whisper(store, "acme/model")
+    assert {path.name for path in folder.iterdir()} == set(WHISPER_FILES)
+    asked = len(hub.web.requests)
+    assert whisper(store, "acme/model") == folder
+    assert len(hub.web.requests) == asked
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "./x",
+        "../x",
+        "a/..",
+        "a--b/c",
+        "a/b.",
+        "a b/c",
+        "x" * 250,
+        f"a/{'b' * 200}",
+        "a\0/b",
+        "/",
+        "//",
+        "/\0",
+    ],
+)
+def test_a_name_that_nobody_can_have_is_the_users_to_correct(store, offline, name):
+    with pytest.raises(WorkError) as error:
+        whisper(store, name)
+    assert error.value.reason is FailureReason.MODEL_NOT_FOUND
+
+
+ODD = st.text(st.sampled_from("./\\-_~ :@%\0\nab모A0"), min_size=1, max_size=12)
+NAMES = ODD | st.builds("/".join, st.lists(st.sampled_from(["..", ".", "", "whisper-tiny", "outside", "models"]) | ODD))
+
+
+@given(name=NAMES)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_name_nothing_outside_of_the_store_is_read(store, offline, name):
+    assume(not name.startswith("/"))  # an absolute path is meant to lead wherever it leads
+    outside = store.parent / "outside"
+    outside.mkdir(exist_ok=True)
+    for file in WHISPER_FILES:
+        (outside / file).write_text("not for you")
+    try:
+        found = whisper(store, name)
+    except WorkError as error:
+        found = error.reason
+    assert found in (FailureReason.MODEL_NOT_FOUND, FailureReason.MODEL_UNAVAILABLE, store / "whisper-tiny")
+
+
+def test_a_store_that_may_not_be_read_says_so(store, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(store / "whisper-tiny"))
+
+    monkeypatch.setattr("steno_runtime.models.store.Path.is_dir", refuse)
+    with pytest.raises(WorkError, match="Permission denied") as error:
+        whisper(store, "whisper-tiny")
+    assert error.value.reason is FailureReason.MODEL_UNAVAILABLE

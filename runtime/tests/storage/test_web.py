@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import socket
 import ssl
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_api.task import TaskSource
@@ -300,3 +303,72 @@ def test_the_timeouts_are_short_enough_for_a_stop():
     assert isinstance(TIMEOUT, httpx.Timeout)
     assert TIMEOUT.connect == 10
     assert TIMEOUT.read == 30
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_that_is_not_encoded_as_it_says_is_the_sources_fault(web, tmp_path, encoding):
+    web.serve("/a.wav", DATA, Content_Encoding=encoding)
+    error = failure(f"{web.url}/a.wav", tmp_path)
+    assert error.reason is FailureReason.SOURCE_UNAVAILABLE
+    assert encoding in error.message
+    assert "Content-Encoding" in error.message
+
+
+def test_an_encoded_body_that_is_broken_once_is_read_the_next_time(web, tmp_path):
+    replies = [b"not gzip", gzip.compress(DATA)]
+
+    def answer(handler):
+        respond(200, replies.pop(0), Content_Encoding="gzip")(handler)
+
+    web.routes["/a.wav"] = answer
+    assert read(f"{web.url}/a.wav", tmp_path) == DATA
+
+
+def header(name, value):
+    """An answer whose header has bytes that no library would send."""
+
+    def answer(handler):
+        handler.wfile.write(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n" + name + b": " + value + b"\r\n\r\n")
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"http://[::1", b"http://a:99999999/", b"http://" + b"a" * 3_000, b"http://xn--\xff/", b"\xc3\xa4\xff", b":",
+     b"http://a b/", b"http://%00/", b"//", b"http://a..b/", b"http://127.0.0.1:1/", b"?", b"http://1.2.3.4.5/"],
+)  # fmt: skip
+def test_wherever_a_redirect_points_only_a_work_error_comes_of_it(web, tmp_path, target):
+    web.routes["/a"] = header(b"Location", target)
+    assert failure(f"{web.url}/a", tmp_path).reason is not FailureReason.INTERNAL
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".example", "."])
+def test_a_host_that_no_resolver_can_be_asked_for(tmp_path, host):
+    assert failure(f"http://{host}/a.wav", tmp_path).reason in (
+        FailureReason.INVALID_SPEC,
+        FailureReason.SOURCE_UNAVAILABLE,
+    )
+
+
+@given(uri=st.text(st.characters(codec="utf-8"), max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_given_for_an_address_only_a_work_error_comes_of_it(uri, tmp_path_factory):
+    def unreachable(*_, **__):
+        raise httpx.ConnectError("nobody is reached here")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx.Client.stream", unreachable)
+        patch.setattr("socket.getaddrinfo", lambda *_, **__: [])
+        failure(f"http://{uri}", tmp_path_factory.getbasetemp() / "address")
+
+
+@pytest.mark.parametrize("token", ["tök", "to\nken", "to\0ken", "토큰"])
+def test_a_token_that_no_header_can_carry_is_the_users_to_correct(web, tmp_path, token):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "token").write_text(token)
+    error = failure(web.serve("/a.wav", DATA), tmp_path, credentials_dir=str(tmp_path / "secret"))
+    assert error.reason is FailureReason.SOURCE_FORBIDDEN
+    assert "source.secretRef" in error.message
+    assert token not in error.message
+    assert not web.requests

@@ -179,7 +179,7 @@ class RuntimeProfileSpec(Model):
         Field(max_length=64),
         Rule("self.all(key, key.matches('^[A-Za-z_][A-Za-z0-9_]*$'))", "keys must be names of environment variables"),
     ] = Field(default_factory=dict[str, str])
-    """More environment variables, such as a proxy's."""
+    """More environment variables, such as a proxy's; over an `HF_TOKEN` here, a job's own Secret wins."""
     pod_labels: Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS, OURS] = Field(
         default_factory=dict[str, str]
     )

@@ -58,7 +58,7 @@ class Diarization(Model):
     max_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
     """At most this many."""
     token_secret_ref: SecretRef | None = None
-    """Secret with the key `HF_TOKEN`, for models that need a licence to be accepted (pyannote community-1)."""
+    """Secret with the key `HF_TOKEN`: pyannote community-1, its licence accepted by that account, labels speakers."""
 
 
 class TranscriptOutput(Output):

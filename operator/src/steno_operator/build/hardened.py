@@ -57,7 +57,7 @@ class PodOf:
     restart_policy: str
     grace_seconds: int
     env: Sequence[Mapping[str, Any]] = ()
-    """Variables the profile does not set."""
+    """Variables that win over the profile's of the same name: the job's own secrets."""
     extra_labels: Mapping[str, str] | None = None
     """The operator's own additions, below `labels`."""
 
@@ -130,11 +130,13 @@ def _overrides(profile: RuntimeProfileSpec, role: str) -> Mapping[str, Any]:
 def _container(
     pod_of: PodOf, profile: RuntimeProfileSpec, runtime_image: str, mounts: Sequence[Mount]
 ) -> dict[str, Any]:
-    env = [{"name": key, "value": value} for key, value in {**_HOME_ENV, **profile.env}.items()]
+    own = {entry["name"] for entry in pod_of.env}
+    general = {**_HOME_ENV, **profile.env}
+    env = [{"name": key, "value": value} for key, value in general.items() if key not in own]
     return {
         "image": profile.image or runtime_image,
         "imagePullPolicy": profile.image_pull_policy,
-        "env": [*env, *(entry for entry in pod_of.env if entry["name"] not in profile.env)],
+        "env": [*env, *pod_of.env],
         "resources": _resources(profile),
         "volumeMounts": [item.mount() for item in mounts],
         "terminationMessagePath": paths.TERMINATION_LOG,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,10 @@ TOLERATED_BAD_PACKETS = 3
 TOLERATED_BAD_SHARE = 0.1
 CHECK_EVERY_PACKETS = 256
 
+MAX_RATE = 4_000_000
+"""Samples a second of a source: more than any recorder takes. To resample gigahertz takes gigabytes, and half a minute
+in which no stop is heard."""
+
 
 def read_audio(
     path: Path,
@@ -46,6 +51,7 @@ def read_audio(
     check: Check,
     on_progress: Callable[[float], None] | None = None,
     max_seconds: float | None = None,
+    too_long: str | None = None,
 ) -> np.ndarray:
     """Decodes the first audio track of `path`.
 
@@ -55,7 +61,9 @@ def read_audio(
         path: a local file: WAV, MP3, M4A, FLAC, OGG, WebM, MP4, and what else FFmpeg reads.
         check: called often; raises to stop.
         on_progress: called with the fraction decoded, if the file tells its length.
-        max_seconds: longer audio is refused as soon as that is known, whatever its headers say.
+        max_seconds: longer audio is refused as soon as that is known, whatever its headers say, and before memory is
+            taken for it.
+        too_long: what the user is told then; None: the bound, and to make a job.
 
     Returns:
         float32 samples in [-1, 1], shape `(samples,)`, 16 kHz, one channel. Time 0 is the beginning of the media.
@@ -65,13 +73,13 @@ def read_audio(
     """
     import av
 
-    longest = float("inf") if max_seconds is None else max_seconds
+    bound = _Bound(float("inf") if max_seconds is None else max_seconds, too_long)
     with _open(path) as container:
         stream = _audio_stream(container)
         total = _duration(container, stream)
-        _refuse_long(total or 0.0, longest)
-        out = _Samples(total)
-        decoder = _Decoder(container, stream, check)
+        bound.refuse(total or 0.0)
+        out = _Samples(total, bound)
+        decoder = _Decoder(container, stream, check, bound)
         origin = (container.start_time or 0) / av.time_base
         bad = 0
         for start, block in decoder.blocks():
@@ -79,7 +87,6 @@ def read_audio(
                 jitter, bad = 0.0 if decoder.bad > bad else MAX_JITTER_SECONDS, decoder.bad
                 out.pad_to(start - origin, jitter=jitter, limit=total)
             out.append(block)
-            _refuse_long(out.seconds, longest)
             if on_progress is not None and total:
                 on_progress(min(1.0, out.seconds / total))
     decoder.judge(path, decoded=out.length > 0)
@@ -126,16 +133,28 @@ def _duration(container: InputContainer, stream: AudioStream) -> float | None:
     import av
 
     if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = (container.duration or 0) / av.time_base
+    return seconds if seconds > 0 else None
 
 
-def _refuse_long(seconds: float, longest: float) -> None:
-    if seconds > longest:
-        raise WorkError(
-            FailureReason.TOO_LARGE,
-            f"The audio is longer than the {longest / 60:g} minutes taken here. Split it, or make a TranscriptionJob.",
-        )
+@dataclass(frozen=True)
+class _Bound:
+    """How long the audio may be."""
+
+    seconds: float
+    message: str | None
+
+    def refuse(self, seconds: float) -> None:
+        """Raises `WorkError` if that is too long."""
+        if seconds > self.seconds:
+            raise WorkError(
+                FailureReason.TOO_LARGE,
+                self.message
+                or f"The audio is longer than the {self.seconds / 60:g} minutes taken here. Split it, or make a "
+                "TranscriptionJob.",
+            )
 
 
 def _unsupported(message: str) -> WorkError:
@@ -145,9 +164,11 @@ def _unsupported(message: str) -> WorkError:
 class _Decoder:
     """Demuxes and decodes one track, passing over packets that are damaged, and counting them."""
 
-    def __init__(self, container: InputContainer, stream: AudioStream, check: Check) -> None:
+    def __init__(self, container: InputContainer, stream: AudioStream, check: Check, bound: _Bound) -> None:
         self.packets = 0
         self.bad = 0
+        self._bound = bound
+        self._seconds = 0.0
         self._container = container
         self._stream = stream
         self._check = check
@@ -204,6 +225,13 @@ class _Decoder:
         import av
         from av.error import FFmpegError
 
+        if frame.sample_rate > MAX_RATE:
+            raise _unsupported(
+                f"The source is damaged: it announces {frame.sample_rate} samples a second. Export or upload it again."
+            )
+        # A frame of a very low rate grows ten-thousandfold, and becomes one block whatever its length.
+        self._seconds += frame.samples / max(1, frame.sample_rate)
+        self._bound.refuse(self._seconds)
         key = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or self._resampler[0] != key:  # a track may change its format on the way
             yield from self._flush()
@@ -230,9 +258,10 @@ class _Decoder:
 class _Samples:
     """One growing float32 array; grown in place, so that its memory is not taken twice."""
 
-    def __init__(self, expected_seconds: float | None) -> None:
+    def __init__(self, expected_seconds: float | None, bound: _Bound) -> None:
         import numpy as np
 
+        self._bound = bound
         expected = int(min(expected_seconds or 60.0, 86_400.0) * SAMPLE_RATE) + SAMPLE_RATE
         self._array = np.empty(expected, dtype=np.float32)
         self.length = 0
@@ -262,5 +291,6 @@ class _Samples:
 
     def _reserve(self, count: int) -> None:
         needed = self.length + count
+        self._bound.refuse(needed / SAMPLE_RATE)
         if needed > self._array.shape[0]:
             self._array.resize((max(needed, self._array.shape[0] * 5 // 4),), refcheck=False)

@@ -5,6 +5,7 @@ What the store has is never downloaded.
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
+from steno_runtime.models import hub
 
 SUMS = "SHA256SUMS"
 WHISPER_FILES = ("config.json", "model.bin", "tokenizer.json")
@@ -35,8 +37,21 @@ def find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
 
     Raises:
         WorkError: `ModelNotFound` when the directory lacks a file; `ModelUnavailable` when a file is not what
-            `SHA256SUMS` beside it says (half copied, or damaged).
+            `SHA256SUMS` beside it says (half copied, or damaged), or may not be read.
     """
+    try:
+        return _find(store, name, files)
+    except OSError as err:
+        if err.errno == errno.ENAMETOOLONG:
+            return None
+        raise WorkError(
+            FailureReason.MODEL_UNAVAILABLE,
+            f"Model {name!r} in the store {store} cannot be read: {err.strerror}. Make it readable to the worker (user "
+            "65532, group 65532) or to all.",
+        ) from err
+
+
+def _find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
     if not _NAME.fullmatch(name) or not (folder := store / name).is_dir():
         return None
     if missing := [file for file in files if not (folder / file).is_file()]:
@@ -75,10 +90,11 @@ def whisper(store: Path, name: str) -> Path:
 
 def not_in_store(store: Path, name: str) -> str:
     """One sentence for people: the store does not have a model, and what it has instead."""
-    if not store.is_dir():
-        return f"There is no model store at {store}, so no model {name!r} in it."
-    # A Hugging Face name has two levels; hidden folders are drafts.
-    names = sorted(path.name for path in store.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        # A Hugging Face name has two levels; hidden folders are drafts.
+        names = sorted(path.name for path in store.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return f"There is no model store to be read at {store}, so no model {name!r} in it."
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"The model store {store} has no {name!r}; it has {', '.join(names[:_LISTED]) or 'nothing'}{more}."
 
@@ -101,6 +117,16 @@ def _verify(folder: Path) -> None:
             )
 
 
+def _no_name(store: Path, name: str) -> WorkError:
+    from faster_whisper.utils import available_models
+
+    return WorkError(
+        FailureReason.MODEL_NOT_FOUND,
+        f"{not_in_store(store, name)} Nor is it a Whisper size ({', '.join(available_models())}) or a Hugging Face "
+        "name (owner/model). Correct spec.model.name, or put the model into the store.",
+    )
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -114,28 +140,27 @@ def _download(store: Path, name: str, size: str) -> Path:
     elif size in available_models():
         hub_name = size
     else:
-        raise WorkError(
-            FailureReason.MODEL_NOT_FOUND,
-            f"{not_in_store(store, name)} Nor is it a Whisper size ({', '.join(available_models())}) or a Hugging Face "
-            "name (owner/model). Correct spec.model.name, or put the model into the store.",
-        )
+        raise _no_name(store, name)
     from huggingface_hub import errors
 
     try:
         folder = Path(download_model(hub_name, local_files_only=True))
         if all((folder / file).is_file() for file in WHISPER_FILES):
             return folder  # an earlier run's; asks nobody
+    except errors.HFValidationError as err:  # the hub's rules for names are stricter than ours
+        raise _no_name(store, name) from err
     except (errors.LocalEntryNotFoundError, OSError):
         pass
     try:
         folder = Path(download_model(hub_name))
-    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as err:
-        raise WorkError(
-            FailureReason.MODEL_NOT_FOUND,
-            f"{not_in_store(store, name)} The Hugging Face hub has no public model {hub_name!r} either "
-            f"({type(err).__name__}). Correct spec.model.name, or put the model into the store.",
-        ) from err
     except Exception as err:  # the hub's client raises whatever its HTTP client and the disk do
+        if hub.denied(err):
+            raise WorkError(
+                FailureReason.MODEL_NOT_FOUND,
+                f"{not_in_store(store, name)} The Hugging Face hub has no public model {hub_name!r} either "
+                f"({type(err).__name__}). Correct spec.model.name, put the model into the store, or give an HF_TOKEN "
+                "that may read it.",
+            ) from err
         raise WorkError(
             FailureReason.MODEL_UNAVAILABLE,
             f"{not_in_store(store, name)} Downloading {hub_name!r} from the Hugging Face hub failed "

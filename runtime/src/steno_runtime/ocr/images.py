@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
@@ -28,7 +28,7 @@ class ImageSource:
         try:
             self._image = Image.open(path, formats=FORMATS)
             self.pages = getattr(self._image, "n_frames", 1) if self._image.format == "TIFF" else 1
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+        except Exception as error:  # Pillow's readers let out whatever a damaged header makes them stumble over
             raise WorkError(
                 FailureReason.UNSUPPORTED_MEDIA,
                 "The file is damaged: it begins as an image but cannot be opened as one.",
@@ -45,9 +45,10 @@ class ImageSource:
                 self._image.seek(number - 1)
             self._limits.check_pixels(*self._image.size)
             dpi = _dpi(self._image.info.get("dpi"))
-            with ImageOps.exif_transpose(self._image) as upright:
-                pixels = np.asarray(rgb(upright))
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError, ArithmeticError, TypeError) as error:
+            pixels = np.asarray(rgb(_upright(self._image)))
+        except PageError:
+            raise
+        except Exception as error:  # see above; also that there is not enough memory
             raise PageError("the image is damaged or cut short; save or scan it again") from error
         return PageInput(number, pixels.shape[1], pixels.shape[0], dpi, pixels=pixels)
 
@@ -55,11 +56,23 @@ class ImageSource:
         """The file itself where it is a JPEG that a PDF can carry as it is: upright, grey or RGB."""
         image = self._image
         plain = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
-        return self._path.read_bytes() if plain and image.getexif().get(_ORIENTATION, 1) == 1 else None
+        try:
+            turned = image.getexif().get(_ORIENTATION, 1) != 1
+        except Exception:  # noqa: BLE001 - damaged EXIF, which others would stumble over too
+            return None
+        return self._path.read_bytes() if plain and not turned else None
 
     def close(self) -> None:
         """Closes the file."""
         self._image.close()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()  # errors of the pixels are the page's
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - the pixels are there: damaged EXIF is no reason to refuse them
+        return image
 
 
 def rgb(image: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ from pathlib import Path
 from steno_api.failures import FailureReason
 from steno_api.pages import Page
 from steno_runtime.cores import available_cores
-from steno_runtime.errors import WorkError
+from steno_runtime.errors import WorkError, is_out_of_memory
 from steno_runtime.ocr.images import ImageSource
 from steno_runtime.ocr.page import PageError
 from steno_runtime.ocr.pipeline import Result
@@ -23,6 +23,8 @@ PageLookup = Callable[[int], Page | None]
 
 _A4_POINTS = (595, 842)
 _DEFAULT_DPI = 200
+_LEAST_POINTS = 3
+"""No PDF's page is smaller: a picture of a few pixels is shown larger than it is."""
 
 
 def write_searchable(result: Result, target: Path) -> None:
@@ -90,17 +92,36 @@ def _run(staged: Path, finished: Path, lookup: PageLookup, *, pages: list[int], 
             "(`qpdf --decrypt in.pdf out.pdf`) or leave `pdf` out of the formats.",
         ) from error
     except (exceptions.InputFileError, exceptions.SubprocessOutputError, exceptions.DigitalSignatureError) as error:
-        raise WorkError(
-            FailureReason.UNSUPPORTED_MEDIA,
-            f"No text layer can be added to this PDF ({type(error).__name__}); leave `pdf` out of the formats, or try "
-            "a copy made with `qpdf in.pdf out.pdf`.",
-        ) from error
+        raise _refused(error) from error
     except exceptions.ExitCodeException as error:
         raise WorkError(
             FailureReason.INTERNAL, f"OCRmyPDF failed while adding the text layer ({type(error).__name__})."
         ) from error
+    except Exception as error:
+        if is_out_of_memory(error) or not _is_damaged(staged):
+            raise
+        raise _refused(error) from error  # OCRmyPDF and pikepdf let out whatever a damaged file makes them stumble over
     finally:
         ocrmypdf_plugin.forget(staged)
+
+
+def _refused(error: Exception) -> WorkError:
+    return WorkError(
+        FailureReason.UNSUPPORTED_MEDIA,
+        f"No text layer can be added to this PDF ({type(error).__name__}); leave `pdf` out of the formats, or try "
+        "a copy made with `qpdf in.pdf out.pdf`.",
+    )
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether QPDF finds anything wrong with a PDF."""
+    import pikepdf
+
+    try:
+        with pikepdf.open(path) as pdf:
+            return bool(pdf.check_pdf_syntax())
+    except pikepdf.PdfError:
+        return True
 
 
 def _image_pdf(result: Result, staged: Path) -> list[int]:
@@ -129,7 +150,7 @@ def _one_page(source: ImageSource, page: Page, target: Path) -> None:
     import img2pdf
     from PIL import Image
 
-    dpi = page.dpi or _DEFAULT_DPI
+    dpi = min(page.dpi or _DEFAULT_DPI, min(page.width, page.height) * 72 / _LEAST_POINTS)
     layout = img2pdf.get_fixed_dpi_layout_fun((dpi, dpi))
     jpeg = source.untouched_jpeg()
     if jpeg is not None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from steno_api.pages import SCHEMA_VERSION, Region
+from steno_api.pages import SCHEMA_VERSION
 from steno_runtime.ocr.languages import script
+from steno_runtime.ocr.markdown import markdown
 from steno_runtime.ocr.pipeline import Result
-
-_MARKDOWN_INLINE = re.compile(r"([\\`*_\[\]<>|])")
-_MARKDOWN_START = re.compile(r"^(\s*)([#+\-=~]|\d+(?=[.)]))")
 
 
 @dataclass(frozen=True)
@@ -61,28 +58,15 @@ def write_text(result: Result, header: Header, target: Path) -> None:  # noqa: A
 
 
 def write_markdown(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
-    """Headings and paragraphs, lines of a paragraph joined; a comment begins each page."""
+    """Headings, paragraphs and lists, lines of a paragraph joined; a comment begins each page."""
     with target.open("w", encoding="utf-8") as file:
         for index, page in enumerate(result.pages):
             file.write(("\n" if index else "") + f"<!-- page {page.number} -->\n")
             if page.error:
                 file.write(f"\n<!-- not read: {page.error.replace('--', '- -')} -->\n")
             joint = "" if page.languages and script(page.languages[0]) in ("Hani", "Jpan") else " "
-            for region in page.regions:
-                file.write(f"\n{_markdown(region, joint)}\n")
-
-
-def _markdown(region: Region, joint: str) -> str:
-    text = joint.join(line.text for line in region.lines)
-    text = _MARKDOWN_INLINE.sub(r"\\\1", text)
-    if region.kind == "heading":
-        return f"## {text}"
-    return _MARKDOWN_START.sub(lambda m: m[1] + (f"\\{m[2]}" if not m[2].isdigit() else m[2]), _list_safe(text))
-
-
-def _list_safe(text: str) -> str:
-    """`12. March` at the start of a paragraph is no list."""
-    return re.sub(r"^(\s*\d+)([.)]\s)", r"\1\\\2", text)
+            if text := markdown(page.regions, joint):
+                file.write(f"\n{text}\n")
 
 
 def write_pdf(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001

@@ -93,6 +93,9 @@ def _mounted(uri: str, path: Path, max_bytes: int) -> Path:
 
 def _suffix(uri: str) -> str:
     """Returns the URI's file extension, a hint for the demuxer; empty if it does not look like one."""
-    path = uri if uri.startswith("s3://") else unquote(urlsplit(uri).path)
+    try:
+        path = uri if uri.startswith("s3://") else unquote(urlsplit(uri).path)
+    except ValueError:  # `http://[`: who connects says what is wrong with it
+        return ""
     suffix = PurePosixPath(path).suffix.lower()
     return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= _MEDIA_SUFFIX_CHARS else ""

@@ -59,6 +59,8 @@ class WebSource:
                 yield self._body(response)
         except httpx.InvalidURL as error:
             raise self._invalid("the server redirects to something that is not a URL") from error
+        except UnicodeError as error:  # of the resolver: a label is empty, or too long
+            raise self._invalid("the name of its host, or of one that it redirects to, is no host name") from error
         except httpx.TransportError as error:
             raise self._translate(error) from error
 
@@ -96,9 +98,9 @@ class WebSource:
         etag = headers.get("etag", "")
         # Only a strong validator makes sure that the parts are of one and the same file.
         self._validator = etag if etag.startswith('"') else headers.get("last-modified")
-        if headers.get("content-encoding", "identity") != "identity":
+        if headers.get("content-encoding", "identity") != "identity":  # although nobody asked for it
             self._validator = None
-            return Body(offset=0, total=None, chunks=response.iter_bytes(CHUNK_BYTES))
+            return Body(offset=0, total=None, chunks=_decoded(response))
         length = headers.get("content-length", "")
         total = int(length) if length.isdigit() else None
         return Body(offset=0, total=total, chunks=response.iter_raw(CHUNK_BYTES))
@@ -173,8 +175,22 @@ class WebSource:
         return Unavailable("the connection broke")
 
 
+def _decoded(response: httpx.Response) -> Iterator[bytes]:
+    try:
+        yield from response.iter_bytes(CHUNK_BYTES)
+    except httpx.DecodingError as error:
+        encoding = response.headers["content-encoding"]
+        raise Unavailable(f"what the server sent is not {encoding[:40]}, as its Content-Encoding says") from error
+
+
 def _authorization(credentials: dict[str, str], url: httpx.URL) -> str | None:
     if token := credentials.get("token"):
+        if not (token.isascii() and token.isprintable()):
+            raise WorkError(
+                FailureReason.SOURCE_FORBIDDEN,
+                "The token in the Secret of source.secretRef cannot be sent: it has a line break, or a character "
+                "beyond ASCII. Put the token alone there.",
+            )
         return f"Bearer {token}"
     username = credentials.get("username", url.username)
     password = credentials.get("password", url.password)

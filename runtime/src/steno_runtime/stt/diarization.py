@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from steno_api.failures import FailureReason
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import WorkError
+from steno_runtime.models import hub
 from steno_runtime.models import store as model_store
 from steno_runtime.stt.chunks import SAMPLE_RATE
 from steno_runtime.stt.segments import Turn
@@ -25,6 +27,10 @@ EMBEDDING = "ge2e"
 """The speaker encoder's name in the model store."""
 ENCODER_FILE = "pretrained.pt"
 COMMUNITY = "pyannote/speaker-diarization-community-1"
+_IGNORED = ["*.md", "*.png", "*.jpg", "*.gif", ".gitattributes"]
+
+MakePipeline = Callable[[float], Any]
+"""Makes the pipeline of models that are there already, for a file of that many seconds."""
 
 MOST_WINDOWS = 4000
 """Segmentation windows of a file: clustering's cost grows with their square, so long files get a wider step."""
@@ -43,14 +49,41 @@ def has_encoder(store: Path) -> bool:
     return (store / EMBEDDING / ENCODER_FILE).is_file()
 
 
+def find_models(
+    store: Path, *, token: str | None, min_speakers: int | None = None, max_speakers: int | None = None
+) -> MakePipeline:
+    """Finds the models, and downloads them if they are community-1's: all that can be missing, before any work.
+
+    Args:
+        store: the model store; it has `ge2e/pretrained.pt`.
+        token: a Hugging Face token that may read community-1; None uses the store's models.
+        min_speakers: at least that many, if known.
+        max_speakers: at most that many, if known.
+
+    Returns:
+        What makes the pipeline, for `diarize`; nothing large is imported or loaded yet.
+
+    Raises:
+        WorkError: `ModelNotFound` when a model is missing or the token may not read it, `ModelUnavailable` when the
+            hub cannot be reached, `InvalidSpec` when the bounds contradict each other.
+    """
+    if min_speakers and max_speakers and min_speakers > max_speakers:
+        raise WorkError(
+            FailureReason.INVALID_SPEC,
+            f"minSpeakers ({min_speakers}) is more than maxSpeakers ({max_speakers}). Correct spec.diarization.",
+        )
+    if token:
+        return functools.partial(_community, _download(token))
+    return functools.partial(_offline, *_find_offline(store))
+
+
 def diarize(
     samples: Samples,
     *,
-    store: Path,
+    make_pipeline: MakePipeline,
     device: str,
     min_speakers: int | None,
     max_speakers: int | None,
-    token: str | None,
     on_progress: Callable[[float], None],
     check: Callable[[], None],
     threads: int | None = None,
@@ -59,11 +92,10 @@ def diarize(
 
     Args:
         samples: float32, mono, 16 kHz.
-        store: the model store; it has `ge2e/pretrained.pt`.
+        make_pipeline: from `find_models`.
         device: `cpu` or `cuda`.
         min_speakers: at least that many, if known.
         max_speakers: at most that many, if known.
-        token: a Hugging Face token that may read community-1; None uses the store's models.
         on_progress: called with the fraction done.
         check: called every second or so; may raise to stop.
         threads: CPU cores to use; None: all.
@@ -72,16 +104,10 @@ def diarize(
         Turns in order; nobody speaks at the same time as another.
 
     Raises:
-        WorkError: a model is missing, or the bounds contradict each other.
+        WorkError: a model cannot be read, or the work does not fit into the device's memory.
     """
-    if min_speakers and max_speakers and min_speakers > max_speakers:
-        raise WorkError(
-            FailureReason.INVALID_SPEC,
-            f"minSpeakers ({min_speakers}) is more than maxSpeakers ({max_speakers}). Correct spec.diarization.",
-        )
     with _quiet():
-        duration = len(samples) / SAMPLE_RATE
-        pipeline = _community(token) if token else _offline(store, duration)
+        pipeline = make_pipeline(len(samples) / SAMPLE_RATE)
         import torch
 
         torch.set_num_threads(threads or available_cores())  # its own guess does not know the container's limit
@@ -111,27 +137,53 @@ def step_seconds(duration: float) -> float:
     return min(WIDEST_STEP_SECONDS, max(STEP_SECONDS, duration / MOST_WINDOWS))
 
 
-def _community(token: str) -> Any:
+def _download(token: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(COMMUNITY, token=token, ignore_patterns=_IGNORED))
+    except Exception as err:  # the hub's client raises whatever its HTTP client and the disk do
+        if hub.denied(err):
+            raise WorkError(
+                FailureReason.MODEL_NOT_FOUND,
+                f"The token may not read {COMMUNITY}. Accept its licence at https://huggingface.co/{COMMUNITY} with "
+                "the token's account, and check HF_TOKEN in the Secret of spec.diarization.tokenSecretRef; or leave "
+                "tokenSecretRef out to use the store's models.",
+            ) from err
+        raise WorkError(
+            FailureReason.MODEL_UNAVAILABLE,
+            f"{COMMUNITY} could not be downloaded ({type(err).__name__}). Give the pod a way to the Hugging Face hub; "
+            "or leave spec.diarization.tokenSecretRef out to use the store's models.",
+        ) from err
+    if not (folder / "config.yaml").is_file():
+        raise WorkError(
+            FailureReason.MODEL_UNAVAILABLE, f"{COMMUNITY} was downloaded only in part, and the hub did not answer."
+        )
+    return folder
+
+
+def _community(folder: Path, duration: float) -> Any:  # noqa: ARG001 - see MakePipeline
     from pyannote.audio import Pipeline
 
     try:
-        pipeline = Pipeline.from_pretrained(COMMUNITY, token=token)
-    except Exception as err:  # the hub's client raises whatever its HTTP client does
-        raise WorkError(
-            FailureReason.MODEL_UNAVAILABLE,
-            f"{COMMUNITY} could not be loaded ({type(err).__name__}). Accept its licence on Hugging Face with the "
-            "token's account and give the pod a way there; or leave tokenSecretRef out to use the store's models.",
-        ) from err
+        pipeline = Pipeline.from_pretrained(folder)
+    except Exception as err:  # whatever its YAML, its pickles and its own classes raise
+        raise _not_readable(type(err).__name__) from err
     if pipeline is None:
-        raise WorkError(
-            FailureReason.MODEL_NOT_FOUND,
-            f"The token may not read {COMMUNITY}. Accept its licence on Hugging Face with the token's account.",
-        )
+        raise _not_readable("no pipeline")
     return pipeline
 
 
-def _offline(store: Path, duration: float) -> Any:
-    """The pipeline around the segmentation model that WhisperX carries and the store's speaker encoder."""
+def _not_readable(why: str) -> WorkError:
+    return WorkError(
+        FailureReason.MODEL_UNAVAILABLE,
+        f"{COMMUNITY} was downloaded but cannot be loaded ({why}). Leave spec.diarization.tokenSecretRef out to use "
+        "the store's models, or use a runtime image whose pyannote.audio knows it.",
+    )
+
+
+def _find_offline(store: Path) -> tuple[Path, Path]:
+    """Returns the segmentation model that WhisperX carries, and the store's speaker encoder."""
     folder = model_store.find(store, EMBEDDING, (ENCODER_FILE,))
     if folder is None:
         raise WorkError(
@@ -139,17 +191,22 @@ def _offline(store: Path, duration: float) -> Any:
             f"{model_store.not_in_store(store, EMBEDDING)} Put the speaker encoder there ({EMBEDDING}/{ENCODER_FILE}), "
             "or give spec.diarization.tokenSecretRef for pyannote's community-1.",
         )
+    whisperx = find_spec("whisperx")
+    if whisperx is None or not whisperx.submodule_search_locations:
+        raise WorkError(FailureReason.MODEL_NOT_FOUND, "WhisperX, which has the segmentation model, is not installed.")
+    segmentation = Path(whisperx.submodule_search_locations[0]) / "assets" / "pytorch_model.bin"
+    return segmentation, folder / ENCODER_FILE
+
+
+def _offline(segmentation_file: Path, encoder_file: Path, duration: float) -> Any:
     from pyannote.audio import Model
 
     from steno_runtime.stt.speakers import pipeline
 
-    whisperx = find_spec("whisperx")
-    if whisperx is None or not whisperx.submodule_search_locations:
-        raise WorkError(FailureReason.MODEL_NOT_FOUND, "WhisperX, which has the segmentation model, is not installed.")
-    segmentation = Model.from_pretrained(Path(whisperx.submodule_search_locations[0]) / "assets" / "pytorch_model.bin")
+    segmentation = Model.from_pretrained(segmentation_file)
     if segmentation is None:
         raise WorkError(FailureReason.INTERNAL, "The segmentation model that WhisperX carries cannot be read.")
-    made = pipeline(segmentation, folder / ENCODER_FILE, step=step_seconds(duration) / WINDOW_SECONDS)
+    made = pipeline(segmentation, encoder_file, step=step_seconds(duration) / WINDOW_SECONDS)
     made.instantiate(
         {
             "segmentation": {"threshold": 0.5, "min_duration_off": 0.3},

@@ -19,6 +19,7 @@ from steno_runtime.stt.engine import Decoded, Engine, TimedWord, invented
 from steno_runtime.stt.segments import Turn, assign, segments, smooth, snap
 
 if TYPE_CHECKING:
+    from steno_runtime.stt.diarization import MakePipeline
     from steno_runtime.stt.engine import Samples
 
 OnProgress = Callable[[Stage, float, "dict[str, Any] | None"], None]
@@ -89,9 +90,11 @@ def transcribe(
         The transcription; without segments when nobody speaks.
 
     Raises:
-        WorkError: the model cannot be had, does not fit, or does not know the language.
+        WorkError: a model cannot be had, does not fit, or does not know the language.
     """
     on_progress(Stage.LOADING_MODEL, 0.0, None)
+    make_diarization = _find_speaker_models(options)
+    check()
     if engine is None:
         engine = load_engine(
             options.model,
@@ -122,16 +125,15 @@ def transcribe(
             samples, words, options, language=language, device=device, on_progress=on_progress, check=check
         )
     turns: Sequence[Turn] = ()
-    if options.diarize and words:
+    if make_diarization is not None and words:
         from steno_runtime.stt.diarization import diarize
 
         turns = diarize(
             samples,
-            store=options.model_store,
+            make_pipeline=make_diarization,
             device=device,
             min_speakers=options.min_speakers,
             max_speakers=options.max_speakers,
-            token=options.hf_token,
             threads=options.speaker_threads,
             on_progress=lambda done: on_progress(Stage.DIARIZING, done, None),
             check=check,
@@ -174,6 +176,20 @@ def load_engine(
         batch_size=batch_size,
         batch_divisor=batch_divisor,
         memory_mib=memory_mib,
+    )
+
+
+def _find_speaker_models(options: Options) -> MakePipeline | None:
+    """Before anything is decoded: a model that is missing, or a token that is refused, then costs nothing."""
+    if not options.diarize:
+        return None
+    from steno_runtime.stt.diarization import find_models
+
+    return find_models(
+        options.model_store,
+        token=options.hf_token,
+        min_speakers=options.min_speakers,
+        max_speakers=options.max_speakers,
     )
 
 

@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steno_api.failures import FailureReason
 from steno_api.report import Stage, Summary
 from steno_api.task import TranscriptionTask
 from steno_api.transcript import Transcript
+from steno_api.v1alpha1.transcriptionjob import Diarization
+from steno_runtime.errors import WorkError
+from steno_runtime.memory import available_memory
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
+from steno_runtime.worker.length import longest_seconds, too_long
 from steno_runtime.worker.work import Attempt, Format
 
 log = logging.getLogger(__name__)
@@ -77,6 +82,7 @@ class Transcription:
     def produce(self, attempt: Attempt) -> TranscriptDocument:
         """See `Work`."""
         task = self._task
+        token = _community_token(task.diarization)
         samples = self._read(attempt)
         attempt.check()
         from steno_runtime.stt.document import build_transcript
@@ -95,7 +101,7 @@ class Transcription:
             diarize=diarization is not None,
             min_speakers=diarization.min_speakers if diarization else None,
             max_speakers=diarization.max_speakers if diarization else None,
-            hf_token=os.environ.get("HF_TOKEN") or None,
+            hf_token=token,
         )
         result = transcribe(samples, options, on_progress=attempt.on_progress, check=attempt.check)
         transcript = build_transcript(
@@ -114,8 +120,32 @@ class Transcription:
         def on_read(share: float) -> None:
             attempt.on_progress(Stage.FETCHING, FETCHED_SHARE + (1 - FETCHED_SHARE) * share, None)
 
-        samples = read_audio(path, check=attempt.check, on_progress=on_read)
+        memory, diarize = available_memory(), self._task.diarization is not None
+        samples = read_audio(
+            path,
+            check=attempt.check,
+            on_progress=on_read,
+            max_seconds=longest_seconds(memory, diarize=diarize),
+            too_long=too_long(memory, diarize=diarize),
+        )
         log.info("decoded", extra={"audio_seconds": round(samples.shape[0] / SAMPLE_RATE, 2)})
         if self._task.source.path is None:
             path.unlink(missing_ok=True)
         return samples
+
+
+def _community_token(diarization: Diarization | None) -> str | None:
+    """The token of the job's own Secret; None: the job names none, and the store's models tell speakers apart.
+
+    A profile may set HF_TOKEN as well: for downloads, not to change how the jobs that use it tell speakers apart.
+    """
+    if diarization is None or diarization.token_secret_ref is None:
+        return None
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not token:
+        raise WorkError(
+            FailureReason.INVALID_SPEC,
+            f"The Secret {diarization.token_secret_ref.name} of spec.diarization.tokenSecretRef has nothing under "
+            "HF_TOKEN. Put a Hugging Face token there, or leave tokenSecretRef out to use the store's models.",
+        )
+    return token
