@@ -151,6 +151,23 @@ def test_suspend_and_resume(place):
     place.wait("Complete")
 
 
+def test_a_deadline_may_be_changed_while_the_worker_runs(place):
+    def deadline() -> int | None:
+        [child] = place.children()
+        return child["spec"].get("activeDeadlineSeconds")
+
+    place.start()
+    place.apply(activeDeadlineSeconds=1000)
+    pod = place.run_pod("talk-1")
+    place.wait("Running")
+    assert deadline() == 1060
+    for seconds, childs in ((7200, 7260), (None, None), (500, 560)):
+        place.patch(place.job_path("talk"), {"spec": {"activeDeadlineSeconds": seconds}})
+        place.until(f"the child's deadline is {childs} s", lambda wanted=childs: deadline() == wanted)
+    place.publish(pod)
+    assert place.wait("Complete")["attempt"] == 1
+
+
 def test_a_deleted_child_is_replaced(place):
     place.start()
     place.apply()

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_operator.plan.plan import StartAttempt, StopAttempt, SuspendAttempt
+from steno_operator.plan.plan import SetDeadline, StartAttempt, StopAttempt, SuspendAttempt
 
 from .scene import (
     Life,
@@ -63,6 +63,31 @@ def test_a_deadline_stop_whose_status_was_lost_is_still_the_deadline(left):
     life.see()
     life.see(*left, at=101)
     assert life.condition("Failed").reason == "DeadlineExceeded"
+
+
+@pytest.mark.parametrize(("seconds", "childs"), [(7200, 7260), (50, 110), (None, None)])
+def test_a_deadline_that_is_changed_is_changed_in_the_running_child_too(seconds, childs):
+    life = Life(activeDeadlineSeconds=60)
+    life.see()
+    life.edit(active_deadline_seconds=seconds)
+    plan = life.see(child(running(), deadline=120), at=30)
+    assert deeds(plan) == [SetDeadline("standup-1", "child-1", childs)]
+    assert plan.verify
+    assert life.see(child(running(), deadline=childs), at=30).actions == ()
+
+
+def test_a_deadline_that_was_changed_while_suspended_is_set_before_the_resume():
+    life = Life(activeDeadlineSeconds=60)
+    life.see()
+    life.edit(suspend=True)
+    life.see(child(suspended=True, deadline=120), at=20)
+    life.edit(active_deadline_seconds=None)
+    assert life.see(child(suspended=True, deadline=120), at=500).actions == ()
+    life.edit(suspend=False)
+    assert deeds(life.see(child(suspended=True, deadline=120), at=1000)) == [
+        SetDeadline("standup-1", "child-1", None),
+        SuspendAttempt("standup-1", "child-1", suspend=False),
+    ]
 
 
 def test_a_failure_before_the_deadline_keeps_its_own_reason():

@@ -90,6 +90,7 @@ def child_of(raw: Mapping[str, Any]) -> ChildRecord:
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             suspended=bool(spec.get("suspend")),
             halted=bool(condition(status, "Suspended")),
+            deadline=spec.get("activeDeadlineSeconds"),
             deleting="deletionTimestamp" in metadata,
             succeeded=bool(complete),
             failed=bool(failed),

@@ -61,6 +61,8 @@ class ObservedChild:
     suspended: bool = False
     halted: bool = False
     """Condition `Suspended`: the Job controller has done what `suspended` asks."""
+    deadline: int | None = None
+    """`spec.activeDeadlineSeconds`: when Kubernetes itself would stop it, in seconds from its start or resume."""
     deleting: bool = False
     succeeded: bool = False
     """Condition `Complete`."""
