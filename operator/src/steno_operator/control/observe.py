@@ -34,6 +34,8 @@ class ChildRecord:
 class PodRecord:
     """A labelled pod, and the Job that owns it."""
 
+    resource_uid: str
+    """Of the custom resource that it works for, by its label; empty for a pool's server."""
     namespace: str
     version: str
     pod: ObservedPod
@@ -109,6 +111,7 @@ def pod_of(raw: Mapping[str, Any], name: str = CONTAINER) -> PodRecord:
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
     blocked = condition(status, "PodScheduled", value="False")
     return PodRecord(
+        resource_uid=(metadata.get("labels") or {}).get(labels.JOB_UID, ""),
         namespace=metadata["namespace"],
         version=metadata["resourceVersion"],
         pod=ObservedPod(

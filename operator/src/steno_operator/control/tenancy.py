@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
+from steno_api.report import Succeeded
 from steno_api.v1alpha1.reasons import Reason
 from steno_api.v1alpha1.tenant import AdmittedWork, Tenant
 from steno_operator.control.keys import Key
@@ -25,8 +26,12 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 class World(Protocol):
     """What the store knows besides."""
 
-    def holds(self, uid: str) -> bool:
-        """Whether a child of the resource of that UID works, or may."""
+    def holds(self, namespace: str, uid: str) -> bool:
+        """Whether a child or a pod of the resource of that UID works, or may."""
+        ...
+
+    def published(self, namespace: str, uid: str) -> Succeeded | None:
+        """Returns the last word of a worker that published for the resource of that UID, be its pod gone by now."""
         ...
 
     def accelerators(self, profile: str) -> int | None:
@@ -274,6 +279,7 @@ class Tenancy:
             record = _Record(key, uid, _LONG_AGO, 0, "", "", suspended=False, finished=False, gone=True, bill=Bill())
         key, claimant = record.key, CLAIMANTS[record.key.kind]
         over = record.finished or record.gone
+        word = None if record.finished else self._world.published(key.namespace, uid)
         return Claim(
             uid=uid,
             kind=key.kind,
@@ -288,7 +294,9 @@ class Tenancy:
             and not record.suspended
             and self._owners.get(key.namespace) == tenant
             and record.tenant in ("", tenant),
-            live=self._world.holds(uid),
+            live=self._world.holds(key.namespace, uid),
             busy=not record.finished and self._world.is_busy(key),
-            bill=record.bill,
+            # Deleted before its status was written, it has used what its worker said.
+            bill=record.bill if word is None else claimant.bill({"summary": word.summary.to_wire()}),
+            spoken=word is not None,
         )

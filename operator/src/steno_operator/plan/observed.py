@@ -49,6 +49,11 @@ class ObservedPod:
     """The worker's last word, as it stands in the pod."""
     finished: datetime | None = None
 
+    @property
+    def works(self) -> bool:
+        """Whether it has, or will have, what it asks for."""
+        return self.phase not in ("Succeeded", "Failed")
+
 
 @dataclass(frozen=True)
 class ObservedChild:
@@ -87,7 +92,7 @@ class ObservedChild:
         if self.done:
             return False
         rests = self.halted if self.suspended else self.deleting and bool(self.pods)
-        return not rests or any(pod.phase not in ("Succeeded", "Failed") for pod in self.pods)
+        return not rests or any(pod.works for pod in self.pods)
 
 
 @dataclass(frozen=True)

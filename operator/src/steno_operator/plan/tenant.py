@@ -111,6 +111,9 @@ def _settle(
             again = BUSY_RECHECK if claim.busy else again
             kept.append(entry)
             continue
+        if claim.spoken:  # given up now, what it used would never be added
+            kept.append(entry)
+            continue
         # What was granted is no longer what is asked for: first nothing may start on it any more, then it goes.
         fits = claim.live or (claim.demand is not None and claim.demand.gpus <= entry.gpus)
         if claim.wants and fits:
