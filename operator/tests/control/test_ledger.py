@@ -33,7 +33,8 @@ class World:
             spaces = [space for space, owner in SPACES.items() if owner == name]
             head = {"apiVersion": "steno.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}}
             self.server.put("tenants", {**head, "spec": {"namespaces": spaces, "limits": limits}})
-        self.operator = Operator(self.server, PROFILES)
+        self.profiles = list(PROFILES)
+        self.operator = Operator(self.server, self.profiles)
         self.jobs = 0
         self.deaths = 0
         self.published: dict[str, tuple[str, str, float]] = {}  # resource UID → tenant, field of the usage, how much
@@ -166,6 +167,14 @@ class World:
             used = ("pagesToday", pages) if ocr else ("audioSecondsToday", seconds)
             self.published[labels["steno.dev/job-uid"]] = (SPACES[metadata["namespace"]], *used)
 
+    def edit_profile(self, number: int) -> None:
+        """The administrator changes what jobs that start from now on ask for."""
+        for index in (1, 2):
+            spec = {"accelerator": {"resource": "nvidia.com/gpu", "count": 1 + number % 2}}
+            metadata = {**self.profiles[index]["metadata"], "resourceVersion": str(len(self.server.story) + 2)}
+            self.profiles[index] = {**self.profiles[index], "metadata": metadata, "spec": spec}
+            self.operator.store.put_profile(self.profiles[index])
+
     def tick(self, number: int) -> None:
         self.server.now += timedelta(seconds=number % 60)
 
@@ -245,7 +254,7 @@ class World:
         known |= {pod["metadata"]["labels"]["steno.dev/job-uid"] for pod in self.pods()}
         self.excused |= (self.published.keys() & entered) - known
         self.server.held.clear()
-        self.operator = Operator(self.server, PROFILES)
+        self.operator = Operator(self.server, self.profiles)
 
     async def to_the_end(self) -> None:
         """Nothing is in the way any more: every job ends well."""
@@ -268,6 +277,7 @@ class World:
 
 MOVES: list[Any] = [
     World.create, World.suspend, World.delete, World.finish, World.finish, World.tick,
+    World.edit_profile,
     World.reap, *[World.control] * 4, *[World.calm] * 4,
     *[World.look] * 8, *[World.tell] * 6, *[World.serve] * 14,
 ]  # fmt: skip

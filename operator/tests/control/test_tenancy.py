@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from steno_api.v1alpha1.tenant import Tenant
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.keys import Key
 from steno_operator.control.store import Store
-from steno_operator.plan.admission import Admission
+from steno_operator.plan.admission import Admission, Demand
 from steno_operator.plan.tenant import plan_tenant
 
 from .ledger import last_word
@@ -223,6 +224,25 @@ def test_a_job_that_published_and_is_suspended_keeps_its_share_until_its_status_
     store.put_resource("TranscriptionJob", ended)
     plan = plan_tenant(observe(store, raw), datetime.now(UTC))
     assert (plan.status.admitted, plan.status.usage.audio_seconds_today) == ([], 12.5)
+
+
+@pytest.mark.parametrize("suspended", [True, False], ids=["suspended", "running"])
+@pytest.mark.parametrize("profile", ["edited", "deleted"])
+def test_a_child_asks_for_what_its_profile_gave_it_whatever_the_profile_gives_now(store, profile, suspended):
+    limits = {"cpu": "4", "nvidia.com/gpu": "2"}
+    template = {"spec": {"containers": [{"name": "worker", "resources": {"limits": limits}}]}}
+    store.put_resource("Tenant", tenant())
+    store.put_job(job(spec={"suspend": suspended, "template": template}))
+    if profile == "deleted":
+        store.drop_profile("gpu")
+    [claim] = observe(store, tenant()).claims
+    assert claim.demand == Demand(gpus=2, jobs=1)
+    store.put_resource("Tenant", tenant(version=6, admitted=[entry(gpus=1)]))
+    seen = store.snapshot(KEY, TranscriptionJob.from_wire(resource()))
+    assert seen.admission.state == "Waiting"  # the entry is of one GPU
+    store.put_job(job(version=11, status={"conditions": [{"type": "Failed", "status": "True"}]}))
+    [claim] = observe(store, tenant()).claims
+    assert claim.demand == (None if profile == "deleted" else Demand(gpus=1, jobs=1))  # the next attempt's
 
 
 def test_a_pod_that_outlives_its_job_holds_the_share(store, changes):

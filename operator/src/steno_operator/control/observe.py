@@ -92,6 +92,7 @@ def child_of(raw: Mapping[str, Any]) -> ChildRecord:
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             suspended=bool(spec.get("suspend")),
             halted=bool(condition(status, "Suspended")),
+            accelerators=_accelerators(spec),
             deadline=spec.get("activeDeadlineSeconds"),
             deleting="deletionTimestamp" in metadata,
             succeeded=bool(complete),
@@ -101,6 +102,13 @@ def child_of(raw: Mapping[str, Any]) -> ChildRecord:
             finished=moment((complete or failed).get("lastTransitionTime")),
         ),
     )
+
+
+def _accelerators(spec: Mapping[str, Any]) -> int:
+    pod = (spec.get("template") or {}).get("spec") or {}
+    limits = [(container.get("resources") or {}).get("limits") or {} for container in pod.get("containers") or ()]
+    counts = [str(count) for limit in limits for name, count in limit.items() if "/" in name]
+    return sum(int(count) for count in counts if count.isdigit())
 
 
 def pod_of(raw: Mapping[str, Any], name: str = CONTAINER) -> PodRecord:

@@ -158,13 +158,14 @@ class Store:
         except pydantic.ValidationError:
             return None
 
-    def accelerators(self, profile: str) -> int | None:
+    def accelerators(self, profile: str, uid: str) -> int | None:
         """See `tenancy.World`."""
-        raw = self._profiles.get(profile)
-        if raw is None:
-            return None
-        accelerator = (raw.get("spec") or {}).get("accelerator")
-        return 0 if accelerator is None else int(accelerator.get("count", 1))
+        children = (self._children[child].child for child in self._children_of.get(uid, ()))
+        counts = [child.accelerators for child in children if not child.done]
+        if (raw := self._profiles.get(profile)) is not None:
+            accelerator = (raw.get("spec") or {}).get("accelerator")
+            counts.append(0 if accelerator is None else int(accelerator.get("count", 1)))
+        return max(counts, default=None)
 
     # Child Jobs, pods, Events
 
@@ -356,7 +357,7 @@ class Store:
             profile=self.profile(job.spec.profile),
             children=tuple(children),
             admission=self.tenancy.admission(
-                key, uid, claimed=job.spec.tenant, gpus=self.accelerators(job.spec.profile) or 0
+                key, uid, claimed=job.spec.tenant, gpus=self.accelerators(job.spec.profile, uid) or 0
             ),
             foreign=self._in_the_way(key, uid),
             progress=report[1] if report is not None and report[0] == latest else None,

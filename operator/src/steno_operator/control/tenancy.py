@@ -34,8 +34,11 @@ class World(Protocol):
         """Returns the last word of a worker that published for the resource of that UID, be its pod gone by now."""
         ...
 
-    def accelerators(self, profile: str) -> int | None:
-        """Returns how many accelerators a profile gives a pod; None when there is no such profile."""
+    def accelerators(self, profile: str, uid: str) -> int | None:
+        """Returns how many accelerators a resource of that profile and UID holds once its work is started or resumed.
+
+        A child keeps what its profile gave it, whatever the profile gives by now. None: there is neither.
+        """
         ...
 
     def is_busy(self, key: Key) -> bool:
@@ -287,7 +290,7 @@ class Tenancy:
             name=key.name,
             created=record.created,
             claimant=claimant,
-            demand=claimant.demand(self._world.accelerators(record.profile)),
+            demand=claimant.demand(self._world.accelerators(record.profile, uid)),
             priority=record.priority,
             over=over,
             wants=not over

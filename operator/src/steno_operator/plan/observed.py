@@ -66,6 +66,8 @@ class ObservedChild:
     suspended: bool = False
     halted: bool = False
     """Condition `Suspended`: the Job controller has done what `suspended` asks."""
+    accelerators: int = 0
+    """Extended resources that its pod asks for; its profile may have been edited since."""
     deadline: int | None = None
     """`spec.activeDeadlineSeconds`: when Kubernetes itself would stop it, in seconds from its start or resume."""
     deleting: bool = False
