@@ -193,6 +193,23 @@ def test_a_deleted_job_takes_its_children_along(place):
     assert replica.metric("steno_reconcile_errors_total") == 0
 
 
+def test_a_deleted_job_that_somebody_elses_finalizer_keeps_works_no_longer(place):
+    replica = place.start()
+    place.apply()
+    place.patch(place.job_path("talk"), {"metadata": {"finalizers": ["example.com/archive"]}})
+    place.run_pod("talk-1")
+    place.wait("Running")
+    place.must("DELETE", place.job_path("talk"), {"propagationPolicy": "Background"})
+    place.until("its child is gone", lambda: not place.children())
+    kept = place.get()
+    assert kept["metadata"]["deletionTimestamp"]
+    assert kept["status"]["phase"] == "Running"
+    place.patch(place.job_path("talk"), {"metadata": {"finalizers": None}})
+    place.until("the job is gone", lambda: place.call("GET", place.job_path("talk")).status == 404)
+    assert place.children() == []
+    assert replica.metric("steno_reconcile_errors_total") == 0
+
+
 def test_a_foreign_job_in_the_way(place):
     template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "other", "image": "other"}]}}
     path = f"/apis/batch/v1/namespaces/{place.namespace}/jobs"

@@ -8,10 +8,12 @@ from steno_api.failures import FailureReason
 from steno_operator.plan.plan import SetDeadline, StartAttempt, StopAttempt, SuspendAttempt
 
 from .scene import (
+    SUCCESS,
     Life,
     after,
     child,
     deeds,
+    ended,
     failed_child,
     running,
     stories,
@@ -108,14 +110,18 @@ def test_the_deadlines_clock_stands_while_suspended():
     assert life.see(child(suspended=True), at=6000).requeue_after == timedelta(seconds=100)
 
 
-def test_a_job_being_deleted_is_left_alone():
+def test_a_job_being_deleted_is_stopped_whoever_keeps_it():
     life = Life()
     life.see()
     metadata = life.job.metadata.model_copy(update={"deletion_timestamp": after(10)})
     life.job = life.job.model_copy(update={"metadata": metadata})
     before = life.status
     plan = life.see(child(running()), at=20)
-    assert (plan.actions, plan.requeue_after, life.status) == ((), None, before)
+    assert plan.actions == (StopAttempt("standup-1", "child-1"),)
+    assert (plan.verify, plan.requeue_after, life.status) == (True, None, before)
+    for rest in ([], [child(running(), deleting=True)], [child(ended(0, SUCCESS))]):
+        plan = life.see(*rest, at=21)
+        assert (plan.actions, plan.requeue_after, life.status) == ((), None, before)
 
 
 def test_a_foreign_job_with_the_childs_name_fails_the_job_after_a_while():

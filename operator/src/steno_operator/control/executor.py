@@ -44,7 +44,7 @@ StepOf = Callable[[Key, str, Any], Awaitable[None]]
 
 
 class GoneError(Exception):
-    """The resource is gone or on its way out: there is nothing left to do for it."""
+    """The resource is gone: there is nothing left to do for it."""
 
 
 class Executor:
@@ -161,7 +161,7 @@ class Executor:
         """Reads the resource as it stands now.
 
         Raises:
-            GoneError: it does not exist, is another of the same name, or is being deleted.
+            GoneError: it does not exist, or is another of the same name.
         """
         try:
             raw = await self._cluster.get(resource_type(definition), key.namespace, key.name)
@@ -171,7 +171,7 @@ class Executor:
             self._store.drop_resource(key, uid)
             raise GoneError from None
         self._store.put_resource(key.kind, raw)
-        if raw["metadata"]["uid"] != uid or "deletionTimestamp" in raw["metadata"]:
+        if raw["metadata"]["uid"] != uid:
             raise GoneError
         return raw
 

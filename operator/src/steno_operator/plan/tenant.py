@@ -66,7 +66,7 @@ def plan_tenant(observed: ObservedTenant, now: datetime) -> TenantPlan:
     """Returns the ledger and the usage to stand, what those who wait are told, and when to look again."""
     now = whole(now)
     tenant = observed.tenant
-    if observed.served == "none":  # another operator's
+    if observed.served == "none" or tenant.metadata.deletion_timestamp is not None:  # another operator's, or going
         return PlanOf((), tenant.status)
     if observed.served == "some":
         return PlanOf((), _with_conditions(observed, tenant.status, now))
