@@ -19,7 +19,7 @@ from .harness import until
 
 WORK_SECONDS = 0.2
 """How long a pod works."""
-GRACE_SECONDS = 0.3
+GRACE_SECONDS = 2.0
 """How long a pod that is deleted goes on."""
 
 
