@@ -124,6 +124,16 @@ GOOD: dict[str, dict[str, Any]] = {
     "profile with overrides": profile(
         podOverrides={"hostNetwork": True, "dnsConfig": {"options": [{"name": "ndots"}]}}
     ),
+    "profile with a container of its own": profile(
+        podOverrides={
+            "containers": [
+                {"name": "worker", "resources": {"limits": {"memory": "8Gi", "cpu": None}}, "stdin": True},
+                {"name": "sidecar", "image": "proxy", "resources": None, "ports": [{"containerPort": 1}]},
+            ],
+            "initContainers": None,
+            "hostAliases": None,
+        }
+    ),
     "scratch in bytes": profile(scratchSize=1073741824),
     "smallest tenant": tenant(),
     "tenant with everything": tenant(
@@ -227,7 +237,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "too many accelerators": (profile(accelerator={"count": 17}), "should be less than or equal to 16"),
     "accelerator twice": (
         profile(accelerator={}, resources={"limits": {"nvidia.com/gpu": 1}}),
-        "the accelerator is asked for in spec.accelerator only: take it out of resources",
+        "spec.resources.limits: Invalid value: device plugins' resources such as nvidia.com/gpu are asked for in",
+    ),
+    "GPU without an accelerator": (
+        profile(resources={"requests": {"cpu": 4, "nvidia.com/mig-1g.10gb": 1}}),
+        "are asked for in spec.accelerator only, where Tenants count them",
+    ),
+    "GPU by an override": (
+        profile(podOverrides={"containers": [{"name": "worker", "resources": {"limits": {"nvidia.com/gpu": 2}}}]}),
+        "spec.podOverrides.containers[0].resources.limits: Invalid value: device plugins' resources",
     ),
     "quantity": (profile(resources={"limits": {"memory": "lots"}}), "spec.resources.limits.memory"),
     "two model stores": (

@@ -104,8 +104,9 @@ def test_sigterm_stops_a_worker_within_its_grace(kube: Kube) -> None:
     kube.transcribe("call", "minutes-20.wav")
     kube.until("call", decoding)
     start = time.monotonic()
-    kube.kubectl("delete", "pod", "-l", "steno.dev/job=call", "--timeout=60s")
+    said = kube.kubectl("delete", "pod", "-l", "steno.dev/job=call", "--timeout=60s")
     assert time.monotonic() - start < 30
+    assert "deleted" in said  # kubectl is as content where no pod has the label
 
 
 def test_suspend_and_resume(kube: Kube, store: Store) -> None:

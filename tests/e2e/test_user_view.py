@@ -6,8 +6,16 @@ import json
 
 import pytest
 
-from hack.deploy import helm
+from hack.deploy import NAMESPACE, helm
 from tests.e2e.kube import Kube, Store, condition, is_true
+
+OPERATOR = "app.kubernetes.io/name=steno-operator"
+
+
+def operators(kube: Kube) -> set[str]:
+    """Names of the operator's pods but for those on their way out."""
+    pods = kube.core.list_namespaced_pod(NAMESPACE, label_selector=OPERATOR).items
+    return {pod.metadata.name for pod in pods if pod.metadata.deletion_timestamp is None}
 
 
 def test_kubectl_tells_the_story(kube: Kube, store: Store) -> None:
@@ -136,9 +144,14 @@ def test_an_upgrade_leaves_a_running_job_alone(kube: Kube, store: Store) -> None
 def test_the_operator_is_idle_when_nothing_happens(kube: Kube, store: Store) -> None:
     kube.transcribe("call", "no-such-file.wav")
     version = kube.done("call")["metadata"]["resourceVersion"]
-    operator = ("deployment", "-n", "steno-system", "-l", "app.kubernetes.io/name=steno")
-    kube.kubectl("rollout", "restart", *operator)
+    before = operators(kube)
+    operator = ("deployment", "-n", NAMESPACE, "-l", OPERATOR)
+    kube.kubectl("rollout", "restart", *operator)  # ends well where nothing has that label, too
     kube.kubectl("rollout", "status", *operator, "--timeout=120s")
+    after = operators(kube)
+    assert before
+    assert after
+    assert not before & after
     kube.transcribe("after", "no-such-file.wav")
     kube.done("after")  # the restarted operator has looked at everything
     assert kube.get("call")["metadata"]["resourceVersion"] == version

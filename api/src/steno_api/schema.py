@@ -15,7 +15,7 @@ INT_OR_STRING = "x-kubernetes-int-or-string"
 _KEPT = frozenset({
     "type", "format", "description", "enum", "required", "pattern",
     "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties",
-    "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type", RULES_KEY,
+    "nullable", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type", RULES_KEY,
 })  # fmt: skip
 _HANDLED = frozenset({
     "title", "default", "$defs", "$ref", "anyOf", "const", "properties", "items", "additionalProperties", INT_OR_STRING,
@@ -74,6 +74,8 @@ class _Converter:
         elif isinstance(schema.get("additionalProperties"), dict):
             result["additionalProperties"] = self.convert(schema["additionalProperties"], f"{path}{{}}")
         else:
+            result["x-kubernetes-preserve-unknown-fields"] = True
+        if "properties" in schema and schema.get("additionalProperties") is True:
             result["x-kubernetes-preserve-unknown-fields"] = True
 
     def _default(self, default: Any, result: Schema) -> None:

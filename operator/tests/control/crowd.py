@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 import ssl
 import threading
 import time
@@ -18,6 +19,8 @@ from .harness import until
 
 WORK_SECONDS = 0.2
 """How long a pod works."""
+GRACE_SECONDS = 2.0
+"""How long a pod that is deleted goes on."""
 
 
 class Watch:
@@ -69,28 +72,65 @@ class Watch:
         self._thread.join(10)
 
 
-class Kubelet:
-    """Runs every pod of the operator's: a moment of work, then the last word that `ends` decides."""
+End = tuple[int, dict[str, Any]] | None
+"""Exit code and last word; None: it works until it is deleted."""
 
-    def __init__(self, server: ApiServer, ends: Callable[[dict[str, str]], tuple[int, dict[str, Any]]]) -> None:
+
+class Kubelet:
+    """Runs every pod of the operator's: a moment of work, then the end that `ends` decides by the pod's labels.
+
+    As on a real node, a pod that is deleted while it works is there for a while longer.
+    """
+
+    def __init__(self, server: ApiServer, ends: Callable[[dict[str, str]], End]) -> None:
         self._server = server
         self._ends = ends
-        self._pool = ThreadPoolExecutor(8)
+        self._node = f"node-{secrets.token_hex(3)}"
+        made = server.request("POST", "/api/v1/nodes", {"metadata": {"name": self._node}})
+        assert made.status == 201, made.message  # pods of a node that does not exist are collected
+        self._pool = ThreadPoolExecutor(12)
         self._seen: set[str] = set()
+        self._leaving: set[str] = set()
+        self.errors: list[Exception] = []
         self.watch = Watch(server, "/api/v1/pods?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dsteno", self._told)
 
     def _told(self, kind: str, pod: Any) -> None:
         uid = pod["metadata"]["uid"]
         if kind == "ADDED" and uid not in self._seen:
             self._seen.add(uid)
-            self._pool.submit(self._work, pod)
+            self._do(self._work, pod)
+        elif kind == "MODIFIED" and "deletionTimestamp" in pod["metadata"] and uid not in self._leaving:
+            self._leaving.add(uid)
+            self._do(self._leave, pod)
+
+    def _do(self, step: Callable[[Any], None], pod: Any) -> None:
+        def guarded() -> None:
+            try:
+                step(pod)
+            except Exception as error:  # noqa: BLE001 - the test's own thread asks for it
+                self.errors.append(error)
+
+        self._pool.submit(guarded)
+
+    def _leave(self, pod: Any) -> None:
+        time.sleep(GRACE_SECONDS)
+        body = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
+        answer = self._server.request("DELETE", _path(pod), body)
+        assert answer.status in (200, 404, 409), answer.message
 
     def _work(self, pod: Any) -> None:
         metadata = pod["metadata"]
-        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
+        end = self._ends(metadata["labels"])
+        # Without a node, a pod that is deleted is gone at once.
+        bound = self._server.request(
+            "POST", f"{_path(pod)}/binding", {"metadata": {"name": metadata["name"]}, "target": {"name": self._node}}
+        )
+        assert bound.status in (201, 404, 409), bound.message
+        if end is None:
+            return
         began = _now()
         time.sleep(WORK_SECONDS)
-        code, word = self._ends(metadata["labels"])
+        code, word = end
         terminated = {
             "exitCode": code,
             "reason": "Error" if code else "Completed",
@@ -104,7 +144,7 @@ class Kubelet:
         }  # fmt: skip
         status = {"phase": "Failed" if code else "Succeeded", "containerStatuses": [container]}
         answer = self._server.request(
-            "PATCH", path, {"metadata": {"uid": metadata["uid"]}, "status": status},
+            "PATCH", f"{_path(pod)}/status", {"metadata": {"uid": metadata["uid"]}, "status": status},
             content_type="application/merge-patch+json",
         )  # fmt: skip
         assert answer.status in (200, 404, 409), answer.message  # a suspended job's pod may be gone by now
@@ -112,6 +152,10 @@ class Kubelet:
     def close(self) -> None:
         self.watch.close()
         self._pool.shutdown()
+
+
+def _path(pod: Any) -> str:
+    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
 
 
 def _now() -> str:

@@ -38,6 +38,7 @@ class Server(Cluster):
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.story: list[tuple[str, str, dict[str, Any]]] = []  # plural, event, object
         self.held: list[tuple[str, asyncio.Future[None]]] = []  # method and plural, to be let go
+        self.births: list[int] = []  # where in the story pods begin
         self.now = START
         self.version = 0
 
@@ -51,6 +52,8 @@ class Server(Cluster):
         metadata.setdefault("uid", f"{plural}-{metadata['name']}-{self.version}")
         metadata.setdefault("creationTimestamp", f"{self.now:%Y-%m-%dT%H:%M:%SZ}")
         metadata.setdefault("generation", 1)
+        if plural == "pods" and where not in self.objects:
+            self.births.append(len(self.story))
         self.objects[where] = copy.deepcopy(raw)
         self.story.append((plural, "MODIFIED", copy.deepcopy(raw)))
         return copy.deepcopy(raw)
@@ -171,6 +174,8 @@ class Operator:
         """Has a watch tell of its next changes."""
         while count and self.told[plural] < len(self.server.story):
             of, event, raw = self.server.story[self.told[plural]]
+            if of == "jobs":
+                self._tell_of_pods(self.told[plural])
             self.told[plural] += 1
             if of != plural:
                 continue
@@ -181,6 +186,12 @@ class Operator:
                 self.store.drop_resource(Key.of(KINDS[plural], raw), raw["metadata"]["uid"])
             else:
                 (self.store.drop_job if plural == "jobs" else self.store.drop_pod)(raw["metadata"]["uid"])
+
+    def _tell_of_pods(self, before: int) -> None:
+        """The watches of Jobs and pods are not a pod's whole life apart: one that was made is known."""
+        born = max((index for index in self.server.births if index < before), default=-1)
+        while self.told["pods"] <= born:
+            self.tell("pods", 1)
 
     def look(self, key: Key) -> None:
         """Begins to work on a resource, unless it is being worked on."""

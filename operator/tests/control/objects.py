@@ -52,6 +52,7 @@ def pod(
             "uid": uid,
             "resourceVersion": str(version),
             "creationTimestamp": CREATED,
+            "labels": {"steno.dev/job-uid": "u1"},
             "ownerReferences": [{"kind": "Job", "name": "talk-1", "uid": owner, "controller": True}],
         },
         "spec": {},

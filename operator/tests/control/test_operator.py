@@ -151,6 +151,23 @@ def test_suspend_and_resume(place):
     place.wait("Complete")
 
 
+def test_a_deadline_may_be_changed_while_the_worker_runs(place):
+    def deadline() -> int | None:
+        [child] = place.children()
+        return child["spec"].get("activeDeadlineSeconds")
+
+    place.start()
+    place.apply(activeDeadlineSeconds=1000)
+    pod = place.run_pod("talk-1")
+    place.wait("Running")
+    assert deadline() == 1060
+    for seconds, childs in ((7200, 7260), (None, None), (500, 560)):
+        place.patch(place.job_path("talk"), {"spec": {"activeDeadlineSeconds": seconds}})
+        place.until(f"the child's deadline is {childs} s", lambda wanted=childs: deadline() == wanted)
+    place.publish(pod)
+    assert place.wait("Complete")["attempt"] == 1
+
+
 def test_a_deleted_child_is_replaced(place):
     place.start()
     place.apply()
@@ -173,6 +190,23 @@ def test_a_deleted_job_takes_its_children_along(place):
     place.apply()  # the name is free again
     place.publish(place.run_pod("talk-1"))
     place.wait("Complete")
+    assert replica.metric("steno_reconcile_errors_total") == 0
+
+
+def test_a_deleted_job_that_somebody_elses_finalizer_keeps_works_no_longer(place):
+    replica = place.start()
+    place.apply()
+    place.patch(place.job_path("talk"), {"metadata": {"finalizers": ["example.com/archive"]}})
+    place.run_pod("talk-1")
+    place.wait("Running")
+    place.must("DELETE", place.job_path("talk"), {"propagationPolicy": "Background"})
+    place.until("its child is gone", lambda: not place.children())
+    kept = place.get()
+    assert kept["metadata"]["deletionTimestamp"]
+    assert kept["status"]["phase"] == "Running"
+    place.patch(place.job_path("talk"), {"metadata": {"finalizers": None}})
+    place.until("the job is gone", lambda: place.call("GET", place.job_path("talk")).status == 404)
+    assert place.children() == []
     assert replica.metric("steno_reconcile_errors_total") == 0
 
 

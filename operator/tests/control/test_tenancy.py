@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from steno_api.v1alpha1.tenant import Tenant
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.keys import Key
 from steno_operator.control.store import Store
-from steno_operator.plan.admission import Admission
+from steno_operator.plan.admission import Admission, Demand
+from steno_operator.plan.tenant import plan_tenant
 
-from .objects import CREATED, job, pod, resource
+from .ledger import last_word
+from .objects import CREATED, container, job, pod, resource
 
 KEY = Key("TranscriptionJob", "ns", "talk")
 ACME = Key("Tenant", "", "acme")
 ENTRY = {"uid": "u1", "kind": "TranscriptionJob", "namespace": "ns", "name": "talk", "gpus": 1, "jobs": 1}
+SPOKEN = {
+    "phase": "Succeeded",
+    **container(terminated={"exitCode": 0, "message": last_word("TranscriptionJob", 12.5, 0)}),
+}
 FULL = Admission("Waiting", "GPUsExhausted", "All are in use.", 4, "acme")
 
 
@@ -179,6 +187,82 @@ def test_a_deleted_job_is_still_accounted_for(store):
     assert (claim.over, claim.bill.audio_seconds) == (True, 12.5)
     store.put_resource("Tenant", tenant(version=6))
     assert observe(store, tenant(version=6)).claims == ()
+
+
+def test_what_a_worker_published_counts_though_the_job_was_deleted_before_its_status_said_so(store):
+    def bill() -> float:
+        [claim] = observe(store, raw).claims
+        return claim.bill.audio_seconds
+
+    raw = tenant(admitted=[entry()])
+    store.put_resource("Tenant", raw)
+    store.put_job(job())
+    store.put_pod(pod(phase="Running"))
+    store.drop_resource(KEY, "u1")
+    assert bill() == 0
+    store.put_pod(pod(version=21, **SPOKEN))
+    assert bill() == 12.5
+    store.drop_job("j1")
+    store.drop_pod("p1")
+    assert bill() == 12.5
+
+
+def test_a_job_that_published_and_is_suspended_keeps_its_share_until_its_status_says_what_it_used(store):
+    raw = tenant(admitted=[entry()])
+    store.put_resource("Tenant", raw)
+    store.put_job(job(status={"conditions": [{"type": "Complete", "status": "True"}]}))
+    store.put_pod(pod(**SPOKEN))
+    held = resource(version=3)
+    held["spec"]["suspend"] = True
+    store.put_resource("TranscriptionJob", held)
+    for _ in range(2):
+        plan = plan_tenant(observe(store, raw), datetime.now(UTC))
+        raw = tenant(version=7, **plan.status.to_wire())
+        store.put_resource("Tenant", raw)
+    assert [one.uid for one in plan.status.admitted] == ["u1"]
+    ended = resource(version=9, completionTime=CREATED, summary={"duration": 12.5})
+    store.put_resource("TranscriptionJob", ended)
+    plan = plan_tenant(observe(store, raw), datetime.now(UTC))
+    assert (plan.status.admitted, plan.status.usage.audio_seconds_today) == ([], 12.5)
+
+
+@pytest.mark.parametrize("suspended", [True, False], ids=["suspended", "running"])
+@pytest.mark.parametrize("profile", ["edited", "deleted"])
+def test_a_child_asks_for_what_its_profile_gave_it_whatever_the_profile_gives_now(store, profile, suspended):
+    limits = {"cpu": "4", "nvidia.com/gpu": "2"}
+    template = {"spec": {"containers": [{"name": "worker", "resources": {"limits": limits}}]}}
+    store.put_resource("Tenant", tenant())
+    store.put_job(job(spec={"suspend": suspended, "template": template}))
+    if profile == "deleted":
+        store.drop_profile("gpu")
+    [claim] = observe(store, tenant()).claims
+    assert claim.demand == Demand(gpus=2, jobs=1)
+    store.put_resource("Tenant", tenant(version=6, admitted=[entry(gpus=1)]))
+    seen = store.snapshot(KEY, TranscriptionJob.from_wire(resource()))
+    assert seen.admission.state == "Waiting"  # the entry is of one GPU
+    store.put_job(job(version=11, status={"conditions": [{"type": "Failed", "status": "True"}]}))
+    [claim] = observe(store, tenant()).claims
+    assert claim.demand == (None if profile == "deleted" else Demand(gpus=1, jobs=1))  # the next attempt's
+
+
+def test_a_pod_that_outlives_its_job_holds_the_share(store, changes):
+    def live() -> bool:
+        return observe(store, raw).claims[0].live
+
+    raw = tenant(admitted=[entry()])
+    store.put_resource("Tenant", raw)
+    store.put_job(job())
+    store.put_pod(pod(phase="Running"))
+    elsewhere = pod(uid="p2", phase="Running")
+    elsewhere["metadata"]["namespace"] = "elsewhere"
+    store.put_pod(elsewhere)
+    store.drop_resource(KEY, "u1")
+    store.drop_job("j1")  # as the garbage collector does, before the pods
+    assert live()
+    changes.clear()
+    store.drop_pod("p1")
+    assert not live()
+    assert ACME in changes
 
 
 def test_a_child_holds_its_share_until_it_rests(store):

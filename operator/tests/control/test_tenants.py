@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .crowd import Kubelet, Watch
+from .crowd import End, Kubelet, Watch
 from .harness import GROUP, SUMMARIES, Place, Replica
 
 pytestmark = pytest.mark.apiserver
@@ -22,6 +22,8 @@ LIMITS = [
     {"gpus": 2},
 ]
 JOBS = 200
+ENDLESS = range(JOBS, JOBS + len(LIMITS))
+"""One more job of each tenant, which works until somebody stops it; the first to be let in."""
 GPUS = (0, 1, 2)
 """Accelerators of the three profiles."""
 
@@ -37,6 +39,9 @@ class Crowd:
         self.tenant_of = {space: name for name, spaces in self.spaces.items() for space in spaces}
         self.violations: list[str] = []
         self.live: dict[str, tuple[str, int]] = {}  # child Job UID → tenant, GPUs
+        self.pods: dict[str, tuple[str, str, int]] = {}  # UID of a pod that works → tenant, job UID, GPUs
+        self.at_work: set[str] = set()  # names of jobs
+        self.lingering = 0
         self.peaks: Counter[str] = Counter()
         self.events = 0
         self.done: set[str] = set()
@@ -69,16 +74,21 @@ class Crowd:
             "source": {"uri": "s3://meetings/talk.wav"},
             "output": {"uri": "s3://results"},
             "profile": self.profile(GPUS[number % len(GPUS)]),
-            "priority": number % 7,
+            "priority": 7 if number in ENDLESS else number % 7,
         }
         kind = kind_of(number)
         return self.create(f"{kind.lower()}s", space, {"kind": kind, "metadata": {"name": f"job-{number}"}}, spec)
 
-    def suspend(self, number: int, *, suspend: bool) -> None:
+    def path(self, number: int) -> str:
         tenant = list(self.limits)[number % len(LIMITS)]
         space = self.spaces[tenant][number // len(LIMITS) % 2]
-        path = f"{GROUP}/namespaces/{space}/{kind_of(number).lower()}s/job-{number}"
-        self.place.patch(path, {"spec": {"suspend": suspend}})
+        return f"{GROUP}/namespaces/{space}/{kind_of(number).lower()}s/job-{number}"
+
+    def suspend(self, number: int, *, suspend: bool) -> None:
+        self.place.patch(self.path(number), {"spec": {"suspend": suspend}})
+
+    def delete(self, number: int) -> None:
+        self.place.must("DELETE", self.path(number), {"propagationPolicy": "Background"})
 
     # What the watches tell
 
@@ -97,12 +107,27 @@ class Crowd:
             return
         if job["metadata"]["labels"]["steno.dev/tenant"] != tenant:
             self.violations.append(f"{job['metadata']['name']} says it is another tenant's")
-        [container] = job["spec"]["template"]["spec"]["containers"]
-        gpus = int(container.get("resources", {}).get("limits", {}).get("fake.example.com/gpu", 0))
-        self.live[uid] = (tenant, gpus)
+        self.live[uid] = (tenant, gpus_of(job["spec"]["template"]))
         mine = [count for owner, count in self.live.values() if owner == tenant]
         self.check(tenant, "live", gpus=sum(mine), concurrentJobs=len(mine))
         self.peaks[tenant] = max(self.peaks[tenant], sum(mine))
+
+    def pod(self, event: str, pod: Any) -> None:
+        """A pod has what it asks for until it ends or is gone, whatever became of its Job."""
+        metadata = pod["metadata"]
+        tenant = self.tenant_of.get(metadata["namespace"])
+        if tenant is None:
+            return
+        self.events += 1
+        if event == "DELETED" or pod["status"]["phase"] in ("Succeeded", "Failed"):
+            self.pods.pop(metadata["uid"], None)
+            return
+        self.lingering += "deletionTimestamp" in metadata
+        self.pods[metadata["uid"]] = (tenant, metadata["labels"]["steno.dev/job-uid"], gpus_of(pod))
+        mine = [(job, gpus) for owner, job, gpus in self.pods.values() if owner == tenant]
+        self.check(tenant, "pods", gpus=sum(gpus for _, gpus in mine), concurrentJobs=len({job for job, _ in mine}))
+        if pod["spec"].get("nodeName"):
+            self.at_work.add(metadata["labels"]["steno.dev/job"])
 
     def tenant(self, _: str, raw: Any) -> None:
         name = raw["metadata"]["name"]
@@ -130,6 +155,11 @@ class Crowd:
         return Counter(list(self.phases.values()))["Succeeded"]
 
 
+def gpus_of(pod: Any) -> int:
+    [container] = pod["spec"]["containers"]
+    return int(container.get("resources", {}).get("limits", {}).get("fake.example.com/gpu", 0))
+
+
 def kind_of(number: int) -> str:
     return "OCRJob" if number % 8 == 0 else "TranscriptionJob"
 
@@ -138,9 +168,11 @@ def duration_of(number: int) -> float:
     return 10.125 + number * 0.25
 
 
-def last_word(labels: dict[str, str]) -> tuple[int, dict[str, Any]]:
+def last_word(labels: dict[str, str]) -> End:
     """Every tenth job fails at first; all succeed in the end, with audio or pages after their number."""
     number = int(labels["steno.dev/job"].rpartition("-")[2])
+    if number in ENDLESS:
+        return None
     if number % 10 == 3 and labels["steno.dev/attempt"] == "1":
         return 75, {"outcome": "Failed", "reason": "SourceUnavailable", "message": "Try later."}
     kind = labels["steno.dev/kind"]
@@ -163,6 +195,7 @@ def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(
     ours = "?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dsteno"
     watches = [
         Watch(server, f"/apis/batch/v1/jobs{ours}", crowd.child),
+        Watch(server, f"/api/v1/pods{ours}", crowd.pod),
         Watch(server, f"{GROUP}/tenants", crowd.tenant),
         Watch(server, f"{GROUP}/transcriptionjobs", crowd.phase),
         Watch(server, f"{GROUP}/ocrjobs", crowd.phase),
@@ -172,10 +205,16 @@ def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(
         place.stack.callback(closing.close)
     spaces = ",".join(crowd.tenant_of)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(crowd.job, range(JOBS // 2)))
+        list(pool.map(crowd.job, [*ENDLESS, *range(JOBS // 2)]))
         for _ in range(2):
             place.start(namespaces=spaces, log_level="INFO")
         list(pool.map(crowd.job, range(JOBS // 2, JOBS)))
+    for number in ENDLESS:
+        place.until(f"job-{number} works", lambda name=f"job-{number}": name in crowd.at_work)
+        if number % 2:
+            crowd.suspend(number, suspend=True)
+        else:
+            crowd.delete(number)
     suspended = range(JOBS - 10, JOBS)
     for number in suspended:
         crowd.suspend(number, suspend=True)
@@ -191,7 +230,9 @@ def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(
     place.until("the ledgers are empty", lambda: not any(raw["status"]["admitted"] for raw in crowd.tenants.values()))
 
     assert crowd.violations == []
-    assert [watch.error for watch in watches] == [None] * 4
+    assert kubelet.errors == []
+    assert [watch.error for watch in watches] == [None] * 5
+    assert crowd.lingering >= len(ENDLESS)  # deleted at work, they were there for a while
     assert crowd.peaks == {name: limits["gpus"] for name, limits in crowd.limits.items()}  # they were all used
     assert len(crowd.done) >= JOBS + JOBS // 10 - len(suspended)  # those that failed first had two children
     for index, name in enumerate(crowd.limits):

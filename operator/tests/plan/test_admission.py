@@ -76,7 +76,7 @@ def test_a_resume_waits_for_admission_too_and_its_clock_stands():
     assert deeds(plan) == []
     assert life.status.queue.reason == "GPUsExhausted"
     assert life.status.start_time is None
-    [resume] = deeds(life.see(child(suspended=True), at=5000, admission=ADMITTED))
+    [resume] = deeds(life.see(child(suspended=True, deadline=160), at=5000, admission=ADMITTED))
     assert resume == SuspendAttempt("standup-1", "child-1", suspend=False)
 
 

@@ -5,13 +5,15 @@ from datetime import timedelta
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_operator.plan.plan import StartAttempt, StopAttempt, SuspendAttempt
+from steno_operator.plan.plan import SetDeadline, StartAttempt, StopAttempt, SuspendAttempt
 
 from .scene import (
+    SUCCESS,
     Life,
     after,
     child,
     deeds,
+    ended,
     failed_child,
     running,
     stories,
@@ -65,6 +67,31 @@ def test_a_deadline_stop_whose_status_was_lost_is_still_the_deadline(left):
     assert life.condition("Failed").reason == "DeadlineExceeded"
 
 
+@pytest.mark.parametrize(("seconds", "childs"), [(7200, 7260), (50, 110), (None, None)])
+def test_a_deadline_that_is_changed_is_changed_in_the_running_child_too(seconds, childs):
+    life = Life(activeDeadlineSeconds=60)
+    life.see()
+    life.edit(active_deadline_seconds=seconds)
+    plan = life.see(child(running(), deadline=120), at=30)
+    assert deeds(plan) == [SetDeadline("standup-1", "child-1", childs)]
+    assert plan.verify
+    assert life.see(child(running(), deadline=childs), at=30).actions == ()
+
+
+def test_a_deadline_that_was_changed_while_suspended_is_set_before_the_resume():
+    life = Life(activeDeadlineSeconds=60)
+    life.see()
+    life.edit(suspend=True)
+    life.see(child(suspended=True, deadline=120), at=20)
+    life.edit(active_deadline_seconds=None)
+    assert life.see(child(suspended=True, deadline=120), at=500).actions == ()
+    life.edit(suspend=False)
+    assert deeds(life.see(child(suspended=True, deadline=120), at=1000)) == [
+        SetDeadline("standup-1", "child-1", None),
+        SuspendAttempt("standup-1", "child-1", suspend=False),
+    ]
+
+
 def test_a_failure_before_the_deadline_keeps_its_own_reason():
     life = Life(activeDeadlineSeconds=100)
     life.see()
@@ -83,14 +110,18 @@ def test_the_deadlines_clock_stands_while_suspended():
     assert life.see(child(suspended=True), at=6000).requeue_after == timedelta(seconds=100)
 
 
-def test_a_job_being_deleted_is_left_alone():
+def test_a_job_being_deleted_is_stopped_whoever_keeps_it():
     life = Life()
     life.see()
     metadata = life.job.metadata.model_copy(update={"deletion_timestamp": after(10)})
     life.job = life.job.model_copy(update={"metadata": metadata})
     before = life.status
     plan = life.see(child(running()), at=20)
-    assert (plan.actions, plan.requeue_after, life.status) == ((), None, before)
+    assert plan.actions == (StopAttempt("standup-1", "child-1"),)
+    assert (plan.verify, plan.requeue_after, life.status) == (True, None, before)
+    for rest in ([], [child(running(), deleting=True)], [child(ended(0, SUCCESS))]):
+        plan = life.see(*rest, at=21)
+        assert (plan.actions, plan.requeue_after, life.status) == ((), None, before)
 
 
 def test_a_foreign_job_with_the_childs_name_fails_the_job_after_a_while():

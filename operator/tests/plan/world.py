@@ -23,6 +23,7 @@ from steno_operator.plan.plan import (
     DeleteResource,
     EmitEvent,
     Plan,
+    SetDeadline,
     StartAttempt,
     StopAttempt,
     SuspendAttempt,
@@ -102,7 +103,13 @@ class World:
                 name = manifest["metadata"]["name"]
                 self.serial += 1
                 assert name not in self.jobs, "an attempt is started once"
-                self.jobs[name] = ObservedChild(name, f"job-{self.serial}", attempt, created=self.time)
+                self.jobs[name] = ObservedChild(
+                    name,
+                    f"job-{self.serial}",
+                    attempt,
+                    created=self.time,
+                    deadline=manifest["spec"].get("activeDeadlineSeconds"),
+                )
                 self.progress = None
             case StopAttempt(name, uid):
                 if name in self.jobs and self.jobs[name].uid == uid:
@@ -110,6 +117,9 @@ class World:
             case SuspendAttempt(name, uid, suspend):
                 if name in self.jobs and self.jobs[name].uid == uid:
                     self.jobs[name] = replace(self.jobs[name], suspended=suspend)
+            case SetDeadline(name, uid, seconds):
+                if name in self.jobs and self.jobs[name].uid == uid:
+                    self.jobs[name] = replace(self.jobs[name], deadline=seconds)
             case DeleteResource():
                 self.gone = True
                 self.jobs = {}

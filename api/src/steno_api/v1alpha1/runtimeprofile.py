@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from steno_api.model import Model
-from steno_api.rules import Pattern, Rule
+from steno_api.rules import RULES_KEY, Pattern, Rule
 from steno_api.v1alpha1.common import DNS_NAME, Name
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
 
@@ -51,6 +51,35 @@ OURS = Rule(
 )
 
 
+NOT_EXTENDED = Rule(
+    "self.all(name, !name.contains('/'))",
+    "device plugins' resources such as nvidia.com/gpu are asked for in spec.accelerator only, where Tenants count them",
+)
+
+
+def _overrides_schema() -> dict[str, Any]:
+    """Returns the schema of `podOverrides`: anything, but containers' resources are looked at."""
+    quantity = {"x-kubernetes-int-or-string": True, "nullable": True}
+    quantities = {
+        "type": "object", "nullable": True, "maxProperties": 16, "additionalProperties": quantity,
+        RULES_KEY: [NOT_EXTENDED.to_wire()],
+    }  # fmt: skip
+    resources = _some_known(
+        requests={"description": "What the scheduler keeps free for the container.", **quantities},
+        limits={"description": "What the container may use.", **quantities},
+    )
+    resources |= {"description": "Kubernetes' resource lists.", "nullable": True}
+    containers = {"type": "array", "nullable": True, "maxItems": 16, "items": _some_known(resources=resources)}
+    return _some_known(
+        containers={"description": "Joined by name; the worker's is `worker`, a server's `server`.", **containers},
+        initContainers={"description": "Joined by name.", **containers},
+    )
+
+
+def _some_known(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": True, "properties": properties}
+
+
 class Accelerator(Model):
     """The accelerator each pod is given."""
 
@@ -70,9 +99,9 @@ class Accelerator(Model):
 class Resources(Model):
     """Kubernetes' resource lists, without the accelerator."""
 
-    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict[str, str])
+    requests: Annotated[dict[str, Quantity], Field(max_length=8), NOT_EXTENDED] = Field(default_factory=dict[str, str])
     """What the scheduler keeps free for the pod."""
-    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict[str, str])
+    limits: Annotated[dict[str, Quantity], Field(max_length=8), NOT_EXTENDED] = Field(default_factory=dict[str, str])
     """What the pod may use."""
 
 
@@ -127,16 +156,6 @@ class ModelStore(Model):
 class RuntimeProfileSpec(Model):
     """What a runtime pod asks for."""
 
-    rules = (
-        Rule(
-            "!has(self.accelerator) || !has(self.resources) ||"
-            " !(has(self.resources.limits) && self.accelerator.resource in self.resources.limits"
-            " || has(self.resources.requests) && self.accelerator.resource in self.resources.requests)",
-            "the accelerator is asked for in spec.accelerator only: take it out of resources",
-            ".resources",
-        ),
-    )
-
     image: (
         Annotated[
             str,
@@ -157,7 +176,7 @@ class RuntimeProfileSpec(Model):
     memory_mi_b: Annotated[int, Field(ge=1, le=16_777_216)] | None = Field(default=None, alias="memoryMiB")
     """GPU memory a pod has for itself, for `batchSize: auto`."""
     resources: Resources = Resources()
-    """CPU, memory and ephemeral storage; the accelerator is not repeated here."""
+    """CPU, memory and ephemeral storage; device plugins' resources are asked for in `accelerator`."""
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS] = Field(
         default_factory=dict[str, str]
     )
@@ -188,7 +207,7 @@ class RuntimeProfileSpec(Model):
         dict[str, Annotated[str, Field(max_length=16384)]], Field(max_length=32), LABEL_KEYS, OURS
     ] = Field(default_factory=dict[str, str])
     """More annotations of the pods."""
-    pod_overrides: dict[str, Any] | None = None
+    pod_overrides: Annotated[dict[str, Any], WithJsonSchema(_overrides_schema())] | None = None
     """Merged over the pod's spec last (strategic by key, lists replaced): for what no other field says."""
 
 

@@ -34,8 +34,9 @@ class TenantLimits(Model):
     streams: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Stream sessions that may be open at a time; one more is refused."""
     audio_minutes_per_day: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
-    """Minutes of audio a day (UTC). Once they are used, no TranscriptionJob starts until the day is over; those that
-    were started end, however long their audio."""
+    """Minutes of audio a day (UTC): a limit on starting. Once what has ended comes to it, no TranscriptionJob and no
+    stream is let in until the day is over. Work that was let in before is finished, however long its audio, and
+    counted: the day may come to more than this, by what the tenant may have at work at a time."""
     pages_per_day: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
     """Pages a day (UTC), for OCRJobs likewise."""
 

@@ -15,6 +15,12 @@ DEADLINE_SLACK_SECONDS = 60
 """The operator enforces the deadline itself; Kubernetes does so this much later, in case the operator is down."""
 
 
+def deadline_of(spec: JobSpec) -> int | None:
+    """Returns `activeDeadlineSeconds` of a child Job, in seconds; None for none."""
+    seconds = spec.active_deadline_seconds
+    return None if seconds is None else seconds + DEADLINE_SLACK_SECONDS
+
+
 def build_job(owner: Resource, spec: JobSpec, work: Work, attempt: Attempt) -> dict[str, Any]:
     """Returns the `batch/v1` Job manifest of an attempt.
 
@@ -55,8 +61,8 @@ def build_job(owner: Resource, spec: JobSpec, work: Work, attempt: Attempt) -> d
         "suspend": False,
         "template": build_pod_template(spec, work, attempt, labels=labels),
     }
-    if spec.active_deadline_seconds is not None:
-        job_spec["activeDeadlineSeconds"] = spec.active_deadline_seconds + DEADLINE_SLACK_SECONDS
+    if (deadline := deadline_of(spec)) is not None:
+        job_spec["activeDeadlineSeconds"] = deadline
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

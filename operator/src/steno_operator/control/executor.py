@@ -20,6 +20,7 @@ from steno_operator.plan.plan import (
     Action,
     DeleteResource,
     EmitEvent,
+    SetDeadline,
     StartAttempt,
     StopAttempt,
     SuspendAttempt,
@@ -43,7 +44,7 @@ StepOf = Callable[[Key, str, Any], Awaitable[None]]
 
 
 class GoneError(Exception):
-    """The resource is gone or on its way out: there is nothing left to do for it."""
+    """The resource is gone: there is nothing left to do for it."""
 
 
 class Executor:
@@ -67,6 +68,7 @@ class Executor:
             StartAttempt: self._start,
             StopAttempt: self._stop,
             SuspendAttempt: self._suspend,
+            SetDeadline: self._set_deadline,
             TellQueue: self._tell,
             **(more or {}),
         }
@@ -125,14 +127,21 @@ class Executor:
         log.info("stopped %s", action.name, extra=key.log())
 
     async def _suspend(self, key: Key, uid: str, action: SuspendAttempt) -> None:  # noqa: ARG002
-        body = {"metadata": {"uid": action.uid}, "spec": {"suspend": action.suspend}}
+        await self._change(key, action, {"suspend": action.suspend})
+        log.info("%s %s", "suspended" if action.suspend else "resumed", action.name, extra=key.log())
+
+    async def _set_deadline(self, key: Key, uid: str, action: SetDeadline) -> None:  # noqa: ARG002
+        await self._change(key, action, {"activeDeadlineSeconds": action.seconds})
+        log.info("the deadline of %s is %s s", action.name, action.seconds, extra=key.log())
+
+    async def _change(self, key: Key, action: SuspendAttempt | SetDeadline, spec: dict[str, Any]) -> None:
+        body = {"metadata": {"uid": action.uid}, "spec": spec}
         try:
             self._store.put_job(await self._cluster.merge_patch(JOBS, key.namespace, action.name, body))
         except ApiError as error:
             if error.status in (NOT_FOUND, CONFLICT):
                 raise RetryError(f"Job {action.name} is not the one planned for") from None
             raise
-        log.info("%s %s", "suspended" if action.suspend else "resumed", action.name, extra=key.log())
 
     async def _tell(self, key: Key, uid: str, action: TellQueue) -> None:  # noqa: ARG002
         self._store.tenancy.tell(key.name, action.waiting)
@@ -152,7 +161,7 @@ class Executor:
         """Reads the resource as it stands now.
 
         Raises:
-            GoneError: it does not exist, is another of the same name, or is being deleted.
+            GoneError: it does not exist, or is another of the same name.
         """
         try:
             raw = await self._cluster.get(resource_type(definition), key.namespace, key.name)
@@ -162,7 +171,7 @@ class Executor:
             self._store.drop_resource(key, uid)
             raise GoneError from None
         self._store.put_resource(key.kind, raw)
-        if raw["metadata"]["uid"] != uid or "deletionTimestamp" in raw["metadata"]:
+        if raw["metadata"]["uid"] != uid:
             raise GoneError
         return raw
 

@@ -34,6 +34,8 @@ class ChildRecord:
 class PodRecord:
     """A labelled pod, and the Job that owns it."""
 
+    resource_uid: str
+    """Of the custom resource that it works for, by its label; empty for a pool's server."""
     namespace: str
     version: str
     pod: ObservedPod
@@ -90,6 +92,8 @@ def child_of(raw: Mapping[str, Any]) -> ChildRecord:
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             suspended=bool(spec.get("suspend")),
             halted=bool(condition(status, "Suspended")),
+            accelerators=_accelerators(spec),
+            deadline=spec.get("activeDeadlineSeconds"),
             deleting="deletionTimestamp" in metadata,
             succeeded=bool(complete),
             failed=bool(failed),
@@ -100,6 +104,13 @@ def child_of(raw: Mapping[str, Any]) -> ChildRecord:
     )
 
 
+def _accelerators(spec: Mapping[str, Any]) -> int:
+    pod = (spec.get("template") or {}).get("spec") or {}
+    limits = [(container.get("resources") or {}).get("limits") or {} for container in pod.get("containers") or ()]
+    counts = [str(count) for limit in limits for name, count in limit.items() if "/" in name]
+    return sum(int(count) for count in counts if count.isdigit())
+
+
 def pod_of(raw: Mapping[str, Any], name: str = CONTAINER) -> PodRecord:
     """Reads a pod of ours; `name` is that of the container which does its work."""
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
@@ -108,6 +119,7 @@ def pod_of(raw: Mapping[str, Any], name: str = CONTAINER) -> PodRecord:
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
     blocked = condition(status, "PodScheduled", value="False")
     return PodRecord(
+        resource_uid=(metadata.get("labels") or {}).get(labels.JOB_UID, ""),
         namespace=metadata["namespace"],
         version=metadata["resourceVersion"],
         pod=ObservedPod(

@@ -57,7 +57,7 @@ class Reconciler:
             ApiError, UnreachableError: the API server could not do its part.
         """
         raw = self._store.resource(key)
-        if raw is None or "deletionTimestamp" in raw["metadata"]:
+        if raw is None:
             return None
         kind = self._kinds[key.kind]
         try:
@@ -65,8 +65,9 @@ class Reconciler:
                 return await self._reconcile(kind, key, raw)
         except UnreadableError as error:
             log.warning("cannot be read: %s", error, extra=key.log())
-            status = unreadable_status(raw, str(error), self._clock())
-            await self._executor.write_status(kind.model.definition, key, raw, status)
+            if "deletionTimestamp" not in raw["metadata"]:
+                status = unreadable_status(raw, str(error), self._clock())
+                await self._executor.write_status(kind.model.definition, key, raw, status)
         except GoneError:
             log.debug("gone", extra=key.log())
         return None
@@ -92,6 +93,8 @@ class Reconciler:
             if isinstance(action, DeleteResource):
                 await self._executor.delete(definition, key, action)
                 return None
+        if "deletionTimestamp" in raw["metadata"]:  # a status would only be in the way
+            return None
         written = await self._executor.write_status(definition, key, raw, plan.status.to_wire())
         for action in plan.actions if written else ():
             if isinstance(action, EmitEvent):  # after the status: a step taken again does not tell its story twice

@@ -5,14 +5,32 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from steno_operator.control.keys import is_newer
 
 V = TypeVar("V")
 
 _REMEMBERED = 10_000
-"""Deleted UIDs that are kept at most."""
+"""Entries that are kept at most of what nothing else ends."""
+
+
+class Recent(OrderedDict[str, str]):
+    """A mapping that forgets its oldest entries."""
+
+    def put(self, name: str, value: str = "") -> None:
+        """Sets an entry and makes it the youngest."""
+        self[name] = value
+        self.move_to_end(name)
+        if len(self) > _REMEMBERED:
+            self.popitem(last=False)
+
+
+def remove(index: defaultdict[Any, set[str]], name: Any, uid: str) -> None:
+    """Takes `uid` out of a set of an index, and an empty set out of the index."""
+    index[name].discard(uid)
+    if not index[name]:
+        del index[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +51,7 @@ class Shelf(Generic[V]):
     def __init__(self) -> None:
         self._items: dict[str, Shelved[V]] = {}
         self._of: defaultdict[str, set[str]] = defaultdict(set)
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._deleted = Recent()
 
     def put(self, item: Shelved[V]) -> bool:
         """Takes in an object; returns whether it brought anything."""
@@ -48,14 +66,10 @@ class Shelf(Generic[V]):
 
     def drop(self, uid: str) -> Shelved[V] | None:
         """Forgets an object that is gone, and returns it."""
-        self._deleted[uid] = None
-        if len(self._deleted) > _REMEMBERED:
-            self._deleted.popitem(last=False)
+        self._deleted.put(uid)
         item = self._items.pop(uid, None)
         if item is not None:
-            self._of[item.owner].discard(uid)
-            if not self._of[item.owner]:
-                del self._of[item.owner]
+            remove(self._of, item.owner, uid)
         return item
 
     def missing(self, namespace: str | None, uids: Iterable[str], version: str) -> list[str]:

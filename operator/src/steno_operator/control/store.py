@@ -8,33 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
 import pydantic
 
-from steno_api.report import Progress
+from steno_api.report import Progress, Succeeded
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_operator.control.keys import Key, is_newer
-from steno_operator.control.observe import ChildRecord, PodRecord, child_of, pod_of, trimmed, warning_of
+from steno_operator.control.observe import ChildRecord, PodRecord, child_of, trimmed, warning_of
+from steno_operator.control.pods import Pods
 from steno_operator.control.pool_store import PoolStore
+from steno_operator.control.shelf import Recent, remove
 from steno_operator.control.tenancy import Tenancy
 from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
-
-_REMEMBERED = 10_000
-"""Deleted UIDs, and Events about objects not (yet) known, that are kept at most."""
-
-
-class _Recent(OrderedDict[str, str]):
-    """A mapping that forgets its oldest entries."""
-
-    def put(self, name: str, value: str = "") -> None:
-        self[name] = value
-        self.move_to_end(name)
-        if len(self) > _REMEMBERED:
-            self.popitem(last=False)
 
 
 def _stem(name: str) -> str:
@@ -46,13 +35,6 @@ def _stem(name: str) -> str:
 def _bearing(child: ObservedChild) -> tuple[bool, ...]:
     """Returns what of a child decides whether it holds what it asks for."""
     return child.done, child.deleting, child.suspended, child.halted
-
-
-def _remove(index: defaultdict[Any, set[str]], name: Any, uid: str) -> None:
-    """Takes `uid` out of a set of an index, and an empty set out of the index."""
-    index[name].discard(uid)
-    if not index[name]:
-        del index[name]
 
 
 class Store:
@@ -82,10 +64,9 @@ class Store:
         self._children: dict[str, ChildRecord] = {}  # Job UID → record
         self._children_of: defaultdict[str, set[str]] = defaultdict(set)  # resource UID → Job UIDs
         self._jobs_named: defaultdict[tuple[str, str], set[str]] = defaultdict(set)  # (namespace, stem) → Job UIDs
-        self._pods: dict[str, PodRecord] = {}
-        self._pods_of: defaultdict[str, set[str]] = defaultdict(set)  # Job UID → pod UIDs
-        self._warnings = _Recent()  # UID of a Job or pod → message
-        self._deleted = _Recent()
+        self._pods = Pods()
+        self._warnings = Recent()  # UID of a Job or pod → message; also of those not (yet) known
+        self._deleted = Recent()
         self._foreign: defaultdict[str, set[str]] = defaultdict(set)  # resource UID → names of Jobs in the way
         self._reports: dict[str, tuple[int, Progress]] = {}  # resource UID → attempt, latest report
         self._written: dict[str, float] = {}  # resource UID → when we last wrote its status
@@ -177,13 +158,14 @@ class Store:
         except pydantic.ValidationError:
             return None
 
-    def accelerators(self, profile: str) -> int | None:
+    def accelerators(self, profile: str, uid: str) -> int | None:
         """See `tenancy.World`."""
-        raw = self._profiles.get(profile)
-        if raw is None:
-            return None
-        accelerator = (raw.get("spec") or {}).get("accelerator")
-        return 0 if accelerator is None else int(accelerator.get("count", 1))
+        children = (self._children[child].child for child in self._children_of.get(uid, ()))
+        counts = [child.accelerators for child in children if not child.done]
+        if (raw := self._profiles.get(profile)) is not None:
+            accelerator = (raw.get("spec") or {}).get("accelerator")
+            counts.append(0 if accelerator is None else int(accelerator.get("count", 1)))
+        return max(counts, default=None)
 
     # Child Jobs, pods, Events
 
@@ -210,31 +192,29 @@ class Store:
         record = self._children.pop(uid, None)
         if record is None:
             return
-        _remove(self._children_of, record.owner_uid, uid)
-        _remove(self._jobs_named, (record.namespace, _stem(record.child.name)), uid)
+        remove(self._children_of, record.owner_uid, uid)
+        remove(self._jobs_named, (record.namespace, _stem(record.child.name)), uid)
         if record.key is not None:
             self._changed(record.key)
         self.tenancy.touched(record.owner_uid)
 
     def put_pod(self, raw: dict[str, Any]) -> None:
         """Takes in a labelled pod."""
-        record = pod_of(raw)
-        known = self._pods.get(record.pod.uid)
-        if record.pod.uid in self._deleted or (known is not None and not is_newer(record.version, known.version)):
-            return
-        self._pods[record.pod.uid] = record
-        self._pods_of[record.pod.child_uid].add(record.pod.uid)
-        self._job_changed(record.pod.child_uid)
+        record = self._pods.put(raw)
+        if record is not None:
+            self._pod_changed(record)
 
     def drop_pod(self, uid: str) -> None:
         """Forgets a pod that is gone."""
-        self._deleted.put(uid)
         self._warnings.pop(uid, None)
-        record = self._pods.pop(uid, None)
-        if record is None:
-            return
-        _remove(self._pods_of, record.pod.child_uid, uid)
+        record = self._pods.drop(uid)
+        if record is not None:
+            self._pod_changed(record)
+
+    def _pod_changed(self, record: PodRecord) -> None:
         self._job_changed(record.pod.child_uid)
+        if record.pod.child_uid not in self._children:  # it outlives its Job
+            self.tenancy.touched(record.resource_uid)
 
     def put_warning(self, raw: dict[str, Any]) -> None:
         """Takes in a warning Event about a Job or pod; whose it is may only become known later."""
@@ -242,8 +222,8 @@ class Store:
         if self._warnings.get(uid) != message:
             self._warnings.put(uid, message)
             self._job_changed(uid)
-            if uid in self._pods:
-                self._job_changed(self._pods[uid].pod.child_uid)
+            if (pod := self._pods.get(uid)) is not None:
+                self._job_changed(pod.child_uid)
 
     def _job_changed(self, job_uid: str) -> None:
         record = self._children.get(job_uid)
@@ -258,7 +238,7 @@ class Store:
 
     def retain_pods(self, namespace: str | None, uids: set[str], version: str) -> None:
         """Forgets the pods of the namespace (None: of all) that a full list as of `version` did not have."""
-        self._retain(self._pods, self.drop_pod, namespace, uids, version)
+        self._retain(self._pods.records, self.drop_pod, namespace, uids, version)
 
     def retain_jobs_of(self, owner_uid: str, uids: set[str], version: str) -> None:
         """Forgets the Jobs of a resource that a live list as of `version` did not have."""
@@ -267,8 +247,8 @@ class Store:
 
     def retain_pods_of(self, owner_uid: str, uids: set[str], version: str) -> None:
         """Forgets the pods of a resource that a live list as of `version` did not have."""
-        jobs = self._children_of.get(owner_uid, ())
-        mine = {uid: self._pods[uid] for job in jobs for uid in self._pods_of.get(job, ())}
+        pods = (pod for job in self._children_of.get(owner_uid, ()) for pod in self._pods.of_job(job))
+        mine = {pod.uid: self._pods.records[pod.uid] for pod in pods}
         self._retain(mine, self.drop_pod, None, uids, version)
 
     def foreign(self, uid: str) -> frozenset[str]:
@@ -333,16 +313,23 @@ class Store:
 
     def attempt_of_pod(self, owner_uid: str, pod_uid: str) -> int | None:
         """Returns the attempt that the pod works on if it is a pod of that resource."""
-        record = self._pods.get(pod_uid)
-        child = self._children.get(record.pod.child_uid) if record else None
+        pod = self._pods.get(pod_uid)
+        child = self._children.get(pod.child_uid) if pod is not None else None
         return child.child.attempt if child is not None and child.owner_uid == owner_uid else None
 
     # What Tenants ask
 
-    def holds(self, uid: str) -> bool:
-        """See `tenancy.World`."""
+    def holds(self, namespace: str, uid: str) -> bool:
+        """See `tenancy.World`. Pods outlive a Job that is deleted in the background, as with its resource."""
         children = (self._children[child] for child in self._children_of.get(uid, ()))
-        return self.pools.holds(uid) or any(self._with_pods(record).holds for record in children)
+        if self.pools.holds(uid) or any(self._with_pods(record).holds for record in children):
+            return True
+        pods = self._pods.of(namespace, uid)
+        return any(pod.works and pod.child_uid not in self._children for pod in pods)
+
+    def published(self, namespace: str, uid: str) -> Succeeded | None:
+        """See `tenancy.World`."""
+        return self._pods.published(namespace, uid)
 
     @contextlib.contextmanager
     def working_on(self, key: Key) -> Iterator[None]:
@@ -371,7 +358,7 @@ class Store:
             profile=self.profile(job.spec.profile),
             children=tuple(children),
             admission=self.tenancy.admission(
-                key, uid, claimed=job.spec.tenant, gpus=self.accelerators(job.spec.profile) or 0
+                key, uid, claimed=job.spec.tenant, gpus=self.accelerators(job.spec.profile, uid) or 0
             ),
             foreign=self._in_the_way(key, uid),
             progress=report[1] if report is not None and report[0] == latest else None,
@@ -387,11 +374,8 @@ class Store:
 
     def _with_pods(self, record: ChildRecord) -> ObservedChild:
         uid = record.child.uid
-        pods = sorted(
-            (self._with_warning(self._pods[pod].pod) for pod in self._pods_of.get(uid, ())),
-            key=lambda pod: ((pod.created is not None and pod.created.isoformat()) or "", pod.name),
-        )
-        return replace(record.child, warning=self._warnings.get(uid, ""), pods=tuple(pods))
+        pods = tuple(map(self._with_warning, self._pods.of_job(uid)))
+        return replace(record.child, warning=self._warnings.get(uid, ""), pods=pods)
 
     def _with_warning(self, pod: ObservedPod) -> ObservedPod:
         message = self._warnings.get(pod.uid)

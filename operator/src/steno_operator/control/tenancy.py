@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
+from steno_api.report import Succeeded
 from steno_api.v1alpha1.reasons import Reason
 from steno_api.v1alpha1.tenant import AdmittedWork, Tenant
 from steno_operator.control.keys import Key
@@ -25,12 +26,19 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 class World(Protocol):
     """What the store knows besides."""
 
-    def holds(self, uid: str) -> bool:
-        """Whether a child of the resource of that UID works, or may."""
+    def holds(self, namespace: str, uid: str) -> bool:
+        """Whether a child or a pod of the resource of that UID works, or may."""
         ...
 
-    def accelerators(self, profile: str) -> int | None:
-        """Returns how many accelerators a profile gives a pod; None when there is no such profile."""
+    def published(self, namespace: str, uid: str) -> Succeeded | None:
+        """Returns the last word of a worker that published for the resource of that UID, be its pod gone by now."""
+        ...
+
+    def accelerators(self, profile: str, uid: str) -> int | None:
+        """Returns how many accelerators a resource of that profile and UID holds once its work is started or resumed.
+
+        A child keeps what its profile gave it, whatever the profile gives by now. None: there is neither.
+        """
         ...
 
     def is_busy(self, key: Key) -> bool:
@@ -277,7 +285,8 @@ class Tenancy:
             record = _Record(key, uid, _LONG_AGO, 0, "", "", asks=False, pods=0, finished=False, gone=True, bill=Bill())
         key, claimant = record.key, CLAIMANTS[record.key.kind]
         over = record.finished or record.gone
-        each = self._world.accelerators(record.profile)
+        each = self._world.accelerators(record.profile, uid)
+        word = None if record.finished else self._world.published(key.namespace, uid)
         return Claim(
             uid=uid,
             kind=key.kind,
@@ -292,7 +301,9 @@ class Tenancy:
             and record.asks
             and self._owners.get(key.namespace) == tenant
             and record.tenant in ("", tenant),
-            live=self._world.holds(uid),
+            live=self._world.holds(key.namespace, uid),
             busy=not record.finished and self._world.is_busy(key),
-            bill=record.bill,
+            # Deleted before its status was written, it has used what its worker said.
+            bill=record.bill if word is None else claimant.bill({"summary": word.summary.to_wire()}),
+            spoken=word is not None,
         )

@@ -200,6 +200,8 @@ class Claim:
     busy: bool = False
     """It is being worked on at this moment: something may be about to start on an admission that was read before."""
     bill: Bill = Bill()
+    spoken: bool = False
+    """A worker has published, which its status does not say yet: it is about to end, well, and to be accounted for."""
 
 
 def waiting(

@@ -1,4 +1,4 @@
-"""A job that ended: its status stands for ever; only its remains are cleared away."""
+"""A job that ended or is deleted: its status stands for ever; only its remains are cleared away."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ def plan_finished(observed: ObservedJob, now: datetime) -> Plan:
                 EmitEvent("Normal", Reason.CHILDREN_DELETED, "ttlSecondsAfterFinished ran out: child Jobs are deleted.")
             )
     return Plan(tuple(actions), _seen(job), requeue, verify=bool(actions))
+
+
+def plan_deleted(observed: ObservedJob, now: datetime) -> Plan:
+    """Returns what is left to do for a job that is being deleted: stop what works.
+
+    Owner references do so only once the job is gone, and somebody else's finalizer may keep it for long.
+    """
+    actions = tuple(stop(child) for child in observed.children if is_live(child, now))
+    return Plan(actions, observed.job.status, verify=bool(actions))
 
 
 def stop(child: ObservedChild) -> StopAttempt:

@@ -9,7 +9,7 @@ from steno_operator.plan import steps
 from steno_operator.plan.clock import whole
 from steno_operator.plan.conditions import conditions_of
 from steno_operator.plan.events import events_of
-from steno_operator.plan.finished import is_finished, plan_finished
+from steno_operator.plan.finished import is_finished, plan_deleted, plan_finished
 from steno_operator.plan.ledger import Ledger, account
 from steno_operator.plan.observed import Job, ObservedJob
 from steno_operator.plan.phase import phase_of
@@ -33,8 +33,7 @@ def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
     now = whole(now)
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
-        # Owner references delete the children; a status would only be in the way.
-        return Plan((), job.status)
+        return plan_deleted(observed, now)
     if is_finished(job.status):
         return plan_finished(observed, now)
     expiry = _expiry(job)

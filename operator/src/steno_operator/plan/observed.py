@@ -49,6 +49,11 @@ class ObservedPod:
     """The worker's last word, as it stands in the pod."""
     finished: datetime | None = None
 
+    @property
+    def works(self) -> bool:
+        """Whether it has, or will have, what it asks for."""
+        return self.phase not in ("Succeeded", "Failed")
+
 
 @dataclass(frozen=True)
 class ObservedChild:
@@ -61,6 +66,10 @@ class ObservedChild:
     suspended: bool = False
     halted: bool = False
     """Condition `Suspended`: the Job controller has done what `suspended` asks."""
+    accelerators: int = 0
+    """Extended resources that its pod asks for; its profile may have been edited since."""
+    deadline: int | None = None
+    """`spec.activeDeadlineSeconds`: when Kubernetes itself would stop it, in seconds from its start or resume."""
     deleting: bool = False
     succeeded: bool = False
     """Condition `Complete`."""
@@ -85,7 +94,7 @@ class ObservedChild:
         if self.done:
             return False
         rests = self.halted if self.suspended else self.deleting and bool(self.pods)
-        return not rests or any(pod.phase not in ("Succeeded", "Failed") for pod in self.pods)
+        return not rests or any(pod.works for pod in self.pods)
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,15 @@ class Failure:
 
 def last_word(pod: ObservedPod) -> Succeeded | Failed | None:
     """Returns what the worker said last; None when it said nothing that can be read."""
-    if not pod.termination_message:
+    return read_word(pod.termination_message)
+
+
+def read_word(message: str) -> Succeeded | Failed | None:
+    """Returns what a termination message says; None when it cannot be read."""
+    if not message:
         return None
     try:
-        return TerminationMessage.model_validate_json(pod.termination_message).result
+        return TerminationMessage.model_validate_json(message).result
     except ValidationError:
         return None
 

@@ -43,6 +43,16 @@ class SuspendAttempt:
 
 
 @dataclass(frozen=True)
+class SetDeadline:
+    """Set `spec.activeDeadlineSeconds` of a child Job: the resource's own was changed after the attempt's start."""
+
+    name: str
+    uid: str
+    seconds: int | None
+    """None: without a deadline."""
+
+
+@dataclass(frozen=True)
 class ApplyChild:
     """Apply a pool's Deployment or Service, whole; one of that name that is not ours is left alone."""
 
@@ -95,6 +105,7 @@ Action = (
     StartAttempt
     | StopAttempt
     | SuspendAttempt
+    | SetDeadline
     | ApplyChild
     | CreatePool
     | IssueToken

@@ -12,7 +12,7 @@ from steno_api.v1alpha1.common import QueueStatus, ResultArtifact, Results
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
-from steno_operator.build.job import build_job
+from steno_operator.build.job import build_job, deadline_of
 from steno_operator.build.labels import child_name
 from steno_operator.build.task import Attempt, tenant_of
 from steno_operator.plan import conditions
@@ -23,7 +23,7 @@ from steno_operator.plan.kind import kind_of
 from steno_operator.plan.ledger import Ledger
 from steno_operator.plan.observed import ObservedChild, ObservedJob, ObservedPod
 from steno_operator.plan.outcome import Published, current_pod, ended, is_live, pull_started
-from steno_operator.plan.plan import Action, StartAttempt, SuspendAttempt
+from steno_operator.plan.plan import Action, SetDeadline, StartAttempt, SuspendAttempt
 from steno_operator.plan.policy import Policy
 from steno_operator.plan.progress import shown
 from steno_operator.plan.retry import backoff
@@ -136,6 +136,8 @@ def follow(at: Situation, child: ObservedChild) -> Step:
     actions: tuple[Action, ...] = _stop_surplus(at)
     if child.suspended and not at.observed.admission.open:
         return _unadmitted(at)
+    if child.deadline != (deadline := deadline_of(at.observed.job.spec)):
+        actions += (SetDeadline(child.name, child.uid, deadline),)
     if child.suspended:
         actions += (SuspendAttempt(child.name, child.uid, suspend=False),)
     pod = current_pod(child)

@@ -67,7 +67,7 @@ def plan_tenant(observed: ObservedTenant, now: datetime) -> TenantPlan:
     """Returns the ledger and the usage to stand, what those who wait are told, and when to look again."""
     now = whole(now)
     tenant = observed.tenant
-    if observed.served == "none":  # another operator's
+    if observed.served == "none" or tenant.metadata.deletion_timestamp is not None:  # another operator's, or going
         return PlanOf((), tenant.status)
     if observed.served == "some":
         return PlanOf((), _with_conditions(observed, tenant.status, now))
@@ -110,6 +110,9 @@ def _settle(
             continue
         if claim.over:
             again = BUSY_RECHECK if claim.busy else again
+            kept.append(entry)
+            continue
+        if claim.spoken:  # given up now, what it used would never be added
             kept.append(entry)
             continue
         # What was granted is no longer what is asked for: first nothing may start on it any more, then it goes.
