@@ -70,9 +70,10 @@ async def test_a_server_that_has_to_stop(serve: Serve, operator: Operator):
 
 
 @asynccontextmanager
-async def proxy(port: int) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
-    """A way to a port that can break: its own port, and both ends of every connection."""
+async def proxy(port: int, *, dropped: int = 0) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
+    """A way to a port that can break: its own port, and both ends of every connection but the `dropped` first."""
     ends: list[asyncio.StreamWriter] = []
+    left = dropped
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
@@ -81,12 +82,28 @@ async def proxy(port: int) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter
                 await writer.drain()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+            if left % 2:
+                writer.transport.abort()
+            else:
+                writer.close()
+            return
         there, back = await asyncio.open_connection("127.0.0.1", port)
         ends.extend((writer, back))
         await asyncio.gather(copy(reader, back), copy(there, writer))
 
     async with await asyncio.start_server(carry, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1], ends
+
+
+async def test_a_server_that_its_proxy_does_not_know_yet(serve: Serve, operator: Operator, tmp_path: Path):
+    server = await serve()
+    file = str(recording(tmp_path / "speech.wav", seconds=0.1))
+    async with proxy(server.http_port, dropped=2) as (port, _):
+        done = await ended(await steno(port, operator.token(), file))
+    assert done == (0, f"{WORD}\n", "")
 
 
 async def test_a_connection_that_breaks_ends_the_session_as_is_said(serve: Serve, operator: Operator):

@@ -15,7 +15,7 @@ from typing import Any
 import av
 import grpc
 import numpy as np
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 from websockets.sync.client import ClientConnection, connect
 
 from hack.cluster import config
@@ -72,9 +72,24 @@ class Heard:
 
 def start(url: str, token: str, **fields: Any) -> ClientConnection:
     """Opens a WebSocket and starts the session."""
-    socket = connect(url, additional_headers={"Authorization": f"Bearer {token}"}, open_timeout=30)
+    socket = _connected(url, token)
     socket.send(json.dumps({"type": "start_session", **fields}))
     return socket
+
+
+def _connected(url: str, token: str) -> ClientConnection:
+    """Returns a connection, for which clients may have to try more than once.
+
+    A pod is ready a moment before every node's proxy knows of it: until then what is taken is dropped at once.
+    """
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return connect(url, additional_headers={"Authorization": f"Bearer {token}"}, open_timeout=30)
+        except (ConnectionClosed, InvalidMessage, EOFError, ConnectionError):
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.2)
 
 
 def receive(socket: ClientConnection, heard: Heard, *, until: Callable[[dict[str, Any]], bool] | None = None) -> None:

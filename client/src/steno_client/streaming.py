@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 
 from steno_client import endings
 from steno_client.errors import EXIT_INPUT, EXIT_TEMPORARY, CommandError
@@ -21,6 +21,10 @@ Event = Mapping[str, Any]
 START_SECONDS = 30.0
 """How long the server may take to accept a session."""
 _CONNECT_SECONDS = 10.0
+_BROKEN = (ConnectionResetError, BrokenPipeError, InvalidMessage)
+"""Taken and dropped at once: what lies before a server that has just become ready may not know of it yet."""
+_BROKEN_SECONDS, _BROKEN_PAUSE_SECONDS = 10.0, 0.25
+"""For how long such a connection is tried again, and how often."""
 _PING_SECONDS = 120.0
 """A server that holds audio back (it lags) answers pings only when it reads on; one that is gone never does."""
 
@@ -55,15 +59,23 @@ async def stream(
 
 async def _connected(target: Target) -> ClientConnection:
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _BROKEN_SECONDS
     try:
-        return await connect(
-            target.url,
-            additional_headers=headers,
-            compression=None,
-            max_size=4 * 1024 * 1024,
-            open_timeout=_CONNECT_SECONDS,
-            ping_timeout=_PING_SECONDS,
-        )
+        while True:
+            try:
+                return await connect(
+                    target.url,
+                    additional_headers=headers,
+                    compression=None,
+                    max_size=4 * 1024 * 1024,
+                    open_timeout=_CONNECT_SECONDS,
+                    ping_timeout=_PING_SECONDS,
+                )
+            except _BROKEN:
+                if loop.time() >= until:
+                    raise
+            await asyncio.sleep(_BROKEN_PAUSE_SECONDS)
     except InvalidStatus as error:
         raise endings.refusal_of(error.response.status_code, bytes(error.response.body or b""), target) from error
     except InvalidURI as error:
