@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from steno_operator.control.keys import Key
@@ -317,7 +317,12 @@ def _ledger(raw: dict[str, Any]) -> list[Any]:
     return (raw.get("status") or {}).get("admitted") or []
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=set(Phase) - {Phase.explain},  # by tracing every line: minutes, of histories this long
+)
 @given(histories, deaths)
 def test_no_order_of_things_lets_a_limit_be_passed_and_all_is_counted_once(history, deaths):
     async def run() -> None:

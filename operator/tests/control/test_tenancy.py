@@ -226,6 +226,25 @@ def test_a_job_that_published_and_is_suspended_keeps_its_share_until_its_status_
     assert (plan.status.admitted, plan.status.usage.audio_seconds_today) == ([], 12.5)
 
 
+def test_a_word_that_nobody_can_read_any_more_keeps_no_share(store):
+    raw = tenant(admitted=[entry()])
+    store.put_resource("Tenant", raw)
+    store.put_job(job(spec={"suspend": True}, status={"conditions": [{"type": "Suspended", "status": "True"}]}))
+    store.put_pod(pod(**SPOKEN))
+    store.drop_pod("p1")  # told to stop, it published; its pod went before its job's plan had looked at it
+    held = resource(version=3)
+    held["spec"]["suspend"] = True
+    store.put_resource("TranscriptionJob", held)
+    for _ in range(2):
+        plan = plan_tenant(observe(store, raw), datetime.now(UTC))
+        raw = tenant(version=7, **plan.status.to_wire())
+        store.put_resource("Tenant", raw)
+    assert plan.status.admitted == []
+    store.put_resource("TranscriptionJob", resource(version=9))
+    plan = plan_tenant(observe(store, raw), datetime.now(UTC))
+    assert [(one.uid, one.releasing) for one in plan.status.admitted] == [("u1", None)]
+
+
 @pytest.mark.parametrize("suspended", [True, False], ids=["suspended", "running"])
 @pytest.mark.parametrize("profile", ["edited", "deleted"])
 def test_a_child_asks_for_what_its_profile_gave_it_whatever_the_profile_gives_now(store, profile, suspended):

@@ -24,6 +24,7 @@ from steno_operator.control.pool_store import PoolStore
 from steno_operator.control.shelf import Recent, remove
 from steno_operator.control.tenancy import Tenancy
 from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
+from steno_operator.plan.outcome import last_word
 
 
 def _stem(name: str) -> str:
@@ -330,6 +331,11 @@ class Store:
     def published(self, namespace: str, uid: str) -> Succeeded | None:
         """See `tenancy.World`."""
         return self._pods.published(namespace, uid)
+
+    def spoken(self, uid: str) -> bool:
+        """See `tenancy.World`."""
+        pods = (pod for child in self._children_of.get(uid, ()) for pod in self._pods.of_job(child))
+        return any(isinstance(last_word(pod), Succeeded) for pod in pods)
 
     @contextlib.contextmanager
     def working_on(self, key: Key) -> Iterator[None]:

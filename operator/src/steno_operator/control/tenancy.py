@@ -34,6 +34,10 @@ class World(Protocol):
         """Returns the last word of a worker that published for the resource of that UID, be its pod gone by now."""
         ...
 
+    def spoken(self, uid: str) -> bool:
+        """Whether such a word is there to be read still: the resource's plan will write down what was used."""
+        ...
+
     def accelerators(self, profile: str, uid: str) -> int | None:
         """Returns how many accelerators a resource of that profile and UID holds once its work is started or resumed.
 
@@ -305,5 +309,5 @@ class Tenancy:
             busy=not record.finished and self._world.is_busy(key),
             # Deleted before its status was written, it has used what its worker said.
             bill=record.bill if word is None else claimant.bill({"summary": word.summary.to_wire()}),
-            spoken=word is not None,
+            spoken=not record.finished and self._world.spoken(uid),
         )
