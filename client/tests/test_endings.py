@@ -16,7 +16,13 @@ from .server import Server, Session, assert_refused, stream
 
 URL = "/stt/realtime?session=team-a/standup"
 REST = "what was final is printed; create another StreamSession for the rest"
-REST_ONLY = {Code.SOURCE_NOT_ALLOWED, Code.QUEUE_FULL, Code.JOB_NOT_FOUND, Code.INVALID_REQUEST}
+REST_ONLY = {
+    Code.SOURCE_NOT_ALLOWED,
+    Code.QUEUE_FULL,
+    Code.JOB_NOT_FOUND,
+    Code.INVALID_REQUEST,
+    Code.UPLOAD_TIMEOUT,
+}
 REFUSALS = {
     Code.TOKEN_MISSING: (77, "read the token anew"),
     Code.TOKEN_INVALID: (77, "read the token anew"),

@@ -8,7 +8,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,13 +77,14 @@ End = tuple[int, dict[str, Any]] | None
 
 
 class Kubelet:
-    """Runs every pod of the operator's: a moment of work, then the end that `ends` decides by the pod's labels.
+    """Runs every pod of the operator's in some namespaces: a moment of work, then the end that `ends` decides.
 
     As on a real node, a pod that is deleted while it works is there for a while longer.
     """
 
-    def __init__(self, server: ApiServer, ends: Callable[[dict[str, str]], End]) -> None:
+    def __init__(self, server: ApiServer, namespaces: Collection[str], ends: Callable[[dict[str, str]], End]) -> None:
         self._server = server
+        self._namespaces = namespaces
         self._ends = ends
         self._node = f"node-{secrets.token_hex(3)}"
         made = server.request("POST", "/api/v1/nodes", {"metadata": {"name": self._node}})
@@ -96,6 +97,8 @@ class Kubelet:
 
     def _told(self, kind: str, pod: Any) -> None:
         uid = pod["metadata"]["uid"]
+        if pod["metadata"]["namespace"] not in self._namespaces:  # another test's, on the same apiserver
+            return
         if kind == "ADDED" and uid not in self._seen:
             self._seen.add(uid)
             self._do(self._work, pod)

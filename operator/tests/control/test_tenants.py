@@ -200,7 +200,7 @@ def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(
         Watch(server, f"{GROUP}/transcriptionjobs", crowd.phase),
         Watch(server, f"{GROUP}/ocrjobs", crowd.phase),
     ]
-    kubelet = Kubelet(server, last_word)
+    kubelet = Kubelet(server, crowd.tenant_of, last_word)
     for closing in (*watches, kubelet):
         place.stack.callback(closing.close)
     spaces = ",".join(crowd.tenant_of)

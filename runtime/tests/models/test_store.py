@@ -5,7 +5,7 @@ import socket
 
 import pytest
 from huggingface_hub.utils import reset_sessions
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
@@ -148,6 +148,7 @@ NAMES = ODD | st.builds("/".join, st.lists(st.sampled_from(["..", ".", "", "whis
 
 
 @given(name=NAMES)
+@example(name="\n/0")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_name_nothing_outside_of_the_store_is_read(store, offline, name):
     assume(not name.startswith("/"))  # an absolute path is meant to lead wherever it leads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
@@ -114,6 +114,7 @@ def test_no_text_gets_out_of_its_prefix(tail: str):
         assert sent.raw_path.startswith(b"/calls")
 
 
+@example(".")
 @given(st.text(max_size=30))
 def test_no_text_changes_the_host(middle: str):
     import httpx

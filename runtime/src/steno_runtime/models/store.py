@@ -20,7 +20,7 @@ WHISPER_FILES = ("config.json", "model.bin", "tokenizer.json")
 """What a CTranslate2 Whisper directory cannot do without."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
-_HUB_NAME = re.compile(r"[^/]+/[^/]+")
+_HUB_NAME = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 _LISTED = 12
 
 

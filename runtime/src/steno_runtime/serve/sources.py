@@ -128,7 +128,7 @@ def _site(url: str, scheme: str, rest: str) -> _Place | None:
     odd = any(not part.isprintable() or any(mark in part for mark in "/\\%") for part in segments)
     if odd or "@" in authority or parsed.userinfo or not parsed.host:
         return None
-    host = parsed.raw_host.decode("ascii").lower().rstrip(".")
+    host = parsed.raw_host.decode("ascii").lower()
     return _Place(scheme, host, parsed.port or _PORTS[scheme], segments)
 
 
