@@ -107,14 +107,20 @@ def _size(observed: ObservedPool, now: datetime) -> _Size:
     if spec.replicas is not None:
         return _Size(spec.replicas)
     current = observed.deployment.replicas if observed.deployment is not None else 0
-    needed = -(-observed.sessions // spec.sessions_per_replica)
-    wanted = min(max(needed, spec.min_replicas), spec.max_replicas)
+    wanted = _wanted(observed)
     kept = min(max(current, wanted), spec.max_replicas)
     if observed.sessions > 0 or kept == wanted:
         return _Size(kept)
     since = observed.pool.status.idle_since or now
     until = since + timedelta(seconds=spec.scale_down_delay_seconds)
     return _Size(wanted) if now >= until else _Size(kept, since, until)
+
+
+def _wanted(observed: ObservedPool) -> int:
+    """Returns how many servers the pool is to have at least."""
+    spec = observed.pool.spec
+    needed = -(-observed.sessions // spec.sessions_per_replica)
+    return min(max(needed, spec.min_replicas), spec.max_replicas) if spec.replicas is None else spec.replicas
 
 
 def _granted(observed: ObservedPool, size: _Size) -> _Size:
@@ -132,7 +138,12 @@ def _granted(observed: ObservedPool, size: _Size) -> _Size:
             " it has no server."
         )
         lacking = Fact(False, Reason.GPUS_EXHAUSTED, message)
-    return size if size.replicas <= most else replace(size, replicas=most, lacking=lacking)
+    if size.replicas <= most:
+        return size
+    wanted = _wanted(observed)
+    if most > wanted:  # servers that are only kept for a while are not missed
+        return replace(size, replicas=most)
+    return _Size(most, lacking=lacking if wanted > most else None)
 
 
 def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Step:
