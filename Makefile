@@ -24,7 +24,7 @@ kubeconfig: ## Prints the path of the demo cluster's kubeconfig
 test: ## Everything that proves the project: lint, types, tests, charts, e2e on kind
 	@$(PYTHON) -m hack.test
 
-check: ## The part of `make test` without a cluster, under two minutes
+check: ## The part of `make test` without a cluster, about three minutes
 	@$(PYTHON) -m hack.check
 
 e2e: ## The e2e tests alone; ARGS go to pytest, STENO_E2E_KEEP=1 keeps the cluster
