@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,7 @@ def test_a_session_that_ends_before_the_audio(server: Server, wav: Path):
 
 
 def vanish(one: Session) -> None:
-    one.socket.socket.close()
+    one.socket.socket.shutdown(socket.SHUT_RDWR)
 
 
 def fall_silent(one: Session) -> None:

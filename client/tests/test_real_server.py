@@ -80,6 +80,7 @@ async def proxy(port: int, *, dropped: int = 0) -> AsyncIterator[tuple[int, list
             while data := await reader.read(65536):
                 writer.write(data)
                 await writer.drain()
+        writer.close()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal left

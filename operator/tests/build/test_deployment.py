@@ -35,3 +35,8 @@ def test_sessions_have_the_pods_grace_period_to_end_but_for_the_last_words():
 def test_a_profile_may_give_more_or_less(grace: int, drain: int):
     pod, task = built(terminationGracePeriodSeconds=grace)
     assert (pod["terminationGracePeriodSeconds"], task.drain_seconds) == (grace, drain)
+
+
+def test_a_grace_period_that_is_none_is_left_to_the_api_server_to_refuse():
+    pod, task = built(terminationGracePeriodSeconds="two minutes")
+    assert (pod["terminationGracePeriodSeconds"], task.drain_seconds) == ("two minutes", 50)

@@ -317,6 +317,7 @@ def _ledger(raw: dict[str, Any]) -> list[Any]:
     return (raw.get("status") or {}).get("admitted") or []
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40,
     deadline=None,

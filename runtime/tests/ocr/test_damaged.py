@@ -66,6 +66,17 @@ def test_a_picture_with_damaged_exif_is_read_as_it_lies(tmp_path):
     assert np.abs(pixels.astype(int) - np.asarray(picture()).astype(int)).mean() < 5
 
 
+def test_a_page_that_cannot_be_turned_for_lack_of_memory_is_not_read_sideways(tmp_path, monkeypatch):
+    def full(_: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr("steno_runtime.ocr.images.ImageOps.exif_transpose", full)
+    path = tmp_path / "page.png"
+    Image.new("L", (8, 8)).save(path)
+    with pytest.raises(PageError):
+        ImageSource(path, LIMITS).load(1)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 def test_a_searchable_pdf_of_a_picture_of_one_pixel(tmp_path, read, name):
     Image.new("RGB", (1, 1), "white").save(tmp_path / name)

@@ -99,6 +99,7 @@ def test_a_hub_that_is_not_well_is_asked_again(hub, spoken, tmp_path, status):
     assert error.reason is FailureReason.MODEL_UNAVAILABLE
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_made_of_what_was_downloaded(hub, tmp_path):
     segmentation = Path(find_spec("whisperx").submodule_search_locations[0]) / "assets" / "pytorch_model.bin"
     config = b"""

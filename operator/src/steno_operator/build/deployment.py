@@ -139,8 +139,9 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
 
 def _drain_seconds(profile: RuntimeProfile) -> int:
     """Returns what a drain may take; a profile may override the grace period. No hook of ours runs before SIGTERM."""
-    grace = (profile.spec.pod_overrides or {}).get("terminationGracePeriodSeconds", GRACE_SECONDS)
-    return max(0, int(grace) - LAST_WORDS_SECONDS)
+    grace = (profile.spec.pod_overrides or {}).get("terminationGracePeriodSeconds")
+    # Of another type, it is the API server that refuses it, with words for people.
+    return max(0, (grace if isinstance(grace, int) else GRACE_SECONDS) - LAST_WORDS_SECONDS)
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()  # errors of the pixels are the page's
     try:
         return ImageOps.exif_transpose(image)
+    except MemoryError:  # unturned, the page would be read sideways
+        raise
     except Exception:  # noqa: BLE001 - the pixels are there: damaged EXIF is no reason to refuse them
         return image
 

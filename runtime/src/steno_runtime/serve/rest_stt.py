@@ -117,7 +117,7 @@ class SpeechRest:
 
 
 def _check_speakers(wish: Upload, store: Path) -> None:
-    """Refuses at once what would fail once everything is decoded."""
+    """Refuses in the words of REST, and before it takes a place, what the pipeline would refuse."""
     if wish.min_speakers and wish.max_speakers and wish.min_speakers > wish.max_speakers:
         raise Refusal(Code.INVALID_REQUEST, "min_speakers is more than max_speakers.")
     if wish.diarize and not has_encoder(store):
