@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from bench import tutorial_operator as tutorial
-from hack.testing.nodes import GPU
 from steno_api.report import OCRSummary, PublishedArtifact, Succeeded, Summary, TerminationMessage
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
@@ -18,6 +17,7 @@ from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.build.job import build_job
 from steno_operator.build.task import Attempt
 from steno_operator.plan.kind import kind_of
+from tests.support.nodes import GPU
 
 KINDS: tuple[type[TranscriptionJob | OCRJob], ...] = (TranscriptionJob, OCRJob)
 JOBS = "/apis/batch/v1/namespaces/{namespace}/jobs"

@@ -28,10 +28,10 @@ from kubernetes.aio import client, config
 from bench import tutorial_operator
 from bench.arms import JOBS, Arm, Round, arms, last_words
 from hack.paths import ROOT
-from hack.testing.apiserver import ApiServer
-from hack.testing.nodes import serve_nodes
 from steno_operator.control.cluster import Cluster
 from steno_operator.control.watch import Target, Watcher
+from tests.support.apiserver import ApiServer
+from tests.support.nodes import serve_nodes
 
 NODES = 40
 AT_ONCE = 16

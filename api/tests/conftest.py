@@ -1,3 +1,3 @@
-from hack.testing.fixtures import apiserver, controlplane, namespace
+from tests.support.fixtures import apiserver, controlplane, namespace
 
 __all__ = ["apiserver", "controlplane", "namespace"]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from hack.testing.apiserver import CRDS, ApiServer
-from hack.testing.resources import create, job, ocr, path, pool, profile, session, tenant
 from steno_api.v1alpha1 import RESOURCES, RuntimeProfile
+from tests.support.apiserver import CRDS, ApiServer
+from tests.support.resources import create, job, ocr, path, pool, profile, session, tenant
 
 pytestmark = pytest.mark.apiserver
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from hack.testing.apiserver import CRDS, ApiServer
-from hack.testing.resources import IMMUTABLE, STATUS, create, job, ocr, patch, session
 from steno_api.v1alpha1 import TranscriptionJob
 from steno_api.v1alpha1.job import MUTABLE_SPEC_FIELDS
+from tests.support.apiserver import CRDS, ApiServer
+from tests.support.resources import IMMUTABLE, STATUS, create, job, ocr, patch, session
 
 pytestmark = pytest.mark.apiserver
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from hack.testing.apiserver import ApiServer
-from hack.testing.resources import STATUS, create, job, ocr, patch, path, pool, profile, session
 from steno_api.v1alpha1 import RESOURCES, OCRJob, StreamSession
+from tests.support.apiserver import ApiServer
+from tests.support.resources import STATUS, create, job, ocr, patch, path, pool, profile, session
 
 pytestmark = pytest.mark.apiserver
 

@@ -1,3 +1,3 @@
 """Fixtures of the chart's tests."""
 
-from hack.testing.fixtures import *  # noqa: F403
+from tests.support.fixtures import *  # noqa: F403

@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from hack.paths import ROOT
-from hack.testing.apiserver import ApiServer
 from steno_api.v1alpha1 import RESOURCES, RuntimePool, StreamSession, TranscriptionJob
 from steno_operator.plan.gate import gate_of
 from steno_operator.plan.observed_stream import ObservedSession
 from steno_operator.plan.policy import Policy
+from tests.support.apiserver import ApiServer
 
 EXAMPLES = ROOT / "examples"
 FILES = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "kustomization.yaml")

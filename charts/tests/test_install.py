@@ -15,8 +15,8 @@ import yaml
 
 from charts.tests.helm import CHART, helm, of_kind, render
 from hack.steps import wait_for
-from hack.testing.apiserver import ApiServer, serve
 from steno_api.v1alpha1 import RESOURCES
+from tests.support.apiserver import ApiServer, serve
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from hack import models, tools
 from hack.s3 import Client
-from hack.testing.apiserver import ApiServer
-from hack.testing.fixtures import apiserver, namespace
 from steno_client.cli import app
+from tests.support.apiserver import ApiServer
+from tests.support.fixtures import apiserver, namespace
 
 from .server import Server, recording, serving
 

@@ -15,7 +15,7 @@ from typing import IO
 
 import pytest
 
-from hack.testing.apiserver import ApiServer
+from tests.support.apiserver import ApiServer
 
 from .conftest import Objects, Steno
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hack.testing.apiserver import ApiServer
+from tests.support.apiserver import ApiServer
 
 from .conftest import API, Objects, Steno, until_served
 from .server import TOKEN, recording, serving

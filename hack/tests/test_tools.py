@@ -70,7 +70,7 @@ def test_the_go_module_of_the_cluster_is_of_the_pinned_kubernetes() -> None:
 
 
 def test_what_tests_run_is_built_before_them() -> None:
-    folders = ("hack/testing", "api/tests", "operator/tests", "runtime/tests", "client/tests", "charts/tests")
+    folders = ("tests/support", "api/tests", "operator/tests", "runtime/tests", "client/tests", "charts/tests")
     texts = [file.read_text() for folder in folders for file in (ROOT / folder).rglob("*.py")]
     named = {name for text in texts for name in re.findall(r'(?:tools\.path\(|"path", )"([\w-]+)"', text)}
     assert {"kube-apiserver", "kwok", "versitygw", "helm"} <= named

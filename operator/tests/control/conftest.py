@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.testing.apiserver import ApiServer
-from hack.testing.fixtures import apiserver, controlplane
+from tests.support.apiserver import ApiServer
+from tests.support.fixtures import apiserver, controlplane
 
 from .harness import Place
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
-from hack.testing.apiserver import ApiServer
+from tests.support.apiserver import ApiServer
 
 from .harness import until
 

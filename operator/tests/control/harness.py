@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hack.testing.apiserver import ApiServer, Response
+from tests.support.apiserver import ApiServer, Response
 
 T = TypeVar("T")
 PATIENCE = 90.0

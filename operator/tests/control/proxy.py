@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hack.testing.apiserver import ApiServer
+from tests.support.apiserver import ApiServer
 
 
 class Proxy:

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from hack.testing.apiserver import serve
 from steno_operator.control.logs import JsonFormatter
+from tests.support.apiserver import serve
 
 from .harness import Place
 from .proxy import Proxy

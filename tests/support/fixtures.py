@@ -1,10 +1,10 @@
-"""pytest fixtures; a member's `conftest.py` takes them in: `from hack.testing.fixtures import *`."""
+"""pytest fixtures; a member's `conftest.py` takes them in: `from tests.support.fixtures import *`."""
 
 from __future__ import annotations
 
 import pytest
 
-from hack.testing.apiserver import ApiServer, shared
+from tests.support.apiserver import ApiServer, shared
 
 __all__ = ["apiserver", "controlplane", "namespace"]
 

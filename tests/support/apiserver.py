@@ -1,7 +1,7 @@
 """A real etcd and kube-apiserver for tests, optionally with the controller manager; ready in about three seconds.
 
 `serve()` starts one of its own; `shared()` starts one per process, which the fixture `apiserver`
-(`hack/testing/fixtures.py`) hands to every test. Tests keep apart by namespaces: `ApiServer.namespace()`.
+(`tests/support/fixtures.py`) hands to every test. Tests keep apart by namespaces: `ApiServer.namespace()`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class ApiServer:
 
     def client(self) -> Any:
         """A `kubernetes.client.ApiClient` with the administrator's rights; for asyncio read `kubeconfig`."""
-        from kubernetes import config  # noqa: PLC0415 - only some tests need it
+        from kubernetes import config
 
         return config.new_client_from_config(str(self.kubeconfig))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hack.paths import ROOT
-from hack.testing.apiserver import StartError, _free_ports, serve, shared
+from tests.support.apiserver import StartError, _free_ports, serve, shared
 
 pytestmark = pytest.mark.apiserver
 
@@ -77,7 +77,7 @@ def test_the_job_controller_makes_pods() -> None:
 def test_nothing_is_left_when_the_owner_is_killed() -> None:
     program = """
 import sys
-from hack.testing.apiserver import serve
+from tests.support.apiserver import serve
 with serve() as server:
     print(server.folder, flush=True)
     sys.stdin.read()
@@ -102,7 +102,7 @@ with serve() as server:
 
 def test_what_does_not_start_is_said_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hack.tools.path", lambda _: Path("/bin/false"))
-    monkeypatch.setattr("hack.testing.apiserver.START_SECONDS", 0.5)
+    monkeypatch.setattr("tests.support.apiserver.START_SECONDS", 0.5)
     with pytest.raises(StartError, match="kube-apiserver did not become ready"), serve():
         pass
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from hack.testing.apiserver import ApiServer, Response
 from steno_api.v1alpha1 import RESOURCES
+from tests.support.apiserver import ApiServer, Response
 
 API = "/apis/steno.dev/v1alpha1"
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hack import tools
-from hack.testing.apiserver import ApiServer, StartError, serve
+from tests.support.apiserver import ApiServer, StartError, serve
 
 GPU = "nvidia.com/gpu"
 FAST = ("--kube-api-qps=1000", "--kube-api-burst=2000")
