@@ -16,9 +16,9 @@ from steno_api.failures import EXIT_CODES
 from steno_api.report import Stage
 from steno_client.errors import CommandError
 from steno_client.interrupts import interruptible
-from steno_client.progress import OnProgress
 from steno_client.publish import Write
 from steno_runtime.errors import WorkError
+from steno_runtime.progress import ProgressCallback, ProgressUpdate
 
 TENANT = "local"
 """`tenant_id` of documents made here."""
@@ -67,7 +67,7 @@ class Document:
     """Pages that could not be read."""
 
 
-def transcribe(request: Transcription, on_progress: OnProgress) -> Document:
+def transcribe(request: Transcription, on_progress: ProgressCallback) -> Document:
     """Transcribes a file.
 
     Raises:
@@ -78,7 +78,7 @@ def transcribe(request: Transcription, on_progress: OnProgress) -> Document:
     from steno_runtime.stt.document import build_transcript  # noqa: PLC0415
     from steno_runtime.stt.writers import WRITERS  # noqa: PLC0415
 
-    on_progress(Stage.STARTING, 0.0, None)
+    on_progress(ProgressUpdate(Stage.STARTING))
     started = time.monotonic()
     options = pipeline.Options(
         model=request.model,
@@ -93,9 +93,11 @@ def transcribe(request: Transcription, on_progress: OnProgress) -> Document:
         hf_token=os.environ.get("HF_TOKEN"),
     )
     with _explained() as check:
-        on_progress(Stage.FETCHING, 0.0, None)
+        on_progress(ProgressUpdate(Stage.FETCHING))
         samples = read_audio(
-            request.file, check=check, on_progress=lambda fraction: on_progress(Stage.FETCHING, fraction, None)
+            request.file,
+            check=check,
+            on_progress=lambda fraction: on_progress(ProgressUpdate(Stage.FETCHING, fraction)),
         )
         result = pipeline.transcribe(samples, options, on_progress=on_progress, check=check)
         transcript = build_transcript(
@@ -108,7 +110,7 @@ def transcribe(request: Transcription, on_progress: OnProgress) -> Document:
     return Document(write)
 
 
-def recognise(request: Recognition, scratch: Path, on_progress: OnProgress) -> Document:
+def recognise(request: Recognition, scratch: Path, on_progress: ProgressCallback) -> Document:
     """Reads a document; its pages are kept in the directory `scratch`, which must outlive the result.
 
     Raises:
@@ -117,7 +119,7 @@ def recognise(request: Recognition, scratch: Path, on_progress: OnProgress) -> D
     from steno_runtime.ocr import pipeline  # noqa: PLC0415 - transcribing needs none of it
     from steno_runtime.ocr.writers import WRITERS, Header  # noqa: PLC0415
 
-    on_progress(Stage.STARTING, 0.0, None)
+    on_progress(ProgressUpdate(Stage.STARTING))
     started = time.monotonic()
     options = pipeline.Options(
         languages=request.languages,

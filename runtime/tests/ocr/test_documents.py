@@ -172,10 +172,10 @@ import json, re, sys
 from pathlib import Path
 from steno_runtime.ocr.pipeline import Options, recognise
 peaks = []
-def tell(stage, fraction, details):
+def measure(update):
     peaks.append(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 options = Options(languages=("en",), mode=sys.argv[3], workers=2)
-recognise(Path(sys.argv[1]), options, scratch=Path(sys.argv[2]), on_progress=tell)
+recognise(Path(sys.argv[1]), options, scratch=Path(sys.argv[2]), on_progress=measure)
 print(json.dumps(peaks))
 """
 

@@ -210,7 +210,7 @@ def test_page_ranges_and_progress(tmp_path):
         path,
         Options(pages="2-3,6"),
         scratch=tmp_path,
-        on_progress=lambda _, fraction, details: told.append((fraction, details["pages"], details["message"])),
+        on_progress=lambda update: told.append((update.fraction, update.pages, update.message)),
     )
     assert [p.text for p in result.pages] == ["page number 2", "page number 3", "page number 6"]
     assert told == [(n / 3, n, f"page {n} of 3") for n in range(4)]

@@ -34,7 +34,7 @@ def run(store):
         result = transcribe(
             samples,
             Options(model="whisper-base", model_store=store, device="cpu", **options),
-            on_progress=lambda *report: reports.append(report),
+            on_progress=reports.append,
             check=lambda: None,
         )
         return result, reports

@@ -40,7 +40,7 @@ def transcribed(samples, store):
     result = transcribe(
         samples,
         Options(model="whisper-base", model_store=store, device="cpu", language="en"),
-        on_progress=lambda *report: reports.append(report),
+        on_progress=reports.append,
         check=lambda: None,
     )
     return result, reports
@@ -49,7 +49,7 @@ def transcribed(samples, store):
 def test_words_are_timed_by_the_model_of_the_language(aligning, store, sample):
     plain, _ = transcribed(sample, store)
     result, reports = transcribed(sample, aligning)
-    assert Stage.ALIGNING in {stage for stage, _, _ in reports}
+    assert Stage.ALIGNING in {update.stage for update in reports}
     words = [word for segment in result.segments for word in segment.words]
     before = [word for segment in plain.segments for word in segment.words]
     assert [word.word for word in words] == [word.word for word in before]

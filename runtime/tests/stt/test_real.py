@@ -83,12 +83,12 @@ def test_word_times_are_in_order_and_where_speech_is(told_apart):
 def test_progress_only_goes_up_and_names_every_stage(told_apart):
     _, reports = told_apart
     order = [Stage.LOADING_MODEL, Stage.DETECTING_SPEECH, Stage.DECODING, Stage.DIARIZING]
-    assert list(dict.fromkeys(stage for stage, _, _ in reports)) == order
+    assert list(dict.fromkeys(update.stage for update in reports)) == order
     for stage in order:
-        fractions = [fraction for reported, fraction, _ in reports if reported is stage]
+        fractions = [update.fraction for update in reports if update.stage is stage]
         assert fractions == sorted(fractions)
         assert fractions[-1] == pytest.approx(1)
-    seconds = [info["audio_seconds"] for stage, _, info in reports if stage is Stage.DECODING]
+    seconds = [update.audio_seconds for update in reports if update.stage is Stage.DECODING]
     assert seconds == sorted(seconds)
     assert 15 < seconds[-1] <= 30
 

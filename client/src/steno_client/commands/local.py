@@ -81,8 +81,8 @@ def transcribe(
             compute_type=compute_type,
             batch_size=batch_size,
         )
-        stages = progress.speech(diarize=request.diarize)
-        with local.quiet_libraries(debug=debug), progress.shown(stages, quiet=quiet) as on_progress:
+        meter = progress.speech(diarize=request.diarize)
+        with local.quiet_libraries(debug=debug), progress.shown(meter, quiet=quiet) as on_progress:
             document = local.transcribe(request, on_progress)
         publish.publish(document.write, targets)
 
@@ -150,7 +150,7 @@ def ocr(
             mode=mode,
         )
         with local.quiet_libraries(debug=debug), tempfile.TemporaryDirectory(prefix="steno-") as scratch:
-            with progress.shown(progress.OCR, quiet=quiet) as on_progress:
+            with progress.shown(progress.ocr(), quiet=quiet) as on_progress:
                 document = local.recognise(request, Path(scratch), on_progress)
             publish.publish(document.write, targets)
         if document.unread:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from steno_api.failures import FailureReason
 from steno_api.pages import Page
@@ -22,9 +21,7 @@ from steno_runtime.ocr.page import Limits, PageError, PageInput, open_source
 from steno_runtime.ocr.reader import EngineName, PageReader, bad_page
 from steno_runtime.ocr.selection import select_pages
 from steno_runtime.ocr.spool import PageSpool
-
-OnProgress = Callable[[Stage, float, "dict[str, Any] | None"], None]
-"""Stage, fraction of the stage done, details: `pages` read, `total_pages`, `message`."""
+from steno_runtime.progress import ProgressCallback, ProgressUpdate
 
 MAX_WORKERS = 4
 """Each holds its own engines, some 300 MiB."""
@@ -73,7 +70,7 @@ class Result:
 
 
 def recognise(
-    source: Path, options: Options, *, scratch: Path, on_progress: OnProgress, check: Check = lambda: None
+    source: Path, options: Options, *, scratch: Path, on_progress: ProgressCallback, check: Check = lambda: None
 ) -> Result:
     """Reads the document at `source`.
 
@@ -83,7 +80,7 @@ def recognise(
         source: a local PNG, JPEG, TIFF or PDF.
         options: how.
         scratch: a writable directory; `pages.jsonl` is made there.
-        on_progress: told before the first and after every page.
+        on_progress: called before the first and after every page.
         check: raises to stop.
 
     Raises:
@@ -188,7 +185,7 @@ class _Readers:
 class _Tally:
     """Takes finished pages in order."""
 
-    def __init__(self, spool: PageSpool, total: int, on_progress: OnProgress) -> None:
+    def __init__(self, spool: PageSpool, total: int, on_progress: ProgressCallback) -> None:
         self.spool = spool
         self.failed = 0
         self.characters = 0
@@ -219,5 +216,4 @@ class _Tally:
     def _tell(self) -> None:
         done = len(self.spool)
         message = f"page {done} of {self._total}" + (f", {self.failed} unreadable" if self.failed else "")
-        details = {"pages": done, "total_pages": self._total, "message": message}
-        self._on_progress(Stage.RECOGNIZING, done / self._total, details)
+        self._on_progress(ProgressUpdate(Stage.RECOGNIZING, done / self._total, pages=done, message=message))

@@ -16,8 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from steno_api.report import Stage
 from steno_runtime.errors import Check, Stopped
+from steno_runtime.progress import (
+    OCR_WEIGHTS,
+    ProgressCallback,
+    ProgressMeter,
+    ProgressUpdate,
+    transcription_weights,
+)
 from steno_runtime.serve.problems import refusal_of
 from steno_runtime.serve.refusals import Code, Refusal
 
@@ -29,9 +35,10 @@ MOST_KEPT = 200
 KEEP_SECONDS = 3600.0
 """A result can be asked for so long."""
 
+_WEIGHTS = {"stt": transcription_weights(diarize=True), "ocr": OCR_WEIGHTS}
+
 Status = Literal["queued", "running", "succeeded", "failed"]
-OnProgress = Callable[[Stage, float, "dict[str, Any] | None"], None]
-Work = Callable[[Path, OnProgress, Check], Path]
+Work = Callable[[Path, ProgressCallback, Check], Path]
 """Does a job in its own directory; returns the file with the result (JSON). Runs in a thread."""
 
 
@@ -146,8 +153,10 @@ class Jobs:
         self._jobs[job.id] = job
         loop = asyncio.get_running_loop()
 
-        def on_progress(stage: Stage, fraction: float, _: dict[str, Any] | None) -> None:
-            job.stage, job.progress = stage.value, max(job.progress, _overall(stage, fraction))
+        meter = ProgressMeter(_WEIGHTS[kind])
+
+        def on_progress(update: ProgressUpdate) -> None:
+            job.stage, job.progress = update.stage.value, meter.advance(update)
 
         def run() -> Path:
             job.check()
@@ -223,23 +232,3 @@ class Jobs:
     def _remove(self, job: Job) -> None:
         self._jobs.pop(job.id, None)
         shutil.rmtree(job.folder, ignore_errors=True)
-
-
-_BEHIND = {
-    Stage.FETCHING: 0.0,
-    Stage.LOADING_MODEL: 0.1,
-    Stage.DETECTING_SPEECH: 0.1,
-    Stage.DECODING: 0.2,
-    Stage.DIARIZING: 0.75,
-}
-_SHARE = {
-    Stage.FETCHING: 0.1,
-    Stage.DETECTING_SPEECH: 0.1,
-    Stage.DECODING: 0.55,
-    Stage.DIARIZING: 0.2,
-    Stage.RECOGNIZING: 0.95,
-}
-
-
-def _overall(stage: Stage, fraction: float) -> float:
-    return min(0.99, _BEHIND.get(stage, 0.0) + _SHARE.get(stage, 0.0) * min(1.0, max(0.0, fraction)))

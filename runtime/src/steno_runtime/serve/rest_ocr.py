@@ -15,7 +15,8 @@ from steno_api.report import Stage
 from steno_api.stream import PoolTask
 from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
 from steno_runtime.errors import Check
-from steno_runtime.serve.jobs import Job, OnProgress, Work
+from steno_runtime.progress import ProgressCallback, ProgressUpdate
+from steno_runtime.serve.jobs import Job, Work
 from steno_runtime.serve.refusals import Code, Refusal
 from steno_runtime.serve.rest import Desk, Name, Wish, read
 from steno_runtime.serve.sources import Sources
@@ -73,10 +74,10 @@ class DocumentRest:
             self._sources.check(url)
         sources = self._sources
 
-        def source(folder: Path, on_progress: OnProgress, check: Check) -> Path:
+        def source(folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
             if file is not None:
                 return file
-            on_progress(Stage.FETCHING, 0.0, None)
+            on_progress(ProgressUpdate(Stage.FETCHING))
             return sources.fetch(url or "", folder, check=check, on_bytes=lambda *_: None)
 
         return self._desk.jobs.submit("ocr", tenant, folder, self._work(wish, tenant, source))
@@ -84,7 +85,7 @@ class DocumentRest:
     def _work(self, wish: Document, tenant: str, source: Work) -> Work:
         task = self._task
 
-        def work(folder: Path, on_progress: OnProgress, check: Check) -> Path:
+        def work(folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
             started = time.monotonic()
             from steno_runtime.cores import available_cores
             from steno_runtime.ocr.pipeline import Options, recognise

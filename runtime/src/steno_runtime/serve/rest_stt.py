@@ -16,7 +16,8 @@ from steno_api.report import Stage
 from steno_api.stream import PoolTask
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check
-from steno_runtime.serve.jobs import OnProgress, Work
+from steno_runtime.progress import ProgressCallback, ProgressUpdate
+from steno_runtime.serve.jobs import Work
 from steno_runtime.serve.refusals import Code, Refusal, answer_to
 from steno_runtime.serve.rest import Desk, Name, Wish, read
 from steno_runtime.serve.sources import Sources
@@ -80,9 +81,9 @@ class SpeechRest:
         self._sources.check(wish.audio_url)
         sources = self._sources
 
-        def fetch(folder: Path, on_progress: OnProgress, check: Check) -> Path:
+        def fetch(folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
             def on_bytes(received: int, total: int | None) -> None:
-                on_progress(Stage.FETCHING, received / total if total else 0.0, None)
+                on_progress(ProgressUpdate(Stage.FETCHING, received / total if total else 0.0))
 
             return sources.fetch(wish.audio_url, folder, check=check, on_bytes=on_bytes)
 
@@ -99,7 +100,7 @@ class SpeechRest:
             )
         _check_speakers(wish, Path(self._task.model_store))
 
-        def work(folder: Path, on_progress: OnProgress, check: Check) -> Path:
+        def work(folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
             started = time.monotonic()
             file = source(folder, on_progress, check)
             result = _transcribe(self._task, engine, file, wish, on_progress=on_progress, check=check)
@@ -129,7 +130,7 @@ def _check_speakers(wish: Upload, store: Path) -> None:
 
 
 def _transcribe(
-    task: PoolTask, engine: StreamEngine, file: Path, wish: Upload, *, on_progress: OnProgress, check: Check
+    task: PoolTask, engine: StreamEngine, file: Path, wish: Upload, *, on_progress: ProgressCallback, check: Check
 ) -> Result:
     from steno_runtime.media.audio import read_audio
 

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from steno_api.failures import FailureReason
 from steno_api.report import Stage
 from steno_api.transcript import Segment
 from steno_runtime.errors import WorkError
 from steno_runtime.models import store
+from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt import vad
 from steno_runtime.stt.chunks import SAMPLE_RATE, Chunk, Span, batches, bucket, frames_of, pack
 from steno_runtime.stt.engine import Decoded, Engine, TimedWord, invented
@@ -21,9 +22,6 @@ from steno_runtime.stt.segments import Turn, assign, segments, smooth, snap
 if TYPE_CHECKING:
     from steno_runtime.stt.diarization import MakePipeline
     from steno_runtime.stt.engine import Samples
-
-OnProgress = Callable[[Stage, float, "dict[str, Any] | None"], None]
-"""Called with a stage, the fraction of it that is done, and figures: `audio_seconds` decoded, `message` for people."""
 
 UNKNOWN_LANGUAGE = "und"
 """ISO 639's code for a language nobody knows: that of silence."""
@@ -72,7 +70,7 @@ def transcribe(
     samples: Samples,
     options: Options,
     *,
-    on_progress: OnProgress,
+    on_progress: ProgressCallback,
     check: Callable[[], None],
     engine: Engine | None = None,
 ) -> Result:
@@ -81,7 +79,7 @@ def transcribe(
     Args:
         samples: float32, mono, 16 kHz.
         options: model, language, speakers.
-        on_progress: see `OnProgress`.
+        on_progress: called as each stage begins and goes on.
         check: called between pieces of work of a few seconds; may raise to stop.
         engine: one that is loaded already, with the model that the options name; None: made here, and freed as soon
             as everything is decoded.
@@ -92,7 +90,7 @@ def transcribe(
     Raises:
         WorkError: a model cannot be had, does not fit, or does not know the language.
     """
-    on_progress(Stage.LOADING_MODEL, 0.0, None)
+    on_progress(ProgressUpdate(Stage.LOADING_MODEL))
     make_diarization = _find_speaker_models(options)
     check()
     if engine is None:
@@ -107,11 +105,11 @@ def transcribe(
             check=check,
         )
     wanted = _wanted_language(options, engine)
-    on_progress(Stage.LOADING_MODEL, 1.0, None)
+    on_progress(ProgressUpdate(Stage.LOADING_MODEL, 1.0))
 
     def heard(done: int) -> None:
         check()
-        on_progress(Stage.DETECTING_SPEECH, done / max(1, len(samples)), None)
+        on_progress(ProgressUpdate(Stage.DETECTING_SPEECH, done / max(1, len(samples))))
 
     spans = vad.detect(samples, heard)
     chunks = pack(spans, len(samples))
@@ -135,7 +133,7 @@ def transcribe(
             min_speakers=options.min_speakers,
             max_speakers=options.max_speakers,
             threads=options.speaker_threads,
-            on_progress=lambda done: on_progress(Stage.DIARIZING, done, None),
+            on_progress=lambda done: on_progress(ProgressUpdate(Stage.DIARIZING, done)),
             check=check,
         )
     found = segments(words, smooth(words, assign(words, turns)))
@@ -224,7 +222,7 @@ def _decode(
     engine: Engine,
     *,
     language: str,
-    on_progress: OnProgress,
+    on_progress: ProgressCallback,
     check: Callable[[], None],
 ) -> list[Decoded | None]:
     decoded: list[Decoded | None] = [None] * len(chunks)
@@ -238,8 +236,8 @@ def _decode(
             decoded[index] = row
             done += chunks[index].seconds
         count += len(batch)
-        info = {"audio_seconds": round(done, 1), "message": f"chunk {count} of {len(chunks)}"}
-        on_progress(Stage.DECODING, done / total, info)
+        message = f"chunk {count} of {len(chunks)}"
+        on_progress(ProgressUpdate(Stage.DECODING, done / total, audio_seconds=round(done, 1), message=message))
     return decoded
 
 
@@ -264,7 +262,7 @@ def _realign(
     *,
     language: str,
     device: str,
-    on_progress: OnProgress,
+    on_progress: ProgressCallback,
     check: Callable[[], None],
 ) -> list[TimedWord]:
     """Times words with WhisperX and a wav2vec2 model, where the store has one for the language (`align-<language>`)."""
@@ -279,7 +277,7 @@ def _realign(
         language=language,
         folder=folder,
         device=device,
-        on_progress=lambda done: on_progress(Stage.ALIGNING, done, None),
+        on_progress=lambda done: on_progress(ProgressUpdate(Stage.ALIGNING, done)),
         check=check,
     )
 

@@ -9,17 +9,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
 from steno_api.failures import FailureReason
-from steno_api.report import Failed, Stage, Succeeded
+from steno_api.report import Failed, Succeeded
 from steno_api.task import AnyTask, Task
+from steno_runtime.progress import ProgressMeter, ProgressUpdate
 from steno_runtime.worker import logs
 from steno_runtime.worker.failure import failed
 from steno_runtime.worker.last_word import DEFAULT_PATH, STOPPED, LastWord, exit_code
-from steno_runtime.worker.progress import ProgressMeter
 from steno_runtime.worker.reporter import Reporter
 from steno_runtime.worker.signals import Stop
 from steno_runtime.worker.works import work_of
@@ -62,18 +62,8 @@ def _outcome(task: Task, stop: Stop, reporter: Reporter) -> Succeeded | Failed:
     work = work_of(task)
     meter = ProgressMeter(work.weights, started=time.monotonic())
 
-    def on_progress(stage: Stage, fraction: float, details: dict[str, Any] | None) -> None:
-        known = details or {}
-        reporter.publish(
-            meter.update(
-                stage,
-                fraction,
-                now=time.monotonic(),
-                audio_seconds=known.get("audio_seconds"),
-                pages=known.get("pages"),
-                message=known.get("message"),
-            )
-        )
+    def on_progress(update: ProgressUpdate) -> None:
+        reporter.publish(meter.measure(update, now=time.monotonic()))
 
     try:
         from steno_runtime.worker.run import run

@@ -22,6 +22,7 @@ from pathlib import Path
 from steno_api.manifest import MANIFEST_NAME, Manifest
 from steno_api.report import PublishedArtifact, Stage, Succeeded
 from steno_api.task import Task
+from steno_runtime.progress import ProgressUpdate
 from steno_runtime.storage import Output, once
 from steno_runtime.storage.common import redact
 from steno_runtime.worker.work import PRIMARY, Attempt, Document, Work
@@ -63,7 +64,7 @@ def write(work: Work, document: Document, attempt: Attempt, *, share: float = 1.
         attempt.check()
         files[fmt] = attempt.scratch / work.formats[fmt].name
         document.write(fmt, files[fmt])
-        attempt.on_progress(Stage.PUBLISHING, share * number / len(formats), None)
+        attempt.on_progress(ProgressUpdate(Stage.PUBLISHING, share * number / len(formats)))
     return files
 
 

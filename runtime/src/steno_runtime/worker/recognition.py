@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from steno_api.pages import Pages
 from steno_api.report import OCRSummary, Stage
 from steno_api.task import OCRTask
+from steno_runtime.progress import OCR_WEIGHTS
 from steno_runtime.worker.work import Attempt, Format
 
 if TYPE_CHECKING:
@@ -22,13 +23,6 @@ FORMATS = {
     "txt": Format("pages.txt", "text/plain; charset=utf-8"),
     "markdown": Format("pages.md", "text/markdown; charset=utf-8"),
     "pdf": Format("searchable.pdf", "application/pdf"),
-}
-
-WEIGHTS: Mapping[Stage, float] = {
-    Stage.STARTING: 1,
-    Stage.FETCHING: 5,
-    Stage.RECOGNIZING: 84,
-    Stage.PUBLISHING: 10,
 }
 
 
@@ -63,7 +57,7 @@ class Recognition:
     """See `Work`."""
 
     formats: Mapping[str, Format] = FORMATS
-    weights: Mapping[Stage, float] = WEIGHTS
+    weights: Mapping[Stage, float] = OCR_WEIGHTS
     relief = "use a RuntimeProfile with more memory, or fewer `pages`"
 
     def __init__(self, task: OCRTask) -> None:

@@ -12,10 +12,11 @@ from steno_api.failures import FailureReason
 from steno_api.report import Stage, Succeeded
 from steno_api.task import Task
 from steno_runtime.errors import WorkError
+from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.storage import fetch, open_output
 from steno_runtime.worker import publish
 from steno_runtime.worker.signals import Stop
-from steno_runtime.worker.work import Attempt, OnProgress, Work
+from steno_runtime.worker.work import Attempt, Work
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ WRITTEN_SHARE = 0.8
 """Of the stage `Publishing`; the rest is handing the files over."""
 
 
-def run(task: Task, work: Work, *, stop: Stop, on_progress: OnProgress) -> Succeeded:
+def run(task: Task, work: Work, *, stop: Stop, on_progress: ProgressCallback) -> Succeeded:
     """Does the task: adopts what an earlier attempt published, or works and publishes.
 
     Raises:
@@ -31,7 +32,7 @@ def run(task: Task, work: Work, *, stop: Stop, on_progress: OnProgress) -> Succe
         Stopped: the worker was told to stop.
     """
     started = time.monotonic()
-    on_progress(Stage.STARTING, 0.0, None)
+    on_progress(ProgressUpdate(Stage.STARTING))
     _check_formats(task, work)
     output = open_output(task.output)
     manifest = publish.find_manifest(output, task)
@@ -58,11 +59,11 @@ def run(task: Task, work: Work, *, stop: Stop, on_progress: OnProgress) -> Succe
         else:
             log.info("an earlier attempt died while publishing; its document is taken over")
         stop.check()
-        on_progress(Stage.PUBLISHING, 0.0, None)
+        on_progress(ProgressUpdate(Stage.PUBLISHING))
         files = publish.write(work, document, attempt, share=WRITTEN_SHARE)
         stop.check()
         with stop.shield():
-            on_progress(Stage.PUBLISHING, WRITTEN_SHARE, None)
+            on_progress(ProgressUpdate(Stage.PUBLISHING, WRITTEN_SHARE))
             manifest = publish.publish(output, work, document, files, attempt)
     log.info("published", extra={"manifest": f"{output.uri}/manifest.json", "seconds": time.monotonic() - started})
     return publish.succeeded(output, manifest)
@@ -78,11 +79,11 @@ def _check_formats(task: Task, work: Work) -> None:
         )
 
 
-def _fetch(task: Task, folder: Path, stop: Stop, on_progress: OnProgress, share: float) -> Path:
+def _fetch(task: Task, folder: Path, stop: Stop, on_progress: ProgressCallback, share: float) -> Path:
     def on_bytes(received: int, total: int | None) -> None:
-        on_progress(Stage.FETCHING, share * received / total if total else 0.0, None)
+        on_progress(ProgressUpdate(Stage.FETCHING, share * received / total if total else 0.0))
 
-    on_progress(Stage.FETCHING, 0.0, None)
+    on_progress(ProgressUpdate(Stage.FETCHING))
     path = fetch(task.source, folder, check=stop.check, on_bytes=on_bytes)
     log.info("fetched", extra={"bytes": path.stat().st_size})
     return path

@@ -16,6 +16,7 @@ from steno_api.transcript import Transcript
 from steno_api.v1alpha1.transcriptionjob import Diarization
 from steno_runtime.errors import WorkError
 from steno_runtime.memory import available_memory
+from steno_runtime.progress import ProgressUpdate, transcription_weights
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
 from steno_runtime.worker.length import longest_seconds, too_long
 from steno_runtime.worker.work import Attempt, Format
@@ -26,17 +27,6 @@ FETCHED_SHARE = 0.8
 """Of the stage `Fetching`; the rest is reading the samples out of the file."""
 
 FORMATS = {fmt: Format(FILE_NAMES[fmt], MEDIA_TYPES[fmt]) for fmt in WRITERS}
-
-WEIGHTS: Mapping[Stage, float] = {
-    Stage.STARTING: 1,
-    Stage.FETCHING: 5,
-    Stage.LOADING_MODEL: 6,
-    Stage.DETECTING_SPEECH: 6,
-    Stage.DECODING: 60,
-    Stage.ALIGNING: 4,
-    Stage.DIARIZING: 16,
-    Stage.PUBLISHING: 2,
-}
 
 
 @dataclass(frozen=True)
@@ -69,8 +59,7 @@ class Transcription:
     @property
     def weights(self) -> Mapping[Stage, float]:
         """See `Work`."""
-        without = set[Stage]() if self._task.diarization is not None else {Stage.DIARIZING}
-        return {stage: weight for stage, weight in WEIGHTS.items() if stage not in without}
+        return transcription_weights(diarize=self._task.diarization is not None)
 
     def adopt(self, data: bytes, attempt: Attempt) -> TranscriptDocument:  # noqa: ARG002 - one shape for all kinds
         """See `Work`."""
@@ -118,7 +107,7 @@ class Transcription:
         from steno_runtime.media.audio import SAMPLE_RATE, read_audio
 
         def on_read(share: float) -> None:
-            attempt.on_progress(Stage.FETCHING, FETCHED_SHARE + (1 - FETCHED_SHARE) * share, None)
+            attempt.on_progress(ProgressUpdate(Stage.FETCHING, FETCHED_SHARE + (1 - FETCHED_SHARE) * share))
 
         memory, diarize = available_memory(), self._task.diarization is not None
         samples = read_audio(

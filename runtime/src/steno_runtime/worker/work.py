@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from steno_api.report import AnySummary, Stage
 from steno_api.task import Task
 from steno_runtime.errors import Check
-
-OnProgress = Callable[[Stage, float, dict[str, Any] | None], None]
-"""Stage, how much of it is done (0 to 1), and, as they are known, `audio_seconds`, `pages` and `message`."""
+from steno_runtime.progress import ProgressCallback
 
 PRIMARY = "json"
 """The format with all that is known: the other formats can be made from it, by another attempt too."""
@@ -42,7 +40,7 @@ class Attempt:
 
     task: Task
     check: Check
-    on_progress: OnProgress
+    on_progress: ProgressCallback
     scratch: Path
     fetch: Callable[[float], Path]
     seconds: Callable[[], float]

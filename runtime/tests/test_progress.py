@@ -7,20 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steno_api.report import Stage
-from steno_runtime.worker import recognition, transcription
-from steno_runtime.worker.progress import ProgressMeter
+from steno_runtime.progress import OCR_WEIGHTS, ProgressMeter, ProgressUpdate, transcription_weights
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(Stage), st.floats(-1, 2, allow_nan=False), st.floats(0, 100)), min_size=1, max_size=60
 )
 
 
-SPEECH = transcription.WEIGHTS
-WEIGHTS = {
-    "speakers": SPEECH,
-    "speech": {stage: weight for stage, weight in SPEECH.items() if stage is not Stage.DIARIZING},
-    "pages": recognition.WEIGHTS,
-}
+SPEECH = transcription_weights(diarize=True)
+WEIGHTS = {"speakers": SPEECH, "speech": transcription_weights(diarize=False), "pages": OCR_WEIGHTS}
 
 
 @given(STEPS, st.sampled_from(list(WEIGHTS.values())))
@@ -28,7 +23,7 @@ def test_whatever_comes_the_percentage_never_falls_and_never_says_done(steps, we
     meter, now, last, audio = ProgressMeter(weights, started=0.0), 0.0, 0, 0.0
     for stage, fraction, passed in steps:
         now += passed
-        progress = meter.update(stage, fraction, now=now, audio_seconds=passed)
+        progress = meter.measure(ProgressUpdate(stage, fraction, audio_seconds=passed), now=now)
         assert last <= progress.percent <= 99
         assert progress.stage is stage
         assert progress.eta_seconds is None or progress.eta_seconds >= 0
@@ -46,31 +41,35 @@ def test_an_orderly_run_ends_close_to_the_end(weights):
     meter = ProgressMeter(weights, started=0.0)
     shown = []
     for now, stage in enumerate(weights):
-        shown.append(meter.update(stage, 0.0, now=now).percent)
-        shown.append(meter.update(stage, 1.0, now=now).percent)
+        shown.append(meter.measure(ProgressUpdate(stage, 0.0), now=now).percent)
+        shown.append(meter.measure(ProgressUpdate(stage, 1.0), now=now).percent)
     assert shown == sorted(shown)
     assert shown[0] == 0
     assert shown[-1] == 99
 
 
 def test_pages_are_counted_up():
-    meter = ProgressMeter(recognition.WEIGHTS, started=0.0)
-    counts = [meter.update(Stage.RECOGNIZING, 0.1, now=1.0, pages=pages).pages for pages in (None, 1, 3, 2, None)]
+    meter = ProgressMeter(OCR_WEIGHTS, started=0.0)
+    counts = [
+        meter.measure(ProgressUpdate(Stage.RECOGNIZING, 0.1, pages=pages), now=1.0).pages
+        for pages in (None, 1, 3, 2, None)
+    ]
     assert counts == [None, 1, 3, 3, 3]
 
 
 def test_the_time_left_follows_the_pace():
     meter = ProgressMeter(SPEECH, started=100.0)
-    assert meter.update(Stage.FETCHING, 0.5, now=101.0).eta_seconds is None
-    halfway = meter.update(Stage.DECODING, 0.5, now=150.0)
+    assert meter.measure(ProgressUpdate(Stage.FETCHING, 0.5), now=101.0).eta_seconds is None
+    halfway = meter.measure(ProgressUpdate(Stage.DECODING, 0.5), now=150.0)
     assert halfway.eta_seconds is not None
     assert 40 < halfway.eta_seconds < 150
-    later = meter.update(Stage.DECODING, 1.0, now=180.0)
+    later = meter.measure(ProgressUpdate(Stage.DECODING, 1.0), now=180.0)
     assert later.eta_seconds is not None
     assert later.eta_seconds < halfway.eta_seconds
 
 
 def test_a_message_is_cut_to_what_the_protocol_takes():
-    message = ProgressMeter(SPEECH, started=0.0).update(Stage.DECODING, 0.1, now=1.0, message="x" * 500).message
+    update = ProgressUpdate(Stage.DECODING, 0.1, message="x" * 500)
+    message = ProgressMeter(SPEECH, started=0.0).measure(update, now=1.0).message
     assert message is not None
     assert len(message) == 200
