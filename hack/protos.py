@@ -12,8 +12,8 @@ from grpc_tools import protoc
 from hack.paths import ROOT
 
 PROTO = ROOT / "proto"
-TARGET = ROOT / "runtime/src/steno_runtime/serve/pb"
-PACKAGE = "steno_runtime.serve.pb.steno.v1"
+TARGET = ROOT / "runtime/src/steno_runtime/serve/transports/grpc/pb"
+PACKAGE = "steno_runtime.serve.transports.grpc.pb.steno.v1"
 
 
 def generate(target: Path) -> dict[str, bytes]:

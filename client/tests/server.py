@@ -21,9 +21,9 @@ from websockets.sync.server import ServerConnection, serve
 
 from steno_api.stream import SessionEnd, SessionFigures, SessionResult
 from steno_client.cli import app
-from steno_runtime.serve import messages
-from steno_runtime.serve.refusals import Code, Refusal
-from steno_runtime.serve.websocket import CLOSE
+from steno_runtime.serve.errors import Code, Refusal
+from steno_runtime.serve.transports.websocket import messages
+from steno_runtime.serve.transports.websocket.endpoint import CLOSE
 
 Script = Callable[["Session"], None]
 TOKEN = "secret-token"

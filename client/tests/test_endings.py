@@ -10,8 +10,8 @@ import pytest
 from steno_api.failures import FailureReason
 from steno_api.stream import SessionEnd
 from steno_client.endings import ENDED, REFUSED
-from steno_runtime.serve.refusals import Code
-from steno_runtime.serve.websocket import CLOSE
+from steno_runtime.serve.errors import Code
+from steno_runtime.serve.transports.websocket.endpoint import CLOSE
 
 from .server import Server, Session, assert_refused, stream
 

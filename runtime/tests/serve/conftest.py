@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from steno_api.stream import PoolTask
-from steno_runtime.serve import rest_stt
 from steno_runtime.serve.server import Server
+from steno_runtime.serve.uploads import transcription
 from steno_runtime.stream.engine import StreamOptions
 
 from .rest import Pipeline
@@ -141,7 +141,7 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """Stands where uploads are transcribed."""
     made = Pipeline()
-    monkeypatch.setattr(rest_stt, "transcribe", made)
+    monkeypatch.setattr(transcription, "transcribe", made)
     return made
 
 

@@ -9,8 +9,8 @@ import socket as socket_of_the_system
 import pytest
 
 from steno_api.stream import SessionEnd, SessionReport
-from steno_runtime.serve import live
-from steno_runtime.serve.refusals import Code, Refusal
+from steno_runtime.serve.errors import Code, Refusal
+from steno_runtime.serve.sessions import live_session
 
 from .conftest import SECOND, Operator, Running, Serve, Talk, until
 from .scripted import WORD
@@ -96,8 +96,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(live, "now", made)
-    monkeypatch.setattr(live, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(live_session, "now", made)
+    monkeypatch.setattr(live_session, "POLL_SECONDS", 0.01)
     return made
 
 
@@ -154,7 +154,7 @@ async def test_the_longest_time_by_the_clock(serve: Serve, operator: Operator):
 
 
 async def test_a_client_that_does_not_read(serve: Serve, operator: Operator, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(live, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(live_session, "SEND_SECONDS", 0.3)
     server = await serve()
     report = asyncio.create_task(ended(server))
     narrow = socket_of_the_system.socket()

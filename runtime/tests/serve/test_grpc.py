@@ -13,8 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from steno_api.stream import SessionEnd
-from steno_runtime.serve import grpc_server, grpc_stt, live
-from steno_runtime.serve.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
+from steno_runtime.serve.sessions import live_session
+from steno_runtime.serve.transports.grpc import server as grpc_server
+from steno_runtime.serve.transports.grpc import stt
+from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
 from .conftest import SECOND, Operator, Running, Serve, until
 from .scripted import WORD
@@ -183,8 +185,8 @@ async def test_a_client_that_vanishes(serve: Serve, operator: Operator):
 
 
 async def test_a_client_that_does_not_read(serve: Serve, operator: Operator, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(live, "SEND_SECONDS", 0.3)
-    monkeypatch.setattr(grpc_stt, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(live_session, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(stt, "SEND_SECONDS", 0.3)
     monkeypatch.setattr(grpc_server, "SPARE_CALLS", 0)
     server = await serve(maxSessions=1)
     report = asyncio.create_task(ended(server))

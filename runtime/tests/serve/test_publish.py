@@ -14,8 +14,8 @@ from steno_api.manifest import Manifest
 from steno_api.stream import PoolOutput, SessionClaims, SessionEnd
 from steno_api.transcript import Segment, Transcript, Word
 from steno_runtime.errors import WorkError
-from steno_runtime.serve import registry
-from steno_runtime.serve.publish import Told, output_of, publish
+from steno_runtime.serve.sessions import registry
+from steno_runtime.serve.sessions.publish import Told, output_of, publish
 
 from .conftest import SECOND, Operator, Serve, Talk
 from .scripted import WORD

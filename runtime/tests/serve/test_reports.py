@@ -18,7 +18,7 @@ from steno_api.identity import JobRef
 from steno_api.report import PublishedArtifact
 from steno_api.stream import PoolReport, SessionEnd, SessionFigures, SessionReport, SessionResult
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
-from steno_runtime.serve import registry
+from steno_runtime.serve.sessions import registry
 
 from .conftest import SECOND, Operator, Running, Serve, Talk, until
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steno_runtime.serve.resample import Resampler
+from steno_runtime.serve.sessions.resampler import Resampler
 
 
 def tone(rate: int, hertz: float, seconds: float = 1.0) -> bytes:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from runtime.tests.conftest import S3, Web, reply
-from steno_runtime.serve.openapi import JobState, Problem, Queued
+from steno_runtime.serve.transports.rest.openapi import JobState, Problem, Queued
 
 from .conftest import Operator, Serve
 from .rest import FORM, problem

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.serve.refusals import Refusal
-from steno_runtime.serve.sources import Sources
+from steno_runtime.serve.errors import Refusal
+from steno_runtime.serve.uploads.allowed_sources import Sources
 
 ALLOWED = ["https://media.example/calls/", "http://files.example:8080", "s3://meetings/2026"]
 SOURCES = Sources(ALLOWED, None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.tests.conftest import Web
-from steno_runtime.serve import jobs, rest_stt, uploads
+from steno_runtime.serve.uploads import body, job_queue, transcription
 
 from .conftest import Operator, Serve, until
 from .rest import FORM, problem, scratch
@@ -115,8 +115,8 @@ async def test_forms_that_are_none(serve: Serve, operator: Operator, pipeline, p
 
 
 async def test_uploads_that_are_too_large(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(uploads, "MAX_UPLOAD_BYTES", 200_000)
-    monkeypatch.setattr(uploads, "MAX_FIELDS_BYTES", 10_000)
+    monkeypatch.setattr(body, "MAX_UPLOAD_BYTES", 200_000)
+    monkeypatch.setattr(body, "MAX_FIELDS_BYTES", 10_000)
     server = await serve()
     async with server.client(operator.token()) as client:
         announced = await client.post("/stt/upload", files={"file": ("a.wav", sample_wav.read_bytes())})
@@ -138,7 +138,7 @@ async def test_uploads_that_are_too_large(serve: Serve, operator: Operator, pipe
 
 
 async def test_recordings_that_are_too_long(serve: Serve, operator: Operator, pipeline, monkeypatch, media):
-    monkeypatch.setattr(rest_stt, "MAX_SECONDS", 29.0)
+    monkeypatch.setattr(transcription, "MAX_SECONDS", 29.0)
     server = await serve()
     async with server.client(operator.token()) as client:
         for kind in ("wav", "ogg"):
@@ -160,7 +160,7 @@ async def test_media_that_is_none(serve: Serve, operator: Operator, pipeline):
 
 
 async def test_a_queue_that_is_full(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(jobs, "MOST_WAITING", 2)
+    monkeypatch.setattr(job_queue, "MOST_WAITING", 2)
     pipeline.go.clear()
     server = await serve()
     files = {"file": ("a.wav", sample_wav.read_bytes())}
@@ -189,7 +189,7 @@ class Upload:
 
 
 async def test_uploads_on_their_way_take_places(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(jobs, "MOST_WAITING", 2)
+    monkeypatch.setattr(job_queue, "MOST_WAITING", 2)
     server = await serve()
     scratch_dir = Path(server.task.scratch_dir) / "jobs"
     async with server.client(operator.token()) as client:
@@ -208,7 +208,7 @@ async def test_uploads_on_their_way_take_places(serve: Serve, operator: Operator
 
 @pytest.mark.parametrize("path", ["/stt/upload", "/stt/process", "/ocr/process"])
 async def test_a_body_that_does_not_come(serve: Serve, operator: Operator, monkeypatch, path: str):
-    monkeypatch.setattr(uploads, "RECEIVE_SECONDS", 0.2)
+    monkeypatch.setattr(body, "RECEIVE_SECONDS", 0.2)
     server = await serve()
     kind = "application/json" if path == "/stt/process" else FORM["Content-Type"]
     head = f"Host: x\r\nAuthorization: Bearer {operator.token()}\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n"
@@ -223,14 +223,14 @@ async def test_a_body_that_does_not_come(serve: Serve, operator: Operator, monke
 
 
 async def test_results_are_kept_only_so_long(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(jobs, "MOST_KEPT", 2)
+    monkeypatch.setattr(job_queue, "MOST_KEPT", 2)
     server = await serve()
     files = {"file": ("a.wav", sample_wav.read_bytes())}
     async with server.client(operator.token()) as client:
         for _ in range(4):
             assert (await client.post("/stt/upload", files=files)).status_code == 200
         assert len(scratch(server)) == 2
-        monkeypatch.setattr(jobs, "KEEP_SECONDS", -1)
+        monkeypatch.setattr(job_queue, "KEEP_SECONDS", -1)
         await client.get("/status/none")
     assert scratch(server) == []
 

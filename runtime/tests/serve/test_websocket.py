@@ -10,7 +10,7 @@ import jwt
 import pytest
 import websockets
 
-from steno_runtime.serve import websocket as ours
+from steno_runtime.serve.transports.websocket import endpoint as ours
 
 from .conftest import SECOND, Operator, Serve, Talk, until
 from .scripted import WORD

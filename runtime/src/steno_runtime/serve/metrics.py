@@ -13,8 +13,8 @@ from steno_api.stream import SessionReport
 from steno_runtime.stream import metrics as stream
 
 if TYPE_CHECKING:
-    from steno_runtime.serve.jobs import Jobs
-    from steno_runtime.serve.registry import Registry
+    from steno_runtime.serve.sessions.registry import Registry
+    from steno_runtime.serve.uploads.job_queue import Jobs
     from steno_runtime.stream.engine import EngineStatus
 
 _LATENCY = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)

@@ -15,18 +15,18 @@ import uvicorn
 from steno_api.failures import FailureReason
 from steno_api.stream import PoolTask
 from steno_runtime.errors import WorkError
-from steno_runtime.serve.access import Access
-from steno_runtime.serve.app import make_app
-from steno_runtime.serve.grpc_server import GrpcServer
-from steno_runtime.serve.jobs import Jobs
+from steno_runtime.serve.auth import Access
 from steno_runtime.serve.metrics import Metrics
-from steno_runtime.serve.registry import Registry
-from steno_runtime.serve.reports import Reports
-from steno_runtime.serve.rest import Desk
-from steno_runtime.serve.rest_ocr import DocumentRest
-from steno_runtime.serve.rest_stt import SpeechRest
-from steno_runtime.serve.sources import Sources
-from steno_runtime.serve.websocket import MAX_FRAME_BYTES
+from steno_runtime.serve.sessions.registry import Registry
+from steno_runtime.serve.sessions.reporter import Reports
+from steno_runtime.serve.transports.grpc.server import GrpcServer
+from steno_runtime.serve.transports.rest.app import make_app
+from steno_runtime.serve.transports.websocket.endpoint import MAX_FRAME_BYTES
+from steno_runtime.serve.uploads.allowed_sources import Sources
+from steno_runtime.serve.uploads.documents import DocumentRest
+from steno_runtime.serve.uploads.job_queue import Jobs
+from steno_runtime.serve.uploads.service import Desk
+from steno_runtime.serve.uploads.transcription import SpeechRest
 from steno_runtime.stream.engine import EngineStatus, StreamEngine, StreamOptions
 
 log = logging.getLogger(__name__)

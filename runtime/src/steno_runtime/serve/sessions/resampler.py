@@ -1,0 +1,67 @@
+"""A client's sample rate to the engine's: PCM in, PCM out, block by block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steno_runtime.media.audio import SAMPLE_RATE
+from steno_runtime.serve.errors import Code, Refusal
+
+if TYPE_CHECKING:
+    import av
+
+LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
+
+
+class Resampler:
+    """Turns s16le mono PCM of any rate, in pieces of any length, into s16le mono 16 kHz.
+
+    A piece may end in the middle of a sample: its first byte waits for the second.
+    """
+
+    def __init__(self, rate: int) -> None:
+        """Begins.
+
+        Raises:
+            Refusal: `InvalidAudio`: nobody sends such a rate.
+        """
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise Refusal(
+                Code.INVALID_AUDIO, f"sample_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz: 16000 is best."
+            )
+        self._rate = rate
+        self._odd = b""
+        self._resampler = None if rate == SAMPLE_RATE else self._make()
+
+    def convert(self, pcm: bytes) -> bytes:
+        """Returns what `pcm` adds; may be empty."""
+        data = self._odd + pcm
+        whole = len(data) & ~1
+        self._odd = data[whole:]
+        data = data[:whole]
+        if self._resampler is None or not data:
+            return data
+        import av
+        import numpy as np
+
+        frame = av.AudioFrame.from_ndarray(np.frombuffer(data, dtype="<i2").reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate = self._rate
+        return _joined(self._resampler, frame)
+
+    def flush(self) -> bytes:
+        """Returns the few samples that the filter still held; it can go on after that."""
+        self._odd = b""
+        if self._resampler is None:
+            return b""
+        rest = _joined(self._resampler, None)
+        self._resampler = self._make()
+        return rest
+
+    def _make(self) -> av.AudioResampler:
+        import av
+
+        return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+
+
+def _joined(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> bytes:
+    return b"".join(block.to_ndarray().tobytes() for block in resampler.resample(frame))

@@ -1,0 +1,1 @@
+"""gRPC: live sessions, documents, health and reflection."""

@@ -1,0 +1,146 @@
+"""`OCRService`: documents over gRPC; the work is that of `/ocr/process`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+
+from steno_api import pages
+from steno_api.stream import SessionClaims
+from steno_runtime.serve.errors import Code, Refusal, refusal_of
+from steno_runtime.serve.transports.grpc.calls import Context, abort, token_of
+from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc
+from steno_runtime.serve.uploads.documents import Document, DocumentRest
+from steno_runtime.serve.uploads.service import Desk, read
+
+log = logging.getLogger(__name__)
+
+MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
+"""A gRPC message is in memory as a whole; larger documents go to `/ocr/process`."""
+
+
+class OCRService(ocr_pb2_grpc.OCRServiceServicer):
+    """The service; whoever calls it has shown a token that holds."""
+
+    def __init__(self, desk: Desk, documents: DocumentRest) -> None:
+        self._desk = desk
+        self._documents = documents
+
+    async def ProcessDocument(  # noqa: N802 - the name of the original API
+        self, request: ocr_pb2.DocumentRequest, context: Context
+    ) -> ocr_pb2.OCRResponse:
+        """See the proto."""
+        try:
+            return await self._read(request, self._claims(context))
+        except (grpc.aio.AbortError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001
+            return await abort(context, self._refusal(error))
+
+    async def BatchProcess(  # noqa: N802 - the name of the original API
+        self, request_iterator: AsyncIterator[ocr_pb2.DocumentRequest], context: Context
+    ) -> AsyncIterator[ocr_pb2.OCRResponse]:
+        """See the proto."""
+        try:
+            claims = self._claims(context)
+        except Refusal as refusal:
+            await abort(context, refusal)
+        async for request in request_iterator:
+            try:
+                yield await self._read(request, claims)
+            except (grpc.aio.AbortError, asyncio.CancelledError):
+                raise
+            except Exception as error:  # noqa: BLE001  (one bad document does not fail the rest)
+                refusal = self._refusal(error)
+                problem = ocr_pb2.Problem(code=refusal.answer.code, message=refusal.message)
+                yield ocr_pb2.OCRResponse(document_id=request.document_id, error=problem)
+
+    def _refusal(self, error: Exception) -> Refusal:
+        refusal = refusal_of(error)
+        if refusal.answer is Code.INTERNAL.value:
+            log.error("a document failed", extra={"error": type(error).__name__})
+        return refusal
+
+    def _claims(self, context: Context) -> SessionClaims:
+        claims = self._desk.access.claims(token_of(context.invocation_metadata()))
+        if self._desk.registry.ended(claims.uid):
+            raise Refusal(Code.SESSION_ENDED, "The token's session has ended. Create another StreamSession.")
+        return claims
+
+    async def _read(self, request: ocr_pb2.DocumentRequest, claims: SessionClaims) -> ocr_pb2.OCRResponse:
+        self._desk.registry.check_open()
+        self._desk.jobs.check_room()
+        claims = self._desk.access.check(claims, tenant=request.tenant_id)
+        fields = {
+            "document_id": request.document_id or str(uuid.uuid4()),
+            "document_url": request.document_url,
+            "languages": list(request.languages),
+            "engine": request.engine,
+            "pages": request.pages,
+            "mode": request.mode,
+        }
+        wish = read(Document, fields)
+        source = request.WhichOneof("source")
+        if source is None:
+            raise Refusal(Code.INVALID_REQUEST, "Set `content`, or `document_url`.")
+        async with self._desk.jobs.folder() as folder:
+            file = folder / "source" if source == "content" else None
+            if file is not None:
+                await asyncio.to_thread(file.write_bytes, request.content)
+            job = self._documents.submit(wish, claims.tenant, folder, file)
+        try:
+            await job.done.wait()
+            return await asyncio.to_thread(_response, job.outcome())
+        finally:
+            self._desk.jobs.discard(job)
+
+
+def _response(result: Path) -> ocr_pb2.OCRResponse:
+    document = pages.Pages.model_validate_json(result.read_bytes())
+    return ocr_pb2.OCRResponse(
+        document_id=document.document_id,
+        text=document.text,
+        pages=[_page(page) for page in document.pages],
+        total_pages=document.total_pages,
+        failed_pages=document.failed_pages,
+        confidence=document.confidence,
+        processing_time=document.processing_time,
+    )
+
+
+def _page(page: pages.Page) -> ocr_pb2.Page:
+    return ocr_pb2.Page(
+        number=page.number,
+        width=page.width,
+        height=page.height,
+        dpi=page.dpi,
+        rotation=page.rotation,
+        languages=page.languages,
+        engine=page.engine or "",
+        confidence=page.confidence,
+        regions=[
+            ocr_pb2.Region(
+                kind=region.kind, polygon=_points(region.polygon), lines=[_line(line) for line in region.lines]
+            )
+            for region in page.regions
+        ],
+        text=page.text,
+        error=page.error or "",
+    )
+
+
+def _line(line: pages.Line) -> ocr_pb2.Line:
+    words = [
+        ocr_pb2.TextWord(polygon=_points(word.polygon), text=word.text, confidence=word.confidence)
+        for word in line.words
+    ]
+    return ocr_pb2.Line(polygon=_points(line.polygon), text=line.text, confidence=line.confidence, words=words)
+
+
+def _points(polygon: pages.Polygon) -> list[ocr_pb2.Point]:
+    return [ocr_pb2.Point(x=x, y=y) for x, y in polygon]

@@ -1,0 +1,1 @@
+"""REST: uploads, jobs, health and metrics."""

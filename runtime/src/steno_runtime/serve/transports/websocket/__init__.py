@@ -1,0 +1,1 @@
+"""`/stt/realtime`: live sessions over a WebSocket."""
