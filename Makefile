@@ -43,7 +43,7 @@ sync: ## The Python environment in .venv
 	@$(PYTHON) -c 'from hack import uv; uv.sync()'
 
 generate: sync ## Writes crds/, the chart's copy and docs/reference.md from the models, and the code of proto/
-	@.venv/bin/python -m steno_api.crd && .venv/bin/python -m steno_api.reference && .venv/bin/python -m hack.protos
+	@.venv/bin/python -m steno_codegen.crd && .venv/bin/python -m steno_codegen.reference && .venv/bin/python -m hack.protos
 
 format: sync ## Formats the code
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .

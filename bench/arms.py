@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import tutorial_operator as tutorial
-from steno_api.report import OCRSummary, PublishedArtifact, Succeeded, Summary, TerminationMessage
+from steno_api.documents.manifest import OCRSummary, PublishedArtifact, TranscriptionSummary
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_api.worker.termination import Succeeded, TerminationMessage
 from steno_operator.build.job import build_job
 from steno_operator.build.task import Attempt
 from steno_operator.plan.kind import kind_of
@@ -61,7 +62,7 @@ class Arm:
 
 def last_words() -> dict[str, str]:
     """The termination message of a worker that published, by kind."""
-    speech = Summary(duration=30, language="en", segments=5, processing_seconds=3, speed=10, model="base")
+    speech = TranscriptionSummary(duration=30, language="en", segments=5, processing_seconds=3, speed=10, model="base")
     pages = OCRSummary(
         pages=3, failed_pages=0, characters=900, confidence=0.9, engines={"tesseract": 3},
         processing_seconds=6, pages_per_second=0.5,

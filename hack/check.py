@@ -36,8 +36,8 @@ def static() -> None:
     with step("layers (import-linter)"):
         run(uv.tool("lint-imports"), cwd=ROOT)
     with step("generated files (CRDs, reference, protocol buffers)"):
-        run(uv.tool("python", "-m", "steno_api.crd", "--check"), cwd=ROOT)
-        run(uv.tool("python", "-m", "steno_api.reference", "--check"), cwd=ROOT)
+        run(uv.tool("python", "-m", "steno_codegen.crd", "--check"), cwd=ROOT)
+        run(uv.tool("python", "-m", "steno_codegen.reference", "--check"), cwd=ROOT)
         run(uv.tool("python", "-m", "hack.protos", "--check"), cwd=ROOT)
     with step("types (pyright)"):
         run(uv.tool("pyright"), cwd=ROOT)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_api.stream import SessionEnd
+from steno_api.server.session_end import SessionEnd
 from steno_client.endings import ENDED, REFUSED
 from steno_runtime.serve.errors import Code
 from steno_runtime.serve.transports.websocket.endpoint import CLOSE

@@ -12,7 +12,7 @@ import pytest
 from fpdf import FPDF
 from PIL import Image, ImageDraw, ImageFont
 
-from steno_api.pages import Pages
+from steno_api.documents.pages import Pages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

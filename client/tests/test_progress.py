@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from steno_api.report import Stage
+from steno_api.v1alpha1.job import Stage
 from steno_client.progress import ocr, shown, speech
 from steno_runtime.progress import ProgressUpdate, transcription_weights
 

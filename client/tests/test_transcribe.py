@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from steno_api.transcript import Transcript
+from steno_api.documents.transcript import Transcript
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_api.report import Stage
+from steno_api.v1alpha1.job import Stage
 from steno_runtime.progress import OCR_WEIGHTS, ProgressMeter, ProgressUpdate, transcription_weights
 
 STEPS = st.lists(

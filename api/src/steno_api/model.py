@@ -63,3 +63,11 @@ class Model(BaseModel):
             pydantic.ValidationError: a field is missing or has a wrong type.
         """
         return cls.model_validate(data)
+
+
+class ObjectRef(Model):
+    """Reference to one custom resource by namespace, name and UID; its kind follows from where the reference is."""
+
+    namespace: str
+    name: str
+    uid: str

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from steno_api.stream import SessionEnd
+from steno_api.server.session_end import SessionEnd
 from steno_client.errors import (
     EXIT_DENIED,
     EXIT_FAILED,

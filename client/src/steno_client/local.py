@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from steno_api.failures import EXIT_CODES
-from steno_api.report import Stage
+from steno_api.v1alpha1.job import Stage
 from steno_client.errors import CommandError
 from steno_client.interrupts import interruptible
 from steno_client.publish import Write

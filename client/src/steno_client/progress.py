@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from steno_api.report import Stage
+from steno_api.v1alpha1.job import Stage
 from steno_runtime.progress import (
     OCR_WEIGHTS,
     ProgressCallback,

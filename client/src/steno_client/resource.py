@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from steno_api.model import Model
-from steno_api.report import Progress
-from steno_api.stream import SessionFigures
 from steno_api.v1alpha1.common import LastFailure, QueueStatus, Results
+from steno_api.v1alpha1.job import Progress
 from steno_api.v1alpha1.meta import Condition, ConditionStatus, ObjectMeta, ResourceDefinition
+from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_client.errors import EXIT_UNAVAILABLE, CommandError
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from steno_api.stream import PoolTask
+from steno_api.server.task import PoolTask
 from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
 from steno_operator.build.deployment import Serving, build_deployment
 

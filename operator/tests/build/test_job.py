@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from steno_api.task import TranscriptionTask
 from steno_api.v1alpha1 import RuntimeProfile
+from steno_api.worker.task import TranscriptionTask
 from steno_operator.build.job import build_job
 from steno_operator.build.labels import child_name
 from steno_operator.build.overrides import merge

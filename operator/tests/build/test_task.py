@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from steno_api.task import OCRTask, TranscriptionTask
 from steno_api.v1alpha1 import OCRJob, RuntimeProfile, TranscriptionJob
+from steno_api.worker.task import OCRTask, TranscriptionTask
 from steno_operator.build.paths import path_in_claim
 from steno_operator.build.task import Attempt, build_ocr_task, build_transcription_task
 

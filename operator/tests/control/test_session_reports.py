@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from steno_api.identity import JobRef
-from steno_api.stream import PoolReport, SessionEnd, SessionFigures, SessionReport, SessionResult
+from steno_api.model import ObjectRef
+from steno_api.server.reports import PoolReport, SessionReport, SessionResult
+from steno_api.server.session_end import SessionEnd
+from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_operator.build import labels
 from steno_operator.control.caller import Caller
 from steno_operator.control.keys import Key
@@ -51,12 +53,12 @@ class Desk:
 
     def tell(self, result: SessionResult | None = None, now: datetime = NOW) -> dict[str, Any]:
         said = SessionReport(
-            session=JobRef(namespace="ns", name="call", uid="s1"),
+            session=ObjectRef(namespace="ns", name="call", uid="s1"),
             started=NOW,
             figures=SessionFigures(audio_seconds=1),
             result=result,
         )
-        report = PoolReport(pool=JobRef(namespace="ns", name="default", uid="pool1"), sessions=[said])
+        report = PoolReport(pool=ObjectRef(namespace="ns", name="default", uid="pool1"), sessions=[said])
         caller = Caller(namespace="ns", pod_name="server", pod_uid="pod1")
         code, answer = take_pool_report(self.store, caller, report, now)
         assert code == 200

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from steno_api.report import Progress, Stage
+from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.keys import Key
 from steno_operator.control.kinds import parse

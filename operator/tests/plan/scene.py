@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from steno_api.documents.manifest import OCRSummary, PublishedArtifact, TranscriptionSummary
 from steno_api.failures import EXIT_CODES, FailureReason
-from steno_api.report import Failed, OCRSummary, PublishedArtifact, Succeeded, Summary, TerminationMessage
 from steno_api.v1alpha1.meta import Condition
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_api.worker.termination import Failed, Succeeded, TerminationMessage
 from steno_operator.plan.job import plan_job
 from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
 from steno_operator.plan.plan import EmitEvent, Plan
@@ -22,7 +23,7 @@ POLICY = Policy(runtime_image="runtime:1", report_url="http://steno-operator.ste
 PROFILE = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"accelerator": {}}})
 DIRECTORY = "s3://transcripts/team-a/standup/uid-1"
 
-SUMMARY = Summary(
+SUMMARY = TranscriptionSummary(
     duration=60.0, language="en", segments=3, speakers=2, processing_seconds=6.0, speed=10.0, model="base"
 )
 RESULT = Succeeded(

@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
-from steno_api.identity import JobRef
-from steno_api.stream import SessionEnd, SessionFigures, SessionReport, SessionResult
+from steno_api.model import ObjectRef
+from steno_api.server.reports import SessionReport, SessionResult
+from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1 import RuntimePool, StreamSession
+from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_operator.plan.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.conditions import find
 from steno_operator.plan.observed_stream import Connection, ObservedSession
@@ -107,7 +109,7 @@ class World:
         self.heard += number
         started, pod = self.server
         figures = SessionFigures(audio_seconds=self.heard / 2, segments=self.heard)
-        ref = JobRef(namespace="ns", name="call", uid="0123456789")
+        ref = ObjectRef(namespace="ns", name="call", uid="0123456789")
         said = SessionReport(session=ref, started=started, figures=figures, result=result)
         if self.connection is None or self.connection.report.result is None:  # the last word stands
             self.connection = Connection(said, pod)

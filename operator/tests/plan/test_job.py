@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_api.report import Progress, Stage
+from steno_api.v1alpha1.job import Progress, Stage
 from steno_operator.plan.plan import StartAttempt, StopAttempt
 
 from .scene import (

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 
+from steno_api.documents.manifest import PublishedArtifact
 from steno_api.failures import FailureReason
-from steno_api.report import PublishedArtifact
-from steno_api.stream import PUBLISHING_PATIENCE_SECONDS, SessionEnd, SessionResult
+from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS, SessionResult
+from steno_api.server.session_end import SessionEnd
 from steno_operator.plan.admission import Admission
 from steno_operator.plan.conditions import find
 from steno_operator.plan.expiry import ACCEPT_PATIENCE, LAST_WORD_GRACE, RECONNECT_GRACE, RESTART_PATIENCE
@@ -112,12 +113,12 @@ def test_the_end_of_its_time_is_no_excuse():
 
 
 def test_a_server_publishes_as_long_as_it_tries():
-    assert timedelta(seconds=PUBLISHING_PATIENCE_SECONDS + 60) < LAST_WORD_GRACE
+    assert timedelta(seconds=PUBLISH_TIMEOUT_SECONDS + 60) < LAST_WORD_GRACE
     world = World(session(**OUTPUT, maxDurationSeconds=100), pool(output={}))
     world.reconcile()
     world.report(1)
     world.reconcile()
-    world.now += 100 + PUBLISHING_PATIENCE_SECONDS + 60
+    world.now += 100 + PUBLISH_TIMEOUT_SECONDS + 60
     world.reconcile()
     assert not world.ended
     world.report(1, SessionResult(reason=SessionEnd.MAX_DURATION, time=world.time, manifest="s3://t/m/manifest.json"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
-from steno_api.stream import SessionEnd, SessionResult
+from steno_api.server.reports import SessionResult
+from steno_api.server.session_end import SessionEnd
 from steno_operator.plan.admission import CLAIMANTS
 
 from .session_world import POLICY, World, histories, pool, session, specs

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from steno_api.failures import EXIT_CODES, FailureReason
-from steno_api.report import Progress, Stage
-from steno_api.v1alpha1.job import JobStatus
+from steno_api.v1alpha1.job import JobStatus, Progress, Stage
 from steno_operator.plan.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.finished import is_finished
 from steno_operator.plan.job import plan_job

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from steno_api.failures import FailureReason
 
 MAX_MESSAGE_CHARS = 1500
-"""`steno_api.report.Failed.message` takes no more."""
+"""`steno_api.worker.termination.Failed.message` takes no more."""
 
 Check = Callable[[], None]
 """Called between pieces of work; raises `Stopped` once the worker was told to stop."""

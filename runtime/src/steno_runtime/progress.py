@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from steno_api.report import Progress, Stage
+from steno_api.v1alpha1.job import Progress, Stage
 
 ETA_MIN_SECONDS = 3.0
 ETA_MIN_FRACTION = 0.05

@@ -10,8 +10,8 @@ import pytest
 from fpdf import FPDF
 from PIL import Image
 
+from steno_api.documents.pages import Pages
 from steno_api.failures import FailureReason
-from steno_api.pages import Pages
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES, WRITERS, Header
 

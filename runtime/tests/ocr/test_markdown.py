@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from steno_api.pages import Line, Region
+from steno_api.documents.pages import Line, Region
 from steno_runtime.ocr.markdown import markdown
 
 BOX = ((0, 0), (1, 0), (1, 1), (0, 1))

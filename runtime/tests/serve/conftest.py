@@ -19,7 +19,7 @@ import websockets
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from steno_api.stream import PoolTask
+from steno_api.server.task import PoolTask
 from steno_runtime.serve.server import Server
 from steno_runtime.serve.uploads import transcription
 from steno_runtime.stream.engine import StreamOptions

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from steno_api.documents.transcript import Segment
+from steno_api.documents.transcript import Word as SaidWord
 from steno_api.failures import FailureReason
-from steno_api.stream import SessionFigures
-from steno_api.transcript import Segment
-from steno_api.transcript import Word as SaidWord
+from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.errors import WorkError
 from steno_runtime.stream.engine import EngineStatus, SessionLimit, StreamOptions
 from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded, SpeechStarted, Word

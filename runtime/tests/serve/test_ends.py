@@ -8,7 +8,8 @@ import socket as socket_of_the_system
 
 import pytest
 
-from steno_api.stream import SessionEnd, SessionReport
+from steno_api.server.reports import SessionReport
+from steno_api.server.session_end import SessionEnd
 from steno_runtime.serve.errors import Code, Refusal
 from steno_runtime.serve.sessions import live_session
 

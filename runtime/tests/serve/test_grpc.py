@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from steno_api.stream import SessionEnd
+from steno_api.server.session_end import SessionEnd
 from steno_runtime.serve.sessions import live_session
 from steno_runtime.serve.transports.grpc import server as grpc_server
 from steno_runtime.serve.transports.grpc import stt

@@ -23,7 +23,7 @@ import websockets
 from runtime.tests.conftest import S3
 from runtime.tests.ocr.render import page
 from runtime.tests.stt.conftest import normal
-from steno_api.manifest import Manifest
+from steno_api.documents.manifest import Manifest
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
 from .conftest import Operator, Talk

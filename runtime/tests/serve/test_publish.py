@@ -9,10 +9,12 @@ import uuid
 import pytest
 
 from runtime.tests.conftest import S3
+from steno_api.documents.manifest import Manifest
+from steno_api.documents.transcript import Segment, Transcript, Word
 from steno_api.failures import FailureReason
-from steno_api.manifest import Manifest
-from steno_api.stream import PoolOutput, SessionClaims, SessionEnd
-from steno_api.transcript import Segment, Transcript, Word
+from steno_api.server.claims import SessionClaims
+from steno_api.server.session_end import SessionEnd
+from steno_api.server.task import PoolOutput
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.sessions import registry
 from steno_runtime.serve.sessions.publish import Told, output_of, publish

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from runtime.tests.conftest import S3, Web, reply
+from steno_api.documents.manifest import PublishedArtifact
 from steno_api.failures import FailureReason
-from steno_api.identity import JobRef
-from steno_api.report import PublishedArtifact
-from steno_api.stream import PoolReport, SessionEnd, SessionFigures, SessionReport, SessionResult
+from steno_api.model import ObjectRef
+from steno_api.server.reports import PoolReport, SessionReport, SessionResult
+from steno_api.server.session_end import SessionEnd
+from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_runtime.serve.sessions import registry
 
@@ -202,7 +204,7 @@ def test_the_longest_report_is_one_that_the_operator_takes():
         reason=SessionEnd.DRAINED, time=now, failure=FailureReason.OUTPUT_UNAVAILABLE, artifacts=artifacts,
         manifest="s3://" + "m" * 1000, message="x" * 1000,
     )  # fmt: skip
-    ref = JobRef.model_validate(long)
+    ref = ObjectRef.model_validate(long)
     over = SessionReport(session=ref, started=now, figures=figures, result=result)
     unsaid = over.model_copy(update={"result": None})
     most = [over] * registry.MOST_ENDS_REPORTED + [unsaid] * (registry.MOST_UNREPORTED - registry.MOST_ENDS_REPORTED)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_api.task import TaskOutput, TaskSource
+from steno_api.worker.task import TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
 from steno_runtime.storage import fetch, open_output
 from steno_runtime.storage.common import Retry

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_api.task import TaskOutput, TaskSource
+from steno_api.worker.task import TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
 from steno_runtime.storage import fetch, open_output
 from steno_runtime.storage.volume import VolumeOutput
@@ -56,7 +56,7 @@ def test_a_mounted_file_that_is_too_large(tmp_path):
 AS_NOBODY = textwrap.dedent("""
     import os, sys
     from pathlib import Path
-    from steno_api.task import TaskSource
+    from steno_api.worker.task import TaskSource
     from steno_runtime.errors import WorkError
     from steno_runtime.storage import fetch
     from steno_runtime.storage.volume import VolumeOutput

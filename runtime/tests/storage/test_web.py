@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
-from steno_api.task import TaskSource
+from steno_api.worker.task import TaskSource
 from steno_runtime.errors import Stopped, WorkError
 from steno_runtime.storage import fetch
 from steno_runtime.storage.common import Retry

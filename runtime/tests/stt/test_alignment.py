@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_api.report import Stage
+from steno_api.v1alpha1.job import Stage
 from steno_runtime.errors import WorkError
 from steno_runtime.stt.pipeline import Options, transcribe
 

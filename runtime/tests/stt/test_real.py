@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_api.report import Stage
+from steno_api.v1alpha1.job import Stage
 from steno_runtime.errors import Stopped, WorkError
 from steno_runtime.stt.document import build_transcript
 from steno_runtime.stt.pipeline import Options, transcribe

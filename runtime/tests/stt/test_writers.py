@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_api.transcript import Segment, Transcript, Word
+from steno_api.documents.transcript import Segment, Transcript, Word
 from steno_runtime.stt.document import build_transcript
 from steno_runtime.stt.pipeline import Result
 from steno_runtime.stt.subtitles import LINE_WIDTH, LONGEST_CUE, cues, width, wrap

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from steno_api.report import TerminationMessage
-from steno_api.task import OCRTask, Task, TranscriptionTask
+from steno_api.worker.task import OCRTask, Task, TranscriptionTask
+from steno_api.worker.termination import TerminationMessage
 
 Make = Callable[..., TranscriptionTask]
 

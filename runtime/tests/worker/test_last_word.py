@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steno_api.documents.manifest import PublishedArtifact, TranscriptionSummary
 from steno_api.failures import EXIT_CODES, FailureReason, class_of_exit_code
-from steno_api.report import Failed, PublishedArtifact, Succeeded, Summary, TerminationMessage
+from steno_api.worker.termination import Failed, Succeeded, TerminationMessage
 from steno_runtime.errors import Stopped, WorkError, is_out_of_memory
 from steno_runtime.worker.failure import failed
 from steno_runtime.worker.last_word import STOPPED, LastWord, encode, exit_code
 
 
 def success(uri: str = "s3://transcripts/a/b/uid") -> Succeeded:
-    summary = Summary(
+    summary = TranscriptionSummary(
         duration=3600.0, language="ko", segments=812, speakers=4, words=9000, confidence=0.91, processing_seconds=250.5,
         speed=14.2, model="large-v3", device="cuda",
     )  # fmt: skip

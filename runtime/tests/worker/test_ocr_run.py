@@ -10,10 +10,10 @@ import subprocess
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from steno_api.documents.manifest import Manifest
+from steno_api.documents.pages import Pages
 from steno_api.failures import FailureReason
-from steno_api.manifest import Manifest
-from steno_api.pages import Pages
-from steno_api.report import Succeeded
+from steno_api.worker.termination import Succeeded
 from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES
 from steno_runtime.storage.volume import VolumeOutput
 from steno_runtime.worker.recognition import FORMATS

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from steno_api.documents.manifest import Manifest, PublishedArtifact, TranscriptionSummary
 from steno_api.failures import FailureReason
-from steno_api.manifest import Manifest
-from steno_api.report import PublishedArtifact, Report, Succeeded, Summary
+from steno_api.worker.report import Report
+from steno_api.worker.termination import Succeeded
 from steno_runtime.storage.volume import VolumeOutput
 
 GAVE_UP = "did not stop by itself"
@@ -96,7 +97,9 @@ def test_a_format_nobody_knows(make_task, start):
 def test_finished_work_is_found_and_not_done_again(make_task, web, start, tmp_path):
     task = make_task(attempt=2, source=http(web.serve("/a.wav", b"x")))
     artifact = PublishedArtifact(format="json", name="transcript.json", sha256=hashlib.sha256(b"").hexdigest(), bytes=0)
-    summary = Summary(duration=30, language="en", segments=1, processing_seconds=2, speed=15, model="whisper-base")
+    summary = TranscriptionSummary(
+        duration=30, language="en", segments=1, processing_seconds=2, speed=15, model="whisper-base"
+    )
     manifest = Manifest(
         job=task.job, attempt=1, tenant="acme", created_at=datetime.now(UTC), source_uri="x", artifacts=[artifact],
         summary=summary,

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from steno_api.documents.manifest import MANIFEST_NAME, Manifest
+from steno_api.documents.transcript import Segment, Transcript, Word
 from steno_api.failures import FailureReason
-from steno_api.manifest import MANIFEST_NAME, Manifest
-from steno_api.task import Task, TaskOutput, TranscriptionTask
-from steno_api.transcript import Segment, Transcript, Word
+from steno_api.worker.task import Task, TaskOutput, TranscriptionTask
 from steno_runtime.errors import WorkError
 from steno_runtime.storage import Output, open_output
 from steno_runtime.storage.volume import VolumeOutput

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from steno_api.report import Progress, Report, Stage
+from steno_api.v1alpha1.job import Progress, Stage
+from steno_api.worker.report import Report
 from steno_runtime.worker.reporter import HEARTBEAT_INTERVALS, Reporter, _due
 
 

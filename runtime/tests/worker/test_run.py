@@ -9,10 +9,11 @@ import threading
 import numpy as np
 import pytest
 
+from steno_api.documents.manifest import Manifest
+from steno_api.documents.transcript import Transcript
 from steno_api.failures import FailureReason
-from steno_api.manifest import Manifest
-from steno_api.report import Report, Succeeded
-from steno_api.transcript import Transcript
+from steno_api.worker.report import Report
+from steno_api.worker.termination import Succeeded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

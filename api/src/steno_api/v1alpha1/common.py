@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from steno_api.documents.manifest import PublishedArtifact
 from steno_api.failures import FailureReason
 from steno_api.model import Model
-from steno_api.report import PublishedArtifact
 from steno_api.rules import Pattern, Rule
 
 DNS_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"

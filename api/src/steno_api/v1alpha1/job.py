@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
-from steno_api.report import Progress
 from steno_api.rules import Pattern, Rule
 from steno_api.v1alpha1.common import DNS_NAME, LastFailure, Name, Output, Phase, QueueStatus, Results, Source
 from steno_api.v1alpha1.meta import Condition
@@ -47,6 +47,37 @@ def immutable_rule(fields: Iterable[str]) -> Rule:
         f"spec is immutable except {', '.join(MUTABLE_SPEC_FIELDS)}:"
         " delete the job and create it again to change the rest",
     )
+
+
+class Stage(StrEnum):
+    """What a worker is doing; shown in the status and as the reason of the condition `Running`."""
+
+    STARTING = "Starting"
+    FETCHING = "Fetching"
+    LOADING_MODEL = "LoadingModel"
+    DETECTING_SPEECH = "DetectingSpeech"
+    DECODING = "Decoding"
+    ALIGNING = "Aligning"
+    DIARIZING = "Diarizing"
+    RECOGNIZING = "Recognizing"
+    PUBLISHING = "Publishing"
+
+
+class Progress(Model):
+    """Progress of an attempt."""
+
+    stage: Stage
+    """What the worker is doing."""
+    percent: int = Field(ge=0, le=100)
+    """Of the whole attempt; never decreases within one attempt."""
+    audio_seconds: float | None = Field(default=None, ge=0)
+    """Seconds of audio decoded so far."""
+    pages: int | None = Field(default=None, ge=0)
+    """Pages read so far."""
+    eta_seconds: float | None = Field(default=None, ge=0)
+    """Estimated seconds until the results are published."""
+    message: str | None = Field(default=None, max_length=200)
+    """For people, e.g. `chunk 31 of 74`; never text of the transcript."""
 
 
 class JobSpec(Model):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from steno_api.report import OCRSummary
+from steno_api.documents.manifest import OCRSummary
 from steno_api.rules import Pattern
 from steno_api.v1alpha1.common import Output
 from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus

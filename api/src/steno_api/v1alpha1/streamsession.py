@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
-from steno_api.figures import SessionFigures
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
 from steno_api.v1alpha1.common import QueueStatus, Results
@@ -93,6 +92,21 @@ class Endpoint(Model):
     """How to speak there."""
     url: str
     """`ws(s)://host/stt/realtime?session=namespace/name`, or `host:port` of gRPC."""
+
+
+class SessionFigures(Model):
+    """Figures of a session, without any of its text."""
+
+    audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Seconds of audio received."""
+    segments: int = Field(default=0, ge=0)
+    """Final segments so far."""
+    partial_latency_millis: Annotated[int, Field(ge=0)] | None = None
+    """95th percentile of the time from the receipt of a window's last sample to its partial text."""
+    final_latency_millis: Annotated[int, Field(ge=0)] | None = None
+    """95th percentile of the time from the end of speech to its final text."""
+    language: Annotated[str, Field(max_length=16)] | None = None
+    """ISO 639 code, given or detected."""
 
 
 class CarriedFigures(Model):

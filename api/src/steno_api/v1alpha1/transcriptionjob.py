@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.model import Model
-from steno_api.report import Summary
 from steno_api.rules import Pattern, Rule
 from steno_api.v1alpha1.common import Output, SecretRef
 from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus
@@ -92,7 +92,7 @@ class TranscriptionJobSpec(JobSpec):
 class TranscriptionJobStatus(JobStatus):
     """What Steno found out; written by the operator only."""
 
-    summary: Summary | None = None
+    summary: TranscriptionSummary | None = None
     """Figures of the finished transcription."""
 
 

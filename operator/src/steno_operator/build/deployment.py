@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steno_api.stream import PoolOutput, PoolTask
-from steno_api.task import TaskReporting
+from steno_api.server.task import PoolOutput, PoolTask
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.worker.task import TaskReporting
 from steno_operator.build import labels, paths
 from steno_operator.build.hardened import SERVER, Mount, PodOf, pod_template, secret_mount
 from steno_operator.build.task import job_ref

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from steno_api.report import REPORT_AUDIENCE
 from steno_api.v1alpha1.runtimeprofile import ModelStore, RuntimeProfileSpec
+from steno_api.worker.report import REPORT_AUDIENCE
 from steno_operator.build import paths
 from steno_operator.build.overrides import merge
 

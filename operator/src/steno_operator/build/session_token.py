@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from steno_api import API_VERSION
-from steno_api.stream import SessionClaims, token_audience
+from steno_api.server.claims import SessionClaims, token_audience
 from steno_api.v1alpha1.streamsession import StreamSession
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_operator.build import labels

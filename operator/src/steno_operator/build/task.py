@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steno_api.identity import JobRef
-from steno_api.task import OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
+from steno_api.model import ObjectRef
 from steno_api.v1alpha1.common import Output, Source
 from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.meta import ObjectMeta
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_api.worker.task import OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
 from steno_operator.build import paths
 
 
@@ -39,9 +39,9 @@ def tenant_of(metadata: ObjectMeta, spec: JobSpec) -> str:
     return spec.tenant or metadata.namespace or "default"
 
 
-def job_ref(metadata: ObjectMeta) -> JobRef:
+def job_ref(metadata: ObjectMeta) -> ObjectRef:
     """Returns the identity of a job as workers, reports and manifests carry it."""
-    return JobRef(namespace=metadata.namespace or "default", name=metadata.name, uid=metadata.uid)
+    return ObjectRef(namespace=metadata.namespace or "default", name=metadata.name, uid=metadata.uid)
 
 
 def build_transcription_task(job: TranscriptionJob, attempt: Attempt) -> TranscriptionTask:

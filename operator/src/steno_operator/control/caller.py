@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from steno_api.report import REPORT_AUDIENCE
+from steno_api.worker.report import REPORT_AUDIENCE
 from steno_operator.control.cluster import TOKEN_REVIEWS, Cluster
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from steno_api.stream import SessionEnd, SessionReport
+from steno_api.server.reports import SessionReport
+from steno_api.server.session_end import SessionEnd
 from steno_operator.plan.observed_stream import Connection
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from steno_api.report import Succeeded
+from steno_api.worker.termination import Succeeded
 from steno_operator.control.keys import is_newer
 from steno_operator.control.observe import PodRecord, pod_of
 from steno_operator.control.shelf import Recent, remove

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from steno_api.stream import SessionReport
+from steno_api.server.reports import SessionReport
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType
 from steno_api.v1alpha1.runtimepool import RuntimePool

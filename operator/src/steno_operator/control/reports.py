@@ -15,8 +15,8 @@ import pydantic
 from aiohttp import web
 
 from steno_api.model import Model
-from steno_api.report import REPORT_AUDIENCE, REPORT_PATH, Report
-from steno_api.stream import POOL_REPORT_PATH, PoolReport
+from steno_api.server.reports import POOL_REPORT_PATH, PoolReport
+from steno_api.worker.report import REPORT_AUDIENCE, REPORT_PATH, Report
 from steno_operator.control import metrics, session_reports
 from steno_operator.control.caller import Caller, TokenVerifier
 from steno_operator.control.cluster import ApiError, UnreachableError

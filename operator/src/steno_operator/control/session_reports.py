@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from steno_api.stream import PoolAnswer, PoolReport, SessionEnd, SessionOrder, SessionReport
+from steno_api.server.reports import PoolAnswer, PoolReport, SessionOrder, SessionReport
+from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.reasons import ConditionType
 from steno_api.v1alpha1.streamsession import StreamSessionSpec
 from steno_operator.control.caller import Caller

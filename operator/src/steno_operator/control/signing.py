@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from steno_api.stream import TOKEN_ALGORITHM, SessionClaims
+from steno_api.server.claims import TOKEN_ALGORITHM, SessionClaims
 from steno_operator.build import labels
 from steno_operator.control.cluster import SECRETS, ApiError, Cluster, UnreachableError
 from steno_operator.control.queue import Backoff

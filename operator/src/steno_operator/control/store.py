@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import pydantic
 
-from steno_api.report import Progress, Succeeded
+from steno_api.v1alpha1.job import Progress
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.worker.termination import Succeeded
 from steno_operator.control.keys import Key, is_newer
 from steno_operator.control.observe import ChildRecord, PodRecord, child_of, trimmed, warning_of
 from steno_operator.control.pods import Pods

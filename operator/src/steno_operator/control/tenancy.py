@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from steno_api.report import Succeeded
 from steno_api.v1alpha1.reasons import Reason
 from steno_api.v1alpha1.tenant import AdmittedWork, Tenant
+from steno_api.worker.termination import Succeeded
 from steno_operator.control.keys import Key
 from steno_operator.plan.admission import CLAIMANTS, NOT_REQUIRED, Admission, Bill, Claim, refused, waiting
 from steno_operator.plan.tenant import ObservedTenant

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from steno_api.failures import FailureReason
-from steno_api.stream import PUBLISHING_PATIENCE_SECONDS, SessionEnd
+from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS
+from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.meta import Condition, ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType
 from steno_api.v1alpha1.streamsession import StreamSession
@@ -20,7 +21,7 @@ from steno_operator.plan.conditions import find
 from steno_operator.plan.gate import Gate
 from steno_operator.plan.observed_stream import Connection
 
-LAST_WORD_GRACE = timedelta(seconds=PUBLISHING_PATIENCE_SECONDS + 300)
+LAST_WORD_GRACE = timedelta(seconds=PUBLISH_TIMEOUT_SECONDS + 300)
 """So long after `maxDurationSeconds` a connected session's server may still decode, publish and report."""
 RECONNECT_GRACE = timedelta(seconds=60)
 """A client whose server was lost has so long to come back to another, or `idleTimeoutSeconds` if that is more."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from steno_api.report import AnySummary, OCRSummary, Succeeded, Summary
+from steno_api.documents.manifest import AnySummary, OCRSummary, TranscriptionSummary
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_api.worker.termination import Succeeded
 from steno_operator.build.pod import SecretKey, Work
 from steno_operator.build.task import Attempt, build_ocr_task, build_transcription_task
 from steno_operator.plan.observed import Job
@@ -36,7 +37,7 @@ class _Transcription:
         )
 
     def summary(self, result: Succeeded) -> Mapping[str, Any]:
-        return {"summary": _of(Summary, result.summary)}
+        return {"summary": _of(TranscriptionSummary, result.summary)}
 
 
 class _OCR:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from steno_api.failures import EXIT_TERMINATED, FailureClass, FailureReason, class_of_exit_code
-from steno_api.report import Failed, Succeeded, TerminationMessage
+from steno_api.worker.termination import Failed, Succeeded, TerminationMessage
 from steno_operator.plan.clock import whole
 from steno_operator.plan.observed import ObservedChild, ObservedPod
 from steno_operator.plan.policy import Policy

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from steno_api.model import Model
-from steno_api.stream import SessionClaims
+from steno_api.server.claims import SessionClaims
 from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.runtimepool import RuntimePoolStatus
 from steno_api.v1alpha1.streamsession import StreamSessionStatus

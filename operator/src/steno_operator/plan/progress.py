@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steno_api.report import Progress
+from steno_api.v1alpha1.job import Progress
 from steno_operator.plan.policy import Policy
 
 

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from steno_api.failures import FailureReason
-from steno_api.stream import SessionEnd, SessionResult
+from steno_api.server.reports import SessionResult
+from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.common import QueueStatus, ResultArtifact, Results
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason

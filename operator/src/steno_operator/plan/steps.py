@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from steno_api.failures import FailureReason
-from steno_api.report import Progress, Stage
 from steno_api.v1alpha1.common import QueueStatus, ResultArtifact, Results
+from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from steno_api.pages import Region
+from steno_api.documents.pages import Region
 
 _INLINE = re.compile(r"([\\`*_\[\]<>|~]|&(?=#?\w+;))")
 _START = re.compile(r"^([#+=-]|[0-9]{1,9}(?=[.)](?:\s|$)))")

@@ -18,7 +18,7 @@ from ocrmypdf.hocrtransform import Baseline, BoundingBox, OcrClass, OcrElement
 from ocrmypdf.pluginspec import OcrEngine, OrientationConfidence
 from PIL import Image
 
-from steno_api.pages import Line, Page, Polygon
+from steno_api.documents.pages import Line, Page, Polygon
 from steno_runtime.ocr.images import rgb
 from steno_runtime.ocr.languages import LANGUAGES, tesseract_names
 from steno_runtime.ocr.page import PageError, PageInput

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from steno_api.documents.pages import Page
 from steno_api.failures import FailureReason
-from steno_api.pages import Page
-from steno_api.report import Stage
+from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.ocr.languages import known

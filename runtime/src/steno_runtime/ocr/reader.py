@@ -10,7 +10,7 @@ from typing import Literal, cast
 import cv2
 import numpy as np
 
-from steno_api.pages import Line, Page, Polygon, Region, Word
+from steno_api.documents.pages import Line, Page, Polygon, Region, Word
 from steno_runtime.ocr.choose import DOUBT, Choice, choose
 from steno_runtime.ocr.engines.paddle import PaddleEngine
 from steno_runtime.ocr.engines.rapid import RapidEngine

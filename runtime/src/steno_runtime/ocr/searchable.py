@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from steno_api.documents.pages import Page
 from steno_api.failures import FailureReason
-from steno_api.pages import Page
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import WorkError, is_out_of_memory
 from steno_runtime.ocr.images import ImageSource

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from steno_api.pages import Page
+from steno_api.documents.pages import Page
 
 
 class PageSpool:

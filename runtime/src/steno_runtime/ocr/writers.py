@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from steno_api.pages import SCHEMA_VERSION
+from steno_api.documents.pages import SCHEMA_VERSION
 from steno_runtime.ocr.languages import script
 from steno_runtime.ocr.markdown import markdown
 from steno_runtime.ocr.pipeline import Result
@@ -28,7 +28,7 @@ Writer = Callable[[Result, Header, Path], None]
 
 
 def write_json(result: Result, header: Header, target: Path) -> None:
-    """`steno_api.pages.Pages`, one page in memory at a time."""
+    """`steno_api.documents.pages.Pages`, one page in memory at a time."""
     fields = {
         "schema_version": SCHEMA_VERSION,
         "tenant_id": header.tenant_id,

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import ValidationError
 
 from steno_api.failures import FailureReason
-from steno_api.stream import TOKEN_ALGORITHM, TOKEN_ISSUER, PoolTask, SessionClaims, token_audience
+from steno_api.server.claims import TOKEN_ALGORITHM, TOKEN_ISSUER, SessionClaims, token_audience
+from steno_api.server.task import PoolTask
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.errors import Code, Refusal
 

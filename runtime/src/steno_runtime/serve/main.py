@@ -16,8 +16,8 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from steno_api.failures import EXIT_CODES, FailureClass, FailureReason
-from steno_api.identity import JobRef
-from steno_api.stream import PoolTask
+from steno_api.model import ObjectRef
+from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
 from steno_runtime import logs
 from steno_runtime.errors import WorkError
@@ -88,7 +88,7 @@ def _task(arguments: argparse.Namespace) -> PoolTask:
 
 def _own_task(arguments: argparse.Namespace) -> PoolTask:
     return PoolTask(
-        pool=JobRef(namespace="local", name="local", uid="local"),
+        pool=ObjectRef(namespace="local", name="local", uid="local"),
         tenant="local",
         model=SpeechModel(name=arguments.model),
         model_store=str(arguments.model_store),

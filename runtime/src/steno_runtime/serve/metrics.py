@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCol
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from steno_api.stream import SessionReport
+from steno_api.server.reports import SessionReport
 from steno_runtime.stream import metrics as stream
 
 if TYPE_CHECKING:

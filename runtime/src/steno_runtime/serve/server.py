@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from steno_api.failures import FailureReason
-from steno_api.stream import PoolTask
+from steno_api.server.task import PoolTask
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.auth import Access
 from steno_runtime.serve.metrics import Metrics

@@ -7,9 +7,8 @@ import logging
 
 from pydantic import ValidationError
 
+from steno_api.documents.manifest import MANIFEST_NAME, Manifest, PublishedArtifact
 from steno_api.failures import FailureReason
-from steno_api.manifest import MANIFEST_NAME, Manifest
-from steno_api.report import PublishedArtifact
 from steno_runtime.errors import WorkError
 from steno_runtime.storage.output import Output
 

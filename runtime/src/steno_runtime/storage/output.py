@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from steno_api.failures import FailureReason
-from steno_api.task import TaskOutput
+from steno_api.worker.task import TaskOutput
 from steno_runtime.errors import WorkError
 from steno_runtime.storage.common import redact
 

@@ -16,7 +16,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError,
 from obstore.store import S3Store
 
 from steno_api.failures import FailureReason
-from steno_api.task import TaskOutput, TaskSource
+from steno_api.worker.task import TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
 from steno_runtime.storage.common import ForbiddenAddress, Unavailable, redact, refuse_metadata_address
 from steno_runtime.storage.credentials import read_credentials

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from steno_api.failures import FailureReason
-from steno_api.task import TaskSource
+from steno_api.worker.task import TaskSource
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.storage.common import Retry, redact
 from steno_runtime.storage.download import OnBytes, Remote, download, too_large

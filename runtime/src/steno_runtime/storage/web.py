@@ -12,7 +12,7 @@ from http import HTTPStatus
 import httpx
 
 from steno_api.failures import FailureReason
-from steno_api.task import TaskSource
+from steno_api.worker.task import TaskSource
 from steno_runtime.errors import WorkError
 from steno_runtime.storage.common import (
     ForbiddenAddress,

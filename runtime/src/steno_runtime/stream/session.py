@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from steno_api.documents.transcript import Segment
 from steno_api.failures import FailureReason
-from steno_api.stream import SessionFigures
-from steno_api.transcript import Segment
+from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.errors import WorkError
 from steno_runtime.stream import metrics
 from steno_runtime.stream.buffer import AudioBuffer

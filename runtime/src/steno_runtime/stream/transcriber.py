@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from steno_api.transcript import Segment
+from steno_api.documents.transcript import Segment
 from steno_runtime.stream import metrics
 from steno_runtime.stream.buffer import AudioBuffer
 from steno_runtime.stream.endpointing import Ended

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from steno_api.report import Summary
-from steno_api.transcript import Speaker, Transcript
+from steno_api.documents.manifest import TranscriptionSummary
+from steno_api.documents.transcript import Speaker, Transcript
 from steno_runtime.stt.pipeline import Result
 
 
@@ -45,7 +45,7 @@ def build_transcript(result: Result, *, meeting_id: str, tenant_id: str, process
     )
 
 
-def summarise(transcript: Transcript, device: str) -> Summary:
+def summarise(transcript: Transcript, device: str) -> TranscriptionSummary:
     """Returns the document's figures.
 
     Args:
@@ -53,7 +53,7 @@ def summarise(transcript: Transcript, device: str) -> Summary:
         device: what it was made on: `cuda`, `cpu`, or `unknown`.
     """
     seconds = transcript.processing_time
-    return Summary(
+    return TranscriptionSummary(
         duration=transcript.duration,
         language=transcript.language,
         segments=transcript.total_segments,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from steno_api.documents.transcript import Segment
 from steno_api.failures import FailureReason
-from steno_api.report import Stage
-from steno_api.transcript import Segment
+from steno_api.v1alpha1.job import Stage
 from steno_runtime.errors import WorkError
 from steno_runtime.models import store
 from steno_runtime.progress import ProgressCallback, ProgressUpdate

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from steno_api.transcript import Segment, Word
+from steno_api.documents.transcript import Segment, Word
 from steno_runtime.stt.engine import TimedWord
 
 LONGEST_PAUSE = 0.8

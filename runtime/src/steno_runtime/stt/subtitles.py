@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from steno_api.transcript import Segment, Word
+from steno_api.documents.transcript import Segment, Word
 
 LINE_WIDTH = 42
 """Columns of a line; wide characters (Hangul, kanji) take two."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 
-from steno_api.transcript import Transcript
+from steno_api.documents.transcript import Transcript
 from steno_runtime.stt.subtitles import cues
 
 PARAGRAPH_PAUSE = 2.0

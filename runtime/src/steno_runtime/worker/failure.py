@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steno_api.failures import FailureReason
-from steno_api.report import Failed
+from steno_api.worker.termination import Failed
 from steno_runtime.errors import Stopped, WorkError, is_out_of_memory
 from steno_runtime.worker.last_word import STOPPED
 

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from steno_api.failures import EXIT_CODES, EXIT_TERMINATED, FailureReason
-from steno_api.report import MAX_TERMINATION_MESSAGE_BYTES, Failed, Succeeded, TerminationMessage
+from steno_api.worker.termination import MAX_TERMINATION_MESSAGE_BYTES, Failed, Succeeded, TerminationMessage
 
 log = logging.getLogger(__name__)
 

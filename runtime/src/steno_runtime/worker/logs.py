@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from steno_api.task import Task
+from steno_api.worker.task import Task
 from steno_runtime import logs
 
 

@@ -14,8 +14,8 @@ from typing import NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from steno_api.failures import FailureReason
-from steno_api.report import Failed, Succeeded
-from steno_api.task import AnyTask, Task
+from steno_api.worker.task import AnyTask, Task
+from steno_api.worker.termination import Failed, Succeeded
 from steno_runtime.progress import ProgressMeter, ProgressUpdate
 from steno_runtime.worker import logs
 from steno_runtime.worker.failure import failed

@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from steno_api.manifest import MANIFEST_NAME, Manifest
-from steno_api.report import PublishedArtifact, Stage, Succeeded
-from steno_api.task import Task
+from steno_api.documents.manifest import MANIFEST_NAME, Manifest, PublishedArtifact
+from steno_api.v1alpha1.job import Stage
+from steno_api.worker.task import Task
+from steno_api.worker.termination import Succeeded
 from steno_runtime.progress import ProgressUpdate
 from steno_runtime.storage import Output, once
 from steno_runtime.storage.common import redact

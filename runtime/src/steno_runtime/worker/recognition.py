@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steno_api.pages import Pages
-from steno_api.report import OCRSummary, Stage
-from steno_api.task import OCRTask
+from steno_api.documents.manifest import OCRSummary
+from steno_api.documents.pages import Pages
+from steno_api.v1alpha1.job import Stage
+from steno_api.worker.task import OCRTask
 from steno_runtime.progress import OCR_WEIGHTS
 from steno_runtime.worker.work import Attempt, Format
 

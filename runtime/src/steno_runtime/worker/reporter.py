@@ -9,8 +9,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from steno_api.report import REPORT_PATH, Progress, Report
-from steno_api.task import Task, TaskReporting
+from steno_api.v1alpha1.job import Progress
+from steno_api.worker.report import REPORT_PATH, Report
+from steno_api.worker.task import Task, TaskReporting
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 from steno_api.failures import FailureReason
-from steno_api.report import Stage, Succeeded
-from steno_api.task import Task
+from steno_api.v1alpha1.job import Stage
+from steno_api.worker.task import Task
+from steno_api.worker.termination import Succeeded
 from steno_runtime.errors import WorkError
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.storage import fetch, open_output

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steno_api.documents.manifest import TranscriptionSummary
+from steno_api.documents.transcript import Transcript
 from steno_api.failures import FailureReason
-from steno_api.report import Stage, Summary
-from steno_api.task import TranscriptionTask
-from steno_api.transcript import Transcript
+from steno_api.v1alpha1.job import Stage
 from steno_api.v1alpha1.transcriptionjob import Diarization
+from steno_api.worker.task import TranscriptionTask
 from steno_runtime.errors import WorkError
 from steno_runtime.memory import available_memory
 from steno_runtime.progress import ProgressUpdate, transcription_weights
@@ -40,7 +41,7 @@ class TranscriptDocument:
         """See `Document`."""
         target.write_bytes(WRITERS[fmt](self.transcript))
 
-    def summary(self) -> Summary:
+    def summary(self) -> TranscriptionSummary:
         """See `Document`."""
         from steno_runtime.stt.document import summarise
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from steno_api.report import AnySummary, Stage
-from steno_api.task import Task
+from steno_api.documents.manifest import AnySummary
+from steno_api.v1alpha1.job import Stage
+from steno_api.worker.task import Task
 from steno_runtime.errors import Check
 from steno_runtime.progress import ProgressCallback
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from steno_api.task import OCRTask, Task, TranscriptionTask
+from steno_api.worker.task import OCRTask, Task, TranscriptionTask
 from steno_runtime.worker.recognition import Recognition
 from steno_runtime.worker.transcription import Transcription
 from steno_runtime.worker.work import Work

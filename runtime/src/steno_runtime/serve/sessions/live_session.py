@@ -11,8 +11,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from steno_api.failures import FailureReason
-from steno_api.identity import JobRef
-from steno_api.stream import SessionClaims, SessionEnd, SessionFigures, SessionReport, SessionResult
+from steno_api.model import ObjectRef
+from steno_api.server.claims import SessionClaims
+from steno_api.server.reports import SessionReport, SessionResult
+from steno_api.server.session_end import SessionEnd
+from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.errors import WorkError, is_out_of_memory
 from steno_runtime.serve.sessions.publish import Told
 from steno_runtime.stream.events import Event
@@ -48,7 +51,7 @@ class Live:
     def __init__(self, claims: SessionClaims, session: Session, *, model: str, device: str) -> None:
         loop = asyncio.get_running_loop()
         self.claims = claims
-        self.ref = JobRef(namespace=claims.namespace, name=claims.name, uid=claims.uid)
+        self.ref = ObjectRef(namespace=claims.namespace, name=claims.name, uid=claims.uid)
         self.started = datetime.now(UTC)
         self.ending = asyncio.Event()
         self.decoding: asyncio.Future[WorkError | None] = loop.create_future()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from steno_api.documents.manifest import Manifest, PublishedArtifact
+from steno_api.documents.transcript import Segment, Transcript
 from steno_api.failures import FailureReason
-from steno_api.identity import JobRef
-from steno_api.manifest import Manifest
-from steno_api.report import PublishedArtifact
-from steno_api.stream import PoolOutput, SessionClaims
-from steno_api.task import TaskOutput
-from steno_api.transcript import Segment, Transcript
+from steno_api.model import ObjectRef
+from steno_api.server.claims import SessionClaims
+from steno_api.server.task import PoolOutput
+from steno_api.worker.task import TaskOutput
 from steno_runtime.errors import WorkError
 from steno_runtime.storage import Output, once, open_output
 from steno_runtime.stt.document import build_transcript, summarise
@@ -92,7 +92,7 @@ def publish(output: Output, told: Told) -> Manifest:
     formats = sorted({fmt.value for fmt in claims.formats}, key=lambda fmt: (fmt != _PRIMARY, fmt))
     data = {fmt: WRITERS[fmt](transcript) for fmt in formats}
     manifest = Manifest(
-        job=JobRef(namespace=claims.namespace, name=claims.name, uid=claims.uid),
+        job=ObjectRef(namespace=claims.namespace, name=claims.name, uid=claims.uid),
         attempt=1,
         tenant=claims.tenant,
         created_at=datetime.now(UTC),

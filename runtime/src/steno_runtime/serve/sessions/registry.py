@@ -11,16 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from steno_api.documents.manifest import MANIFEST_NAME
 from steno_api.failures import FailureReason
-from steno_api.manifest import MANIFEST_NAME
-from steno_api.stream import (
-    PUBLISHING_PATIENCE_SECONDS,
-    PoolTask,
-    SessionClaims,
-    SessionEnd,
-    SessionReport,
-    SessionResult,
-)
+from steno_api.server.claims import SessionClaims
+from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS, SessionReport, SessionResult
+from steno_api.server.session_end import SessionEnd
+from steno_api.server.task import PoolTask
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.errors import Code, Refusal
 from steno_runtime.serve.sessions import publish
@@ -37,7 +33,7 @@ MOST_UNREPORTED = 1_000
 MOST_ENDS_REPORTED = 100
 """At once: the operator takes reports of 1 MiB."""
 PUBLISHING_THREADS = 4
-PATIENCE_SECONDS = PUBLISHING_PATIENCE_SECONDS
+PATIENCE_SECONDS = PUBLISH_TIMEOUT_SECONDS
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 
 

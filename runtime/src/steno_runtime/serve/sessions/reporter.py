@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 from pydantic import ValidationError
 
-from steno_api.identity import JobRef
-from steno_api.stream import POOL_REPORT_PATH, PoolAnswer, PoolReport
-from steno_api.task import TaskReporting
+from steno_api.model import ObjectRef
+from steno_api.server.reports import POOL_REPORT_PATH, PoolAnswer, PoolReport
+from steno_api.worker.task import TaskReporting
 from steno_runtime.serve.sessions.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,9 @@ LEAST_PAUSE_SECONDS = 0.1
 class Reports:
     """The reporting loop of a server."""
 
-    def __init__(self, pool: JobRef, reporting: TaskReporting, registry: Registry, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, pool: ObjectRef, reporting: TaskReporting, registry: Registry, on_lost: Callable[[], None]
+    ) -> None:
         self._pool = pool
         self._reporting = reporting
         self._registry = registry

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 import httpx
 
 from steno_api.failures import FailureReason
-from steno_api.stream import PoolOutput
-from steno_api.task import TaskSource
+from steno_api.server.task import PoolOutput
+from steno_api.worker.task import TaskSource
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.serve.errors import Code, Refusal
 from steno_runtime.serve.uploads.body import MAX_UPLOAD_BYTES

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from steno_api.report import Stage
-from steno_api.stream import PoolTask
+from steno_api.server.task import PoolTask
+from steno_api.v1alpha1.job import Stage
 from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
 from steno_runtime.errors import Check
 from steno_runtime.progress import ProgressCallback, ProgressUpdate

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from steno_api.stream import SessionClaims
+from steno_api.server.claims import SessionClaims
 from steno_runtime.serve.auth import Access, bearer
 from steno_runtime.serve.errors import Code, Refusal
 from steno_runtime.serve.sessions.registry import Registry

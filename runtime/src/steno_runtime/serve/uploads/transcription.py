@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from steno_api.failures import FailureReason
-from steno_api.report import Stage
-from steno_api.stream import PoolTask
+from steno_api.server.task import PoolTask
+from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check
 from steno_runtime.progress import ProgressCallback, ProgressUpdate

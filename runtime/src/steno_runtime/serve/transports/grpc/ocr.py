@@ -10,8 +10,8 @@ from pathlib import Path
 
 import grpc
 
-from steno_api import pages
-from steno_api.stream import SessionClaims
+from steno_api.documents import pages
+from steno_api.server.claims import SessionClaims
 from steno_runtime.serve.errors import Code, Refusal, refusal_of
 from steno_runtime.serve.transports.grpc.calls import Context, abort, token_of
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc

@@ -10,7 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from steno_api.stream import PoolTask
+from steno_api.server.task import PoolTask
 from steno_runtime.serve.auth import Access
 from steno_runtime.serve.errors import Code, Refusal
 from steno_runtime.serve.sessions.registry import Registry

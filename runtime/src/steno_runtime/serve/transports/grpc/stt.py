@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from steno_api.stream import SessionClaims, SessionEnd
+from steno_api.server.claims import SessionClaims
+from steno_api.server.session_end import SessionEnd
 from steno_runtime.serve.auth import Access
 from steno_runtime.serve.errors import Answer, Code, Refusal, refusal_of
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS, Live

@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from steno_api.pages import Pages
-from steno_api.stream import PoolTask
-from steno_api.transcript import Transcript
+from steno_api.documents.pages import Pages
+from steno_api.documents.transcript import Transcript
+from steno_api.server.task import PoolTask
 from steno_runtime.serve.errors import Answer, Code, Refusal, refusal_of
 from steno_runtime.serve.metrics import Metrics
 from steno_runtime.serve.transports.problem_details import problem, refused

@@ -11,7 +11,7 @@ from fastapi import Security
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
-from steno_api.report import Stage
+from steno_api.v1alpha1.job import Stage
 from steno_runtime.serve.uploads.service import Wish
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from steno_api.stream import SessionClaims, SessionEnd
+from steno_api.server.claims import SessionClaims
+from steno_api.server.session_end import SessionEnd
 from steno_runtime.serve.auth import Access, bearer
 from steno_runtime.serve.errors import Code, Refusal, refusal_of
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS, Live

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from steno_api.stream import SessionFigures, SessionResult
+from steno_api.server.reports import SessionResult
+from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.serve.errors import Code, Refusal
 from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded, SpeechStarted
 

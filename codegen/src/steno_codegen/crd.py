@@ -1,4 +1,4 @@
-"""Writes the CustomResourceDefinitions of every kind: `python -m steno_api.crd [--check] [DIRECTORY]`.
+"""Writes the CustomResourceDefinitions of every kind: `python -m steno_codegen.crd [--check] [DIRECTORY]`.
 
 `--check` writes nothing and fails with a diff when the committed files are not what the models say.
 """
@@ -12,15 +12,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from steno_api.generate import run
-from steno_api.schema import Schema, structural
 from steno_api.v1alpha1 import RESOURCES
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition, Scale
+from steno_codegen.generate import run
+from steno_codegen.schema import Schema, structural
 
 FOLDERS = (Path("crds"), Path("charts/steno/files/crds"))
 """Where the files are committed; the chart has a copy because Helm reads nothing outside of a chart."""
 
-HEADER = "# Generated from the models in api/ by `python -m steno_api.crd`: edit those.\n"
+HEADER = "# Generated from the models in api/ by `python -m steno_codegen.crd`: edit those.\n"
 
 _API_VERSION = "Version of this representation of the object."
 _KIND = "What the object is."
@@ -130,4 +130,4 @@ def _column(column: PrinterColumn) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(run("python -m steno_api.crd", files(), FOLDERS, alone=True))
+    sys.exit(run("python -m steno_codegen.crd", files(), FOLDERS, alone=True))

@@ -13,13 +13,13 @@ import yaml
 from pydantic import AwareDatetime, Field
 
 from hack.paths import ROOT
-from steno_api.crd import FOLDERS, custom_resource_definition, files
-from steno_api.generate import differences, run
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.schema import UnsupportedSchemaError, structural
 from steno_api.v1alpha1 import RESOURCES, OCRJob, TranscriptionJob
 from steno_api.v1alpha1.job import MUTABLE_SPEC_FIELDS
+from steno_codegen.crd import FOLDERS, custom_resource_definition, files
+from steno_codegen.generate import differences, run
+from steno_codegen.schema import UnsupportedSchemaError, structural
 
 
 class Colour(StrEnum):
@@ -192,7 +192,7 @@ def test_committed_files_are_what_the_models_say(folder: Path) -> None:
 
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        subprocess.run([sys.executable, "-m", "steno_api.crd", str(tmp_path / name)], check=True)
+        subprocess.run([sys.executable, "-m", "steno_codegen.crd", str(tmp_path / name)], check=True)
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
         assert yaml.safe_load(file.read_text())["kind"] == "CustomResourceDefinition"

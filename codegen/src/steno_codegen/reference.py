@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the models: `python -m steno_api.reference [--check] [DIRECTORY]`."""
+"""Writes docs/reference.md from the models: `python -m steno_codegen.reference [--check] [DIRECTORY]`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from enum import StrEnum
 from pathlib import Path
 
 from steno_api import API_VERSION
-from steno_api.crd import openapi_schema
 from steno_api.failures import EXIT_CODES, EXIT_TERMINATED, FailureClass, FailureReason
-from steno_api.generate import run
-from steno_api.report import Stage
 from steno_api.rules import RULES_KEY
-from steno_api.schema import INT_OR_STRING, Schema
 from steno_api.v1alpha1 import RESOURCES
+from steno_api.v1alpha1.job import Stage
 from steno_api.v1alpha1.meta import PrinterColumn, Resource
 from steno_api.v1alpha1.reasons import ConditionType, Reason
+from steno_codegen.crd import openapi_schema
+from steno_codegen.generate import run
+from steno_codegen.schema import INT_OR_STRING, Schema
 
 FOLDER = Path("docs")
 FILE = "reference.md"
 
-_INTRODUCTION = f"""<!-- Generated from the models in api/ by `python -m steno_api.reference`: edit those. -->
+_INTRODUCTION = f"""<!-- Generated from the models in api/ by `python -m steno_codegen.reference`: edit those. -->
 
 # Reference
 
@@ -197,4 +197,4 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run("python -m steno_api.reference", {FILE: text()}, [FOLDER]))
+    sys.exit(run("python -m steno_codegen.reference", {FILE: text()}, [FOLDER]))

@@ -1,4 +1,7 @@
-"""The task: one JSON document, everything a worker pod is told. It holds no secret; credentials are mounted files."""
+"""Task: the configuration of one attempt of a job, as one JSON document.
+
+It holds no secret: credentials are mounted files.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from steno_api import API_VERSION
-from steno_api.identity import JobRef
-from steno_api.model import Model
+from steno_api.model import Model, ObjectRef
 from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
 from steno_api.v1alpha1.transcriptionjob import Diarization, SpeechModel
 
@@ -54,7 +56,7 @@ class Task(Model):
     """What every kind's task has in common: one attempt of one job."""
 
     api_version: Literal["steno.dev/v1alpha1"] = API_VERSION
-    job: JobRef
+    job: ObjectRef
     attempt: int = Field(ge=1)
     tenant: str
     source: TaskSource

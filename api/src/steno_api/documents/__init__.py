@@ -1,0 +1,1 @@
+"""Published documents: transcript, pages, and the manifest that lists them."""

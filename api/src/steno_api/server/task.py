@@ -1,0 +1,49 @@
+"""Pool task: the configuration of a RuntimePool's server, as one JSON document. It holds no secret."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from steno_api import API_VERSION
+from steno_api.model import Model, ObjectRef
+from steno_api.v1alpha1.transcriptionjob import SpeechModel
+from steno_api.worker.task import TaskReporting
+
+
+class PoolOutput(Model):
+    """How a server reaches the object store that its sessions' transcripts are published to."""
+
+    endpoint_url: str | None = Field(default=None, alias="endpointURL")
+    region: str | None = None
+    credentials_dir: str | None = None
+    """Directory with one file per Secret key."""
+
+
+class PoolTask(Model):
+    """Configuration of a RuntimePool's server."""
+
+    kind: Literal["PoolTask"] = "PoolTask"
+    api_version: Literal["steno.dev/v1alpha1"] = API_VERSION
+    pool: ObjectRef
+    """The RuntimePool."""
+    tenant: str
+    model: SpeechModel
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    memory_mib: int | None = Field(default=None, ge=1, alias="memoryMiB")
+    model_store: str = "/models"
+    scratch_dir: str = "/scratch"
+    max_sessions: int = Field(ge=1)
+    """Sessions this replica serves at once; further ones are refused."""
+    token_keys: list[str]
+    """Public keys (PEM) that session tokens are verified with; empty: every client is accepted (local use only)."""
+    output: PoolOutput | None = None
+    """Absent: nothing is published."""
+    allowed_sources: list[str] = Field(default_factory=list[str])
+    """URL prefixes that `POST /stt/process` and `/ocr/process` may fetch; empty: none."""
+    http_port: int = 8080
+    grpc_port: int = 9090
+    drain_seconds: int = Field(default=25, ge=0)
+    """Time that sessions have to end after SIGTERM; shorter than the pod's grace period."""
+    reporting: TaskReporting | None = None

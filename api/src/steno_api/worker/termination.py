@@ -1,0 +1,39 @@
+"""Termination message: how a worker's attempt ended, read by the operator from the pod's status."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from steno_api.documents.manifest import AnySummary, PublishedArtifact
+from steno_api.failures import FailureReason
+from steno_api.model import Model
+
+MAX_TERMINATION_MESSAGE_BYTES = 4096
+"""Kubernetes truncates a container's termination message to this length."""
+
+
+class Succeeded(Model):
+    """Result of a worker that published."""
+
+    outcome: Literal["Succeeded"] = "Succeeded"
+    manifest: str
+    """URI of the manifest."""
+    artifacts: list[PublishedArtifact]
+    summary: AnySummary
+
+
+class Failed(Model):
+    """Result of a worker that failed."""
+
+    outcome: Literal["Failed"] = "Failed"
+    reason: FailureReason
+    message: str = Field(max_length=1500)
+    """One or two sentences for the user: what is wrong and what to do. Never a traceback, never transcript text."""
+
+
+class TerminationMessage(Model):
+    """Envelope in the pod's termination message."""
+
+    result: Succeeded | Failed = Field(discriminator="outcome")
