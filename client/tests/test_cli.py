@@ -75,11 +75,11 @@ def test_help_and_version():
     ("arguments", "message"),
     [
         (["--format", "docx"], "not one of json, srt, vtt, txt"),
-        (["--format", ","], "name at least one of"),
+        (["--format", ","], "give at least one of"),
         (["--format", "json,srt"], "add --output DIR"),
         (["--min-speakers", "3", "--max-speakers", "2"], "--min-speakers is more than --max-speakers"),
         (["--min-speakers", "0"], "Input should be greater than or equal to 1"),
-        (["--language", "Korean"], "no language code"),
+        (["--language", "Korean"], "is not a language code"),
         (["--device", "tpu"], "'tpu' is not one of"),
         (["--batch-size", "none"], "Input should be a valid integer"),
     ],
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_audio_ends_in_one_line(tmp_path: Path, content: bytes
 def test_a_directory_that_cannot_be_made(text_as_wav: Path):
     done = run(app, ["transcribe", str(text_as_wav), "--output", str(text_as_wav / "out")])
     assert done.exit_code == 73
-    assert "cannot make the directory" in done.stderr
+    assert "cannot create the directory" in done.stderr
 
 
 def test_its_own_source_is_not_replaced(tmp_path: Path):
@@ -119,7 +119,7 @@ def test_its_own_source_is_not_replaced(tmp_path: Path):
     path.write_text("no sound")
     done = run(app, ["transcribe", str(path), "--output", str(tmp_path)])
     assert done.exit_code == 73
-    assert "would replace its own source" in done.stderr
+    assert "would overwrite its own source" in done.stderr
     assert path.read_text() == "no sound"
 
 
@@ -148,11 +148,11 @@ def test_a_searchable_pdf_does_not_replace_its_source(tmp_path: Path):
         (["ocr", "FILE", "--format", "srt"], "not one of json, txt, markdown, pdf"),
         (["ocr", "FILE", "--format", "json,pdf"], "add --output DIR"),
         (["ocr", "FILE", "--engine", "eyes"], "'eyes' is not one of"),
-        (["submit", "files"], "name at least one FILE"),
+        (["submit", "files"], "give at least one FILE"),
         (["submit", "ocr", "--source", "s3://b/k"], "Missing option '--output'"),
         (["status", "standup", "-A"], "not both"),
         (["results", "standup", "-o", "-", "-f", "json,txt"], "give --output DIR"),
-        (["stream", "FILE"], "--session NAME, or --url"),
+        (["stream", "FILE"], "give --session NAME, or --url"),
         (["stream", "FILE", "--url", "ws://h", "--speed", "0"], "greater than or equal to 0.1"),
     ],
 )
@@ -167,6 +167,6 @@ def test_other_commands_refuse_by_name_too(text_as_wav: Path, arguments: list[st
 def test_without_a_cluster_the_line_says_what_to_set(tmp_path: Path, command: list[str]):
     done = run(app, command, env={"KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)})
     assert done.exit_code == 66
-    assert done.stderr.startswith("steno: no cluster to talk to: ")
+    assert done.stderr.startswith("steno: no cluster is configured: ")
     assert "set KUBECONFIG" in done.stderr
     assert done.stderr.count("\n") == 1

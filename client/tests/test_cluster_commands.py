@@ -95,7 +95,7 @@ def test_an_ocr_job_with_a_name_of_its_own_making(steno: Steno, objects: Objects
         (("--format", "docx"), 64, "spec.output.formats.0: Input should be"),
         (("--name", "a" * 58), 64, "metadata.name: must be at most 57"),
         (("--name", "Not_A_Name"), 64, "metadata.name: "),
-        (("--context", "elsewhere"), 66, "no cluster to talk to: "),
+        (("--context", "elsewhere"), 66, "no cluster is configured: "),
     ],
 )
 def test_a_wrong_job_is_refused_in_one_line(
@@ -157,7 +157,7 @@ def test_a_dry_run_asks_no_cluster(steno: Steno):
 def test_a_job_is_followed_to_its_end(apiserver: ApiServer, namespace: str, objects: Objects):
     objects.job("standup")
     with running(apiserver, namespace, "tail", "tj/standup") as (process, out):
-        assert out.readline() == "Pending  the operator has not seen it yet: does it run?\n"
+        assert out.readline() == "Pending  the operator has not seen it yet: is the operator running?\n"
         queue = {"reason": "Unschedulable", "message": "0/3 nodes have a GPU", "position": 2}
         objects.status(PLURAL, "standup", phase="Waiting", queue=queue)
         assert out.readline() == "Waiting  Unschedulable: 0/3 nodes have a GPU (position 2)\n"
@@ -187,7 +187,7 @@ def test_a_job_that_is_deleted_meanwhile(apiserver: ApiServer, namespace: str, o
     with running(apiserver, namespace, "tail", "standup") as (process, out):
         assert out.readline().startswith("Pending")
         objects.delete(PLURAL, "standup")
-        assert finish(process) == (66, "steno: transcriptionjob/standup was deleted before it ended\n")
+        assert finish(process) == (66, "steno: transcriptionjob/standup was deleted before it finished\n")
 
 
 def test_submit_can_wait(apiserver: ApiServer, namespace: str, objects: Objects):
@@ -202,7 +202,7 @@ def test_submit_can_wait(apiserver: ApiServer, namespace: str, objects: Objects)
 def test_status_of_all_and_of_one(steno: Steno, objects: Objects, namespace: str):
     empty = steno("status")
     assert (empty.exit_code, empty.stdout) == (0, "")
-    assert f"nothing in the namespace {namespace}" in empty.stderr
+    assert f"there are no jobs or sessions in the namespace {namespace}" in empty.stderr
     objects.job("standup")
     objects.create("ocrjobs", "OCRJob", "scan", source={"uri": "s3://b/k.pdf"}, output={"uri": "s3://out"})
     queue = {"reason": "ProfileNotFound", "message": "no RuntimeProfile gpu"}
@@ -230,12 +230,12 @@ def test_a_name_that_is_nobodys_or_several(steno: Steno, objects: Objects):
     assert "standup is not in the namespace" in absent.stderr
     unknown = steno("tail", "pod/standup")
     assert unknown.exit_code == 64
-    assert "pod is no kind that this command takes: give one of transcriptionjob (tj), ocrjob (" in unknown.stderr
+    assert "pod is not a kind that this command accepts: give one of transcriptionjob (tj), ocrjob (" in unknown.stderr
     objects.job("standup")
     objects.create("ocrjobs", "OCRJob", "standup", source={"uri": "s3://b/k.pdf"}, output={"uri": "s3://out"})
     several = steno("status", "standup")
     assert several.exit_code == 64
-    assert "say transcriptionjob/standup or ocrjob/standup" in several.stderr
+    assert "give transcriptionjob/standup or ocrjob/standup" in several.stderr
 
 
 def test_who_may_not_is_told_so(apiserver: ApiServer, namespace: str, objects: Objects, steno: Steno, tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from steno_client.errors import CommandError, reported
+from steno_client.errors import CommandError, report_errors
 
 INSTALL = (
     "steno: torch is not installed: working without a cluster needs the runtime: in a checkout of Steno, "
@@ -24,7 +24,7 @@ INSTALL = (
     ],
 )
 def test_errors_are_one_line_and_a_code(error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(typer.Exit) as ended, reported():
+    with pytest.raises(typer.Exit) as ended, report_errors():
         raise error
     assert ended.value.exit_code == code
     text = capsys.readouterr().err
@@ -33,12 +33,12 @@ def test_errors_are_one_line_and_a_code(error: BaseException, code: int, line: s
 
 
 def test_debug_lets_the_unexpected_through():
-    with pytest.raises(RuntimeError, match="a defect"), reported(debug=True):
+    with pytest.raises(RuntimeError, match="a defect"), report_errors(debug=True):
         raise RuntimeError("a defect")
 
 
 def test_debug_shows_where_an_expected_error_came_from_and_keeps_its_code(capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(typer.Exit) as ended, reported(debug=True):
+    with pytest.raises(typer.Exit) as ended, report_errors(debug=True):
         raise CommandError("no such job", 66) from KeyError("why")
     assert ended.value.exit_code == 66
     text = capsys.readouterr().err

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from steno_client.interrupts import interruptible
+from steno_client.local import interruptible
 
 
 def test_ctrl_c_raises_as_ever():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hack.paths import ROOT
 from steno_client import manifests
 from steno_client.errors import CommandError
-from steno_client.kinds import KINDS, MODELS, SESSION
+from steno_client.resource import DEFINITIONS, RESOURCE_MODELS, STREAM_SESSION
 
 JOB = """
 apiVersion: steno.dev/v1alpha1
@@ -36,15 +36,15 @@ spec: {language: en}
 @pytest.mark.parametrize("name", ["transcriptionjob", "transcriptionjob-full", "ocrjob", "streamsession"])
 def test_the_examples_are_taken_as_they_are(name: str):
     path = ROOT / "examples" / f"{name}.yaml"
-    kinds = "|".join(one.kind for one in KINDS)
+    kinds = "|".join(one.kind for one in DEFINITIONS)
     text = "---".join(part for part in path.read_text().split("\n---") if re.search(rf"\nkind: ({kinds})\n", part))
-    (found,) = manifests.read(name, text)
+    (found,) = manifests.parse_manifests(name, text)
     assert found.body == yaml.safe_load(text)
 
 
 def test_several_documents_a_list_and_a_generated_name():
     listed = "apiVersion: v1\nkind: List\nitems:\n- " + JOB.strip().replace("\n", "\n  ")
-    found = manifests.read("a.yaml", f"{JOB}---\n---\n{listed.replace('{name:', '{generateName:')}")
+    found = manifests.parse_manifests("a.yaml", f"{JOB}---\n---\n{listed.replace('{name:', '{generateName:')}")
     assert [one.body["metadata"] for one in found] == [{"name": "standup"}, {"generateName": "standup"}]
 
 
@@ -54,22 +54,22 @@ def test_several_documents_a_list_and_a_generated_name():
         (("s3://meetings/standup.m4a", "ftp://x/a.m4a"), "spec.source.uri: must be s3://bucket/key, https://"),
         (("formats: [json, srt]", "formats: [docx]"), "spec.output.formats.0: Input should be 'json', 'srt'"),
         (('{uri: "s3://transcripts"', '{url: "s3://transcripts"'), "spec.output.uri: Field required"),
-        (("formats:", "format:"), "spec.output.format: there is no such field; formats is meant?"),
+        (("formats:", "format:"), "spec.output.format: there is no such field; did you mean formats?"),
         (("spec:", "spec:\n  language: Korean"), "spec.language: "),
-        (("spec:", "spec:\n  modle: {name: tiny}"), "spec.modle: there is no such field; model is meant?"),
+        (("spec:", "spec:\n  modle: {name: tiny}"), "spec.modle: there is no such field; did you mean model?"),
         (("spec:", "specs:"), "spec: Field required"),
         (("name: standup", "name: " + "a" * 58), "metadata.name: must be at most 57 characters"),
         (("{name: standup}", "{}"), "metadata.name: give the resource a name"),
         (
             ("kind: TranscriptionJob", "kind: RuntimeProfile"),
-            "is not for this command: it takes TranscriptionJob, OCRJ",
+            "this command does not accept steno.dev/v1alpha1 RuntimeProfile: it accepts TranscriptionJob, OCRJ",
         ),
-        (("steno.dev/v1alpha1", "batch/v1"), "batch/v1 TranscriptionJob is not for this command"),
+        (("steno.dev/v1alpha1", "batch/v1"), "this command does not accept batch/v1 TranscriptionJob: it accepts"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_field(change: tuple[str, str], message: str):
     with pytest.raises(CommandError, match=re.escape(message)) as refused:
-        manifests.read("a.yaml", JOB.replace(*change))
+        manifests.parse_manifests("a.yaml", JOB.replace(*change))
     assert str(refused.value).startswith("a.yaml: ")
     assert refused.value.exit_code == 64
 
@@ -78,65 +78,65 @@ def test_what_is_wrong_is_named_with_its_field(change: tuple[str, str], message:
     ("change", "message"),
     [
         (("language: en", "language: En"), "spec.language: must be auto or an ISO 639 code"),
-        (("language: en", "langauge: en"), "spec.langauge: there is no such field; language is meant?"),
+        (("language: en", "langauge: en"), "spec.langauge: there is no such field; did you mean language?"),
         (("language: en", "maxDurationSeconds: 0"), "spec.maxDurationSeconds: Input should be greater"),
         (("name: standup", "name: " + "a" * 64), "metadata.name: must be at most 63 characters"),
     ],
 )
 def test_sessions_are_checked_too(change: tuple[str, str], message: str):
     with pytest.raises(CommandError, match=re.escape(message)):
-        manifests.read("a.yaml", STREAM.replace(*change))
+        manifests.parse_manifests("a.yaml", STREAM.replace(*change))
 
 
 @pytest.mark.parametrize("change", [("spec: {language: en}", ""), ("name: standup", "name: " + "a" * 63)])
 def test_what_a_session_need_not_say(change: tuple[str, str]):
-    (found,) = manifests.read("a.yaml", STREAM.replace(*change))
-    assert found.definition is SESSION
+    (found,) = manifests.parse_manifests("a.yaml", STREAM.replace(*change))
+    assert found.definition is STREAM_SESSION
 
 
 def test_the_longest_names_are_those_of_the_cluster():
     """What is checked here is what the definitions' own rules say."""
-    for kind, model in MODELS.items():
+    for kind, model in RESOURCE_MODELS.items():
         (rule,) = (one for one in model.definition.rules if "metadata.name" in one.rule)
-        assert rule.rule == f"size(self.metadata.name) <= {manifests.longest_name(kind)}"
+        assert rule.rule == f"size(self.metadata.name) <= {manifests.max_name_length(kind)}"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1,\n2: }", "a.yaml, line 2: this is no YAML"),
-        ("", "there is no manifest in it"),
-        ("- 1", "this is no manifest"),
-        ("just words", "this is no manifest"),
+        ("a: [1,\n2: }", "a.yaml, line 2: this is not valid YAML"),
+        ("", "the file does not contain a manifest"),
+        ("- 1", "this is not a manifest"),
+        ("just words", "this is not a manifest"),
         (
             "a: 1\nwhen: 2026-13-45",
-            "a.yaml, line 2: this is no YAML: '2026-13-45' is read as a date or number, and is none",
+            "a.yaml, line 2: this is not valid YAML: '2026-13-45' is read as a date or number but is not a valid one",
         ),
-        ("- [at, 2026-01-01T25:00:00Z]", "line 1: this is no YAML: '2026-01-01T25:00:00Z' is read as a date"),
-        ("count: !!int " + "9" * 5000, "line 1: this is no YAML: '9999"),
-        ("[" * 5000, "a.yaml: this is no YAML: it is nested too deep"),
+        ("- [at, 2026-01-01T25:00:00Z]", "line 1: this is not valid YAML: '2026-01-01T25:00:00Z' is read as a date"),
+        ("count: !!int " + "9" * 5000, "line 1: this is not valid YAML: '9999"),
+        ("[" * 5000, "a.yaml: this is not valid YAML: it is nested too deeply"),
     ],
 )
 def test_what_is_no_manifest(text: str, message: str):
     with pytest.raises(CommandError, match=re.escape(message)) as refused:
-        manifests.read("a.yaml", text)
+        manifests.parse_manifests("a.yaml", text)
     assert refused.value.exit_code == 64
     assert len(str(refused.value)) < 200
 
 
 def test_a_value_that_yaml_cannot_read_names_its_remedy():
-    with pytest.raises(CommandError, match="quote it to have it as text"):
-        manifests.read("a.yaml", JOB + "  meetingID: 2026-02-30\n")
-    (found,) = manifests.read("a.yaml", JOB + "  meetingID: '2026-02-30'\n")
+    with pytest.raises(CommandError, match="quote it to make it text"):
+        manifests.parse_manifests("a.yaml", JOB + "  meetingID: 2026-02-30\n")
+    (found,) = manifests.parse_manifests("a.yaml", JOB + "  meetingID: '2026-02-30'\n")
     assert found.body["spec"]["meetingID"] == "2026-02-30"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(CommandError, match="is no text"):
-        manifests.read_file(tmp_path / "binary")
+    with pytest.raises(CommandError, match="is not a text file"):
+        manifests.read_manifests(tmp_path / "binary")
     with pytest.raises(CommandError, match="No such file"):
-        manifests.read_file(tmp_path / "absent")
+        manifests.read_manifests(tmp_path / "absent")
 
 
 def test_a_job_from_options_leaves_out_what_was_not_given():
@@ -145,23 +145,23 @@ def test_a_job_from_options_leaves_out_what_was_not_given():
         "output": {"uri": "pvc://c", "formats": None},
         "pages": "1-3",
     }
-    built = manifests.build("OCRJob", "scan", "team-a", spec)
+    built = manifests.build_manifest("OCRJob", "scan", "team-a", spec)
     assert built.body == {
         "apiVersion": "steno.dev/v1alpha1",
         "kind": "OCRJob",
         "metadata": {"name": "scan", "namespace": "team-a"},
         "spec": {"source": {"uri": "s3://b/k.png"}, "output": {"uri": "pvc://c"}, "pages": "1-3"},
     }
-    assert manifests.read("again", manifests.to_yaml([built]))[0].body == built.body
+    assert manifests.parse_manifests("again", manifests.to_yaml([built]))[0].body == built.body
     with pytest.raises(CommandError, match=r"^OCRJob scan: spec.pages: must be pages and ranges"):
-        manifests.build("OCRJob", "scan", None, {**spec, "pages": "one"})
+        manifests.build_manifest("OCRJob", "scan", None, {**spec, "pages": "one"})
 
 
 @given(st.sampled_from(["s3://b/", "https://h/a/"]), st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])))
 def test_made_names_are_names(prefix: str, key: str):
-    name = manifests.name_for(prefix + key)
+    name = manifests.generate_name(prefix + key)
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
-    assert len(name) <= manifests.MAX_NAME
+    assert len(name) <= manifests.MAX_NAME_LENGTH
 
 
 SECRET = st.text(st.sampled_from("ghiklmnpqrstuvwxyz"), min_size=1)
@@ -179,12 +179,14 @@ PLAIN = st.text(st.sampled_from("abcdef0123456789./-"))
     ),
 )
 def test_made_names_tell_nothing_of_a_query_or_userinfo(scheme: str, user: str, host: str, path: str, tail: str):
-    name = manifests.name_for(f"{scheme}://{user}{host}{path}{tail}")
+    name = manifests.generate_name(f"{scheme}://{user}{host}{path}{tail}")
     assert set(name) <= set("abcdef0123456789-jo"), name
 
 
 def test_made_names_say_what_they_are_of():
-    assert re.fullmatch(r"recording-[0-9a-f]{6}", manifests.name_for("https://h/a/recording?X-Amz-Signature=abc#t=1"))
-    assert re.fullmatch(r"job-[0-9a-f]{6}", manifests.name_for("https://me:word@h"))
-    assert re.fullmatch(r"board-meeting-3-[0-9a-f]{6}", manifests.name_for("s3://b/2026/Board meeting 3.m4a"))
-    assert manifests.name_for("s3://b/a.wav") != manifests.name_for("s3://b/a.wav")
+    assert re.fullmatch(
+        r"recording-[0-9a-f]{6}", manifests.generate_name("https://h/a/recording?X-Amz-Signature=abc#t=1")
+    )
+    assert re.fullmatch(r"job-[0-9a-f]{6}", manifests.generate_name("https://me:word@h"))
+    assert re.fullmatch(r"board-meeting-3-[0-9a-f]{6}", manifests.generate_name("s3://b/2026/Board meeting 3.m4a"))
+    assert manifests.generate_name("s3://b/a.wav") != manifests.generate_name("s3://b/a.wav")

@@ -19,7 +19,7 @@ from .server import recording
 __all__ = ["operator", "serve"]
 
 STENO = [sys.executable, "-c", "from steno_client.cli import main; main()", "stream"]
-REST = "what was final is printed; create another StreamSession for the rest\n"
+REST = "the final text so far was printed; create another StreamSession for the rest\n"
 
 
 async def steno(port: int, token: str, *words: str) -> Process:
@@ -56,7 +56,7 @@ async def test_a_language_that_the_model_does_not_know(serve: Serve, operator: O
     file = str(recording(tmp_path / "speech.wav", seconds=0.1))
     code, _, said = await ended(await steno(server.http_port, operator.token(), file, "-l", "tlh"))
     assert code == 64
-    assert said.startswith("steno: the model does not know the language (")
+    assert said.startswith("steno: the model does not support the language (")
     assert said.endswith("): give another with --language, or auto\n")
 
 
@@ -116,7 +116,7 @@ async def test_a_connection_that_breaks_ends_the_session_as_is_said(serve: Serve
             end.transport.abort()
         code, _, said = await ended(process)
     assert code == 75
-    assert said.endswith("stream the rest to it, once it has ended create another StreamSession for the rest\n")
+    assert said.endswith("stream the rest to it; if it has ended, create another StreamSession for the rest\n")
     await until(lambda: server.server.registry.open == 0)
     code, _, said = await ended(await steno(server.http_port, token, "-"))
     assert code == 1

@@ -91,7 +91,7 @@ def test_credentials_of_a_profile(steno: Steno, objects: Objects, s3: Client, tm
     assert steno(*words, "--profile", "work", AWS_SHARED_CREDENTIALS_FILE=str(file)).exit_code == 0
     assert steno(*words, AWS_PROFILE="work", AWS_SHARED_CREDENTIALS_FILE=str(file)).exit_code == 0
     absent = steno(*words, "--profile", "home", AWS_SHARED_CREDENTIALS_FILE=str(file))
-    assert_refused(absent, 69, "has no keys of the profile home: run `eval ")
+    assert_refused(absent, 69, "has no keys for the profile home: run `eval ")
     assert_refused(steno(*words, AWS_SHARED_CREDENTIALS_FILE=str(file)), 69, "no S3 credentials: set AWS_ACCESS_KEY_ID")
 
 
@@ -109,12 +109,12 @@ def test_a_file_that_was_changed_is_not_written(steno: Steno, objects: Objects, 
 @pytest.mark.parametrize(
     ("words", "changed", "refusal"),
     [
-        ((), {"AWS_SECRET_ACCESS_KEY": "wrong"}, (77, "may not be read (SignatureDoesNotMatch)")),
-        ((), {"AWS_ACCESS_KEY_ID": "nobody"}, (77, "may not be read (")),
-        (("-f", "vtt"), {}, (64, "did not publish vtt: choose of --format json,txt,srt")),
-        (("--from-secret",), {}, (64, "names no Secret in spec.output: leave out --from-secret")),
-        (("--endpoint-url", "http://127.0.0.1:9"), {}, (75, "http://127.0.0.1:9 does not answer from here")),
-        (("-o", "/dev/null/x"), {}, (73, "cannot make the directory")),
+        ((), {"AWS_SECRET_ACCESS_KEY": "wrong"}, (77, "is not allowed (SignatureDoesNotMatch)")),
+        ((), {"AWS_ACCESS_KEY_ID": "nobody"}, (77, "is not allowed (")),
+        (("-f", "vtt"), {}, (64, "did not publish vtt: choose from --format json,txt,srt")),
+        (("--from-secret",), {}, (64, "has no spec.output.secretRef: leave out --from-secret")),
+        (("--endpoint-url", "http://127.0.0.1:9"), {}, (75, "http://127.0.0.1:9 cannot be reached from here")),
+        (("-o", "/dev/null/x"), {}, (73, "cannot create the directory")),
     ],
 )
 def test_what_keeps_results_away(  # noqa: PLR0917 - pytest passes them by name
@@ -136,11 +136,11 @@ def test_objects_that_are_gone_and_secrets_that_lack_a_key(steno: Steno, objects
     objects.secret("half", AWS_ACCESS_KEY_ID="a")
     finished(objects, s3, endpointURL=s3.endpoint, secretRef={"name": "half"})
     words = ("results", "standup", "-o", "-")
-    assert_refused(steno(*words, "--from-secret"), 64, "the Secret half lacks AWS_SECRET_ACCESS_KEY")
+    assert_refused(steno(*words, "--from-secret"), 64, "the Secret half has no AWS_SECRET_ACCESS_KEY")
     artifact = {"format": "txt", "uri": "s3://transcripts/gone.txt", "sha256": "0", "bytes": 1}
     results = {"manifest": "s3://transcripts/manifest.json", "artifacts": [artifact]}
     objects.status("transcriptionjobs", "standup", results=results)
-    assert_refused(steno(*words, **keys(s3)), 66, "s3://transcripts/gone.txt is not there")
+    assert_refused(steno(*words, **keys(s3)), 66, "s3://transcripts/gone.txt does not exist")
     finished(objects, s3, "other", endpointURL=s3.endpoint, secretRef={"name": "absent"})
     assert_refused(steno("results", "other", "--from-secret"), 66, "the Secret absent is not in the namespace")
 
@@ -152,7 +152,7 @@ def test_results_on_a_claim_say_how_to_copy(steno: Steno, objects: Objects):
     results = {"manifest": f"{directory}/manifest.json", "artifacts": [artifact]}
     objects.status("transcriptionjobs", "standup", phase="Succeeded", conditions=COMPLETE, results=results)
     done = steno("results", "standup")
-    assert_refused(done, 69, "the results lie in the PersistentVolumeClaim results")
+    assert_refused(done, 69, "the results are on the PersistentVolumeClaim results")
     assert f"kubectl -n {objects.namespace} cp POD:MOUNTPATH/a/{objects.namespace}/standup/uid standup" in done.stderr
 
 

@@ -72,7 +72,7 @@ def test_a_session_by_its_name_is_waited_for(apiserver: ApiServer, objects: Obje
     ) as process:  # fmt: skip
         assert process.stderr is not None
         assert process.stdout is not None
-        assert process.stderr.readline() == "Pending  the operator has not seen it yet: does it run?\n"
+        assert process.stderr.readline() == "Pending  the operator has not seen it yet: is the operator running?\n"
         waiting = {"phase": "Waiting", "queue": {"reason": "Unschedulable", "message": "no node has a GPU"}}
         objects.status(PLURAL, "standup", **waiting)
         assert process.stderr.readline() == "Waiting  Unschedulable: no node has a GPU\n"
@@ -102,14 +102,14 @@ def test_a_session_through_a_forwarded_port(steno: Steno, objects: Objects, tmp_
 @pytest.mark.parametrize(
     ("status", "refusal"),
     [
-        ({"conditions": {"Complete": ("True", "ClientEnded", "")}}, (1, "streamsession/standup is over (")),
+        ({"conditions": {"Complete": ("True", "ClientEnded", "")}}, (1, "streamsession/standup has ended (")),
         (
             {"conditions": {"Failed": ("True", "QuotaExceeded", "3 of 3 streams are open.")}},
-            (1, "is over (QuotaExceeded: 3 of 3 streams are open.): create another StreamSession"),
+            (1, "has ended (QuotaExceeded: 3 of 3 streams are open.): create another StreamSession"),
         ),
         ({"tokenSecretName": "absent"}, (66, "the Secret absent is not in the namespace")),
-        ({"tokenSecretName": None}, (69, "publishes no WebSocket endpoint with a token")),
-        ({}, (69, "the Secret standup-token has no key token")),
+        ({"tokenSecretName": None}, (69, "does not publish a WebSocket endpoint with a token")),
+        ({}, (69, "the Secret standup-token has no key `token`")),
     ],
 )
 def test_a_session_that_cannot_be_used(
@@ -130,7 +130,7 @@ def test_a_session_that_is_not_there_and_one_that_is_none(steno: Steno, objects:
     absent = steno("stream", file, "--session", "standup")
     assert absent.exit_code == 66
     assert "streamsession/standup is not in the namespace" in absent.stderr
-    assert "transcriptionjob/standup is no StreamSession" in steno("stream", file, "--session", "tj/standup").stderr
+    assert "transcriptionjob/standup is not a StreamSession" in steno("stream", file, "--session", "tj/standup").stderr
 
 
 def test_status_and_tail_of_a_session(steno: Steno, objects: Objects):

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from steno_client import audio, session
-from steno_client.captions import Captions
+from steno_client import audio, target
 from steno_client.errors import CommandError
-from steno_client.terminal import LiveLine
+from steno_client.terminal import EventPrinter, StatusLine
 
 from .server import TOKEN, Server, assert_refused, recording, stream
 
@@ -56,14 +55,14 @@ def test_the_token_from_a_file_goes_before_the_environment(server: Server, wav: 
     assert server.sessions[0].authorization == "Bearer of-the-file"
     (tmp_path / "token").write_text("\n")
     empty = stream(str(wav), "--url", server.url, "--token-file", str(tmp_path / "token"))
-    assert_refused(empty, 64, "is empty: it should hold the session's token")
+    assert_refused(empty, 64, "is empty: it should contain the session's token")
 
 
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
-        (401, 77, "the token is missing, wrong or expired (the token expired at noon): read the token anew"),
-        (403, 77, "the token is of another tenant or session"),
+        (401, 77, "the token is missing, wrong or expired (the token expired at noon): read the token again"),
+        (403, 77, "the token belongs to another tenant or session"),
         (503, 75, "the server is full"),
         (404, 64, "has no such path: is it a server of Steno?"),
         (502, 75, "refused the connection (HTTP 502: the token expired at noon)"),
@@ -84,9 +83,9 @@ def test_a_server_that_speaks_otherwise(server: Server, wav: Path):
     ("url", "code", "message"),
     [
         ("ws://127.0.0.1:9", 75, "ws://127.0.0.1:9 does not answer: check the URL"),
-        ("ftp://host", 64, "is no WebSocket URL: give one such as ws://host:8080"),
-        ("ws://host:port", 64, "is no URL"),
-        ("localhost:8080", 64, "is no WebSocket URL"),
+        ("ftp://host", 64, "is not a WebSocket URL: give one such as ws://host:8080"),
+        ("ws://host:port", 64, "is not a URL"),
+        ("localhost:8080", 64, "is not a WebSocket URL"),
     ],
 )
 def test_an_address_where_nobody_is(wav: Path, url: str, code: int, message: str):
@@ -154,13 +153,15 @@ def test_wav_without_the_runtime(tmp_path: Path):
     assert b"".join(stereo.chunks()) == stereo.pcm
     assert {len(chunk) for chunk in list(stereo.chunks())[:-1]} == {1600}
     for wrong, message in (
-        (recording(tmp_path / "24.wav", width=3), "has 24 bits at 16000 Hz: convert"),
-        (recording(tmp_path / "hifi.wav", rate=96000), "has 16 bits at 96000 Hz: convert"),
+        (recording(tmp_path / "24.wav", width=3), "has 24-bit samples at 16000 Hz: convert"),
+        (recording(tmp_path / "hifi.wav", rate=96000), "has 16-bit samples at 96000 Hz: convert"),
     ):
         with pytest.raises(CommandError, match=message):
             audio.read_wav(wrong)
     (tmp_path / "a.mp3").write_bytes(b"ID3" * 100)
-    with pytest.raises(CommandError, match=r"is no WAV file of PCM samples: .*or install the runtime: in a checkout"):
+    with pytest.raises(
+        CommandError, match=r"is not a WAV file of PCM samples: .*or install the runtime: in a checkout"
+    ):
         audio.read_wav(tmp_path / "a.mp3")
 
 
@@ -173,11 +174,11 @@ def test_wav_without_the_runtime(tmp_path: Path):
     ],
 )
 def test_an_address_is_completed(url: str, full: str):
-    assert session.endpoint(url, "a/b") == full
+    assert target.complete_url(url, "a/b") == full
 
 
 def test_the_token_shows_in_no_representation():
-    assert TOKEN not in repr(session.Target("ws://h", TOKEN))
+    assert TOKEN not in repr(target.Target("ws://h", TOKEN))
 
 
 class Terminal(io.StringIO):
@@ -189,11 +190,11 @@ def test_on_a_terminal_the_line_is_rewritten_and_finals_stay(monkeypatch: pytest
     out = Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setenv("COLUMNS", "12")
-    with Captions() as shown:
-        shown({"type": "partial", "text": "hel"})
-        shown({"type": "partial", "text": "hello there, all of you"})
-        shown({"type": "final", "text": "Hello\x1b[31m there."})
-        shown({"type": "partial", "text": "x"})
+    with EventPrinter() as printer:
+        printer({"type": "partial", "text": "hel"})
+        printer({"type": "partial", "text": "hello there, all of you"})
+        printer({"type": "final", "text": "Hello\x1b[31m there."})
+        printer({"type": "partial", "text": "x"})
     clear = "\r\x1b[2K"
     assert out.getvalue() == f"{clear}hel{clear}…all of you{clear}Hello[31m there.\n{clear}x{clear}"
 
@@ -201,10 +202,10 @@ def test_on_a_terminal_the_line_is_rewritten_and_finals_stay(monkeypatch: pytest
 def test_wide_characters_fit_the_terminal(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "10")
     out = Terminal()
-    with LiveLine(out, end=True) as line:
-        line.show("가나다라마바사아")
+    with StatusLine(out, keep_end=True) as line:
+        line.update("가나다라마바사아")
     assert out.getvalue() == "\r\x1b[2K…마바사아\r\x1b[2K"
     out = Terminal()
-    with LiveLine(out) as line:
-        line.show("Running  43 %")
+    with StatusLine(out) as line:
+        line.update("Running  43 %")
     assert out.getvalue() == "\r\x1b[2KRunning…\r\x1b[2K"

@@ -36,7 +36,7 @@ def test_two_speakers_in_every_format(sample: Path, store: Path, tmp_path: Path)
     stages = [line for line in done.stderr.splitlines() if not line.startswith("/")]
     assert stages[:3] == ["starting", "reading", "loading the model"]
     assert "transcribing" in stages
-    assert "telling speakers apart" in stages
+    assert "identifying speakers" in stages
 
 
 def test_the_text_is_printed(sample: Path, store: Path):

@@ -1,4 +1,4 @@
-"""What is streamed: PCM as sessions take it, from a file or from standard input."""
+"""Audio input: 16-bit PCM from a recording, sent at the pace of a microphone, or from standard input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from steno_client.errors import EXIT_INPUT, EXIT_UNAVAILABLE, THE_RUNTIME, Comma
 
 SAMPLE_RATE = 16_000
 RATES = range(8_000, 48_001)
-"""Sample rates that a session takes."""
+"""Sample rates that a session accepts, in Hz."""
 CHUNK_SECONDS = 0.1
 _NEEDS = f"convert it (ffmpeg -i FILE -ar 16000 -ac 1 -c:a pcm_s16le speech.wav), or install {THE_RUNTIME}"
 
@@ -28,21 +28,21 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Return its length in seconds."""
         return len(self.pcm) / 2 / self.sample_rate
 
     def chunks(self) -> Iterator[bytes]:
-        """Yields pieces of `CHUNK_SECONDS`; the last may be shorter."""
+        """Yield chunks of `CHUNK_SECONDS`; the last one may be shorter."""
         size = int(self.sample_rate * CHUNK_SECONDS) * 2
         for start in range(0, len(self.pcm), size):
             yield self.pcm[start : start + size]
 
 
-def read(path: Path) -> Recording:
-    """Reads a recording: whatever FFmpeg reads where the runtime is installed, else 16-bit WAV.
+def read_recording(path: Path) -> Recording:
+    """Read a recording: any format that FFmpeg reads if the runtime is installed, otherwise 16-bit WAV.
 
     Raises:
-        CommandError: it cannot be read.
+        CommandError: the recording cannot be read.
     """
     try:
         from steno_runtime.errors import WorkError  # noqa: PLC0415 - need not be installed
@@ -59,51 +59,52 @@ def read(path: Path) -> Recording:
 
 
 def read_wav(path: Path) -> Recording:
-    """Reads a WAV file of 16-bit PCM; several channels are mixed.
+    """Read a WAV file of 16-bit PCM; several channels are mixed down to one.
 
     Raises:
-        CommandError: it is something else.
+        CommandError: the file has another format.
     """
     try:
         with wave.open(str(path), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             data = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise CommandError(f"{path} is no WAV file of PCM samples: {_NEEDS}", EXIT_UNAVAILABLE) from error
+        raise CommandError(f"{path} is not a WAV file of PCM samples: {_NEEDS}", EXIT_UNAVAILABLE) from error
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}", EXIT_INPUT) from error
     if width != 2 or rate not in RATES:
-        raise CommandError(f"{path} has {8 * width} bits at {rate} Hz: {_NEEDS}", EXIT_UNAVAILABLE)
-    return Recording(mixed(data, channels), rate)
+        raise CommandError(f"{path} has {8 * width}-bit samples at {rate} Hz: {_NEEDS}", EXIT_UNAVAILABLE)
+    return Recording(mix_to_mono(data, channels), rate)
 
 
-def mixed(data: bytes, channels: int) -> bytes:
-    """Returns the mean of interleaved channels, 16-bit little-endian."""
+def mix_to_mono(data: bytes, channels: int) -> bytes:
+    """Return the mean of interleaved channels as 16-bit little-endian samples."""
     if channels == 1:
         return data[: len(data) // 2 * 2]
     samples = array("h", data[: len(data) // (2 * channels) * 2 * channels])
     if sys.byteorder == "big":
         samples.byteswap()
-    one = array("h", (sum(samples[at : at + channels]) // channels for at in range(0, len(samples), channels)))
+    mono = array("h", (sum(samples[at : at + channels]) // channels for at in range(0, len(samples), channels)))
     if sys.byteorder == "big":
-        one.byteswap()
-    return one.tobytes()
+        mono.byteswap()
+    return mono.tobytes()
 
 
-async def paced(recording: Recording, speed: float) -> AsyncIterator[bytes]:
-    """Yields a recording's chunks as a microphone would that runs `speed` times as fast: no drift adds up."""
+async def read_paced(recording: Recording, speed: float) -> AsyncIterator[bytes]:
+    """Yield the chunks of a recording as a microphone would, `speed` times as fast; drift does not accumulate."""
     loop = asyncio.get_running_loop()
-    begun = loop.time()
+    started = loop.time()
     for number, chunk in enumerate(recording.chunks(), 1):
-        await asyncio.sleep(begun + number * CHUNK_SECONDS / speed - loop.time())  # speech is there once it was said
+        # A chunk exists only after it was spoken, so the first one is due after CHUNK_SECONDS.
+        await asyncio.sleep(started + number * CHUNK_SECONDS / speed - loop.time())
         yield chunk
 
 
-async def standard_input(sample_rate: int) -> AsyncIterator[bytes]:
-    """Yields what a recorder pipes in, as it comes, in whole samples.
+async def read_standard_input(sample_rate: int) -> AsyncIterator[bytes]:
+    """Yield what a recorder pipes in, as it arrives, in whole samples.
 
     Raises:
-        CommandError: standard input is no pipe.
+        CommandError: standard input is not a pipe.
     """
     reader = asyncio.StreamReader(limit=int(sample_rate * CHUNK_SECONDS) * 2)
     try:
@@ -112,12 +113,12 @@ async def standard_input(sample_rate: int) -> AsyncIterator[bytes]:
         )
     except (ValueError, OSError) as error:
         raise CommandError(
-            "standard input is no pipe: give the FILE itself, or pipe a recorder in", EXIT_INPUT
+            "standard input is not a pipe: give the FILE itself, or pipe a recorder into this command", EXIT_INPUT
         ) from error
-    rest = b""
+    remainder = b""
     while data := await reader.read(int(sample_rate * CHUNK_SECONDS) * 2):
-        data = rest + data
+        data = remainder + data
         whole = len(data) // 2 * 2
-        rest = data[whole:]
+        remainder = data[whole:]
         if whole:
             yield data[:whole]

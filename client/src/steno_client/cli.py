@@ -1,6 +1,7 @@
-"""The program `steno`: its commands, and how it is started.
+"""Entry point of `steno` and `kubectl steno`: the Typer application that the commands register with.
 
-Commands import what they need when they run, so that `steno --help` and shell completion answer at once.
+Apart from `commands`, because it is what the installed scripts load. Commands import what they need when they run, so
+that `steno --help` and shell completion answer at once.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"steno {version('steno-client')}")
         raise typer.Exit
 
@@ -31,7 +32,7 @@ def _version(wanted: bool) -> None:
 def steno(
     *,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Speech and scans to text, on your own machines and clusters."""
@@ -44,5 +45,5 @@ app.add_typer(stream.app)
 
 
 def main() -> None:
-    """Runs the program."""
+    """Run the program."""
     app()

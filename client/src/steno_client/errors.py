@@ -1,17 +1,17 @@
-"""How a command ends: one line that says what is wrong and what to do, and an exit code by the class of failure.
+"""Exit codes and error reporting: one line that says what is wrong and what to do, and a sysexits code.
 
 | code | meaning |
 |---|---|
 | 0 | done; for `tail` and `submit --wait`: the resource succeeded |
 | 1 | `tail`, `submit --wait`, `stream`: it failed, the session ended before the audio did, or publishing failed |
 | 2 | the command line is wrong |
-| 64 | what was given is at fault: the file, the manifest, an option's value |
+| 64 | the input is wrong: the file, the manifest, the value of an option |
 | 66 | no such resource, namespace, context or object |
 | 69 | something is missing here or in the cluster: a package, Steno itself, credentials |
-| 70 | a defect: please report it |
-| 71 | the work does not fit into memory |
+| 70 | a bug: please report it |
+| 71 | the work does not fit in memory |
 | 73 | the output cannot be written |
-| 75 | try again later: nobody answers, or the server is full |
+| 75 | try again later: the server does not answer, or is full |
 | 77 | not allowed |
 | 130 | interrupted |
 """
@@ -28,10 +28,10 @@ import typer
 EXIT_FAILED = 1
 """The resource itself failed."""
 EXIT_INPUT = 64
-"""After sysexits.h, like the rest; the classes of the runtime's failures have the same codes."""
+"""From sysexits.h, like the codes below; the failure classes of the runtime use the same codes."""
 EXIT_NOT_FOUND = 66
 EXIT_UNAVAILABLE = 69
-"""Something this machine or the cluster lacks."""
+"""This machine or the cluster lacks something."""
 EXIT_INTERNAL = 70
 EXIT_CANNOT_WRITE = 73
 EXIT_TEMPORARY = 75
@@ -39,11 +39,11 @@ EXIT_DENIED = 77
 EXIT_INTERRUPTED = 130
 
 THE_RUNTIME = "the runtime: in a checkout of Steno, `pip install ./api ./runtime ./client` (Python 3.11 or 3.12)"
-"""What the pipelines on this machine need, and how it is had: no package index has Steno's packages."""
+"""What the pipelines on this machine need, and how to install it: the packages are not on a package index."""
 
 
 class CommandError(Exception):
-    """A command cannot go on; the text says why and what to do."""
+    """An error that ends a command; the text says what is wrong and what to do."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -51,8 +51,8 @@ class CommandError(Exception):
 
 
 @contextmanager
-def reported(*, debug: bool = False) -> Generator[None]:
-    """Turns what goes wrong inside into one line on standard error and an exit code; `debug` shows tracebacks."""
+def report_errors(*, debug: bool = False) -> Generator[None]:
+    """Turn an exception into one line on standard error and an exit code; `debug` shows tracebacks."""
     try:
         yield
     except KeyboardInterrupt:
@@ -65,7 +65,7 @@ def reported(*, debug: bool = False) -> Generator[None]:
         if debug:
             raise
         _end(f"{error.name} is not installed: working without a cluster needs {THE_RUNTIME}", EXIT_UNAVAILABLE)
-    except BrokenPipeError:  # `steno … | head`: nobody reads on
+    except BrokenPipeError:  # `steno … | head`: the reader has gone
         sys.stderr.close()
         raise typer.Exit(0) from None
     except (typer.Exit, typer.BadParameter):

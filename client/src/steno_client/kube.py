@@ -1,4 +1,4 @@
-"""The cluster, through the user's own kubeconfig."""
+"""Kubernetes client: the apiserver through the user's own kubeconfig, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ _IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/name
 
 
 class UnreachableError(CommandError):
-    """The apiserver did not answer, or not now: who follows something may try again."""
+    """The apiserver does not answer at the moment; callers that wait for something may try again."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, EXIT_TEMPORARY)
 
 
 class NotInstalledError(CommandError):
-    """The cluster does not know the kind."""
+    """The cluster does not have the CustomResourceDefinition of a kind."""
 
     def __init__(self, definition: ResourceDefinition) -> None:
         super().__init__(
-            f"the cluster does not know {definition.plural}.{definition.group}: install Steno's chart, or choose "
+            f"the cluster does not have {definition.plural}.{definition.group}: install Steno's chart, or choose "
             "another --context",
             EXIT_UNAVAILABLE,
         )
 
 
 @dataclass(frozen=True)
-class Where:
-    """Which cluster and namespace, as the command line says; `None`: as the kubeconfig says."""
+class ClusterContext:
+    """Which cluster and namespace to use; `None` means the setting of the kubeconfig."""
 
     namespace: str | None = None
     context: str | None = None
@@ -59,76 +59,92 @@ class Where:
 
 
 class Cluster:
-    """One cluster, with one namespace to work in."""
+    """A connection to one cluster, with the namespace to work in.
 
-    def __init__(self, where: Where) -> None:
-        """Reads the kubeconfig; asks nothing of the cluster.
+    All methods raise `CommandError`, of which `NotInstalledError` and `UnreachableError` are special cases.
+    """
+
+    def __init__(self, context: ClusterContext) -> None:
+        """Read the kubeconfig, without contacting the cluster.
 
         Raises:
-            CommandError: there is none, or it lacks the context.
+            CommandError: there is no kubeconfig, or it does not have the context.
         """
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings about retries are no news for users
-        file = str(where.kubeconfig) if where.kubeconfig else os.environ.get("KUBECONFIG")
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns about retries, which users need not see
+        file = str(context.kubeconfig) if context.kubeconfig else os.environ.get("KUBECONFIG")
         try:
-            if file is None and where.context is None and _only_in_cluster():
+            if file is None and context.context is None and _only_in_cluster():
                 settings = client.Configuration()
                 config.load_incluster_config(client_configuration=settings)
                 api, found = client.ApiClient(settings), _IN_CLUSTER_NAMESPACE.read_text().strip()
             else:
-                api = config.new_client_from_config(config_file=file, context=where.context)
-                found = _namespace_of(file, where.context)
+                api = config.new_client_from_config(config_file=file, context=context.context)
+                found = _namespace_of(file, context.context)
         except (ConfigException, OSError, ValueError) as error:
             raise CommandError(
-                f"no cluster to talk to: {error}: set KUBECONFIG or give --kubeconfig and --context", EXIT_NOT_FOUND
+                f"no cluster is configured: {error}: set KUBECONFIG or give --kubeconfig and --context", EXIT_NOT_FOUND
             ) from error
         self.server = str(api.configuration.host)
-        self.namespace = where.namespace or found or "default"
+        self.namespace = context.namespace or found or "default"
         self._custom, self._core = client.CustomObjectsApi(api), client.CoreV1Api(api)
 
-    def get(self, definition: ResourceDefinition, name: str) -> dict[str, Any] | None:
-        """Returns the resource of that name in the namespace, or None.
-
-        Raises:
-            CommandError: also `NotInstalledError` and `UnreachableError`, as of every method.
-        """
-        with self._explained(definition):
+    def get_resource(self, definition: ResourceDefinition, name: str) -> dict[str, Any] | None:
+        """Return the resource of that name in the namespace, or None."""
+        with self._errors_explained(definition):
             try:
-                found = self._custom.get_namespaced_custom_object(*self._place(definition), name, **_timeouts())
+                found = self._custom.get_namespaced_custom_object(*self._path(definition), name, **_timeouts())
                 return cast("dict[str, Any]", found)
             except ApiException as error:
-                if error.status == 404 and _status(error):
+                if error.status == 404 and _status_of(error):
                     return None
                 raise
 
-    def list(self, definition: ResourceDefinition, *, everywhere: bool = False) -> list[dict[str, Any]]:
-        """Returns every resource of a kind in the namespace, or in all."""
-        with self._explained(definition):
-            if everywhere:
+    def list_resources(self, definition: ResourceDefinition, *, all_namespaces: bool = False) -> list[dict[str, Any]]:
+        """Return all resources of a kind in the namespace, or in all namespaces."""
+        with self._errors_explained(definition):
+            if all_namespaces:
                 found = self._custom.list_cluster_custom_object(
                     definition.group, definition.version, definition.plural, **_timeouts()
                 )
             else:
-                found = self._custom.list_namespaced_custom_object(*self._place(definition), **_timeouts())
+                found = self._custom.list_namespaced_custom_object(*self._path(definition), **_timeouts())
             return cast("dict[str, Any]", found)["items"]
 
-    def create(
+    def create_resource(
         self, definition: ResourceDefinition, body: Mapping[str, Any], *, dry_run: bool = False
     ) -> dict[str, Any]:
-        """Creates a resource; unknown fields are refused."""
-        more = {"dry_run": "All"} if dry_run else {}
-        with self._explained(definition):
+        """Create a resource, and return it as the apiserver stored it; unknown fields are refused.
+
+        Args:
+            definition: its kind.
+            body: the manifest, without a namespace or with that of this connection.
+            dry_run: only have the apiserver check it.
+        """
+        parameters = {"dry_run": "All"} if dry_run else {}
+        with self._errors_explained(definition):
             created = self._custom.create_namespaced_custom_object(
-                *self._place(definition), dict(body), field_validation="Strict", field_manager="steno", **more,
+                *self._path(definition), dict(body), field_validation="Strict", field_manager="steno", **parameters,
                 **_timeouts(),
             )  # fmt: skip
             return cast("dict[str, Any]", created)
 
-    def changes(self, definition: ResourceDefinition, name: str, since: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields `(type, resource)` of what happens to one resource after the version `since`, for some minutes."""
-        with self._explained(definition):
+    def watch_resource(
+        self, definition: ResourceDefinition, name: str, since: str
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Watch one resource for `WATCH_SECONDS`.
+
+        Args:
+            definition: its kind.
+            name: its name.
+            since: the resourceVersion after which changes are yielded.
+
+        Yields:
+            Pairs of an event's type (`ADDED`, `MODIFIED`, `DELETED`) and the resource.
+        """
+        with self._errors_explained(definition):
             events = watch.Watch().stream(
                 self._custom.list_namespaced_custom_object,
-                *self._place(definition),
+                *self._path(definition),
                 field_selector=f"metadata.name={name}",
                 resource_version=since,
                 timeout_seconds=WATCH_SECONDS,
@@ -139,12 +155,12 @@ class Cluster:
                     change = cast("dict[str, Any]", event)
                     yield change["type"], change["object"]
             except ApiException as error:
-                if error.status != 410:  # the version is too old to watch from: the caller looks and watches again
+                if error.status != 410:  # 410: the version has expired, so the caller gets and watches again
                     raise
 
-    def secret(self, name: str) -> dict[str, str]:
-        """Returns the keys and values of a Secret in the namespace."""
-        with self._explained():
+    def read_secret(self, name: str) -> dict[str, str]:
+        """Return the keys and decoded values of a Secret in the namespace."""
+        with self._errors_explained():
             try:
                 found = self._core.read_namespaced_secret(name, self.namespace, **_timeouts())
             except ApiException as error:
@@ -156,17 +172,17 @@ class Cluster:
             try:
                 return {key: base64.b64decode(value).decode().strip() for key, value in (found.data or {}).items()}
             except ValueError as error:
-                raise CommandError(f"the Secret {name} has a value that is no text", EXIT_INPUT) from error
+                raise CommandError(f"the Secret {name} has a value that is not text", EXIT_INPUT) from error
 
-    def _place(self, definition: ResourceDefinition) -> tuple[str, str, str, str]:
+    def _path(self, definition: ResourceDefinition) -> tuple[str, str, str, str]:
         return definition.group, definition.version, self.namespace, definition.plural
 
     @contextmanager
-    def _explained(self, definition: ResourceDefinition | None = None) -> Generator[None]:
+    def _errors_explained(self, definition: ResourceDefinition | None = None) -> Generator[None]:
         try:
             yield
         except ApiException as error:
-            raise self._refusal(error, definition) from error
+            raise self._error_for(error, definition) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             tls = "certificate" in str(error).lower()
             why = "its certificate is not trusted" if tls else "it does not answer"
@@ -174,26 +190,26 @@ class Cluster:
                 f"cannot reach the cluster at {self.server}: {why}: check the network and --context"
             ) from error
 
-    def _refusal(self, error: ApiException, definition: ResourceDefinition | None) -> CommandError:
-        status = _status(error)
-        said = str(status.get("message") or error.reason or error.status)
+    def _error_for(self, error: ApiException, definition: ResourceDefinition | None) -> CommandError:
+        status = _status_of(error)
+        message = str(status.get("message") or error.reason or error.status)
         if error.status == 404 and definition is not None and not status:
             return NotInstalledError(definition)
         if error.status in (400, 413, 422):
-            return CommandError(_causes(status) or said, EXIT_INPUT)
+            return CommandError(_causes(status) or message, EXIT_INPUT)
         known = {
-            401: (f"the cluster at {self.server} refuses the kubeconfig's credentials: log in again", EXIT_DENIED),
-            403: (f"{said}: ask the cluster's administrator for this right", EXIT_DENIED),
-            404: (f"{said}: check --namespace and --context", EXIT_NOT_FOUND),
-            409: (f"{said}: choose another name, or delete that one first (kubectl delete)", EXIT_INPUT),
+            401: (f"the cluster at {self.server} rejects the credentials of the kubeconfig: log in again", EXIT_DENIED),
+            403: (f"{message}: ask the cluster's administrator for this permission", EXIT_DENIED),
+            404: (f"{message}: check --namespace and --context", EXIT_NOT_FOUND),
+            409: (f"{message}: choose another name, or delete the existing one first (kubectl delete)", EXIT_INPUT),
         }.get(error.status or 0)
         if known:
             return CommandError(*known)
-        return UnreachableError(f"the cluster at {self.server} cannot answer now ({said}): try again")
+        return UnreachableError(f"the cluster at {self.server} cannot answer now ({message}): try again")
 
 
 def _only_in_cluster() -> bool:
-    """Whether this is a pod without a kubeconfig."""
+    """Whether this process runs in a pod and has no kubeconfig."""
     default = Path(os.environ.get("KUBECONFIG") or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser()
     return "KUBERNETES_SERVICE_HOST" in os.environ and _IN_CLUSTER_NAMESPACE.exists() and not default.exists()
 
@@ -210,8 +226,8 @@ def _timeouts() -> dict[str, Any]:
     return {"_request_timeout": (CONNECT_SECONDS, READ_SECONDS)}
 
 
-def _status(error: ApiException) -> dict[str, Any]:
-    """The `metav1.Status` of a refusal; empty where a proxy or the server itself answered with something else."""
+def _status_of(error: ApiException) -> dict[str, Any]:
+    """Return the `metav1.Status` of an error; empty if a proxy answered with something else."""
     try:
         body = json.loads(error.body or "")
     except ValueError:
@@ -220,6 +236,6 @@ def _status(error: ApiException) -> dict[str, Any]:
 
 
 def _causes(status: Mapping[str, Any]) -> str:
-    """The apiserver's reasons, each with its field."""
+    """Return the causes that the apiserver gives, each with its field."""
     causes = (status.get("details") or {}).get("causes") or []
     return "; ".join(f"{one.get('field', '')}: {one.get('message', '')}".removeprefix(": ") for one in causes)

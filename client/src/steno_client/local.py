@@ -1,22 +1,24 @@
-"""The runtime's pipelines on this machine: a file in, a document out."""
+"""Local pipelines: the runtime's transcription and OCR on this machine, without a cluster."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Literal
 
 from steno_api.failures import EXIT_CODES
 from steno_api.v1alpha1.job import Stage
 from steno_client.errors import CommandError
-from steno_client.interrupts import interruptible
-from steno_client.publish import Write
+from steno_client.output_files import WriteFormat
 from steno_runtime.errors import WorkError
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 
@@ -25,7 +27,7 @@ TENANT = "local"
 
 
 @dataclass(frozen=True)
-class Transcription:
+class TranscriptionRequest:
     """What to transcribe, and how; `None` leaves the choice to the pipeline."""
 
     file: Path
@@ -41,8 +43,8 @@ class Transcription:
 
 
 @dataclass(frozen=True)
-class Recognition:
-    """What to read, and how."""
+class RecognitionRequest:
+    """What to recognize, and how."""
 
     file: Path
     model_store: Path
@@ -53,27 +55,30 @@ class Recognition:
 
 
 def default_model_store() -> Path:
-    """The user's own store, which need not exist."""
+    """Return the user's own model store, which need not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steno" / "models"
 
 
 @dataclass(frozen=True)
-class Document:
-    """What became of a file."""
+class LocalResult:
+    """The result of a pipeline, ready to be written.
 
-    write: Write
-    """Writes a format; raises CommandError when the document cannot be had in it."""
-    unread: int = 0
-    """Pages that could not be read."""
+    Attributes:
+        write: writes one format to a path; raises CommandError if that is not possible.
+        failed_pages: number of pages that could not be recognized.
+    """
+
+    write: WriteFormat
+    failed_pages: int = 0
 
 
-def transcribe(request: Transcription, on_progress: ProgressCallback) -> Document:
-    """Transcribes a file.
+def transcribe_file(request: TranscriptionRequest, on_progress: ProgressCallback) -> LocalResult:
+    """Transcribe a file.
 
     Raises:
-        CommandError: the file, the model or the machine is not fit; the text says what to do.
+        CommandError: the file, the model or the machine is not suitable; the text says what to do.
     """
-    from steno_runtime.media.audio import read_audio  # noqa: PLC0415 - OCR needs none of it
+    from steno_runtime.media.audio import read_audio  # noqa: PLC0415 - OCR does not need these
     from steno_runtime.stt import pipeline  # noqa: PLC0415
     from steno_runtime.stt.document import build_transcript  # noqa: PLC0415
     from steno_runtime.stt.writers import WRITERS  # noqa: PLC0415
@@ -92,7 +97,7 @@ def transcribe(request: Transcription, on_progress: ProgressCallback) -> Documen
         max_speakers=request.max_speakers,
         hf_token=os.environ.get("HF_TOKEN"),
     )
-    with _explained() as check:
+    with _errors_explained() as check:
         on_progress(ProgressUpdate(Stage.FETCHING))
         samples = read_audio(
             request.file,
@@ -107,16 +112,21 @@ def transcribe(request: Transcription, on_progress: ProgressCallback) -> Documen
     def write(name: str, path: Path) -> None:
         path.write_bytes(WRITERS[name](transcript))
 
-    return Document(write)
+    return LocalResult(write)
 
 
-def recognise(request: Recognition, scratch: Path, on_progress: ProgressCallback) -> Document:
-    """Reads a document; its pages are kept in the directory `scratch`, which must outlive the result.
+def recognize_file(request: RecognitionRequest, scratch: Path, on_progress: ProgressCallback) -> LocalResult:
+    """Recognize the text of a document.
+
+    Args:
+        request: the document and the options.
+        scratch: directory for intermediate pages, which must exist until the result has been written.
+        on_progress: called as the work proceeds.
 
     Raises:
-        CommandError: the file or an option is not fit; the text says what to do.
+        CommandError: the file or an option is not suitable; the text says what to do.
     """
-    from steno_runtime.ocr import pipeline  # noqa: PLC0415 - transcribing needs none of it
+    from steno_runtime.ocr import pipeline  # noqa: PLC0415 - transcription does not need these
     from steno_runtime.ocr.writers import WRITERS, Header  # noqa: PLC0415
 
     on_progress(ProgressUpdate(Stage.STARTING))
@@ -128,20 +138,20 @@ def recognise(request: Recognition, scratch: Path, on_progress: ProgressCallback
         mode=request.mode,
         model_store=request.model_store,
     )
-    with _explained() as check:
+    with _errors_explained() as check:
         result = pipeline.recognise(request.file, options, scratch=scratch, on_progress=on_progress, check=check)
     header = Header(TENANT, request.file.stem, round(time.monotonic() - started, 3))
 
     def write(name: str, path: Path) -> None:
-        with _explained():
+        with _errors_explained():
             WRITERS[name](result, header, path)
 
-    return Document(write, unread=result.failed_pages)
+    return LocalResult(write, failed_pages=result.failed_pages)
 
 
 @contextmanager
 def quiet_libraries(*, debug: bool) -> Generator[None]:
-    """Keeps libraries from writing over the progress bar, and from calling home."""
+    """Keep libraries from writing over the progress bar, and from sending telemetry."""
     for name in ("PYANNOTE_METRICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
         os.environ.setdefault(name, "0" if name.endswith("_ENABLED") else "1")
     if debug:
@@ -157,11 +167,39 @@ def quiet_libraries(*, debug: bool) -> Generator[None]:
 
 
 @contextmanager
-def _explained() -> Generator[Callable[[], None]]:
-    """Tells failures in one line; yields the pipelines' place to stop."""
+def _errors_explained() -> Generator[Callable[[], None]]:
+    """Turn failures of the runtime into CommandErrors; yields the `check` that the pipelines call to be interrupted."""
     with interruptible() as check:
         try:
             yield check
         except WorkError as error:
             raise CommandError(error.message, EXIT_CODES[error.reason.failure_class]) from error
         check()
+
+
+@contextmanager
+def interruptible() -> Generator[Callable[[], None]]:
+    """Remember Ctrl-C, and yield a function that raises KeyboardInterrupt after one.
+
+    Some libraries swallow the exception itself, in a bare `except:` while they are imported. In other threads than the
+    main thread, which is the only one that receives signals, nothing changes.
+    """
+    interrupted = False
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
+    def check() -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, previous)

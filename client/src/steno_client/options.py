@@ -1,4 +1,4 @@
-"""Options that several commands have, and how their values are checked."""
+"""Options that several commands share, and the validation of their values."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PAGE_FORMATS = ("json", "txt", "markdown", "pdf")
 Debug = Annotated[bool, typer.Option("--debug", help="Show libraries' warnings, and a traceback on errors.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Directory = Annotated[
-    str, typer.Option("--output", "-o", metavar="DIR", help="Where FILE.<format> is written; - prints it.")
+    str, typer.Option("--output", "-o", metavar="DIR", help="Directory to write FILE.<format> into; - prints it.")
 ]
 ModelStore = Annotated[
     Path | None,
     typer.Option(
         envvar="STENO_MODEL_STORE",
-        help="Directory of models, one folder each; tried before any download.",
+        help="Directory of models, one folder each; searched before anything is downloaded.",
         show_default="~/.cache/steno/models",
     ),
 ]
@@ -52,32 +52,32 @@ Resource = Annotated[str, typer.Argument(metavar="RESOURCE", help="NAME or KIND/
 
 
 def comma_separated(given: list[str]) -> list[str]:
-    """Splits `a,b` and repeated options; each value once, in the order given."""
+    """Split `a,b` and repeated options; each value is kept once, in the order given."""
     return list(dict.fromkeys(part.strip() for value in given for part in value.split(",") if part.strip()))
 
 
-def formats_of(known: tuple[str, ...]) -> Callable[[list[str]], list[str]]:
-    """Returns the check of `--format json,srt` and repeated `--format`s against the `known` ones."""
+def formats_callback(known: tuple[str, ...]) -> Callable[[list[str]], list[str]]:
+    """Return the callback that checks `--format json,srt` and repeated `--format`s against the known formats."""
 
     def check(given: list[str]) -> list[str]:
         formats = comma_separated(given)
         if unknown := [name for name in formats if name not in known]:
             raise typer.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(known)}")
         if not formats:
-            raise typer.BadParameter(f"name at least one of {', '.join(known)}")
+            raise typer.BadParameter(f"give at least one of {', '.join(known)}")
         return formats
 
     return check
 
 
 def language(given: str) -> str:
-    """Checks an ISO 639 code."""
+    """Check an ISO 639 code."""
     if given != "auto" and not re.fullmatch(r"[a-z]{2,3}", given):
-        raise typer.BadParameter(f"{given!r} is no language code: give one such as en, ko or de, or auto")
+        raise typer.BadParameter(f"{given!r} is not a language code: give one such as en, ko or de, or auto")
     return given
 
 
-def one_file_per_output(formats: list[str], output: str) -> None:
-    """Refuses several formats on standard output, where nobody could tell them apart."""
+def require_directory_for_several(formats: list[str], output: str) -> None:
+    """Reject several formats on standard output, where they could not be separated again."""
     if output == "-" and len(formats) > 1:
         raise typer.BadParameter(f"{len(formats)} formats need a directory: add --output DIR")

@@ -1,4 +1,4 @@
-"""The progress bar: one for the whole work, on standard error."""
+"""Progress bar on standard error: one bar for all stages together."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ _LABELS = {
     Stage.DETECTING_SPEECH: "finding speech",
     Stage.DECODING: "transcribing",
     Stage.ALIGNING: "aligning words",
-    Stage.DIARIZING: "telling speakers apart",
+    Stage.DIARIZING: "identifying speakers",
     Stage.RECOGNIZING: "reading",
 }
 
 
-def speech(*, diarize: bool) -> ProgressMeter:
+def transcription_meter(*, diarize: bool) -> ProgressMeter:
     """Return the meter of a transcription."""
     return ProgressMeter(transcription_weights(diarize=diarize))
 
 
-def ocr() -> ProgressMeter:
-    """Return the meter of a document."""
+def recognition_meter() -> ProgressMeter:
+    """Return the meter of an OCR run."""
     return ProgressMeter(OCR_WEIGHTS)
 
 
 @contextmanager
-def shown(meter: ProgressMeter, *, quiet: bool, console: Console | None = None) -> Generator[ProgressCallback]:
+def progress_bar(meter: ProgressMeter, *, quiet: bool, console: Console | None = None) -> Generator[ProgressCallback]:
     """Yield the callback that moves the bar; without a terminal, each stage is one line instead.
 
     Args:
-        meter: of the work that is shown.
-        quiet: whether nothing is shown at all.
-        console: where to; None: standard error.
+        meter: the meter of the work.
+        quiet: whether to show nothing.
+        console: where to draw; None for standard error.
     """
     console = Console(stderr=True) if console is None else console
     if quiet:

@@ -1,4 +1,7 @@
-"""A resource of any kind, as far as people who wait for it care."""
+"""Typed views of custom resources: the fields that all kinds share, read leniently from what the apiserver returns.
+
+Fields that this version does not know are ignored, so that an older client keeps working with a newer operator.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,31 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from steno_api.model import Model
+from steno_api.v1alpha1 import OCRJob, StreamSession, TranscriptionJob
 from steno_api.v1alpha1.common import LastFailure, QueueStatus, Results
 from steno_api.v1alpha1.job import Progress
-from steno_api.v1alpha1.meta import Condition, ConditionStatus, ObjectMeta, ResourceDefinition
+from steno_api.v1alpha1.meta import Condition, ConditionStatus, ObjectMeta, Resource, ResourceDefinition
 from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_client.errors import EXIT_UNAVAILABLE, CommandError
 
+RESOURCE_MODELS: dict[str, type[Resource]] = {
+    model.definition.kind: model for model in (TranscriptionJob, OCRJob, StreamSession)
+}
+"""The kinds that the commands work with, by name; manifests are checked with these models before they are sent."""
+
+DEFINITIONS: tuple[ResourceDefinition, ...] = tuple(model.definition for model in RESOURCE_MODELS.values())
+STREAM_SESSION = StreamSession.definition
+
 
 class Endpoint(Model):
-    """Where a session's client connects."""
+    """An address where the client of a session connects."""
 
     protocol: str = ""
     url: str
 
 
 class Status(Model):
-    """What the statuses of all kinds have in common, and what only one has as an optional."""
+    """The status fields of all kinds; those that only one kind has are optional."""
 
     phase: str | None = None
     conditions: list[Condition] = Field(default_factory=list[Condition])
@@ -41,23 +53,23 @@ class Status(Model):
     pod_name: str | None = None
 
 
-class SecretName(Model):
+class SecretReference(Model):
     """A `secretRef`."""
 
     name: str
 
 
-class OutputPlace(Model):
-    """How a resource's output is reached."""
+class OutputLocation(Model):
+    """`spec.output`: where a resource publishes, and how to reach it."""
 
     uri: str
-    secret_ref: SecretName | None = None
+    secret_ref: SecretReference | None = None
     endpoint_url: str | None = Field(default=None, alias="endpointURL")
     region: str | None = None
 
 
 class _Spec(Model):
-    output: OutputPlace | None = None
+    output: OutputLocation | None = None
 
 
 class _Body(Model):
@@ -67,20 +79,20 @@ class _Body(Model):
 
 
 @dataclass(frozen=True)
-class Followed:
-    """A resource as it was seen last."""
+class ResourceView:
+    """One state of a resource, as the apiserver returned it."""
 
     definition: ResourceDefinition
     metadata: ObjectMeta
-    output: OutputPlace | None
+    output: OutputLocation | None
     status: Status
 
     @classmethod
-    def read(cls, definition: ResourceDefinition, body: dict[str, Any]) -> Followed:
-        """Reads what the cluster gave.
+    def from_body(cls, definition: ResourceDefinition, body: dict[str, Any]) -> ResourceView:
+        """Parse a resource in the form that the apiserver returns.
 
         Raises:
-            CommandError: a newer Steno wrote something that is not known here.
+            CommandError: a newer version of Steno wrote a value that this version does not know.
         """
         try:
             read = _Body.from_wire(body)
@@ -94,44 +106,44 @@ class Followed:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Return its name."""
         return self.metadata.name
 
     @property
     def namespace(self) -> str:
-        """Its namespace."""
+        """Return its namespace."""
         return self.metadata.namespace or ""
 
     @property
-    def shown(self) -> str:
-        """`kind/name`, as commands take it."""
+    def display_name(self) -> str:
+        """Return `kind/name`, the form that commands accept."""
         return f"{self.definition.singular}/{self.name}"
 
     @property
     def created(self) -> datetime:
-        """When it was created."""
+        """Return its creation time."""
         return self.metadata.creation_timestamp or datetime.now(UTC)
 
     @property
     def phase(self) -> str:
-        """Its phase; `Pending` before the operator saw it."""
+        """Return its phase; `Pending` until the operator has written one."""
         return self.status.phase or "Pending"
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended well."""
+        """Whether it has finished successfully."""
         return self.is_true("Complete")
 
     @property
-    def ended(self) -> bool:
-        """Whether it ended, either way."""
+    def finished(self) -> bool:
+        """Whether it has finished, successfully or not."""
         return self.succeeded or self.is_true("Failed")
 
     def condition(self, type_: str) -> Condition | None:
-        """Returns the condition of a type, if there is one."""
+        """Return the condition of a type, or None."""
         return next((one for one in self.status.conditions if one.type == type_), None)
 
     def is_true(self, type_: str) -> bool:
-        """Whether a condition holds."""
+        """Whether the condition of a type is True."""
         found = self.condition(type_)
         return found is not None and found.status is ConditionStatus.TRUE

@@ -1,4 +1,4 @@
-"""One session over a WebSocket: audio goes out, events come in."""
+"""WebSocket client of a session: a sender and a receiver task on one connection."""
 
 from __future__ import annotations
 
@@ -13,54 +13,60 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 
-from steno_client import endings
+from steno_client import session_errors
 from steno_client.errors import EXIT_INPUT, EXIT_TEMPORARY, CommandError
-from steno_client.session import Target
+from steno_client.target import Target
 
 Event = Mapping[str, Any]
 START_SECONDS = 30.0
-"""How long the server may take to accept a session."""
+"""How long the server may take to answer start_session."""
 _CONNECT_SECONDS = 10.0
-_BROKEN = (ConnectionResetError, BrokenPipeError, InvalidMessage)
-"""Taken and dropped at once: what lies before a server that has just become ready may not know of it yet."""
-_BROKEN_SECONDS, _BROKEN_PAUSE_SECONDS = 10.0, 0.25
-"""For how long such a connection is tried again, and how often."""
-_PING_SECONDS = 120.0
-"""A server that holds audio back (it lags) answers pings only when it reads on; one that is gone never does."""
+_RETRIED_ERRORS = (ConnectionResetError, BrokenPipeError, InvalidMessage)
+"""A connection that is accepted and dropped at once: a load balancer may not know yet that the server is ready."""
+_RETRY_SECONDS, _RETRY_INTERVAL_SECONDS = 10.0, 0.25
+"""How long, and how often, such a connection is tried again."""
+_PING_TIMEOUT_SECONDS = 120.0
+"""Long, because a server that lags stops reading, and so does not answer pings until it reads on."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a session is asked for; `None` leaves it to the session."""
+class SessionRequest:
+    """The parameters of start_session.
+
+    Attributes:
+        sample_rate: of the audio, in Hz.
+        language: ISO 639 code, or None for the language of the StreamSession.
+        interim_results: whether the server sends partial text.
+    """
 
     sample_rate: int
     language: str | None = None
     interim_results: bool = True
 
 
-async def stream(
-    target: Target, audio: AsyncIterator[bytes], options: Options, on_event: Callable[[Event], None]
+async def stream_audio(
+    target: Target, audio: AsyncIterator[bytes], request: SessionRequest, on_event: Callable[[Event], None]
 ) -> None:
-    """Streams audio to a session until both have ended; Ctrl-C ends the audio, a second one the program.
+    """Stream audio to a session until both have ended; Ctrl-C ends the audio, a second Ctrl-C the program.
 
     Args:
         target: endpoint and token.
-        audio: PCM, at the pace it is to be sent.
-        options: what the session is asked for.
-        on_event: called with every message of the server, in order.
+        audio: signed 16-bit little-endian PCM, one channel, at the pace at which it is to be sent.
+        request: the parameters of the session.
+        on_event: called with each message of the server, in order.
 
     Raises:
         CommandError: the session was refused, ended before the audio did, or its transcript was not published.
     """
-    socket = await _connected(target)
+    socket = await _connect(target)
     async with socket:
-        await _Exchange(socket, target, on_event).run(audio, options)
+        await _SessionConnection(socket, target, on_event).run(audio, request)
 
 
-async def _connected(target: Target) -> ClientConnection:
+async def _connect(target: Target) -> ClientConnection:
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
     loop = asyncio.get_running_loop()
-    until = loop.time() + _BROKEN_SECONDS
+    deadline = loop.time() + _RETRY_SECONDS
     try:
         while True:
             try:
@@ -70,38 +76,40 @@ async def _connected(target: Target) -> ClientConnection:
                     compression=None,
                     max_size=4 * 1024 * 1024,
                     open_timeout=_CONNECT_SECONDS,
-                    ping_timeout=_PING_SECONDS,
+                    ping_timeout=_PING_TIMEOUT_SECONDS,
                 )
-            except _BROKEN:
-                if loop.time() >= until:
+            except _RETRIED_ERRORS:
+                if loop.time() >= deadline:
                     raise
-            await asyncio.sleep(_BROKEN_PAUSE_SECONDS)
+            await asyncio.sleep(_RETRY_INTERVAL_SECONDS)
     except InvalidStatus as error:
-        raise endings.refusal_of(error.response.status_code, bytes(error.response.body or b""), target) from error
+        raise session_errors.error_for_handshake(
+            error.response.status_code, bytes(error.response.body or b""), target
+        ) from error
     except InvalidURI as error:
-        raise CommandError(f"{target.server} is no URL to connect to", EXIT_INPUT) from error
+        raise CommandError(f"{target.server} is not a URL that can be connected to", EXIT_INPUT) from error
     except (OSError, InvalidHandshake, TimeoutError) as error:
-        raise endings.unreachable(target) from error
+        raise session_errors.error_for_unreachable(target) from error
 
 
-class _Exchange:
-    """What goes to and fro on one connection."""
+class _SessionConnection:
+    """The exchange of audio and events on one connection."""
 
     def __init__(self, socket: ClientConnection, target: Target, on_event: Callable[[Event], None]) -> None:
         self._socket = socket
         self._target = target
         self._on_event = on_event
         self._started = asyncio.Event()
-        self._stopped = asyncio.Event()
+        self._interrupted = asyncio.Event()
         self._sent_all = False
-        self._ended: Event | None = None
-        self._fatal: Event | None = None
+        self._session_ended: Event | None = None
+        self._fatal_error: Event | None = None
 
-    async def run(self, audio: AsyncIterator[bytes], options: Options) -> None:
-        """Sends and receives until the server closed."""
+    async def run(self, audio: AsyncIterator[bytes], request: SessionRequest) -> None:
+        """Send and receive until the server closes the connection."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._interrupted)
-        sender = asyncio.create_task(self._send(audio, options))
+        loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
+        sender = asyncio.create_task(self._send(audio, request))
         try:
             await self._receive(sender)
         finally:
@@ -110,40 +118,40 @@ class _Exchange:
             with suppress(asyncio.CancelledError, ConnectionClosed):
                 await sender
 
-    def _interrupted(self) -> None:
-        """The first Ctrl-C says that nothing more is said; the next one is Python's own again."""
-        self._stopped.set()
+    def _on_interrupt(self) -> None:
+        """End the audio at the first Ctrl-C, and leave the next one to Python."""
+        self._interrupted.set()
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
-    async def _send(self, audio: AsyncIterator[bytes], options: Options) -> None:
-        start: dict[str, Any] = {"type": "start_session", "sample_rate": options.sample_rate}
+    async def _send(self, audio: AsyncIterator[bytes], request: SessionRequest) -> None:
+        start: dict[str, Any] = {"type": "start_session", "sample_rate": request.sample_rate}
         if self._target.session:
             start["session_id"] = self._target.session.rpartition("/")[2]
-        if options.language:
-            start["language"] = options.language
-        if not options.interim_results:
+        if request.language:
+            start["language"] = request.language
+        if not request.interim_results:
             start["interim_results"] = False
         await self._socket.send(json.dumps(start))
         try:
             await asyncio.wait_for(self._started.wait(), START_SECONDS)
         except TimeoutError as error:
             raise CommandError(
-                f"the server at {self._target.server} did not begin within {START_SECONDS:.0f} s: see its log",
+                f"{self._target.server} did not start the session within {START_SECONDS:.0f} s: see its log",
                 EXIT_TEMPORARY,
             ) from error
-        stopped = asyncio.create_task(self._stopped.wait())
+        interrupted = asyncio.create_task(self._interrupted.wait())
         try:
-            while not stopped.done():
-                piece = asyncio.ensure_future(anext(audio, None))
-                await asyncio.wait((piece, stopped), return_when=asyncio.FIRST_COMPLETED)
-                if not piece.done():
-                    piece.cancel()
+            while not interrupted.done():
+                chunk = asyncio.ensure_future(anext(audio, None))
+                await asyncio.wait((chunk, interrupted), return_when=asyncio.FIRST_COMPLETED)
+                if not chunk.done():
+                    chunk.cancel()
                     break
-                if (pcm := piece.result()) is None:
+                if (pcm := chunk.result()) is None:
                     break
                 await self._socket.send(pcm)
         finally:
-            stopped.cancel()
+            interrupted.cancel()
         self._sent_all = True
         await self._socket.send(json.dumps({"type": "end_session"}))
 
@@ -156,35 +164,35 @@ class _Exchange:
                 if sender.done() and (failed := sender.exception()) and not isinstance(failed, ConnectionClosed):
                     message.cancel()
                     raise failed
-                self._take(await message)
+                self._handle_message(await message)
         except ConnectionClosed as closed:
-            self._judge(closed)
+            self._raise_for_end(closed)
 
-    def _take(self, message: str | bytes) -> None:
+    def _handle_message(self, message: str | bytes) -> None:
         try:
             event = json.loads(message)
-            kind = event.get("type") or event.get("event")
+            type_ = event.get("type") or event.get("event")
         except (ValueError, AttributeError) as error:
             raise CommandError(
                 f"{self._target.server} does not speak Steno's protocol: check the URL", EXIT_INPUT
             ) from error
-        if kind == "session_started":
+        if type_ == "session_started":
             self._started.set()
-        elif kind == "session_ended":
-            self._ended = event
-        elif kind == "error" and event.get("fatal"):
-            self._fatal = event
+        elif type_ == "session_ended":
+            self._session_ended = event
+        elif type_ == "error" and event.get("fatal"):
+            self._fatal_error = event
         self._on_event(event)
 
-    def _judge(self, closed: ConnectionClosed) -> None:
-        """Raises unless the session ended as it should."""
-        ending = endings.Ending(
-            code=closed.rcvd.code if closed.rcvd else endings.BROKEN,
-            said=closed.rcvd.reason if closed.rcvd else "",
+    def _raise_for_end(self, closed: ConnectionClosed) -> None:
+        """Raise the error of an ended connection, unless the session ended normally."""
+        end = session_errors.ConnectionEnd(
+            code=closed.rcvd.code if closed.rcvd else session_errors.ABNORMAL_CLOSURE,
+            text=closed.rcvd.reason if closed.rcvd else "",
             started=self._started.is_set(),
             sent_all=self._sent_all,
-            ended=self._ended,
-            fatal=self._fatal,
+            session_ended=self._session_ended,
+            fatal_error=self._fatal_error,
         )
-        if (error := endings.error_of(ending, self._target)) is not None:
+        if (error := session_errors.error_for_end(end, self._target)) is not None:
             raise error

@@ -1,1 +1,1 @@
-"""The commands of `steno`, by what they work on: this machine, a cluster, a stream."""
+"""The commands of `steno`: option parsing and printing around the library modules of `steno_client`."""

@@ -1,15 +1,18 @@
-"""`steno transcribe` and `steno ocr`: the cluster's pipelines, on this machine."""
+"""`steno transcribe` and `steno ocr`: the pipelines of the cluster, on this machine."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from steno_client import options
-from steno_client.errors import reported
+from steno_client.errors import report_errors
+
+if TYPE_CHECKING:
+    from steno_client.output_files import OutputPaths, WriteFormat
 
 app = typer.Typer()
 
@@ -22,7 +25,7 @@ def transcribe(
     ],
     *,
     model: Annotated[
-        str, typer.Option(help="Directory of the model store, Whisper size, or CTranslate2 model on Hugging Face.")
+        str, typer.Option(help="Directory in the model store, Whisper size, or CTranslate2 model on Hugging Face.")
     ] = "large-v3",
     model_store: options.ModelStore = None,
     language: Annotated[
@@ -31,7 +34,7 @@ def transcribe(
             "--language", "-l", callback=options.language, help="ISO 639 code of the spoken language; auto: detect it."
         ),
     ] = "auto",
-    diarize: Annotated[bool, typer.Option("--diarize", help="Tell speakers apart.")] = False,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Identify speakers.")] = False,
     min_speakers: Annotated[
         int | None, typer.Option(min=1, max=64, help="At least this many; implies --diarize.")
     ] = None,
@@ -41,16 +44,16 @@ def transcribe(
         typer.Option(
             "--format",
             "-f",
-            callback=options.formats_of(options.TRANSCRIPT_FORMATS),
+            callback=options.formats_callback(options.TRANSCRIPT_FORMATS),
             metavar="FORMAT,…",
             help=f"Any of {', '.join(options.TRANSCRIPT_FORMATS)}.",
         ),
     ] = ["txt"],  # noqa: B006 - typer copies it
     output: options.Directory = "-",
     device: Annotated[
-        Literal["auto", "cuda", "cpu"], typer.Option(help="What computes; auto: a GPU if there is one.")
+        Literal["auto", "cuda", "cpu"], typer.Option(help="Device to compute on; auto: a GPU if there is one.")
     ] = "auto",
-    compute_type: Annotated[str, typer.Option(help="As CTranslate2 names it: float16, int8, …")] = "auto",
+    compute_type: Annotated[str, typer.Option(help="Compute type of CTranslate2: float16, int8, …")] = "auto",
     batch_size: Annotated[
         int | None, typer.Option(min=1, max=256, help="Windows decoded at once.", show_default="by memory")
     ] = None,
@@ -59,17 +62,17 @@ def transcribe(
 ) -> None:
     """Transcribe FILE on this machine, without a cluster.
 
-    The same pipeline as in a TranscriptionJob. With HF_TOKEN set, speakers are told apart by pyannote's community-1.
+    The same pipeline as in a TranscriptionJob. With HF_TOKEN set, speakers are identified by pyannote's community-1.
     """
     if min_speakers and max_speakers and min_speakers > max_speakers:
         raise typer.BadParameter("--min-speakers is more than --max-speakers")
-    options.one_file_per_output(formats, output)
+    options.require_directory_for_several(formats, output)
 
-    with reported(debug=debug):
-        from steno_client import local, progress, publish  # noqa: PLC0415 - they need the runtime
+    with report_errors(debug=debug):
+        from steno_client import local, output_files, progress  # noqa: PLC0415 - they need the runtime
 
-        targets = publish.targets(file, formats, output)
-        request = local.Transcription(
+        paths = output_files.prepare_outputs(file, formats, output)
+        request = local.TranscriptionRequest(
             file=file,
             model=model,
             model_store=model_store or local.default_model_store(),
@@ -81,10 +84,10 @@ def transcribe(
             compute_type=compute_type,
             batch_size=batch_size,
         )
-        meter = progress.speech(diarize=request.diarize)
-        with local.quiet_libraries(debug=debug), progress.shown(meter, quiet=quiet) as on_progress:
-            document = local.transcribe(request, on_progress)
-        publish.publish(document.write, targets)
+        meter = progress.transcription_meter(diarize=request.diarize)
+        with local.quiet_libraries(debug=debug), progress.progress_bar(meter, quiet=quiet) as on_progress:
+            result = local.transcribe_file(request, on_progress)
+        _write_outputs(result.write, paths)
 
 
 @app.command()
@@ -101,19 +104,19 @@ def ocr(
             "-l",
             callback=options.comma_separated,
             metavar="TAG,…",
-            help="BCP 47 tags such as en, ko or zh-Hant, the main one first; none: told by each page's script.",
+            help="BCP 47 tags such as en, ko or zh-Hant, the main one first; by default from the script of each page.",
             show_default=False,
         ),
     ] = [],  # noqa: B006 - typer copies it
     engine: Annotated[
         Literal["auto", "tesseract", "rapidocr", "paddleocr"],
-        typer.Option(help="What reads; auto: what reads the page's script and kind best."),
+        typer.Option(help="OCR engine; auto: the best one for the script and kind of each page."),
     ] = "auto",
     pages: Annotated[str | None, typer.Option(help="Pages from 1, such as 1-20,25 or 3-.", show_default="all")] = None,
     mode: Annotated[
         Literal["skip", "redo", "force"],
         typer.Option(
-            help="Pages of a PDF that carry text: skip takes it, redo reads them, force reads them as pictures."
+            help="PDF pages with text: skip keeps the text, redo recognizes it again, force treats them as images."
         ),
     ] = "skip",
     model_store: options.ModelStore = None,
@@ -122,26 +125,26 @@ def ocr(
         typer.Option(
             "--format",
             "-f",
-            callback=options.formats_of(options.PAGE_FORMATS),
+            callback=options.formats_callback(options.PAGE_FORMATS),
             metavar="FORMAT,…",
-            help=f"Any of {', '.join(options.PAGE_FORMATS)}; pdf: FILE with a layer of text.",
+            help=f"Any of {', '.join(options.PAGE_FORMATS)}; pdf: FILE with a text layer.",
         ),
     ] = ["txt"],  # noqa: B006 - typer copies it
     output: options.Directory = "-",
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Read the text of FILE on this machine, without a cluster.
+    """Recognize the text of FILE on this machine, without a cluster.
 
-    The same pipeline as in an OCRJob. A page that cannot be read does not keep the others from being written.
+    The same pipeline as in an OCRJob. If a page cannot be read, the others are still written.
     """
-    options.one_file_per_output(formats, output)
+    options.require_directory_for_several(formats, output)
 
-    with reported(debug=debug):
-        from steno_client import local, progress, publish  # noqa: PLC0415 - they need the runtime
+    with report_errors(debug=debug):
+        from steno_client import local, output_files, progress  # noqa: PLC0415 - they need the runtime
 
-        targets = publish.targets(file, formats, output)
-        request = local.Recognition(
+        paths = output_files.prepare_outputs(file, formats, output)
+        request = local.RecognitionRequest(
             file=file,
             model_store=model_store or local.default_model_store(),
             languages=tuple(languages),
@@ -150,8 +153,15 @@ def ocr(
             mode=mode,
         )
         with local.quiet_libraries(debug=debug), tempfile.TemporaryDirectory(prefix="steno-") as scratch:
-            with progress.shown(progress.ocr(), quiet=quiet) as on_progress:
-                document = local.recognise(request, Path(scratch), on_progress)
-            publish.publish(document.write, targets)
-        if document.unread:
-            typer.echo(f"steno: {document.unread} page(s) could not be read: --format json says why", err=True)
+            with progress.progress_bar(progress.recognition_meter(), quiet=quiet) as on_progress:
+                result = local.recognize_file(request, Path(scratch), on_progress)
+            _write_outputs(result.write, paths)
+        if result.failed_pages:
+            typer.echo(f"steno: {result.failed_pages} page(s) could not be read: --format json says why", err=True)
+
+
+def _write_outputs(write: WriteFormat, paths: OutputPaths) -> None:
+    from steno_client import output_files  # noqa: PLC0415 - not for `--help`
+
+    for path in output_files.write_outputs(write, paths):
+        typer.echo(path, err=True)

@@ -1,19 +1,23 @@
-"""`steno stream`: a recording, or what a recorder pipes in, to a StreamSession."""
+"""`steno stream`: send a recording, or live audio from standard input, to a StreamSession."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steno_client import options
-from steno_client.errors import reported
+from steno_client.errors import report_errors
+
+if TYPE_CHECKING:
+    from steno_client.target import Target
 
 app = typer.Typer()
 
 
-def _file(given: str) -> str:
+def _check_file(given: str) -> str:
     if given != "-" and not Path(given).is_file():
         raise typer.BadParameter(f"file {given!r} does not exist")
     return given
@@ -25,7 +29,7 @@ def stream(
         str,
         typer.Argument(
             metavar="FILE",
-            callback=_file,
+            callback=_check_file,
             show_default=False,
             help="Audio or video file; -: raw PCM (s16le, one channel) from standard input.",
         ),
@@ -35,7 +39,8 @@ def stream(
         str | None, typer.Option("--session", "-s", help="StreamSession to stream to; waits until it is ready.")
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="ws:// or wss:// URL of the server; with --session: where to reach it instead.")
+        str | None,
+        typer.Option(help="ws:// or wss:// URL of the server; overrides the endpoint of --session."),
     ] = None,
     token_file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="File with the session's token.")
@@ -58,36 +63,51 @@ def stream(
             show_default="the session's",
         ),
     ] = None,
-    partials: Annotated[bool, typer.Option(help="Show what is being said before it is final.")] = True,
-    json_lines: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
-    speed: Annotated[float, typer.Option(min=0.1, max=100.0, help="Times real time; - comes as it comes.")] = 1.0,
-    sample_rate: Annotated[int, typer.Option(min=8000, max=48000, help="Of standard input, in Hz.")] = 16000,
+    partials: Annotated[bool, typer.Option(help="Show text before it is final.")] = True,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=100.0, help="Multiple of real time; - is sent as it arrives.")
+    ] = 1.0,
+    sample_rate: Annotated[
+        int, typer.Option(min=8000, max=48000, help="Sample rate of standard input, in Hz.")
+    ] = 16000,
     namespace: options.Namespace = None,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
     debug: options.Debug = False,
 ) -> None:
-    """Stream FILE to a session in real time, and print what is understood: partial text, then final.
+    """Stream FILE to a session in real time, and print the transcript: partial text, then final text.
 
-    Ctrl-C ends the audio; what was said until then is still printed. A microphone:
+    Ctrl-C ends the audio; what was said before it is still printed. From a microphone:
     arecord -q -f S16_LE -r 16000 -c 1 -t raw | steno stream - --session NAME
     """  # fmt: skip
     if session is None and url is None:
-        raise typer.BadParameter("say where to: --session NAME, or --url ws://… with STENO_TOKEN or --token-file")
-    with reported(debug=debug):
+        raise typer.BadParameter("give --session NAME, or --url ws://… with STENO_TOKEN or --token-file")
+    with report_errors(debug=debug):
         import asyncio  # noqa: PLC0415 - not for `--help`
 
-        from steno_client import audio, captions, streaming  # noqa: PLC0415 - loads websockets
-        from steno_client import session as sessions_of  # noqa: PLC0415
+        from steno_client import audio, streaming, terminal  # noqa: PLC0415 - loads websockets
+        from steno_client.target import Target, complete_url, read_token  # noqa: PLC0415
 
-        recording = None if file == "-" else audio.read(Path(file))
+        recording = None if file == "-" else audio.read_recording(Path(file))
         if session is None:
-            target = sessions_of.Target(sessions_of.endpoint(url or ""), sessions_of.token_of(token, token_file))
+            target = Target(complete_url(url or ""), read_token(token, token_file))
         else:
-            from steno_client import kube, sessions  # noqa: PLC0415 - loads the Kubernetes client
+            target = _wait_until_ready(session, url, namespace, context, kubeconfig)
+        request = streaming.SessionRequest(recording.sample_rate if recording else sample_rate, language, partials)
+        chunks = audio.read_standard_input(sample_rate) if recording is None else audio.read_paced(recording, speed)
+        with terminal.EventPrinter() as printer:
+            on_event = terminal.print_as_json if json_lines else printer
+            asyncio.run(streaming.stream_audio(target, chunks, request, on_event))
 
-            target = sessions.usable(kube.Cluster(kube.Where(namespace, context, kubeconfig)), session, url)
-        asked = streaming.Options(recording.sample_rate if recording else sample_rate, language, partials)
-        sound = audio.standard_input(sample_rate) if recording is None else audio.paced(recording, speed)
-        with captions.Captions() as shown:
-            asyncio.run(streaming.stream(target, sound, asked, captions.json_lines if json_lines else shown))
+
+def _wait_until_ready(
+    session: str, url: str | None, namespace: str | None, context: str | None, kubeconfig: Path | None
+) -> Target:
+    from steno_client import formatting, kube, ready_session, terminal  # noqa: PLC0415 - loads the Kubernetes client
+
+    cluster = kube.Cluster(kube.ClusterContext(namespace, context, kubeconfig))
+    with terminal.StatusLine(sys.stderr) as line:
+        return ready_session.wait_until_ready(
+            cluster, session, url, lambda one: line.update(formatting.progress_line(one)), line.update
+        )

@@ -1,4 +1,4 @@
-"""`steno submit`: from files, or built from options."""
+"""`steno submit`: create jobs from manifests, or from options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from steno_client import options
-from steno_client.errors import reported
+from steno_client.commands.jobs import print_until_finished
+from steno_client.errors import CommandError, report_errors
 
 if TYPE_CHECKING:
     from steno_client.manifests import Manifest
@@ -33,36 +34,42 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Wait = Annotated[bool, typer.Option("--wait", "-w", help="Follow until it ended, as `steno tail` does.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check it, and print the manifest.")]
-Name = Annotated[str | None, typer.Option("--name", help="Of the resource.", show_default="made from the source's")]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Follow it until it has finished, as `steno tail` does.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check and print the manifest.")]
+Name = Annotated[
+    str | None, typer.Option("--name", help="Name of the resource.", show_default="derived from the source")
+]
 Source = Annotated[str, typer.Option("--source", "-s", help="s3://bucket/key, https://host/path or pvc://claim/path.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="s3://bucket/prefix or pvc://claim/directory.")]
 Formats = Annotated[
     list[str],
     typer.Option(
-        "--format", "-f", callback=options.comma_separated, metavar="FORMAT,…", help="What to publish.",
+        "--format", "-f", callback=options.comma_separated, metavar="FORMAT,…", help="Formats to publish.",
         show_default="json",
     ),
 ]  # fmt: skip
 _STORE = "Object store"
 Secret = Annotated[
     str | None,
-    typer.Option(help="Secret with the S3 credentials, of source and output.", rich_help_panel=_STORE),
+    typer.Option(help="Secret with the S3 credentials of source and output.", rich_help_panel=_STORE),
 ]
 SourceSecret = Annotated[
-    str | None, typer.Option(help="Secret of the source, where it has another.", rich_help_panel=_STORE)
+    str | None, typer.Option(help="Secret of the source, if it has its own.", rich_help_panel=_STORE)
 ]
 EndpointURL = Annotated[
-    str | None, typer.Option(help="S3 server as the cluster reaches it; else AWS.", rich_help_panel=_STORE)
+    str | None,
+    typer.Option(help="URL of the S3 server as reached from the cluster; default AWS.", rich_help_panel=_STORE),
 ]
 Region = Annotated[str | None, typer.Option(help="S3 region.", rich_help_panel=_STORE)]
-Profile = Annotated[str | None, typer.Option(help="RuntimeProfile: what the worker asks for.", show_default="gpu")]
+Profile = Annotated[str | None, typer.Option(help="RuntimeProfile: the resources of the worker.", show_default="gpu")]
 Tenant = Annotated[
     str | None,
-    typer.Option(help="Who pays.", show_default="the Tenant that has the namespace, else the namespace's name"),
+    typer.Option(
+        help="Tenant to charge.",
+        show_default="the Tenant that has the namespace, else the namespace's name",
+    ),
 ]
-Priority = Annotated[int | None, typer.Option(help="Of two waiting jobs the higher starts first.", show_default="0")]
+Priority = Annotated[int | None, typer.Option(help="Waiting jobs with higher priority start first.", show_default="0")]
 
 
 @app.command()
@@ -70,7 +77,7 @@ def files(
     paths: Annotated[
         list[str], typer.Argument(metavar="FILE…", help="Manifests in YAML; - reads standard input.")
     ] = [],  # noqa: B006 - typer copies it
-    more: Annotated[list[str], typer.Option("--filename", "-f", metavar="FILE", help="The same.")] = [],  # noqa: B006
+    more: Annotated[list[str], typer.Option("--filename", "-f", metavar="FILE", help="Same as FILE.")] = [],  # noqa: B006
     *,
     wait: Wait = False,
     dry_run: DryRun = False,
@@ -79,21 +86,21 @@ def files(
     kubeconfig: options.Kubeconfig = None,
     debug: options.Debug = False,
 ) -> None:
-    """Create what manifests describe. All are checked before the first is created."""
+    """Create the resources of manifests. All are checked before the first one is created."""
     named = [*paths, *more]
     if not named:
-        raise typer.BadParameter("name at least one FILE")
+        raise typer.BadParameter("give at least one FILE")
 
     def read() -> list[Manifest]:
         from steno_client import manifests  # noqa: PLC0415 - loads pydantic
 
-        return [
-            one
-            for name in named
-            for one in (
-                manifests.read("standard input", sys.stdin.read()) if name == "-" else manifests.read_file(Path(name))
-            )
-        ]
+        found: list[Manifest] = []
+        for name in named:
+            if name == "-":
+                found += manifests.parse_manifests("standard input", sys.stdin.read())
+            else:
+                found += manifests.read_manifests(Path(name))
+        return found
 
     _submit(read, namespace, context, kubeconfig, wait=wait, dry_run=dry_run, debug=debug)
 
@@ -107,10 +114,10 @@ def transcription(
     formats: Formats = [],  # noqa: B006 - typer copies it
     model: Annotated[str | None, typer.Option(help="Speech model.", show_default="large-v3")] = None,
     language: Annotated[str | None, typer.Option("--language", "-l", help="ISO 639 code.", show_default="auto")] = None,
-    diarize: Annotated[bool, typer.Option("--diarize", help="Tell speakers apart.")] = False,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Identify speakers.")] = False,
     min_speakers: Annotated[int | None, typer.Option(help="At least this many; implies --diarize.")] = None,
     max_speakers: Annotated[int | None, typer.Option(help="At most this many; likewise.")] = None,
-    meeting_id: Annotated[str | None, typer.Option(help="Your own name of the recording.")] = None,
+    meeting_id: Annotated[str | None, typer.Option(help="Your own identifier of the recording.")] = None,
     profile: Profile = None,
     tenant: Tenant = None,
     priority: Priority = None,
@@ -128,7 +135,7 @@ def transcription(
     """Create a TranscriptionJob."""
     speakers = diarize or min_speakers is not None or max_speakers is not None
     spec: dict[str, Any] = {
-        **_places(source, output, formats, _Access(secret, source_secret, endpoint_url, region)),
+        **_source_and_output(source, output, formats, _ClusterAccess(secret, source_secret, endpoint_url, region)),
         "meetingID": meeting_id,
         "model": None if model is None else {"name": model},
         "language": language,
@@ -137,7 +144,7 @@ def transcription(
         "tenant": tenant,
         "priority": priority,
     }
-    build = _built("TranscriptionJob", name, source, namespace, spec)
+    build = _builder("TranscriptionJob", name, source, namespace, spec)
     _submit(build, namespace, context, kubeconfig, wait=wait, dry_run=dry_run, debug=debug)
 
 
@@ -155,19 +162,20 @@ def ocr(
             "-l",
             callback=options.comma_separated,
             metavar="TAG,…",
-            help="BCP 47 tags, the main first.",
+            help="BCP 47 tags, the main one first.",
             show_default="by script",
         ),
     ] = [],  # noqa: B006 - typer copies it
     engine: Annotated[
         Literal["auto", "tesseract", "rapidocr", "paddleocr"] | None,
-        typer.Option(help="What reads.", show_default="auto"),
+        typer.Option(help="OCR engine.", show_default="auto"),
     ] = None,
     pages: Annotated[str | None, typer.Option(help="Such as 1-20,25 or 3-.", show_default="all")] = None,
     mode: Annotated[
-        Literal["skip", "redo", "force"] | None, typer.Option(help="Of text that a PDF carries.", show_default="skip")
+        Literal["skip", "redo", "force"] | None,
+        typer.Option(help="PDF pages that already contain text.", show_default="skip"),
     ] = None,
-    document_id: Annotated[str | None, typer.Option(help="Your own name of the document.")] = None,
+    document_id: Annotated[str | None, typer.Option(help="Your own identifier of the document.")] = None,
     profile: Profile = None,
     tenant: Tenant = None,
     priority: Priority = None,
@@ -184,7 +192,7 @@ def ocr(
 ) -> None:
     """Create an OCRJob."""
     spec: dict[str, Any] = {
-        **_places(source, output, formats, _Access(secret, source_secret, endpoint_url, region)),
+        **_source_and_output(source, output, formats, _ClusterAccess(secret, source_secret, endpoint_url, region)),
         "documentID": document_id,
         "languages": languages or None,
         "engine": engine,
@@ -194,13 +202,13 @@ def ocr(
         "tenant": tenant,
         "priority": priority,
     }
-    build = _built("OCRJob", name, source, namespace, spec)
+    build = _builder("OCRJob", name, source, namespace, spec)
     _submit(build, namespace, context, kubeconfig, wait=wait, dry_run=dry_run, debug=debug)
 
 
 @dataclass(frozen=True)
-class _Access:
-    """How the cluster reaches the stores."""
+class _ClusterAccess:
+    """How the cluster reaches the object stores."""
 
     secret: str | None
     source_secret: str | None
@@ -208,10 +216,10 @@ class _Access:
     region: str | None
 
 
-def _places(source: str, output: str, formats: list[str], access: _Access) -> dict[str, Any]:
-    """The fields `source` and `output`: what only S3 has goes to the `s3://` ones."""
+def _source_and_output(source: str, output: str, formats: list[str], access: _ClusterAccess) -> dict[str, Any]:
+    """Return the fields `source` and `output`; settings that only S3 has are left out of other URIs."""
 
-    def place(uri: str, secret: str | None) -> dict[str, Any]:
+    def location(uri: str, secret: str | None) -> dict[str, Any]:
         s3 = uri.startswith("s3://")
         return {
             "uri": uri,
@@ -222,18 +230,18 @@ def _places(source: str, output: str, formats: list[str], access: _Access) -> di
 
     of_s3 = access.secret if source.startswith("s3://") else None
     return {
-        "source": place(source, access.source_secret or of_s3),
-        "output": {**place(output, access.secret), "formats": formats or None},
+        "source": location(source, access.source_secret or of_s3),
+        "output": {**location(output, access.secret), "formats": formats or None},
     }
 
 
-def _built(
+def _builder(
     kind: str, name: str | None, source: str, namespace: str | None, spec: dict[str, Any]
 ) -> Callable[[], list[Manifest]]:
     def build() -> list[Manifest]:
         from steno_client import manifests  # noqa: PLC0415 - loads pydantic
 
-        return [manifests.build(kind, name or manifests.name_for(source), namespace, spec)]
+        return [manifests.build_manifest(kind, name or manifests.generate_name(source), namespace, spec)]
 
     return build
 
@@ -248,13 +256,24 @@ def _submit(
     dry_run: bool,
     debug: bool,
 ) -> None:
-    with reported(debug=debug):
+    with report_errors(debug=debug):
         from steno_client import manifests  # noqa: PLC0415 - loads pydantic
 
         found = read()
         if dry_run:
             typer.echo(manifests.to_yaml(found), nl=False)
             return
-        from steno_client import kube, submission  # noqa: PLC0415 - loads the Kubernetes client
+        from steno_client import kube, lifecycle  # noqa: PLC0415 - loads the Kubernetes client
 
-        submission.submit(found, kube.Where(namespace, context, kubeconfig), wait=wait)
+        created: list[lifecycle.CreatedResource] = []
+        for one in lifecycle.create_resources(found, kube.ClusterContext(namespace, context, kubeconfig)):
+            typer.echo(one.resource.display_name)
+            created.append(one)
+        failures: list[CommandError] = []
+        for one in created if wait else ():
+            try:
+                print_until_finished(one.cluster, one.resource)
+            except CommandError as error:
+                failures.append(error)
+        if failures:
+            raise CommandError("; ".join(str(one) for one in failures), failures[0].exit_code)

@@ -1,4 +1,4 @@
-"""Where to stream to, and with which token: given, or read from a StreamSession."""
+"""Stream target: the WebSocket URL of a session, and the bearer token to send."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ class Target:
 
     @property
     def session(self) -> str | None:
-        """`<namespace>/<name>`, if the URL tells."""
+        """Return `<namespace>/<name>` of the session, or None if the URL does not name it."""
         return (parse_qs(urlsplit(self.url).query).get("session") or [None])[0]
 
     @property
     def server(self) -> str:
-        """Scheme, host and port, for errors."""
+        """Return scheme, host and port, for error messages."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def endpoint(url: str, session: str | None = None) -> str:
-    """Returns a WebSocket URL in full: the path and the session are added where they are missing.
+def complete_url(url: str, session: str | None = None) -> str:
+    """Return a complete WebSocket URL: the path and the session are added if they are missing.
 
     Raises:
-        CommandError: it is no such URL.
+        CommandError: it is not a WebSocket URL.
     """
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises where it is no number
+        parts.port  # noqa: B018 - raises if the port is not a number
     except ValueError as error:
-        raise CommandError(f"{url} is no URL: give one such as ws://host:8080", EXIT_INPUT) from error
+        raise CommandError(f"{url} is not a URL: give one such as ws://host:8080", EXIT_INPUT) from error
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     if scheme not in ("ws", "wss") or not parts.hostname:
-        raise CommandError(f"{url} is no WebSocket URL: give one such as ws://host:8080", EXIT_INPUT)
+        raise CommandError(f"{url} is not a WebSocket URL: give one such as ws://host:8080", EXIT_INPUT)
     query = parts.query or (f"session={quote(session)}" if session else "")
     return urlunsplit((scheme, parts.netloc, parts.path if parts.path.strip("/") else PATH, query, ""))
 
 
-def token_of(token: str | None, file: Path | None) -> str | None:
-    """Returns the token given by value or by file.
+def read_token(token: str | None, file: Path | None) -> str | None:
+    """Return the token given by value or by file; the file takes precedence.
 
     Raises:
         CommandError: the file cannot be read or is empty.
@@ -61,5 +61,5 @@ def token_of(token: str | None, file: Path | None) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"the token cannot be read from {file}: {type(error).__name__}", EXIT_INPUT) from error
     if not found:
-        raise CommandError(f"{file} is empty: it should hold the session's token", EXIT_INPUT)
+        raise CommandError(f"{file} is empty: it should contain the session's token", EXIT_INPUT)
     return found

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steno_api.v1alpha1 import TranscriptionJob
-from steno_client import show
+from steno_client import formatting
 from steno_client.errors import CommandError
-from steno_client.resource import Followed
+from steno_client.resource import ResourceView
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def job(**status: Any) -> Followed:
+def job(**status: Any) -> ResourceView:
     metadata = {"name": "회의", "namespace": "team-a", "creationTimestamp": (NOW - timedelta(hours=3)).isoformat()}
-    return Followed.read(TranscriptionJob.definition, {"metadata": metadata, "spec": {}, "status": status})
+    return ResourceView.from_body(TranscriptionJob.definition, {"metadata": metadata, "spec": {}, "status": status})
 
 
 @pytest.mark.parametrize(
@@ -27,33 +27,37 @@ def job(**status: Any) -> Followed:
     [(0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (172799, "47h"), (172800, "2d")],
 )
 def test_ages_are_written_as_kubectl_writes_them(seconds: int, age: str):
-    assert show.duration(seconds) == age
+    assert formatting.format_age(seconds) == age
 
 
 @given(st.floats(-10, 1e9))
 def test_an_age_is_never_more_than_it_is(seconds: float):
-    text = show.duration(seconds)
+    text = formatting.format_age(seconds)
     size = {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1]]
     assert 0 <= int(text[:-1]) * size <= max(0.0, seconds)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (91.4, "1:31"), (3723, "1:02:03"), (-3, "0:00")])
 def test_times_to_go(seconds: float, text: str):
-    assert show.clock(seconds) == text
+    assert formatting.format_remaining(seconds) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 bytes"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB")])
 def test_sizes(count: int, text: str):
-    assert show.size(count) == text
+    assert formatting.format_size(count) == text
 
 
 @given(st.text())
 def test_plain_text_moves_no_cursor(text: str):
-    assert all(character.isprintable() or ord(character) > 0xA0 for character in show.plain(text))
+    assert all(
+        character.isprintable() or ord(character) > 0xA0 for character in formatting.strip_control_characters(text)
+    )
 
 
 def test_a_table_is_aligned_by_what_is_seen():
-    head, row = show.table([job(phase="Running", progress={"stage": "Decoding", "percent": 7})], NOW, namespaces=True)
+    head, row = formatting.format_table(
+        [job(phase="Running", progress={"stage": "Decoding", "percent": 7})], NOW, namespaces=True
+    )
     assert head == "NAMESPACE  NAME                   PHASE    PROGRESS  AGE  WHY"
     assert row == "team-a     transcriptionjob/회의  Running  7 %       3h   Decoding"
 
@@ -61,7 +65,7 @@ def test_a_table_is_aligned_by_what_is_seen():
 def test_a_retry_says_why_by_its_condition():
     waiting = {"type": "Ready", "status": "False", "reason": "Retrying", "message": "attempt 1: NodeLost\x1b[2J",
                "lastTransitionTime": NOW.isoformat()}  # fmt: skip
-    assert show.why(job(phase="Retrying", conditions=[waiting])) == "Retrying: attempt 1: NodeLost[2J"
+    assert formatting.explain_state(job(phase="Retrying", conditions=[waiting])) == "Retrying: attempt 1: NodeLost[2J"
 
 
 def test_what_a_newer_steno_wrote_asks_for_an_update():

@@ -9,14 +9,14 @@ import pytest
 
 from steno_api.failures import FailureReason
 from steno_api.server.session_end import SessionEnd
-from steno_client.endings import ENDED, REFUSED
+from steno_client.session_errors import AFTER_START, BEFORE_START
 from steno_runtime.serve.errors import Code
 from steno_runtime.serve.transports.websocket.endpoint import CLOSE
 
 from .server import Server, Session, assert_refused, stream
 
 URL = "/stt/realtime?session=team-a/standup"
-REST = "what was final is printed; create another StreamSession for the rest"
+REST = "the final text so far was printed; create another StreamSession for the rest"
 REST_ONLY = {
     Code.SOURCE_NOT_ALLOWED,
     Code.QUEUE_FULL,
@@ -25,11 +25,11 @@ REST_ONLY = {
     Code.UPLOAD_TIMEOUT,
 }
 REFUSALS = {
-    Code.TOKEN_MISSING: (77, "read the token anew"),
-    Code.TOKEN_INVALID: (77, "read the token anew"),
-    Code.TOKEN_EXPIRED: (77, "read the token anew"),
-    Code.TENANT_MISMATCH: (77, "use the token of this very session"),
-    Code.SESSION_MISMATCH: (77, "use the token of this very session"),
+    Code.TOKEN_MISSING: (77, "read the token again"),
+    Code.TOKEN_INVALID: (77, "read the token again"),
+    Code.TOKEN_EXPIRED: (77, "read the token again"),
+    Code.TENANT_MISMATCH: (77, "use the token of this session"),
+    Code.SESSION_MISMATCH: (77, "use the token of this session"),
     Code.SESSION_CONNECTED: (1, ": create another StreamSession"),
     Code.SESSION_ENDED: (1, ": create another StreamSession"),
     Code.SERVER_FULL: (75, "try again later, or raise the RuntimePool's maxReplicas"),
@@ -37,7 +37,7 @@ REFUSALS = {
     Code.DRAINING: (75, "try again, another server takes over"),
     Code.START_TIMEOUT: (
         75,
-        "the server waited too long for the session to be asked for (as the server says): try again",
+        "the server did not receive start_session in time (as the server says): try again",
     ),
     Code.INVALID_MESSAGE: (70, "update steno-client"),
     Code.INVALID_AUDIO: (70, "update steno-client"),
@@ -61,9 +61,9 @@ def say(one: Session) -> None:
 
 
 def test_the_codes_are_those_of_the_server():
-    assert set(REFUSED) == {code.value.close for code in Code}
+    assert set(BEFORE_START) == {code.value.close for code in Code}
     mid_session = {Code.INVALID_MESSAGE.value.close, Code.TOO_LARGE.value.close, Code.INTERNAL.value.close}
-    assert set(ENDED) == mid_session | {close for reason, close in CLOSE.items() if reason in ENDS}
+    assert set(AFTER_START) == mid_session | {close for reason, close in CLOSE.items() if reason in ENDS}
     assert set(CLOSE) == {*ENDS, SessionEnd.CLIENT_ENDED}
 
 
@@ -146,15 +146,16 @@ def test_a_connection_that_breaks(server: Server, wav: Path, leave, listens: boo
         done,
         75,
         "the connection to ws://127.0.0.1",
-        " broke: what was final is printed; look at `steno status ss/standup -n team-a`: if it is Ready again (its "
-        "server died) stream the rest to it, once it has ended create another StreamSession for the rest",
+        " was lost: the final text so far was printed; run `steno status ss/standup -n team-a`: if the session is "
+        "Ready again (its server was lost), stream the rest to it; if it has ended, create another StreamSession for "
+        "the rest",
     )
 
 
 @pytest.mark.parametrize("leave", [vanish, fall_silent])
 def test_a_connection_that_breaks_before_the_session(server: Server, wav: Path, leave):
     server.script = leave
-    assert_refused(stream(str(wav), "--url", server.url), 75, " broke before the session began: ", "try again")
+    assert_refused(stream(str(wav), "--url", server.url), 75, " was lost before the session started: ", "try again")
 
 
 FAILURE = {"failure": FailureReason.OUTPUT_UNAVAILABLE, "message": "The bucket transcripts does not exist."}
@@ -173,7 +174,7 @@ def test_a_transcript_that_could_not_be_published(server: Server, wav: Path, for
     done = stream(str(wav), "--url", server.url, "--speed", "20", form)
     assert "Hello." in done.stdout
     assert_refused(
-        done, 1, f"{UNPUBLISHED} (OutputUnavailable: The bucket transcripts does not exist.): ", "see to the output"
+        done, 1, f"{UNPUBLISHED} (OutputUnavailable: The bucket transcripts does not exist.): ", "check spec.output"
     )
 
 
