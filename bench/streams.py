@@ -23,9 +23,10 @@ from bench.stt_batch import sample
 from hack.models import build
 from steno_runtime.cores import available_cores
 from steno_runtime.stream.agreement import bare
-from steno_runtime.stream.engine import StreamEngine, StreamOptions
+from steno_runtime.stream.engine import StreamEngine
 from steno_runtime.stream.events import Event, Final, Partial
 from steno_runtime.stream.session import SessionConfig
+from steno_runtime.stt.options import TranscriptionOptions
 
 RATE = 16_000
 PIECE_SECONDS = 0.1
@@ -127,7 +128,8 @@ def main() -> None:
     audio, _ = sample()
     pcm = (np.asarray(audio[-int(arguments.seconds * RATE) :]) * 32767).astype("<i2").tobytes()
     engine = StreamEngine.load(
-        StreamOptions("whisper-base", build(), device="cpu", max_sessions=max(arguments.sessions))
+        TranscriptionOptions(model="whisper-base", model_store=build(), device="cpu"),
+        max_sessions=max(arguments.sessions),
     )
     engine.warm()
     print(json.dumps({"cores": available_cores(), "resident_mib_warm": resident() // 2**20}), flush=True)

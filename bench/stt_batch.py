@@ -20,7 +20,8 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
 
 from hack.models import build
 from steno_runtime.cores import available_cores
-from steno_runtime.stt.pipeline import Options, transcribe
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import transcribe
 
 BATCH = 8
 
@@ -51,7 +52,7 @@ def main() -> None:
     batched = BatchedInferencePipeline(model)
 
     def steno() -> str:
-        options = Options(model="whisper-base", model_store=store, device="cpu", batch_size=BATCH)
+        options = TranscriptionOptions(model="whisper-base", model_store=store, device="cpu", batch_size=BATCH)
         result = transcribe(samples, options, on_progress=lambda *_: None, check=lambda: None)
         return " ".join(segment.text for segment in result.segments)
 

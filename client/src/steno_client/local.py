@@ -21,25 +21,10 @@ from steno_client.errors import CommandError
 from steno_client.output_files import WriteFormat
 from steno_runtime.errors import WorkError
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
+from steno_runtime.stt.options import TranscriptionOptions
 
 TENANT = "local"
 """`tenant_id` of documents made here."""
-
-
-@dataclass(frozen=True)
-class TranscriptionRequest:
-    """What to transcribe, and how; `None` leaves the choice to the pipeline."""
-
-    file: Path
-    model: str
-    model_store: Path
-    language: str | None = None
-    diarize: bool = False
-    min_speakers: int | None = None
-    max_speakers: int | None = None
-    device: Literal["auto", "cuda", "cpu"] = "auto"
-    compute_type: str = "auto"
-    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +57,13 @@ class LocalResult:
     failed_pages: int = 0
 
 
-def transcribe_file(request: TranscriptionRequest, on_progress: ProgressCallback) -> LocalResult:
+def transcribe_file(file: Path, options: TranscriptionOptions, on_progress: ProgressCallback) -> LocalResult:
     """Transcribe a file.
+
+    Args:
+        file: audio or video.
+        options: model, language, speakers.
+        on_progress: called as the work goes on.
 
     Raises:
         CommandError: the file, the model or the machine is not suitable; the text says what to do.
@@ -85,28 +75,16 @@ def transcribe_file(request: TranscriptionRequest, on_progress: ProgressCallback
 
     on_progress(ProgressUpdate(Stage.STARTING))
     started = time.monotonic()
-    options = pipeline.Options(
-        model=request.model,
-        model_store=request.model_store,
-        device=request.device,
-        compute_type=request.compute_type,
-        batch_size=request.batch_size,
-        language=request.language,
-        diarize=request.diarize,
-        min_speakers=request.min_speakers,
-        max_speakers=request.max_speakers,
-        hf_token=os.environ.get("HF_TOKEN"),
-    )
     with _errors_explained() as check:
         on_progress(ProgressUpdate(Stage.FETCHING))
         samples = read_audio(
-            request.file,
+            file,
             check=check,
             on_progress=lambda fraction: on_progress(ProgressUpdate(Stage.FETCHING, fraction)),
         )
         result = pipeline.transcribe(samples, options, on_progress=on_progress, check=check)
         transcript = build_transcript(
-            result, meeting_id=request.file.stem, tenant_id=TENANT, processing_time=time.monotonic() - started
+            result, meeting_id=file.stem, tenant_id=TENANT, processing_time=time.monotonic() - started
         )
 
     def write(name: str, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""CPU limits of this process: how many cores it may use, and how OpenMP waits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import os
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+
+
+def use_passive_openmp_waits() -> None:
+    """Let OpenMP's threads sleep while they wait, unless the environment says otherwise.
+
+    They spin by default: where other pods share the cores, that costs more than it gains. Libraries read the setting
+    when they first start their threads, so call this before. The images set it as well, for the programs in them.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def available_cores(cgroups: Path = CGROUPS) -> int:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from steno_api.server.task import PoolTask
 from steno_runtime.serve.server import Server
 from steno_runtime.serve.uploads import transcription
-from steno_runtime.stream.engine import StreamOptions
+from steno_runtime.stt.options import TranscriptionOptions
 
 from .rest import Pipeline
 from .scripted import ScriptedEngine
@@ -121,8 +121,8 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
         task = PoolTask.model_validate(document | changes)
         made: list[ScriptedEngine] = []
 
-        def load(options: StreamOptions) -> Any:
-            made.append(ScriptedEngine(options, **(engine or {})))
+        def load(options: TranscriptionOptions, *, max_sessions: int) -> Any:
+            made.append(ScriptedEngine(options, max_sessions, **(engine or {})))
             return made[0]
 
         server = Server(task, load)

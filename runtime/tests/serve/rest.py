@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 from steno_runtime.errors import Stopped
-from steno_runtime.stt.pipeline import Options, Result
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import Result
 
 if TYPE_CHECKING:
     from .conftest import Running
@@ -24,7 +25,7 @@ class Pipeline:
         self.go = threading.Event()
         self.go.set()
         self.lengths: list[int] = []
-        self.options: list[Options] = []
+        self.options: list[TranscriptionOptions] = []
         self.stopped = 0
 
     def __call__(self, samples, options, *, check, **_) -> Result:

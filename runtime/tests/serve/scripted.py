@@ -11,9 +11,10 @@ from steno_api.documents.transcript import Word as SaidWord
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.errors import WorkError
-from steno_runtime.stream.engine import EngineStatus, SessionLimit, StreamOptions
+from steno_runtime.stream.engine import EngineStatus, SessionLimit
 from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded, SpeechStarted, Word
 from steno_runtime.stream.session import SessionClosed, SessionConfig
+from steno_runtime.stt.options import TranscriptionOptions
 
 WORD = "klaatubarada"
 """What is heard; no log may have it."""
@@ -143,7 +144,8 @@ class ScriptedSession:
 class ScriptedEngine:
     """See `stream.engine.StreamEngine`."""
 
-    options: StreamOptions
+    options: TranscriptionOptions
+    max_sessions: int
     sessions: dict[str, ScriptedSession] = field(default_factory=dict)
     configs: list[SessionConfig] = field(default_factory=list)
     languages = LANGUAGES
@@ -157,7 +159,7 @@ class ScriptedEngine:
         pass
 
     def open(self, config: SessionConfig) -> ScriptedSession:
-        if len(self.sessions) >= self.options.max_sessions:
+        if len(self.sessions) >= self.max_sessions:
             raise SessionLimit("full")
         if config.language not in ("auto", *LANGUAGES):
             raise WorkError(FailureReason.INVALID_SPEC, "The model does not know this language.")
@@ -172,7 +174,7 @@ class ScriptedEngine:
     def status(self) -> EngineStatus:
         return EngineStatus(
             model=self.options.model, device="cpu", sessions=len(self.sessions),
-            max_sessions=self.options.max_sessions, queue_depth={"final": 0}, decodes={}, mean_batch_rows=1.0, lag_ms=0,
+            max_sessions=self.max_sessions, queue_depth={"final": 0}, decodes={}, mean_batch_rows=1.0, lag_ms=0,
         )  # fmt: skip
 
     def close(self) -> None:

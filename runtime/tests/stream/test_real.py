@@ -13,9 +13,10 @@ import pytest
 
 from hack.models import build
 from runtime.tests.stt.conftest import normal
-from steno_runtime.stream.engine import SessionConfig, StreamEngine, StreamOptions
+from steno_runtime.stream.engine import SessionConfig, StreamEngine
 from steno_runtime.stream.events import Partial
-from steno_runtime.stt.pipeline import Options, transcribe
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import transcribe
 
 from .fake import RATE
 from .talk import check_invariants, finals, pieces, talk
@@ -31,7 +32,9 @@ def store() -> Path:
 
 @pytest.fixture(scope="module")
 def real(store):
-    engine = StreamEngine.load(StreamOptions("whisper-base", store, device="cpu", max_sessions=16))
+    engine = StreamEngine.load(
+        TranscriptionOptions(model="whisper-base", model_store=store, device="cpu"), max_sessions=16
+    )
     engine.warm()
     yield engine
     engine.close()
@@ -101,7 +104,7 @@ async def test_a_recording_is_transcribed_beside_a_session(real, store, sample_p
     result = []
 
     def work() -> None:
-        options = Options(model="whisper-base", model_store=store, device="cpu")
+        options = TranscriptionOptions(model="whisper-base", model_store=store, device="cpu")
         result.append(transcribe(samples, options, on_progress=lambda *_: None, check=lambda: None, engine=real.engine))
 
     thread = threading.Thread(target=work)

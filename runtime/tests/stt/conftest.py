@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hack.models import build
-from steno_runtime.stt.pipeline import Options, transcribe
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import transcribe
 
 RATE = 16_000
 
@@ -33,7 +34,7 @@ def run(store):
         reports = []
         result = transcribe(
             samples,
-            Options(model="whisper-base", model_store=store, device="cpu", **options),
+            TranscriptionOptions(model="whisper-base", model_store=store, device="cpu", **options),
             on_progress=reports.append,
             check=lambda: None,
         )

@@ -10,7 +10,8 @@ import pytest
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.errors import WorkError
-from steno_runtime.stt.pipeline import Options, transcribe
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import transcribe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -39,7 +40,7 @@ def transcribed(samples, store):
     reports = []
     result = transcribe(
         samples,
-        Options(model="whisper-base", model_store=store, device="cpu", language="en"),
+        TranscriptionOptions(model="whisper-base", model_store=store, device="cpu", language="en"),
         on_progress=reports.append,
         check=lambda: None,
     )

@@ -15,7 +15,8 @@ from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.errors import Stopped, WorkError
 from steno_runtime.stt.document import build_transcript
-from steno_runtime.stt.pipeline import Options, transcribe
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import transcribe
 from steno_runtime.stt.writers import WRITERS
 
 from .conftest import RATE, normal
@@ -149,7 +150,7 @@ def test_a_check_that_raises_stops_at_once(store, sample):
     with pytest.raises(Stopped):
         transcribe(
             sample,
-            Options(model="whisper-base", model_store=store, device="cpu"),
+            TranscriptionOptions(model="whisper-base", model_store=store, device="cpu"),
             on_progress=lambda *_: None,
             check=check,
         )
@@ -167,7 +168,7 @@ def test_no_speaker_encoder_is_said_with_its_remedy(store, sample, tmp_path):
     with pytest.raises(WorkError, match="ge2e") as error:
         transcribe(
             sample[: 10 * RATE],
-            Options(model="whisper-base", model_store=tmp_path, device="cpu", diarize=True),
+            TranscriptionOptions(model="whisper-base", model_store=tmp_path, device="cpu", diarize=True),
             on_progress=lambda *_: None,
             check=lambda: None,
         )
@@ -179,9 +180,11 @@ def test_without_speakers_no_torch_is_loaded(store, sample_wav):
 import sys
 from pathlib import Path
 from faster_whisper import decode_audio
-from steno_runtime.stt.pipeline import Options, transcribe
-transcribe(decode_audio({str(sample_wav)!r})[:160000], Options(model="whisper-base", model_store=Path({str(store)!r}),
-    device="cpu"), on_progress=lambda *_: None, check=lambda: None)
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import transcribe
+options = TranscriptionOptions(model="whisper-base", model_store=Path({str(store)!r}), device="cpu")
+samples = decode_audio({str(sample_wav)!r})[:160000]
+transcribe(samples, options, on_progress=lambda *_: None, check=lambda: None)
 print([name for name in ("torch", "whisperx", "pyannote.audio", "pandas") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -193,9 +196,11 @@ def test_a_limit_on_openmp_changes_the_speed_and_not_the_words(store, sample_wav
     code = f"""
 from pathlib import Path
 from faster_whisper import decode_audio
-from steno_runtime.stt.pipeline import Options, transcribe
-result = transcribe(decode_audio({str(sample_wav)!r}), Options(model="whisper-base", model_store=Path({str(store)!r}),
-    device="cpu"), on_progress=lambda *_: None, check=lambda: None)
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import transcribe
+options = TranscriptionOptions(model="whisper-base", model_store=Path({str(store)!r}), device="cpu")
+samples = decode_audio({str(sample_wav)!r})
+result = transcribe(samples, options, on_progress=lambda *_: None, check=lambda: None)
 print(" ".join(segment.text for segment in result.segments))
 """
     limited = {**os.environ, "OMP_THREAD_LIMIT": "1"}

@@ -13,7 +13,8 @@ from runtime.tests.conftest import reply
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.stt.diarization import COMMUNITY, find_models
-from steno_runtime.stt.pipeline import Options, transcribe
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import transcribe
 
 from .conftest import RATE
 
@@ -38,7 +39,7 @@ def failure(sample: np.ndarray, store: Path, **options: object) -> WorkError:
     with pytest.raises(WorkError) as caught:
         transcribe(
             sample,
-            Options(model="any", model_store=store, device="cpu", diarize=True, **options),
+            TranscriptionOptions(model="any", model_store=store, device="cpu", diarize=True, **options),
             on_progress=lambda *_: None,
             check=lambda: None,
             engine=Untouched(),

@@ -6,7 +6,7 @@ import pytest
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Stopped, WorkError
-from steno_runtime.stt.pipeline import Options
+from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.worker.transcription import Transcription
 from steno_runtime.worker.work import Attempt
 
@@ -15,7 +15,7 @@ from steno_runtime.worker.work import Attempt
 def options(make_task, sample_wav, tmp_path, monkeypatch):
     """The options of the pipeline for a task with that diarization; nothing is transcribed."""
 
-    def told(**changes) -> Options:
+    def told(**changes) -> TranscriptionOptions:
         given = []
 
         def transcribe(_, options, **__):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -70,10 +71,10 @@ def transcribe(
 
     with report_errors(debug=debug):
         from steno_client import local, output_files, progress  # noqa: PLC0415 - they need the runtime
+        from steno_runtime.stt.options import TranscriptionOptions  # noqa: PLC0415
 
         paths = output_files.prepare_outputs(file, formats, output)
-        request = local.TranscriptionRequest(
-            file=file,
+        transcription = TranscriptionOptions(
             model=model,
             model_store=model_store or local.default_model_store(),
             language=None if language == "auto" else language,
@@ -83,10 +84,11 @@ def transcribe(
             device=device,
             compute_type=compute_type,
             batch_size=batch_size,
+            hf_token=os.environ.get("HF_TOKEN"),
         )
-        meter = progress.transcription_meter(diarize=request.diarize)
+        meter = progress.transcription_meter(diarize=transcription.diarize)
         with local.quiet_libraries(debug=debug), progress.progress_bar(meter, quiet=quiet) as on_progress:
-            result = local.transcribe_file(request, on_progress)
+            result = local.transcribe_file(file, transcription, on_progress)
         _write_outputs(result.write, paths)
 
 

@@ -20,6 +20,7 @@ from steno_api.model import ObjectRef
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
 from steno_runtime import logs
+from steno_runtime.cores import use_passive_openmp_waits
 from steno_runtime.errors import WorkError
 
 log = logging.getLogger(__name__)
@@ -64,8 +65,7 @@ def serve(task: PoolTask) -> int:
 
 
 async def _run(task: PoolTask) -> None:
-    # OpenMP's threads spin while they wait, by default. Read when a library first starts its threads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    use_passive_openmp_waits()
     from steno_runtime.serve.server import Server
 
     server = Server(task)

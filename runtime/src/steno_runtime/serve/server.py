@@ -7,8 +7,9 @@ import contextlib
 import logging
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
 
@@ -27,11 +28,17 @@ from steno_runtime.serve.uploads.documents import DocumentRest
 from steno_runtime.serve.uploads.job_queue import Jobs
 from steno_runtime.serve.uploads.service import Desk
 from steno_runtime.serve.uploads.transcription import SpeechRest
-from steno_runtime.stream.engine import EngineStatus, StreamEngine, StreamOptions
+from steno_runtime.stream.engine import EngineStatus, StreamEngine
+from steno_runtime.stt.options import TranscriptionOptions
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[StreamOptions], StreamEngine]
+
+class Load(Protocol):
+    """Loads the model; see `StreamEngine.load`."""
+
+    def __call__(self, options: TranscriptionOptions, *, max_sessions: int) -> StreamEngine: ...  # noqa: D102
+
 
 DECODE_SHARE = 0.6
 """Of the drain's time, for decoding what was said; the rest is for publishing it."""
@@ -116,16 +123,8 @@ class Server:
 
     async def _make_ready(self) -> None:
         task = self._task
-        options = StreamOptions(
-            model=task.model.name,
-            model_store=Path(task.model_store),
-            device=task.device,
-            compute_type=task.model.compute_type,
-            batch_size=None if task.model.batch_size == "auto" else task.model.batch_size,
-            memory_mib=task.memory_mib,
-            max_sessions=task.max_sessions,
-        )
-        engine = await asyncio.to_thread(self._load, options)
+        options = TranscriptionOptions.from_task(task)
+        engine = await asyncio.to_thread(self._load, options, max_sessions=task.max_sessions)
         await asyncio.to_thread(engine.warm)
         self._engine = engine
         self.registry.serve(engine)

@@ -7,9 +7,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
@@ -18,26 +17,12 @@ from steno_runtime.stream.scheduler import Kind, Priority, Scheduler, SchedulerC
 from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
 from steno_runtime.stt.chunks import FULL_FRAMES, SAMPLE_RATE, bucket, frames_of
 from steno_runtime.stt.engine import Decoded, Effort, Engine
+from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import load_engine
 from steno_runtime.stt.vad import VoiceState, listen
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """What to decode with."""
-
-    model: str
-    model_store: Path
-    device: Literal["auto", "cuda", "cpu"] = "auto"
-    compute_type: str = "auto"
-    batch_size: int | None = None
-    """Windows decoded at once; None: by the device."""
-    memory_mib: int | None = None
-    """GPU memory to choose the batch size by; None: the device's."""
-    max_sessions: int = 16
 
 
 @dataclass(frozen=True)
@@ -119,21 +104,17 @@ class StreamEngine:
         self._closed = False
 
     @classmethod
-    def load(cls, options: StreamOptions) -> StreamEngine:
-        """Loads the model; takes seconds.
+    def load(cls, options: TranscriptionOptions, *, max_sessions: int) -> StreamEngine:
+        """Load the model; takes seconds.
+
+        Args:
+            options: model and device; language and speakers do not matter here.
+            max_sessions: open at once.
 
         Raises:
             WorkError: see `stt.ctranslate.CTranslateEngine` and `models.store.whisper`.
         """
-        engine = load_engine(
-            options.model,
-            options.model_store,
-            device=options.device,
-            compute_type=options.compute_type,
-            batch_size=options.batch_size,
-            memory_mib=options.memory_mib,
-        )
-        return cls(engine, model=options.model, max_sessions=options.max_sessions)
+        return cls(load_engine(options), model=options.model, max_sessions=max_sessions)
 
     def warm(self) -> None:
         """Decodes something, as a live session would: after it, a server may say that it is ready.

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from steno_api.documents.transcript import Segment
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
-from steno_runtime.errors import WorkError
+from steno_runtime.cores import use_passive_openmp_waits
+from steno_runtime.errors import Check, WorkError
 from steno_runtime.models import store
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt import vad
 from steno_runtime.stt.chunks import SAMPLE_RATE, Chunk, Span, batches, bucket, frames_of, pack
 from steno_runtime.stt.engine import Decoded, Engine, TimedWord, invented
+from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.segments import Turn, assign, segments, smooth, snap
 
 if TYPE_CHECKING:
@@ -26,29 +26,6 @@ if TYPE_CHECKING:
 UNKNOWN_LANGUAGE = "und"
 """ISO 639's code for a language nobody knows: that of silence."""
 _DETECTION_WINDOWS = 3
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to transcribe with, and how."""
-
-    model: str
-    model_store: Path
-    device: Literal["auto", "cuda", "cpu"] = "auto"
-    compute_type: str = "auto"
-    batch_size: int | None = None
-    """None: by the device."""
-    batch_divisor: int = 1
-    memory_mib: int | None = None
-    """GPU memory to choose the batch size by; None: the device's."""
-    language: str | None = None
-    """ISO 639 code; None or `auto`: detected."""
-    diarize: bool = False
-    min_speakers: int | None = None
-    max_speakers: int | None = None
-    hf_token: str | None = None
-    speaker_threads: int | None = None
-    """CPU cores to tell speakers apart with; None: all."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +45,10 @@ class Result:
 
 def transcribe(
     samples: Samples,
-    options: Options,
+    options: TranscriptionOptions,
     *,
     on_progress: ProgressCallback,
-    check: Callable[[], None],
+    check: Check,
     engine: Engine | None = None,
 ) -> Result:
     """Transcribes audio.
@@ -94,16 +71,7 @@ def transcribe(
     make_diarization = _find_speaker_models(options)
     check()
     if engine is None:
-        engine = load_engine(
-            options.model,
-            options.model_store,
-            device=options.device,
-            compute_type=options.compute_type,
-            batch_size=options.batch_size,
-            batch_divisor=options.batch_divisor,
-            memory_mib=options.memory_mib,
-            check=check,
-        )
+        engine = load_engine(options, check)
     wanted = _wanted_language(options, engine)
     on_progress(ProgressUpdate(Stage.LOADING_MODEL, 1.0))
 
@@ -148,36 +116,32 @@ def transcribe(
     )
 
 
-def load_engine(
-    model: str,
-    model_store: Path,
-    *,
-    device: str = "auto",
-    compute_type: str = "auto",
-    batch_size: int | None = None,
-    batch_divisor: int = 1,
-    memory_mib: int | None = None,
-    check: Callable[[], None] = lambda: None,
-) -> Engine:
-    """Finds a model (see `models.store.whisper`) and loads it (see `stt.ctranslate.CTranslateEngine`)."""
-    # OpenMP's threads spin while they wait, by default: where other pods share the cores, that costs more than it
-    # gains. Read when a library first starts its threads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def load_engine(options: TranscriptionOptions, check: Check = lambda: None) -> Engine:
+    """Find the options' model (see `models.store.whisper`) and load it (see `stt.ctranslate.CTranslateEngine`).
+
+    Args:
+        options: model and device; language and speakers do not matter here.
+        check: called between finding and loading; may raise to stop.
+
+    Raises:
+        WorkError: see the two.
+    """
+    use_passive_openmp_waits()
     from steno_runtime.stt.ctranslate import CTranslateEngine
 
-    folder = store.whisper(model_store, model)
+    folder = store.whisper(options.model_store, options.model)
     check()
     return CTranslateEngine(
         folder,
-        device=device,
-        compute_type=compute_type,
-        batch_size=batch_size,
-        batch_divisor=batch_divisor,
-        memory_mib=memory_mib,
+        device=options.device,
+        compute_type=options.compute_type,
+        batch_size=options.batch_size,
+        batch_divisor=options.batch_divisor,
+        memory_mib=options.memory_mib,
     )
 
 
-def _find_speaker_models(options: Options) -> MakePipeline | None:
+def _find_speaker_models(options: TranscriptionOptions) -> MakePipeline | None:
     """Before anything is decoded: a model that is missing, or a token that is refused, then costs nothing."""
     if not options.diarize:
         return None
@@ -191,7 +155,7 @@ def _find_speaker_models(options: Options) -> MakePipeline | None:
     )
 
 
-def _wanted_language(options: Options, engine: Engine) -> str | None:
+def _wanted_language(options: TranscriptionOptions, engine: Engine) -> str | None:
     language = options.language
     if language in (None, "auto"):
         return None if len(engine.languages) > 1 else next(iter(engine.languages))
@@ -223,7 +187,7 @@ def _decode(
     *,
     language: str,
     on_progress: ProgressCallback,
-    check: Callable[[], None],
+    check: Check,
 ) -> list[Decoded | None]:
     decoded: list[Decoded | None] = [None] * len(chunks)
     sizes = [bucket(frames_of(chunk.end - chunk.start)) for chunk in chunks]
@@ -258,12 +222,12 @@ def _words(chunks: Sequence[Chunk], decoded: Sequence[Decoded | None], spans: Se
 def _realign(
     samples: Samples,
     words: list[TimedWord],
-    options: Options,
+    options: TranscriptionOptions,
     *,
     language: str,
     device: str,
     on_progress: ProgressCallback,
-    check: Callable[[], None],
+    check: Check,
 ) -> list[TimedWord]:
     """Times words with WhisperX and a wav2vec2 model, where the store has one for the language (`align-<language>`)."""
     folder = store.find(options.model_store, f"align-{language}", ("config.json",))

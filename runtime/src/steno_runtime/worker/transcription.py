@@ -18,6 +18,7 @@ from steno_api.worker.task import TranscriptionTask
 from steno_runtime.errors import WorkError
 from steno_runtime.memory import available_memory
 from steno_runtime.progress import ProgressUpdate, transcription_weights
+from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
 from steno_runtime.worker.length import longest_seconds, too_long
 from steno_runtime.worker.work import Attempt, Format
@@ -76,23 +77,9 @@ class Transcription:
         samples = self._read(attempt)
         attempt.check()
         from steno_runtime.stt.document import build_transcript
-        from steno_runtime.stt.pipeline import Options, transcribe
+        from steno_runtime.stt.pipeline import transcribe
 
-        diarization = task.diarization
-        options = Options(
-            model=task.model.name,
-            model_store=Path(task.model_store),
-            device=task.device,
-            compute_type=task.model.compute_type,
-            batch_size=None if task.model.batch_size == "auto" else task.model.batch_size,
-            batch_divisor=task.batch_divisor,
-            memory_mib=task.memory_mib,
-            language=None if task.language == "auto" else task.language,
-            diarize=diarization is not None,
-            min_speakers=diarization.min_speakers if diarization else None,
-            max_speakers=diarization.max_speakers if diarization else None,
-            hf_token=token,
-        )
+        options = TranscriptionOptions.from_task(task, hf_token=token)
         result = transcribe(samples, options, on_progress=attempt.on_progress, check=attempt.check)
         transcript = build_transcript(
             result,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,8 @@ from steno_runtime.serve.uploads.job_queue import Work
 from steno_runtime.serve.uploads.service import Desk, Name, Wish, read
 from steno_runtime.stt.diarization import EMBEDDING, ENCODER_FILE, has_encoder
 from steno_runtime.stt.document import build_transcript
-from steno_runtime.stt.pipeline import Options, Result, transcribe
+from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.pipeline import Result, transcribe
 from steno_runtime.stt.writers import FILE_NAMES, WRITERS
 
 if TYPE_CHECKING:
@@ -135,10 +137,8 @@ def _transcribe(
     from steno_runtime.media.audio import read_audio
 
     samples = read_audio(file, check=check, max_seconds=MAX_SECONDS)
-    options = Options(
-        model=task.model.name,
-        model_store=Path(task.model_store),
-        device=task.device,
+    options = replace(
+        TranscriptionOptions.from_task(task),
         language=None if wish.language == "auto" else wish.language,
         diarize=wish.diarize,
         min_speakers=wish.min_speakers,
