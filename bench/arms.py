@@ -15,9 +15,9 @@ from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_api.worker.termination import Succeeded, TerminationMessage
-from steno_operator.build.job import build_job
-from steno_operator.build.task import Attempt
-from steno_operator.plan.kind import kind_of
+from steno_operator.manifests.job import build_job
+from steno_operator.manifests.task import Attempt
+from steno_operator.plan.job.kinds import kind_of
 from tests.support.nodes import GPU
 
 KINDS: tuple[type[TranscriptionJob | OCRJob], ...] = (TranscriptionJob, OCRJob)

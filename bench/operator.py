@@ -28,8 +28,8 @@ from kubernetes.aio import client, config
 from bench import tutorial_operator
 from bench.arms import JOBS, Arm, Round, arms, last_words
 from hack.paths import ROOT
-from steno_operator.control.cluster import Cluster
-from steno_operator.control.watch import Target, Watcher
+from steno_operator.control.kube.client import Cluster
+from steno_operator.control.watch.reflector import Target, Watcher
 from tests.support.apiserver import ApiServer
 from tests.support.nodes import serve_nodes
 

@@ -7,9 +7,9 @@ import yaml
 
 from hack.paths import ROOT
 from steno_api.v1alpha1 import RESOURCES, RuntimePool, StreamSession, TranscriptionJob
-from steno_operator.plan.gate import gate_of
-from steno_operator.plan.observed_stream import ObservedSession
-from steno_operator.plan.policy import Policy
+from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.session.observed import ObservedSession
+from steno_operator.plan.session.readiness import gate_of
 from tests.support.apiserver import ApiServer
 
 EXAMPLES = ROOT / "examples"

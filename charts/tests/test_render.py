@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from charts.tests.helm import CHART, VALUES, helm, of_kind, render
-from steno_operator.build import labels
+from steno_operator.manifests import labels
 from steno_operator.settings import Settings
 
 pytestmark = pytest.mark.apiserver  # helm has to be built

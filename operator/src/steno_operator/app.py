@@ -22,16 +22,16 @@ from aiohttp import web
 from kubernetes.aio.config import ConfigException
 
 from steno_api.v1alpha1 import RESOURCES
-from steno_operator.control import logs, metrics, probes
-from steno_operator.control.caller import TokenVerifier
-from steno_operator.control.cluster import Cluster
-from steno_operator.control.engine import Engine, EngineOptions
-from steno_operator.control.leader import Leadership, LeaseTimes, label_pod
-from steno_operator.control.queue import Backoff
-from steno_operator.control.reports import ReportEndpoint
-from steno_operator.control.store import Store
-from steno_operator.control.watch import Timing
+from steno_operator.control.cache.store import Store
+from steno_operator.control.kube.backoff import Backoff
+from steno_operator.control.kube.client import Cluster
+from steno_operator.control.kube.leader_election import Leadership, LeaseTimes, label_pod
+from steno_operator.control.manager import Engine, EngineOptions
+from steno_operator.control.reports.server import ReportEndpoint
+from steno_operator.control.reports.token_review import TokenVerifier
+from steno_operator.control.watch.reflector import Timing
 from steno_operator.settings import Settings
+from steno_operator.telemetry import logs, metrics, probes
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from steno_operator.plan.policy import DefaultPool, Policy
+from steno_operator.plan.common.policy import DefaultPool, Policy
 
 
 class Settings(BaseSettings):

@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from steno_operator.control.cluster import ApiError, Cluster, UnreachableError
-from steno_operator.control.executor import Executor
-from steno_operator.control.keys import Key
-from steno_operator.control.queue import RetryError
-from steno_operator.control.reconciler import Reconciler
-from steno_operator.control.registry import kinds
-from steno_operator.control.signing import Signer
-from steno_operator.control.store import Store
-from steno_operator.plan.policy import Policy
+from steno_operator.control.cache.store import Store
+from steno_operator.control.kube.client import ApiError, Cluster, UnreachableError
+from steno_operator.control.kube.keys import Key
+from steno_operator.control.kube.signing import Signer
+from steno_operator.control.manager import kinds
+from steno_operator.control.reconcile.executor import Executor
+from steno_operator.control.reconcile.reconciler import Reconciler
+from steno_operator.control.reconcile.work_queue import RetryError
+from steno_operator.plan.common.policy import Policy
 
 from .harness import SUMMARIES
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steno_operator.control.cluster import environment_proxy
+from steno_operator.control.kube.client import environment_proxy
 
 
 def test_a_proxy_of_the_environment_is_used_unless_the_host_is_exempt(monkeypatch):

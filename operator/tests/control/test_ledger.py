@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from steno_operator.control.keys import Key
+from steno_operator.control.kube.keys import Key
 
 from .ledger import KINDS, Operator, Server, last_word
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from steno_operator.control.keys import Key
-from steno_operator.control.observe import child_of, pod_of, trimmed
+from steno_operator.control.cache.records import child_of, pod_of, trimmed
+from steno_operator.control.kube.keys import Key
 
 from .objects import container, job, pod, resource
 

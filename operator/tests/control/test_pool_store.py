@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steno_operator.control.keys import Key
-from steno_operator.control.pool_store import PoolStore
+from steno_operator.control.cache.pool_store import PoolStore
+from steno_operator.control.kube.keys import Key
 
 POOL = Key("RuntimePool", "ns", "default")
 STATES = ("new", "waits", "ready", "refused", "over", "gone")

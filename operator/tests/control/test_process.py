@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from steno_operator.control.logs import JsonFormatter
+from steno_operator.telemetry.logs import JsonFormatter
 from tests.support.apiserver import serve
 
 from .harness import Place

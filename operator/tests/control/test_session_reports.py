@@ -11,11 +11,11 @@ from steno_api.model import ObjectRef
 from steno_api.server.reports import PoolReport, SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionFigures
-from steno_operator.build import labels
-from steno_operator.control.caller import Caller
-from steno_operator.control.keys import Key
-from steno_operator.control.session_reports import take_pool_report
-from steno_operator.control.store import Store
+from steno_operator.control.cache.store import Store
+from steno_operator.control.kube.keys import Key
+from steno_operator.control.reports.pools import take_pool_report
+from steno_operator.control.reports.token_review import Caller
+from steno_operator.manifests import labels
 
 from .objects import CREATED
 

@@ -4,9 +4,9 @@ import pytest
 
 from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
-from steno_operator.control.keys import Key
-from steno_operator.control.kinds import parse
-from steno_operator.control.store import Store
+from steno_operator.control.cache.store import Store
+from steno_operator.control.kube.keys import Key
+from steno_operator.control.reconcile.controller import parse
 
 from .objects import container, event, job, pod, resource
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from steno_operator.control import teller
-from steno_operator.control.keys import Key
-from steno_operator.control.teller import Teller
-from steno_operator.plan.plan import EmitEvent
+from steno_operator.control.kube import event_recorder
+from steno_operator.control.kube.event_recorder import Teller
+from steno_operator.control.kube.keys import Key
+from steno_operator.plan.common.plan import EmitEvent
 
 KEY = Key("TranscriptionJob", "a", "b")
 
@@ -18,7 +18,7 @@ def event(number):
 
 
 async def test_telling_waits_for_nothing_and_every_event_is_written(monkeypatch):
-    monkeypatch.setattr(teller, "_AT_ONCE", 1)
+    monkeypatch.setattr(event_recorder, "_AT_ONCE", 1)
     written, slow, last = [], asyncio.Event(), asyncio.Event()
 
     async def emit(key, raw, action):
@@ -41,7 +41,7 @@ async def test_telling_waits_for_nothing_and_every_event_is_written(monkeypatch)
 
 
 async def test_beyond_the_limit_events_are_dropped_and_the_log_says_so(monkeypatch, caplog):
-    monkeypatch.setattr(teller, "_LIMIT", 2)
+    monkeypatch.setattr(event_recorder, "_LIMIT", 2)
 
     async def emit(*_):
         raise AssertionError("nobody runs the teller")

@@ -9,10 +9,10 @@ import pytest
 
 from steno_api.v1alpha1.tenant import Tenant
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
-from steno_operator.control.keys import Key
-from steno_operator.control.store import Store
-from steno_operator.plan.admission import Admission, Demand
-from steno_operator.plan.tenant import plan_tenant
+from steno_operator.control.cache.store import Store
+from steno_operator.control.kube.keys import Key
+from steno_operator.plan.common.admission import Admission, Demand
+from steno_operator.plan.tenant.planner import plan_tenant
 
 from .ledger import last_word
 from .objects import CREATED, container, job, pod, resource

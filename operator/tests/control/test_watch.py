@@ -8,12 +8,12 @@ import os
 
 import pytest
 
-from steno_operator.control import cluster as cluster_module
-from steno_operator.control.audit import Audited, Auditor
-from steno_operator.control.cluster import ApiError, Cluster, ResourceType, UnreachableError
-from steno_operator.control.leader import Leadership, LeaseTimes
-from steno_operator.control.queue import Backoff
-from steno_operator.control.watch import Target, Timing, Watcher
+from steno_operator.control.kube import client as cluster_module
+from steno_operator.control.kube.backoff import Backoff
+from steno_operator.control.kube.client import ApiError, Cluster, ResourceType, UnreachableError
+from steno_operator.control.kube.leader_election import Leadership, LeaseTimes
+from steno_operator.control.watch.reflector import Target, Timing, Watcher
+from steno_operator.control.watch.resync import Audited, Auditor
 
 from .proxy import Proxy
 

@@ -13,10 +13,11 @@ from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_api.worker.termination import Failed, Succeeded, TerminationMessage
-from steno_operator.plan.job import plan_job
-from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
-from steno_operator.plan.plan import EmitEvent, Plan
-from steno_operator.plan.policy import Policy
+from steno_operator.plan.common.plan import EmitEvent, Plan
+from steno_operator.plan.common.pods import ObservedPod
+from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
+from steno_operator.plan.job.planner import plan_job
 
 T0 = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 POLICY = Policy(runtime_image="runtime:1", report_url="http://steno-operator.steno-system.svc:8080")

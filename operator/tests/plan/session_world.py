@@ -14,12 +14,12 @@ from steno_api.server.reports import SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1 import RuntimePool, StreamSession
 from steno_api.v1alpha1.streamsession import SessionFigures
-from steno_operator.plan.admission import NOT_REQUIRED, Admission
-from steno_operator.plan.conditions import find
-from steno_operator.plan.observed_stream import Connection, ObservedSession
-from steno_operator.plan.plan import CreatePool, DeleteResource, IssueToken, SessionPlan
-from steno_operator.plan.policy import Policy
-from steno_operator.plan.session import plan_session
+from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.common.conditions import find
+from steno_operator.plan.common.plan import CreatePool, DeleteResource, IssueToken, SessionPlan
+from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.session.observed import Connection, ObservedSession
+from steno_operator.plan.session.planner import plan_session
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 POLICY = Policy("steno/runtime:1", "http://operator:8080")

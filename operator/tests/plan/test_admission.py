@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_operator.plan.admission import Admission
-from steno_operator.plan.finished import ACCOUNTING_RECHECK
-from steno_operator.plan.plan import DeleteResource, StartAttempt, SuspendAttempt
+from steno_operator.plan.common.admission import Admission
+from steno_operator.plan.common.plan import DeleteResource, StartAttempt, SuspendAttempt
+from steno_operator.plan.job.cleanup import ACCOUNTING_RECHECK
 
 from .scene import POLICY, SUCCESS, Life, child, deeds, ended, failed_child
 

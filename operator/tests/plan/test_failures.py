@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_operator.plan.plan import StartAttempt, StopAttempt
+from steno_operator.plan.common.plan import StartAttempt, StopAttempt
 
 from .scene import (
     Life,

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_operator.plan.plan import DeleteResource, StopAttempt
+from steno_operator.plan.common.plan import DeleteResource, StopAttempt
 
 from .scene import SUCCESS, Life, after, child, deeds, ended, failed_child, running, stories
 

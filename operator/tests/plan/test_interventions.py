@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from steno_api.failures import FailureReason
-from steno_operator.plan.plan import SetDeadline, StartAttempt, StopAttempt, SuspendAttempt
+from steno_operator.plan.common.plan import SetDeadline, StartAttempt, StopAttempt, SuspendAttempt
 
 from .scene import (
     SUCCESS,

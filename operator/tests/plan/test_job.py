@@ -6,7 +6,7 @@ import pytest
 
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Progress, Stage
-from steno_operator.plan.plan import StartAttempt, StopAttempt
+from steno_operator.plan.common.plan import StartAttempt, StopAttempt
 
 from .scene import (
     DIRECTORY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from steno_api.worker.task import OCRTask
-from steno_operator.plan.plan import StartAttempt
+from steno_operator.plan.common.plan import StartAttempt
 
 from .scene import OCR_RESULT, OCR_SUMMARY, SUCCESS, SUCCESSES, Life, child, deeds, ended, ocr_job
 

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
-from steno_operator.build.deployment import digest_of
-from steno_operator.plan.admission import NOT_REQUIRED, Admission
-from steno_operator.plan.observed import ObservedPod
-from steno_operator.plan.observed_stream import ObservedDeployment, ObservedPool, ObservedServer
-from steno_operator.plan.plan import ApplyChild, EmitEvent, PoolPlan
-from steno_operator.plan.policy import Policy
-from steno_operator.plan.pool import plan_pool
+from steno_operator.manifests.deployment import digest_of
+from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.common.plan import ApplyChild, EmitEvent, PoolPlan
+from steno_operator.plan.common.pods import ObservedPod
+from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.pool.observed import ObservedDeployment, ObservedPool, ObservedServer
+from steno_operator.plan.pool.planner import plan_pool
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 POLICY = Policy("steno/runtime:1", "http://operator:8080")

@@ -7,9 +7,9 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from steno_operator.plan.admission import NOT_REQUIRED
-from steno_operator.plan.conditions import holds
-from steno_operator.plan.plan import StartAttempt, SuspendAttempt
+from steno_operator.plan.common.admission import NOT_REQUIRED
+from steno_operator.plan.common.conditions import holds
+from steno_operator.plan.common.plan import StartAttempt, SuspendAttempt
 
 from .scene import job, ocr_job
 from .world import CALM, FATES, MOVES, World, collect, end_pod

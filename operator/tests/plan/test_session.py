@@ -9,10 +9,10 @@ from dataclasses import replace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from steno_operator.plan.admission import NOT_REQUIRED, Admission
-from steno_operator.plan.conditions import find, holds
-from steno_operator.plan.plan import IssueToken
-from steno_operator.plan.session import plan_session
+from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.common.conditions import find, holds
+from steno_operator.plan.common.plan import IssueToken
+from steno_operator.plan.session.planner import plan_session
 
 from .session_world import POLICY, START, World, histories, live_through, pool, pools, ready, session, specs, tick
 

@@ -11,9 +11,9 @@ from steno_api.documents.manifest import PublishedArtifact
 from steno_api.failures import FailureReason
 from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS, SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_operator.plan.admission import Admission
-from steno_operator.plan.conditions import find
-from steno_operator.plan.expiry import ACCEPT_PATIENCE, LAST_WORD_GRACE, RECONNECT_GRACE, RESTART_PATIENCE
+from steno_operator.plan.common.admission import Admission
+from steno_operator.plan.common.conditions import find
+from steno_operator.plan.session.expiry import ACCEPT_PATIENCE, LAST_WORD_GRACE, RECONNECT_GRACE, RESTART_PATIENCE
 
 from .session_world import World, histories, pool, ready, session, specs
 

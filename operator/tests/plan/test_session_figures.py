@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_operator.plan.admission import CLAIMANTS
+from steno_operator.plan.common.admission import CLAIMANTS
 
 from .session_world import POLICY, World, histories, pool, session, specs
 

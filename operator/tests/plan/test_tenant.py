@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from steno_api.v1alpha1.tenant import Tenant
-from steno_operator.plan.admission import CLAIMANTS, Admission, Bill, Claim, Demand
-from steno_operator.plan.plan import TellQueue
-from steno_operator.plan.tenant import BUSY_RECHECK, ObservedTenant, TenantPlan, plan_tenant
+from steno_operator.plan.common.admission import CLAIMANTS, Admission, Bill, Claim, Demand
+from steno_operator.plan.common.plan import TellQueue
+from steno_operator.plan.tenant.planner import BUSY_RECHECK, ObservedTenant, TenantPlan, plan_tenant
 
 from .scene import T0, after
 

@@ -12,12 +12,8 @@ from datetime import timedelta
 
 from steno_api.failures import EXIT_CODES, FailureReason
 from steno_api.v1alpha1.job import JobStatus, Progress, Stage
-from steno_operator.plan.admission import NOT_REQUIRED, Admission
-from steno_operator.plan.finished import is_finished
-from steno_operator.plan.job import plan_job
-from steno_operator.plan.observed import Job, ObservedChild, ObservedJob, ObservedPod
-from steno_operator.plan.outcome import ended, is_live
-from steno_operator.plan.plan import (
+from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.common.plan import (
     Action,
     DeleteResource,
     EmitEvent,
@@ -27,6 +23,11 @@ from steno_operator.plan.plan import (
     StopAttempt,
     SuspendAttempt,
 )
+from steno_operator.plan.common.pods import ObservedPod, ended
+from steno_operator.plan.job.cleanup import is_finished
+from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
+from steno_operator.plan.job.outcome import is_live
+from steno_operator.plan.job.planner import plan_job
 
 from .scene import POLICY, PROFILE, SUCCESSES, T0, failure
 

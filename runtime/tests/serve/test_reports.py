@@ -26,7 +26,7 @@ from .conftest import SECOND, Operator, Running, Serve, Talk, until
 
 PATH = "/v1/pools/reports"
 MOST_OF_THE_OPERATOR = 1024 * 1024
-"""`steno_operator.control.session_reports.MAX_BODY`."""
+"""`steno_operator.control.reports.pools.MAX_BODY`."""
 
 
 class Endpoint:

@@ -1,0 +1,1 @@
+"""What is observed, in memory: caches of objects, indexed, and the snapshots that planners are given."""

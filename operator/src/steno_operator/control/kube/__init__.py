@@ -1,0 +1,1 @@
+"""The API server: client, leader election, Events, keys of objects."""

@@ -1,0 +1,1 @@
+"""Reconciling: the work queue, one loop for every kind, the controllers, and the carrying out of plans."""

@@ -1,0 +1,108 @@
+"""One look at one resource: snapshot, plan, live reads where it matters, actions, status, Events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from steno_operator.control.cache.store import Store
+from steno_operator.control.kube.event_recorder import Teller
+from steno_operator.control.kube.keys import Key
+from steno_operator.control.reconcile.controller import Kind, RefusedError, UnreadableError, parse, unreadable_status
+from steno_operator.control.reconcile.executor import Executor, GoneError
+from steno_operator.plan.common.plan import DeleteResource, EmitEvent
+from steno_operator.plan.common.policy import Policy
+
+log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    """Returns the time, in whole seconds as Kubernetes' timestamps have it."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Reconciler:
+    """Brings resources of every kind to what their plans say."""
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        kinds: Mapping[str, Kind],
+        policy: Policy,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._teller = Teller(executor.emit)
+        self._kinds = kinds
+        self._policy = policy
+        self._clock = clock
+
+    async def tell(self) -> None:
+        """Writes the Events of what was reconciled, until cancelled."""
+        await self._teller.run()
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Looks at the resource once.
+
+        Returns:
+            Seconds after which to look again even if nothing changes.
+
+        Raises:
+            RetryError: what was planned no longer fits; look again.
+            ApiError, UnreachableError: the API server could not do its part.
+        """
+        raw = self._store.resource(key)
+        if raw is None:
+            return None
+        kind = self._kinds[key.kind]
+        try:
+            with self._store.working_on(key):
+                return await self._reconcile(kind, key, raw)
+        except UnreadableError as error:
+            log.warning("cannot be read: %s", error, extra=key.log())
+            if "deletionTimestamp" not in raw["metadata"]:
+                status = unreadable_status(raw, str(error), self._clock())
+                await self._executor.write_status(kind.model.definition, key, raw, status)
+        except GoneError:
+            log.debug("gone", extra=key.log())
+        return None
+
+    async def _reconcile(self, kind: Kind, key: Key, raw: dict[str, Any]) -> float | None:
+        definition = kind.model.definition
+        observed = kind.observe(key, parse(kind.model, raw))
+        plan = kind.plan(observed, self._clock(), self._policy)
+        if kind.must_verify(observed, plan):
+            raw = await self._refresh(kind, key, raw["metadata"]["uid"])
+            observed = kind.observe(key, parse(kind.model, raw))
+            plan = kind.plan(observed, self._clock(), self._policy)
+        uid = raw["metadata"]["uid"]
+        try:
+            for action in plan.actions:
+                if not isinstance(action, EmitEvent | DeleteResource):
+                    await self._executor.act(key, uid, action)
+        except RefusedError as refused:
+            log.warning("the API server refused a child: %s", refused, extra=key.log())
+            plan = kind.plan(kind.refused(observed, refused), self._clock(), self._policy)
+            plan = replace(plan, actions=tuple(a for a in plan.actions if isinstance(a, EmitEvent)))
+        for action in plan.actions:
+            if isinstance(action, DeleteResource):
+                await self._executor.delete(definition, key, action)
+                return None
+        if "deletionTimestamp" in raw["metadata"]:  # a status would only be in the way
+            return None
+        written = await self._executor.write_status(definition, key, raw, plan.status.to_wire())
+        for action in plan.actions if written else ():
+            if isinstance(action, EmitEvent):  # after the status: a step taken again does not tell its story twice
+                self._teller.tell(key, raw, action)
+        return plan.requeue_after.total_seconds() if plan.requeue_after is not None else None
+
+    async def _refresh(self, kind: Kind, key: Key, uid: str) -> dict[str, Any]:
+        """Reads the resource, then what belongs to it, live into the store; returns the resource."""
+        raw = await self._executor.read(kind.model.definition, key, uid)
+        await kind.refresh(key, uid)
+        return raw

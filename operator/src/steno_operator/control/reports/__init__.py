@@ -1,0 +1,1 @@
+"""What workers and servers report over HTTP."""

@@ -1,0 +1,126 @@
+"""Where workers and servers report: HTTP POSTs, signed with the pod's own projected token.
+
+Nothing here is needed for a job to end well; a lost report costs a progress bar. So every answer is quick, and
+nothing is kept but the latest report of each job. Servers' reports are told of in `session_reports`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+from aiohttp import web
+
+from steno_api.model import Model
+from steno_api.server.reports import POOL_REPORT_PATH, PoolReport
+from steno_api.worker.report import REPORT_AUDIENCE, REPORT_PATH, Report
+from steno_operator.control.cache.store import Store
+from steno_operator.control.kube.client import ApiError, UnreachableError
+from steno_operator.control.reports import pools
+from steno_operator.control.reports.token_review import Caller, TokenVerifier
+from steno_operator.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 16 * 1024
+_MAX_TOKEN = 16 * 1024
+
+Answer = tuple[int, dict[str, Any]]
+"""HTTP status and JSON body."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One kind of report."""
+
+    path: str
+    model: type[Model]
+    max_body: int
+    take: Callable[[Store, Caller, Any], Answer]
+
+
+def take_job_report(store: Store, caller: Caller, report: Report) -> Answer:
+    """Takes in a worker's report."""
+    job = report.job
+    key = store.key_of(job.uid)
+    if key is None or (key.namespace, key.name) != (job.namespace, job.name):
+        return _said(409, "no such job")
+    attempt = store.attempt_of_pod(job.uid, caller.pod_uid)
+    if attempt is None or caller.namespace != job.namespace:
+        return _said(403, "the token is not that of a pod of this job")
+    if attempt != report.attempt:
+        return _said(403, "the token is not that of a pod of this attempt")
+    if report.attempt != store.latest_attempt(job.uid):
+        return _said(409, "a later attempt has begun")
+    store.put_report(key, job.uid, report.attempt, report.progress)
+    return _said(202, "accepted")
+
+
+ROUTES = (
+    Route(REPORT_PATH, Report, MAX_BODY, take_job_report),
+    Route(POOL_REPORT_PATH, PoolReport, pools.MAX_BODY, pools.take_pool_report),
+)
+
+
+class ReportEndpoint:
+    """The HTTP application; answers 503 while this replica does not lead."""
+
+    def __init__(
+        self, serving: Callable[[], tuple[Store, TokenVerifier] | None], routes: Sequence[Route] = ROUTES
+    ) -> None:
+        self._serving = serving
+        self.app = web.Application(client_max_size=max(route.max_body for route in routes))
+        for route in routes:
+            self.app.router.add_post(route.path, self._handler(route))
+
+    def _handler(self, route: Route) -> Callable[[web.Request], Any]:
+        async def post(request: web.Request) -> web.Response:
+            code, body = await self._take(request, route)
+            metrics.REPORTS.labels(str(code)).inc()
+            return web.json_response(body, status=code)
+
+        return post
+
+    async def _take(self, request: web.Request, route: Route) -> Answer:  # noqa: PLR0911 - one return per answer
+        serving = self._serving()
+        if serving is None:
+            return _said(503, "this replica is not leading")
+        store, verifier = serving
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN:
+            return _said(401, "a bearer token is needed")
+        try:
+            caller = await verifier.verify(token.strip())
+        except (ApiError, UnreachableError) as error:
+            log.warning("a token could not be verified: %s", error)
+            return _said(503, "the token could not be verified now")
+        if caller is None:
+            return _said(401, f"the token is not that of a running pod for the audience {REPORT_AUDIENCE}")
+        report = await _read(request, route)
+        if isinstance(report, str):
+            return _said(400, report)
+        if self._serving() is None:
+            return _said(503, "this replica is not leading")  # it ended meanwhile
+        return route.take(store, caller, report)
+
+
+async def _read(request: web.Request, route: Route) -> Model | str:
+    """Returns the report, or what is wrong with it."""
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        body = b""
+    if not body or len(body) > route.max_body:
+        return f"a report has at most {route.max_body} bytes, and at least one"
+    try:
+        return route.model.model_validate_json(body)
+    except pydantic.ValidationError as error:
+        places = {".".join(str(part) for part in fault["loc"]) for fault in error.errors(include_input=False)}
+        return f"not a report: {', '.join(sorted(places)[:20]) or 'no JSON object'}"
+
+
+def _said(code: int, message: str) -> Answer:
+    return code, {"message": message}

@@ -1,0 +1,77 @@
+"""Who reports: a pod, by its projected ServiceAccount token. Tokens are never logged; only their digests are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from steno_api.worker.report import REPORT_AUDIENCE
+from steno_operator.control.kube.client import TOKEN_REVIEWS, Cluster
+
+_POD_NAME = "authentication.kubernetes.io/pod-name"
+_POD_UID = "authentication.kubernetes.io/pod-uid"
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The pod a token is bound to."""
+
+    namespace: str
+    pod_name: str
+    pod_uid: str
+
+
+class TokenVerifier:
+    """Asks the API server whose a token is, and remembers the answer for a little while."""
+
+    def __init__(
+        self, cluster: Cluster, accepted_for: float = 60.0, refused_for: float = 10.0, limit: int = 10_000
+    ) -> None:
+        self._cluster = cluster
+        self._accepted_for = accepted_for
+        self._refused_for = refused_for
+        self._limit = limit
+        self._answers: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
+        self._asking = asyncio.Semaphore(8)
+
+    async def verify(self, token: str) -> Caller | None:
+        """Returns the pod the token is bound to, or None if it is not a good token for us.
+
+        Raises:
+            ApiError, UnreachableError: nobody could be asked.
+        """
+        digest = hashlib.sha256(token.encode()).digest()
+        known = self._answers.get(digest)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        async with self._asking:
+            caller = await self._ask(token)
+        until = time.monotonic() + (self._refused_for if caller is None else self._accepted_for)
+        self._answers[digest] = (until, caller)
+        self._answers.move_to_end(digest)
+        if len(self._answers) > self._limit:
+            self._answers.popitem(last=False)
+        return caller
+
+    async def _ask(self, token: str) -> Caller | None:
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [REPORT_AUDIENCE]},
+        }
+        review = await self._cluster.create(TOKEN_REVIEWS, None, body, timeout=5.0)
+        status = review.get("status") or {}
+        user = status.get("user") or {}
+        name = user.get("username", "")
+        # An authenticator that knows no audiences answers without them: then nobody checked that the token is for us.
+        if not status.get("authenticated") or REPORT_AUDIENCE not in (status.get("audiences") or ()):
+            return None
+        extra = user.get("extra") or {}
+        pods, uids = extra.get(_POD_NAME) or [], extra.get(_POD_UID) or []
+        if not name.startswith(_SERVICE_ACCOUNT) or not pods or not uids:
+            return None
+        return Caller(name.removeprefix(_SERVICE_ACCOUNT).partition(":")[0], pods[0], uids[0])

@@ -1,0 +1,153 @@
+"""The Deployment of a RuntimePool's servers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steno_api.server.task import PoolOutput, PoolTask
+from steno_api.v1alpha1.runtimepool import RuntimePool
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.worker.task import TaskReporting
+from steno_operator.manifests import labels, paths
+from steno_operator.manifests.pod_template import SERVER, Mount, PodOf, pod_template, secret_mount
+from steno_operator.manifests.task import job_ref
+
+HTTP_PORT = 8080
+GRPC_PORT = 9090
+GRACE_SECONDS = 60
+LAST_WORDS_SECONDS = 10
+"""Of the grace period, for what follows a drain: the last report, the last answers, and giving the device back."""
+START_SECONDS = 1800
+"""A server that has not answered once after so long is started anew: a model may have to be downloaded first."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the operator's settings add to a pool."""
+
+    runtime_image: str
+    report_url: str
+    report_interval_seconds: float
+    token_keys: Sequence[str]
+    """Public keys (PEM) that sign session tokens."""
+    pod_labels: Mapping[str, str]
+
+
+def tenant_of(pool: RuntimePool) -> str:
+    """Returns the tenant who pays for the servers: the spec's, else the namespace."""
+    return pool.spec.tenant or pool.metadata.namespace or "default"
+
+
+def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, serving: Serving) -> PoolTask:
+    """Returns what each server is told. It holds no secret: credentials are a directory of mounted files."""
+    spec, output = pool.spec, pool.spec.output
+    return PoolTask(
+        pool=job_ref(pool.metadata),
+        tenant=tenant_of(pool),
+        model=spec.model,
+        device="cpu" if profile.spec.accelerator is None else "auto",
+        memoryMiB=profile.spec.memory_mi_b,
+        model_store=paths.MODELS,
+        scratch_dir=paths.SCRATCH,
+        max_sessions=spec.sessions_per_replica,
+        token_keys=list(serving.token_keys),
+        output=None
+        if output is None
+        else PoolOutput(
+            endpointURL=output.endpoint_url,
+            region=output.region,
+            credentials_dir=None if output.secret_ref is None else paths.OUTPUT_CREDENTIALS,
+        ),
+        allowed_sources=spec.allowed_sources,
+        http_port=HTTP_PORT,
+        grpc_port=GRPC_PORT,
+        drain_seconds=_drain_seconds(profile),
+        reporting=TaskReporting(
+            url=serving.report_url,
+            token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}",
+            interval_seconds=serving.report_interval_seconds,
+        ),
+    )
+
+
+def build_deployment(pool: RuntimePool, profile: RuntimeProfile, serving: Serving, replicas: int) -> dict[str, Any]:
+    """Returns the `apps/v1` Deployment manifest, whole: to be applied under our field manager."""
+    metadata = pool.metadata
+    own = labels.pool_labels(name=metadata.name, uid=metadata.uid, tenant=tenant_of(pool))
+    output = pool.spec.output
+    credentials: list[Mount] = []
+    if output is not None and output.secret_ref is not None:
+        credentials.append(secret_mount("output-credentials", paths.OUTPUT_CREDENTIALS, output.secret_ref.name))
+    server = PodOf(
+        container={
+            "name": SERVER,
+            "command": ["steno-server"],
+            "args": ["--task", build_pool_task(pool, profile, serving).to_json()],
+            "ports": [
+                {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+                {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
+            ],
+            "startupProbe": _probe("/livez", period=5, failures=START_SECONDS // 5),
+            "livenessProbe": _probe("/livez", period=10, failures=6),
+            "readinessProbe": _probe("/readyz", period=2, failures=2),
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        },
+        mounts=credentials,
+        restart_policy="Always",
+        grace_seconds=GRACE_SECONDS,
+        extra_labels=serving.pod_labels,
+    )
+    manifest: dict[str, Any] = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": labels.pool_child_name(metadata.name),
+            "namespace": metadata.namespace,
+            "labels": own,
+            "ownerReferences": [labels.owner_reference(pool)],
+        },
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 2,
+            # GPUs are taken one for one: a server goes before the one that replaces it comes.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+            "selector": {"matchLabels": labels.pool_selector(metadata.uid)},
+            "template": pod_template(server, profile.spec, serving.runtime_image, labels=own),
+        },
+    }
+    return with_digest(manifest)
+
+
+def with_digest(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Returns `manifest` with its digest as an annotation: what stands can be compared without knowing defaults."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), labels.DIGEST: digest}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """Returns the digest that `with_digest` noted; an empty string where there is none."""
+    annotations: Mapping[str, str] = manifest["metadata"].get("annotations") or {}
+    return annotations.get(labels.DIGEST, "")
+
+
+def _drain_seconds(profile: RuntimeProfile) -> int:
+    """Returns what a drain may take; a profile may override the grace period. No hook of ours runs before SIGTERM."""
+    grace = (profile.spec.pod_overrides or {}).get("terminationGracePeriodSeconds")
+    # Of another type, it is the API server that refuses it, with words for people.
+    return max(0, (grace if isinstance(grace, int) else GRACE_SECONDS) - LAST_WORDS_SECONDS)
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }

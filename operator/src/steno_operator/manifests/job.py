@@ -1,0 +1,132 @@
+"""The child Job of an attempt, with its pod: the task, and the files it reads and writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from steno_api.failures import EXIT_CODES, FailureClass
+from steno_api.model import Model
+from steno_api.v1alpha1.job import JobSpec
+from steno_api.v1alpha1.meta import Resource
+from steno_operator.manifests import paths
+from steno_operator.manifests.labels import child_labels, child_name, owner_reference
+from steno_operator.manifests.pod_template import WORKER, Mount, PodOf, claim_mount, pod_template, secret_mount
+from steno_operator.manifests.task import Attempt
+
+CONTAINER = WORKER
+GRACE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class SecretKey:
+    """One key of a Secret in the job's namespace."""
+
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a kind gives its worker: the task, and secrets that libraries read from the environment."""
+
+    task: Model
+    secret_env: dict[str, SecretKey] = field(default_factory=dict[str, SecretKey])
+
+
+def build_pod_template(spec: JobSpec, work: Work, attempt: Attempt, *, labels: dict[str, str]) -> dict[str, Any]:
+    """Returns the pod template (`metadata`, `spec`) of an attempt; `labels` win over the profile's."""
+    worker = PodOf(
+        container={
+            "name": CONTAINER,
+            "args": ["--task", work.task.to_json()],
+            "terminationMessagePolicy": "File",
+        },
+        mounts=_mounts(spec),
+        restart_policy="Never",
+        grace_seconds=GRACE_SECONDS,
+        env=[
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.secret, "key": ref.key}}}
+            for name, ref in work.secret_env.items()
+        ],
+        extra_labels=attempt.pod_labels,
+    )
+    return pod_template(worker, attempt.profile.spec, attempt.runtime_image, labels=labels)
+
+
+def _mounts(spec: JobSpec) -> list[Mount]:
+    mounts: list[Mount] = []
+    if spec.source.secret_ref is not None:
+        mounts.append(secret_mount("source-credentials", paths.SOURCE_CREDENTIALS, spec.source.secret_ref.name))
+    if spec.output.secret_ref is not None:
+        mounts.append(secret_mount("output-credentials", paths.OUTPUT_CREDENTIALS, spec.output.secret_ref.name))
+    if (claim := paths.claim_of(spec.source)) is not None:
+        mounts.append(claim_mount("source", paths.SOURCE_MOUNT, claim))
+    if (claim := paths.claim_of(spec.output)) is not None:
+        mounts.append(claim_mount("output", paths.OUTPUT_MOUNT, claim, read_only=False))
+    return mounts
+
+
+DEADLINE_SLACK_SECONDS = 60
+"""The operator enforces the deadline itself; Kubernetes does so this much later, in case the operator is down."""
+
+
+def deadline_of(spec: JobSpec) -> int | None:
+    """Returns `activeDeadlineSeconds` of a child Job, in seconds; None for none."""
+    seconds = spec.active_deadline_seconds
+    return None if seconds is None else seconds + DEADLINE_SLACK_SECONDS
+
+
+def build_job(owner: Resource, spec: JobSpec, work: Work, attempt: Attempt) -> dict[str, Any]:
+    """Returns the `batch/v1` Job manifest of an attempt.
+
+    Args:
+        owner: the custom resource, which becomes the controller of the Job.
+        spec: the owner's spec.
+        work: the task, from the owner's kind.
+        attempt: which attempt, on which profile.
+    """
+    metadata = owner.metadata
+    labels = child_labels(
+        kind=owner.kind,
+        name=metadata.name,
+        uid=metadata.uid,
+        tenant=attempt.tenant,
+        attempt=attempt.number,
+    )
+    job_spec: dict[str, Any] = {
+        "completions": 1,
+        "parallelism": 1,
+        # One pod that fails ends the attempt: the operator decides about the next by the reason. A pod that the
+        # cluster took away is replaced by Kubernetes itself, for free.
+        "backoffLimit": 0,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {
+                        "containerName": CONTAINER,
+                        "operator": "In",
+                        "values": [EXIT_CODES[FailureClass.USER]],
+                    },
+                },
+            ]
+        },
+        "suspend": False,
+        "template": build_pod_template(spec, work, attempt, labels=labels),
+    }
+    if (deadline := deadline_of(spec)) is not None:
+        job_spec["activeDeadlineSeconds"] = deadline
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": child_name(metadata.name, attempt.number),
+            "namespace": metadata.namespace,
+            "labels": labels,
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "spec": job_spec,
+    }

@@ -1,0 +1,216 @@
+"""What every pod of ours is, whatever runs in it: the restricted standard, and what its profile asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from steno_api.v1alpha1.runtimeprofile import ModelStore, RuntimeProfileSpec
+from steno_api.worker.report import REPORT_AUDIENCE
+from steno_operator.manifests import paths
+
+WORKER = "worker"
+"""Name of the container of a job's pod."""
+SERVER = "server"
+"""Name of the container of a pool's pod."""
+
+UID = 65532
+TOKEN_SECONDS = 3600
+_SECRET_MODE = 0o440
+_TMP_SIZE = "1Gi"
+_ROLES = frozenset({WORKER, SERVER})
+
+_HOME_ENV = {
+    "HOME": paths.SCRATCH,
+    "XDG_CACHE_HOME": f"{paths.SCRATCH}/cache",
+    "HF_HOME": f"{paths.SCRATCH}/huggingface",
+    "NUMBA_CACHE_DIR": f"{paths.SCRATCH}/numba",
+    "MPLCONFIGDIR": f"{paths.SCRATCH}/matplotlib",
+}
+"""The root file system is read-only: whatever libraries cache goes to the scratch volume."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A volume and where it is mounted."""
+
+    name: str
+    path: str
+    volume: dict[str, Any]
+    read_only: bool = True
+
+    def mount(self) -> dict[str, Any]:
+        """Returns the container's `volumeMounts` entry."""
+        return {"name": self.name, "mountPath": self.path, **({"readOnly": True} if self.read_only else {})}
+
+
+@dataclass(frozen=True)
+class PodOf:
+    """What differs from one role to the other."""
+
+    container: Mapping[str, Any]
+    """The container's own fields: `name`, `args`, ports and probes."""
+    mounts: Sequence[Mount]
+    """Beyond those that every pod has."""
+    restart_policy: str
+    grace_seconds: int
+    env: Sequence[Mapping[str, Any]] = ()
+    """Variables that win over the profile's of the same name: the job's own secrets."""
+    extra_labels: Mapping[str, str] | None = None
+    """The operator's own additions, below `labels`."""
+
+
+def pod_template(
+    pod_of: PodOf, profile: RuntimeProfileSpec, runtime_image: str, *, labels: Mapping[str, str]
+) -> dict[str, Any]:
+    """Returns a pod template (`metadata`, `spec`); `labels` win over the profile's.
+
+    Args:
+        pod_of: what the role needs.
+        profile: what the pod asks for.
+        runtime_image: image of profiles that name none.
+        labels: how the operator finds the pod.
+    """
+    mounts = [*_own_mounts(profile), *pod_of.mounts, *_models(profile.model_store)]
+    pod: dict[str, Any] = {
+        "restartPolicy": pod_of.restart_policy,
+        "terminationGracePeriodSeconds": pod_of.grace_seconds,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": UID,
+            "runAsGroup": UID,
+            "fsGroup": UID,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(pod_of, profile, runtime_image, mounts)],
+        "volumes": [{"name": item.name, **item.volume} for item in mounts],
+    }
+    optional: dict[str, Any] = {
+        "nodeSelector": profile.node_selector,
+        "tolerations": [item.to_wire() for item in profile.tolerations],
+        "runtimeClassName": profile.runtime_class_name,
+        "priorityClassName": profile.priority_class_name,
+        "serviceAccountName": profile.service_account_name,
+        "imagePullSecrets": [{"name": name} for name in profile.image_pull_secrets],
+    }
+    pod.update({key: value for key, value in optional.items() if value})
+    metadata: dict[str, Any] = {"labels": {**profile.pod_labels, **(pod_of.extra_labels or {}), **labels}}
+    if profile.pod_annotations:
+        metadata["annotations"] = dict(profile.pod_annotations)
+    return {"metadata": metadata, "spec": merge(pod, _overrides(profile, pod_of.container["name"]))}
+
+
+def secret_mount(name: str, path: str, secret: str) -> Mount:
+    """Returns the mount of a Secret."""
+    return Mount(name, path, {"secret": {"secretName": secret, "defaultMode": _SECRET_MODE}})
+
+
+def claim_mount(name: str, path: str, claim: str, *, read_only: bool = True) -> Mount:
+    """Returns the mount of a PersistentVolumeClaim."""
+    # Read-only is said at the mount, not at the volume: source and output may be one claim.
+    return Mount(name, path, {"persistentVolumeClaim": {"claimName": claim}}, read_only)
+
+
+def _overrides(profile: RuntimeProfileSpec, role: str) -> Mapping[str, Any]:
+    """Returns the profile's overrides without those of the other role's container, which they would add."""
+    overrides = profile.pod_overrides or {}
+    containers = overrides.get("containers")
+    if not isinstance(containers, list):
+        return overrides
+    others = _ROLES - {role}
+    kept = [item for item in cast("list[Any]", containers) if item.get("name") not in others]
+    return {**overrides, "containers": kept}
+
+
+def _container(
+    pod_of: PodOf, profile: RuntimeProfileSpec, runtime_image: str, mounts: Sequence[Mount]
+) -> dict[str, Any]:
+    own = {entry["name"] for entry in pod_of.env}
+    general = {**_HOME_ENV, **profile.env}
+    env = [{"name": key, "value": value} for key, value in general.items() if key not in own]
+    return {
+        "image": profile.image or runtime_image,
+        "imagePullPolicy": profile.image_pull_policy,
+        "env": [*env, *pod_of.env],
+        "resources": _resources(profile),
+        "volumeMounts": [item.mount() for item in mounts],
+        "terminationMessagePath": paths.TERMINATION_LOG,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **pod_of.container,
+    }
+
+
+def _resources(profile: RuntimeProfileSpec) -> dict[str, dict[str, str]]:
+    """Returns requests and limits; Kubernetes takes the request of an extended resource from its limit."""
+    limits = dict(profile.resources.limits)
+    if profile.accelerator is not None:
+        limits[profile.accelerator.resource] = str(profile.accelerator.count)
+    lists = {"requests": dict(profile.resources.requests), "limits": limits}
+    return {key: value for key, value in lists.items() if value}
+
+
+def _own_mounts(profile: RuntimeProfileSpec) -> list[Mount]:
+    token = {"audience": REPORT_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": paths.TOKEN_NAME}
+    projected = {"projected": {"defaultMode": _SECRET_MODE, "sources": [{"serviceAccountToken": token}]}}
+    return [
+        Mount("scratch", paths.SCRATCH, {"emptyDir": {"sizeLimit": profile.scratch_size}}, read_only=False),
+        Mount("tmp", "/tmp", {"emptyDir": {"sizeLimit": _TMP_SIZE}}, read_only=False),  # noqa: S108 - the pod's own
+        Mount("report-token", paths.TOKEN_DIR, projected),
+    ]
+
+
+def _models(store: ModelStore | None) -> list[Mount]:
+    if store is None:
+        return []
+    if store.persistent_volume_claim is not None:
+        return [claim_mount("models", paths.MODELS, store.persistent_volume_claim)]
+    if store.host_path is not None:
+        return [Mount("models", paths.MODELS, {"hostPath": {"path": store.host_path, "type": "Directory"}})]
+    return []
+
+
+_MERGE_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "volumes": "name",
+    "env": "name",
+    "imagePullSecrets": "name",
+    "volumeMounts": "mountPath",
+}
+"""Lists that Kubernetes' strategic merge joins by a key of their items; every other list is replaced."""
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `base` with `over` merged in: objects by key, keyed lists by item, others replaced; null removes."""
+    merged = dict(base)
+    for key, value in over.items():
+        if value is None:
+            merged.pop(key, None)
+            continue
+        old = merged.get(key)
+        if isinstance(value, Mapping):
+            inner = cast("Mapping[str, Any]", old if isinstance(old, Mapping) else {})
+            merged[key] = merge(inner, cast("Mapping[str, Any]", value))
+        elif key in _MERGE_KEYS and isinstance(value, list) and isinstance(old, list):
+            merged[key] = _merge_list(cast("list[Any]", old), cast("list[Any]", value), _MERGE_KEYS[key])
+        else:
+            merged[key] = value
+    return merged
+
+
+def _merge_list(base: Sequence[Any], over: Sequence[Any], key: str) -> list[Any]:
+    """Returns the items of both, those with the same `key` merged, in the order they first appear."""
+    items: dict[Any, Any] = {item.get(key): item for item in base}
+    for item in over:
+        items[item.get(key)] = merge(items.get(item.get(key), {}), item)
+    return list(items.values())

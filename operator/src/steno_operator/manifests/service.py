@@ -1,0 +1,60 @@
+"""The Service in front of a RuntimePool's servers, and the URLs that lead there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steno_api.v1alpha1.runtimepool import RuntimePool
+from steno_api.v1alpha1.streamsession import Endpoint, StreamSession
+from steno_operator.manifests import labels
+from steno_operator.manifests.deployment import GRPC_PORT, HTTP_PORT, tenant_of, with_digest
+
+
+def build_service(pool: RuntimePool) -> dict[str, Any]:
+    """Returns the Service manifest, whole: to be applied under our field manager."""
+    metadata, spec = pool.metadata, pool.spec.service
+    return with_digest(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {
+                "name": labels.pool_child_name(metadata.name),
+                "namespace": metadata.namespace,
+                "labels": labels.pool_labels(name=metadata.name, uid=metadata.uid, tenant=tenant_of(pool)),
+                "annotations": dict(spec.annotations),
+                "ownerReferences": [labels.owner_reference(pool)],
+            },
+            "spec": {
+                "type": spec.type,
+                "selector": labels.pool_selector(metadata.uid),
+                "ports": [
+                    _port("http", HTTP_PORT, spec.http_node_port, "kubernetes.io/ws"),
+                    _port("grpc", GRPC_PORT, spec.grpc_node_port, "kubernetes.io/h2c"),
+                ],
+            },
+        }
+    )
+
+
+def endpoints_of(session: StreamSession, pool: RuntimePool) -> list[Endpoint]:
+    """Returns where a client of `session` connects: what the pool says, else the Service's name in the cluster."""
+    host = f"{labels.pool_child_name(pool.metadata.name)}.{pool.metadata.namespace}.svc"
+    given = pool.spec.endpoints
+    websocket = (given.websocket_url if given is not None else None) or f"ws://{host}:{HTTP_PORT}"
+    grpc = (given.grpc_url if given is not None else None) or f"{host}:{GRPC_PORT}"
+    name = f"{session.metadata.namespace}/{session.metadata.name}"
+    return [
+        Endpoint(protocol="websocket", url=f"{websocket}/stt/realtime?session={name}"),
+        Endpoint(protocol="grpc", url=grpc),
+    ]
+
+
+def _port(name: str, number: int, node_port: int | None, protocol: str) -> dict[str, Any]:
+    port: dict[str, Any] = {
+        "name": name,
+        "port": number,
+        "targetPort": name,
+        "protocol": "TCP",
+        "appProtocol": protocol,
+    }
+    return port if node_port is None else {**port, "nodePort": node_port}

@@ -1,0 +1,113 @@
+"""From a job's spec to the task of one attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steno_api.model import ObjectRef
+from steno_api.v1alpha1.common import Output, Source
+from steno_api.v1alpha1.job import JobSpec
+from steno_api.v1alpha1.meta import ObjectMeta
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_api.worker.task import OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
+from steno_operator.manifests import paths
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one attempt is told besides the spec."""
+
+    number: int
+    tenant: str
+    """Who pays, as tasks, labels and documents say it."""
+    out_of_memory: int
+    """Earlier attempts that ran out of memory; each halves the batch."""
+    profile: RuntimeProfile
+    runtime_image: str
+    """Image of profiles that name none."""
+    report_url: str
+    pod_labels: dict[str, str]
+    """The operator's own additions to every worker pod."""
+
+
+def tenant_of(metadata: ObjectMeta, spec: JobSpec) -> str:
+    """Returns the tenant who pays where no Tenant has the namespace: the spec's, else the namespace."""
+    return spec.tenant or metadata.namespace or "default"
+
+
+def job_ref(metadata: ObjectMeta) -> ObjectRef:
+    """Returns the identity of a job as workers, reports and manifests carry it."""
+    return ObjectRef(namespace=metadata.namespace or "default", name=metadata.name, uid=metadata.uid)
+
+
+def build_transcription_task(job: TranscriptionJob, attempt: Attempt) -> TranscriptionTask:
+    """Returns the task of an attempt. It holds no secret: credentials are directories of mounted files."""
+    spec = job.spec
+    return TranscriptionTask(
+        **_common(job.metadata, spec, spec.output.formats, attempt),
+        meetingID=spec.meeting_id or job.metadata.name,
+        model=spec.model,
+        language=spec.language,
+        diarization=spec.diarization,
+    )
+
+
+def build_ocr_task(job: OCRJob, attempt: Attempt) -> OCRTask:
+    """Returns the task of an attempt. It holds no secret: credentials are directories of mounted files."""
+    spec = job.spec
+    return OCRTask(
+        **_common(job.metadata, spec, spec.output.formats, attempt),
+        documentID=spec.document_id or job.metadata.name,
+        languages=spec.languages,
+        engine=spec.engine,
+        pages=spec.pages,
+        mode=spec.mode,
+    )
+
+
+def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt: Attempt) -> dict[str, Any]:
+    """Returns the fields of `Task`."""
+    profile = attempt.profile.spec
+    return {
+        "job": job_ref(metadata),
+        "attempt": attempt.number,
+        "tenant": attempt.tenant,
+        "source": build_source(spec.source),
+        "output": build_output(spec.output, metadata, [str(item) for item in dict.fromkeys(formats)]),
+        "batch_divisor": 2**attempt.out_of_memory,
+        "device": "cpu" if profile.accelerator is None else "auto",
+        "memory_mib": profile.memory_mi_b,
+        "model_store": paths.MODELS,
+        "scratch_dir": paths.SCRATCH,
+        "termination_message_path": paths.TERMINATION_LOG,
+        "reporting": TaskReporting(url=attempt.report_url, token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}"),
+    }
+
+
+def build_source(source: Source) -> TaskSource:
+    """Returns where the worker reads, with `pvc://` resolved to the mounted file."""
+    return TaskSource(
+        uri=source.uri,
+        path=None if paths.claim_of(source) is None else f"{paths.SOURCE_MOUNT}/{paths.path_in_claim(source.uri)}",
+        endpointURL=source.endpoint_url,
+        region=source.region,
+        credentials_dir=None if source.secret_ref is None else paths.SOURCE_CREDENTIALS,
+    )
+
+
+def build_output(output: Output, metadata: ObjectMeta, formats: list[str]) -> TaskOutput:
+    """Returns where the worker publishes: the job's own directory, with `pvc://` resolved to the mounted one."""
+    ref = job_ref(metadata)
+    uri = paths.result_directory(output, namespace=ref.namespace, name=ref.name, uid=ref.uid)
+    return TaskOutput(
+        uri=uri,
+        path=None if paths.claim_of(output) is None else f"{paths.OUTPUT_MOUNT}/{paths.path_in_claim(uri)}",
+        endpointURL=output.endpoint_url,
+        region=output.region,
+        credentials_dir=None if output.secret_ref is None else paths.OUTPUT_CREDENTIALS,
+        formats=formats,
+    )

@@ -1,0 +1,1 @@
+"""What the planners of all kinds share: pods, conditions, phases, Events, admission, and the plan itself."""

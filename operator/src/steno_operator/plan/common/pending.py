@@ -1,0 +1,55 @@
+"""Why a started attempt does not run yet, in words a user can act on."""
+
+from __future__ import annotations
+
+import re
+
+from steno_api.v1alpha1.common import QueueStatus
+from steno_api.v1alpha1.reasons import Reason
+from steno_operator.plan.common.pods import PULL_FAILURES, ObservedPod
+
+_BACK_OFF = re.compile(r'^Back-off pulling image "(?P<image>[^"]*)"(: (ErrImagePull: )?(?P<why>.+))?$', re.DOTALL)
+
+WAITING_FOR_POD = QueueStatus(reason=Reason.WAITING_FOR_POD, message="Kubernetes has not made the worker's pod yet.")
+
+
+def explain_refusal(message: str) -> QueueStatus:
+    """Returns why the API server would not take the child Job or its pod."""
+    quota = "quota" in message.lower() or "limitrange" in message.lower()
+    return QueueStatus(reason=Reason.POD_QUOTA if quota else Reason.ATTEMPT_REFUSED, message=message)
+
+
+def explain_pod(pod: ObservedPod, before: QueueStatus | None) -> QueueStatus:
+    """Returns why a pod that has not ended does not run; `before` as in `explain`."""
+    if pod.waiting_reason in PULL_FAILURES:
+        return QueueStatus(reason=Reason.IMAGE_PULL, message=_pull_message(pod, before))
+    if pod.waiting_reason == "CreateContainerConfigError":
+        return QueueStatus(reason=Reason.VOLUME_OR_SECRET, message=pod.waiting_message)
+    if pod.warning:
+        return QueueStatus(reason=Reason.VOLUME_OR_SECRET, message=pod.warning)
+    if pod.node is None:
+        return _unscheduled(pod)
+    message = f"Pod {pod.name} is on node {pod.node} and waits for its image and volumes."
+    if pod.waiting_reason not in (None, "ContainerCreating", "PodInitializing"):
+        message = f"{pod.waiting_reason}: {pod.waiting_message}"
+    return QueueStatus(reason=Reason.CONTAINER_CREATING, message=message)
+
+
+def _unscheduled(pod: ObservedPod) -> QueueStatus:
+    if not pod.unschedulable:
+        return QueueStatus(reason=Reason.WAITING_FOR_POD, message=f"Pod {pod.name} waits for the scheduler.")
+    missing = "persistentvolumeclaim" in pod.unschedulable.lower() and "not found" in pod.unschedulable
+    reason = Reason.VOLUME_OR_SECRET if missing else Reason.UNSCHEDULABLE
+    return QueueStatus(reason=reason, message=pod.unschedulable)
+
+
+def _pull_message(pod: ObservedPod, before: QueueStatus | None) -> str:
+    """Returns why the image does not come; a back-off without a cause does not replace the cause that stands."""
+    match = _BACK_OFF.match(pod.waiting_message)
+    if match is None:
+        return pod.waiting_message or f"{pod.waiting_reason}: the image of pod {pod.name} cannot be pulled."
+    if match["why"]:
+        return match["why"]
+    if before is not None and before.reason == Reason.IMAGE_PULL:
+        return before.message
+    return f"The image {match['image']} cannot be pulled."

@@ -1,0 +1,142 @@
+"""What the planner decides: actions in order, the status to stand, and when to look again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, Literal, TypeVar
+
+from steno_api.model import Model
+from steno_api.server.claims import SessionClaims
+from steno_api.v1alpha1.job import JobStatus
+from steno_api.v1alpha1.runtimepool import RuntimePoolStatus
+from steno_api.v1alpha1.streamsession import StreamSessionStatus
+from steno_operator.plan.common.admission import Admission
+
+Status = TypeVar("Status", bound=Model)
+
+
+@dataclass(frozen=True)
+class StartAttempt:
+    """Create the child Job of an attempt; a Job of that name with our owner UID is success."""
+
+    attempt: int
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StopAttempt:
+    """Delete a child Job and, in the foreground, its pods; one that is gone is success."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class SuspendAttempt:
+    """Set `spec.suspend` of a child Job: Kubernetes stops or restarts its pods."""
+
+    name: str
+    uid: str
+    suspend: bool
+
+
+@dataclass(frozen=True)
+class SetDeadline:
+    """Set `spec.activeDeadlineSeconds` of a child Job: the resource's own was changed after the attempt's start."""
+
+    name: str
+    uid: str
+    seconds: int | None
+    """None: without a deadline."""
+
+
+@dataclass(frozen=True)
+class ApplyChild:
+    """Apply a pool's Deployment or Service, whole; one of that name that is not ours is left alone."""
+
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CreatePool:
+    """Create a RuntimePool on demand; one of that name is success, whoever made it."""
+
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class IssueToken:
+    """Sign a session's token and put it into its Secret."""
+
+    claims: SessionClaims
+    secret: dict[str, Any]
+    """The Secret's manifest, without the token."""
+
+
+@dataclass(frozen=True)
+class DeleteResource:
+    """Delete the custom resource itself (`ttlPolicy: DeleteResource`)."""
+
+    uid: str
+
+
+@dataclass(frozen=True)
+class EmitEvent:
+    """Tell the story: an Event on the custom resource. Best effort; never blocks the rest."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class TellQueue:
+    """Tell those who wait for a Tenant what they wait for, by UID; whoever is left out no longer waits.
+
+    Not remembered beyond the process: the ledger is in the Tenant's status, this is only why one is not in it.
+    """
+
+    waiting: Mapping[str, Admission]
+
+
+Action = (
+    StartAttempt
+    | StopAttempt
+    | SuspendAttempt
+    | SetDeadline
+    | ApplyChild
+    | CreatePool
+    | IssueToken
+    | DeleteResource
+    | TellQueue
+    | EmitEvent
+)
+
+
+@dataclass(frozen=True)
+class PlanOf(Generic[Status]):
+    """The decision for one resource at one instant."""
+
+    actions: tuple[Action, ...]
+    status: Status
+    """The whole status that should stand once the actions are done."""
+    requeue_after: timedelta | None = None
+    """Look again after this long even if nothing changes; absent: only on a change."""
+    verify: bool = False
+    """The plan pays, destroys or may conclude from an absence (a new attempt, a stop, a failure): unless the children
+    and their pods were read live just now, read them so and plan again before carrying it out."""
+
+
+Plan = PlanOf[JobStatus]
+"""The decision for a job of any kind."""
+
+PoolPlan = PlanOf[RuntimePoolStatus]
+"""The decision for a RuntimePool."""
+
+SessionPlan = PlanOf[StreamSessionStatus]
+"""The decision for a StreamSession."""
+
+AnyPlan = PlanOf[Any]
+"""The decision for a resource of any kind."""

@@ -1,0 +1,80 @@
+"""What is observed of one pod, and what that says: whether it ended, what its worker said last, what it waits for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from steno_api.worker.termination import Failed, Succeeded, TerminationMessage
+
+PULL_FAILURES = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+"""`state.waiting.reason`s of a container whose image does not come."""
+
+
+@dataclass(frozen=True)
+class ObservedPod:
+    """One worker pod of a child Job."""
+
+    name: str
+    uid: str
+    child_uid: str
+    """UID of the child Job that owns it."""
+    phase: str = "Pending"
+    node: str | None = None
+    created: datetime | None = None
+    started: bool = False
+    """The worker's container runs or ran."""
+    scheduled: datetime | None = None
+    """When the pod got its node (`PodScheduled` turned true)."""
+    deleting: bool = False
+    gone_by: datetime | None = None
+    """`metadata.deletionTimestamp`: when a pod that is being deleted should be gone, its grace period included."""
+    disruption: str | None = None
+    """Reason of a true `DisruptionTarget` condition (`PreemptionByScheduler`, `DeletionByTaintManager`, …)."""
+    unschedulable: str | None = None
+    """The scheduler's message, while no node fits."""
+    waiting_reason: str | None = None
+    """The container's `state.waiting.reason` (`ImagePullBackOff`, `CreateContainerConfigError`, …)."""
+    waiting_message: str = ""
+    warning: str = ""
+    """Message of the latest `FailedMount` or `FailedAttachVolume` Event: why the container cannot start."""
+    exit_code: int | None = None
+    """The worker container's exit code, once it terminated."""
+    oom_killed: bool = False
+    termination_message: str = ""
+    """The worker's last word, as it stands in the pod."""
+    finished: datetime | None = None
+
+    @property
+    def works(self) -> bool:
+        """Whether it has, or will have, what it asks for."""
+        return self.phase not in ("Succeeded", "Failed")
+
+
+def last_word(pod: ObservedPod) -> Succeeded | Failed | None:
+    """Returns what the worker said last; None when it said nothing that can be read."""
+    return read_word(pod.termination_message)
+
+
+def read_word(message: str) -> Succeeded | Failed | None:
+    """Returns what a termination message says; None when it cannot be read."""
+    if not message:
+        return None
+    try:
+        return TerminationMessage.model_validate_json(message).result
+    except ValidationError:
+        return None
+
+
+def ended(pod: ObservedPod) -> bool:
+    """Whether the worker will not run again in this pod."""
+    return pod.exit_code is not None or pod.phase in ("Succeeded", "Failed")
+
+
+def pull_started(pod: ObservedPod) -> datetime | None:
+    """Returns since when a pod waits for an image that does not come; None when it does not."""
+    return (pod.scheduled or pod.created) if pod.waiting_reason in PULL_FAILURES else None

@@ -1,0 +1,50 @@
+"""The operator's settings that decide: handed to the planner with every call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+PROFILE_RECHECK = timedelta(seconds=30)
+"""How often a resource whose profile or pool is missing is planned anew, should the watch miss its creation."""
+
+FOREIGN_RECHECK = timedelta(seconds=5)
+"""How often an object that has a child's name but is not ours is read again: such objects are not watched."""
+
+
+@dataclass(frozen=True)
+class DefaultPool:
+    """What a pool that is made on demand is like."""
+
+    profile: str = "gpu"
+    model: str = "large-v3"
+    max_replicas: int = 1
+    sessions_per_replica: int = 16
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Constants of a running operator."""
+
+    runtime_image: str
+    report_url: str
+    """Base URL of the report endpoint as worker pods reach it, e.g. `http://steno-operator.steno-system.svc:8080`."""
+    backoff_base: timedelta = timedelta(seconds=10)
+    """Wait before the second attempt; doubled for each further one."""
+    backoff_max: timedelta = timedelta(minutes=6)
+    image_pull_patience: timedelta = timedelta(minutes=10)
+    """An image that cannot be pulled for this long fails the attempt as `ImagePull`."""
+    node_lost_patience: timedelta = timedelta(seconds=60)
+    """A deleted pod that is still there this long after its grace period is on a lost node."""
+    name_conflict_patience: timedelta = timedelta(minutes=2)
+    """A foreign Job in the way of a child's name (often that of a just deleted namesake) fails the job after this."""
+    progress_interval: timedelta = timedelta(seconds=10)
+    """Progress is written at most this often, …"""
+    progress_step: int = 5
+    """… or when it rose by this many percent, or its stage changed."""
+    session_token: timedelta = timedelta(hours=1)
+    """How long a session's token opens connections; it is replaced when a third of that is left."""
+    server_report_interval: timedelta = timedelta(seconds=2)
+    """How often a pool's servers report."""
+    default_pool: DefaultPool = DefaultPool()
+    pod_labels: dict[str, str] = field(default_factory=dict[str, str])

@@ -1,0 +1,102 @@
+"""The account of attempts: each is judged exactly once, and that it was stands in `status.lastFailure.attempt`.
+
+Children outlive their attempt until the TTL, so whatever a lost status write would have said can be read again: all
+attempts after the last judged one are judged anew, in order, from the children as they stand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from steno_api.failures import FailureClass, FailureReason
+from steno_api.v1alpha1.common import LastFailure
+from steno_operator.manifests.labels import child_name
+from steno_operator.plan.common.conditions import clip
+from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.job.observed import ObservedChild, ObservedJob
+from steno_operator.plan.job.outcome import Failure, Published, is_live, judge, published
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where a job's attempts stand."""
+
+    attempt: int
+    failures: int
+    out_of_memory: int
+    last_failure: LastFailure | None
+    live: ObservedChild | None = None
+    """The latest attempt's child, while it may still succeed."""
+    surplus: tuple[ObservedChild, ...] = ()
+    """Children that may still work but must not: their attempt is judged."""
+    published: Published | None = None
+
+    @property
+    def failed(self) -> LastFailure | None:
+        """How the latest attempt failed, if it did."""
+        last = self.last_failure
+        return last if last is not None and last.attempt == self.attempt else None
+
+
+def account(observed: ObservedJob, now: datetime, policy: Policy, expiry: datetime | None) -> Ledger:
+    """Returns the account of a job that has not finished.
+
+    Args:
+        observed: the job and its children.
+        now: the present, in whole seconds.
+        policy: the operator's settings.
+        expiry: when the job's deadline ran or will run out. A failure after it is not counted: whatever goes wrong
+            from then on may well be the stop that the deadline caused.
+    """
+    status = observed.job.status
+    children = {child.attempt: child for child in observed.children}
+    latest = max([status.attempt, *children])
+    judged = status.last_failure.attempt if status.last_failure is not None else 0
+    failures, out_of_memory, last = status.failures, status.out_of_memory, status.last_failure
+    live: ObservedChild | None = None
+    for attempt in range(max(judged + 1, status.attempt, 1), latest + 1):
+        child = children.get(attempt)
+        if child is not None and published(child, now) is not None:
+            continue
+        failure = _missing(observed, attempt, now) if child is None else judge(child, now, policy)
+        if failure is None:
+            live = child
+            continue
+        if expiry is not None and failure.time >= expiry:
+            continue
+        last = LastFailure(attempt=attempt, reason=failure.reason, message=clip(failure.message), time=failure.time)
+        failures += not failure.reason.free
+        out_of_memory += failure.reason.failure_class is FailureClass.SIZE
+    live = live if live is not None and live.attempt == latest else None
+    return Ledger(
+        attempt=latest,
+        failures=failures,
+        out_of_memory=out_of_memory,
+        last_failure=last,
+        live=live,
+        surplus=tuple(child for child in observed.children if child is not live and is_live(child, now)),
+        published=next(filter(None, (published(child, now) for child in observed.children)), None),
+    )
+
+
+def _missing(observed: ObservedJob, attempt: int, now: datetime) -> Failure:
+    name = child_name(observed.job.metadata.name, attempt)
+    return Failure(FailureReason.POD_LOST, f"The child Job {name} was deleted before it ended.", now)
+
+
+def may_retry(reason: FailureReason, failures: int, backoff_limit: int) -> bool:
+    """Whether another attempt may follow one that failed for `reason`, the `failures`-th that counts."""
+    if reason.failure_class is FailureClass.USER:
+        return False
+    return reason.free or failures <= backoff_limit
+
+
+def backoff(failures: int, policy: Policy) -> timedelta:
+    """Returns the wait after the `failures`-th counted failure: doubled each time, up to `policy.backoff_max`."""
+    wait = policy.backoff_base
+    for _ in range(failures - 1):
+        if wait >= policy.backoff_max:
+            break
+        wait *= 2
+    return min(wait, policy.backoff_max)

@@ -1,0 +1,82 @@
+"""What the planner sees: plain values read from the cluster, so that it can be called with any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from steno_api.v1alpha1.job import Progress
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.common.pods import ObservedPod
+
+Job = TranscriptionJob | OCRJob
+"""Any job kind."""
+
+
+@dataclass(frozen=True)
+class ObservedChild:
+    """One child Job: an attempt."""
+
+    name: str
+    uid: str
+    attempt: int
+    created: datetime
+    suspended: bool = False
+    halted: bool = False
+    """Condition `Suspended`: the Job controller has done what `suspended` asks."""
+    accelerators: int = 0
+    """Extended resources that its pod asks for; its profile may have been edited since."""
+    deadline: int | None = None
+    """`spec.activeDeadlineSeconds`: when Kubernetes itself would stop it, in seconds from its start or resume."""
+    deleting: bool = False
+    succeeded: bool = False
+    """Condition `Complete`."""
+    failed: bool = False
+    """Condition `Failed`."""
+    failure_reason: str = ""
+    """Reason of the condition `Failed`: `BackoffLimitExceeded`, `DeadlineExceeded`, `PodFailurePolicy`."""
+    failure_message: str = ""
+    finished: datetime | None = None
+    warning: str = ""
+    """Message of the latest `FailedCreate` Event: why the Job controller could not create the pod."""
+    pods: tuple[ObservedPod, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether Kubernetes counts the Job as finished."""
+        return self.succeeded or self.failed
+
+    @property
+    def holds(self) -> bool:
+        """Whether it may still use what its pods ask for: not done, and not at rest with every pod ended."""
+        if self.done:
+            return False
+        rests = self.halted if self.suspended else self.deleting and bool(self.pods)
+        return not rests or any(pod.works for pod in self.pods)
+
+
+@dataclass(frozen=True)
+class ObservedJob:
+    """A job, what exists because of it, and what it refers to."""
+
+    job: Job
+    profile: RuntimeProfile | None
+    children: tuple[ObservedChild, ...] = ()
+    """Child Jobs whose controller owner is this job's UID, by attempt."""
+    foreign: frozenset[str] = frozenset()
+    """Names of Jobs in the way: named like a child, owned by something else."""
+    progress: Progress | None = None
+    """Latest report of the latest attempt, if any."""
+    progress_due: bool = False
+    """At least `Policy.progress_interval` passed since the caller last wrote this job's status: finer progress may
+    go in."""
+    admission: Admission = NOT_REQUIRED
+    """Whether an attempt may be started, as far as the job's Tenant goes."""
+    refusal: str = ""
+    """Why the API server refused the `StartAttempt` of this very snapshot's plan (403, 422): the caller plans once more
+    with it to get the status to write; it is not remembered."""
+    refusal_final: bool = False
+    """No retry can mend the refusal: the manifest is invalid, or forbidden for another reason than a quota."""

@@ -1,0 +1,154 @@
+"""How an attempt ended, read from its child Job, its pods and the worker's last word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from steno_api.failures import EXIT_TERMINATED, FailureClass, FailureReason, class_of_exit_code
+from steno_api.v1alpha1.common import QueueStatus
+from steno_api.v1alpha1.reasons import Reason
+from steno_api.worker.termination import Failed, Succeeded
+from steno_operator.plan.common.clock import whole
+from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
+from steno_operator.plan.common.pods import ObservedPod, ended, last_word, pull_started
+from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.job.observed import ObservedChild
+
+MAX_EVICTIONS = 3
+"""An attempt evicted by the kubelet this often does not fit its node; Kubernetes would replace its pods for ever."""
+
+_EVICTED = "TerminationByKubelet"
+_EXIT_KILLED = 137
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+_BY_EXIT_CODE: dict[FailureClass, tuple[FailureReason, str]] = {
+    FailureClass.USER: (FailureReason.INVALID_SPEC, "The worker refused the job"),
+    FailureClass.ENVIRONMENT: (FailureReason.KILLED, "The worker was stopped by its surroundings"),
+    FailureClass.SIZE: (FailureReason.OUT_OF_MEMORY, "The worker ran out of memory"),
+    FailureClass.INTERNAL: (FailureReason.INTERNAL, "The worker broke down"),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """The attempt published its results."""
+
+    result: Succeeded
+    pod: ObservedPod
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The attempt is over without results, or should be: a child that still lives is to be stopped."""
+
+    reason: FailureReason
+    message: str
+    time: datetime
+
+
+def current_pod(child: ObservedChild) -> ObservedPod | None:
+    """Returns the pod that works or will work: the newest that has not ended, else the newest."""
+    return max(child.pods, key=lambda pod: (not ended(pod), pod.created or _LONG_AGO, pod.name), default=None)
+
+
+def published(child: ObservedChild, now: datetime) -> Published | None:
+    """Returns the results of a child whose worker says that it published, whatever became of the Job since."""
+    for pod in child.pods:
+        word = last_word(pod)
+        if isinstance(word, Succeeded):
+            return Published(word, pod, whole(pod.finished or child.finished or now))
+    return None
+
+
+def is_live(child: ObservedChild, now: datetime) -> bool:
+    """Whether a child may still work: it has not ended, is not being deleted, and has not published."""
+    return not child.done and not child.deleting and published(child, now) is None
+
+
+def judge(child: ObservedChild, now: datetime, policy: Policy) -> Failure | None:
+    """Returns how a child that published nothing failed; None while it may still succeed."""
+    time = whole(child.finished or now)
+    if child.succeeded:
+        return Failure(
+            FailureReason.INTERNAL,
+            "The worker ended without error but its result could not be read; another attempt finds what it published.",
+            time,
+        )
+    if child.failed:
+        return _judge_failed(child, time)
+    return _judge_pods(child, now, policy) or (
+        Failure(FailureReason.POD_LOST, f"The child Job {child.name} was deleted.", now) if child.deleting else None
+    )
+
+
+def _judge_pods(child: ObservedChild, now: datetime, policy: Policy) -> Failure | None:
+    """Finds the attempts that Kubernetes would let hang for ever."""
+    pod = current_pod(child)
+    if pod is None:
+        return None
+    evictions = sum(other.disruption == _EVICTED for other in child.pods)
+    if evictions >= MAX_EVICTIONS:
+        message = f"The node evicted the worker {evictions} times: it needs more disk or memory than the profile gives."
+        return Failure(FailureReason.KILLED, message, now)
+    if ended(pod):
+        return None
+    since = pull_started(pod)
+    if since is not None and now >= since + policy.image_pull_patience:
+        return Failure(
+            FailureReason.IMAGE_PULL,
+            f"The runtime image cannot be pulled: {pod.waiting_message or pod.waiting_reason}",
+            now,
+        )
+    if pod.deleting and pod.gone_by is not None and now >= pod.gone_by + policy.node_lost_patience:
+        return Failure(
+            FailureReason.NODE_LOST, f"Node {pod.node or '?'} does not answer; its pod {pod.name} is given up.", now
+        )
+    return None
+
+
+def _judge_failed(child: ObservedChild, time: datetime) -> Failure:
+    pods = [pod for pod in child.pods if ended(pod)]
+    if not pods:
+        detail = f" ({child.failure_message})" if child.failure_message else ""
+        return Failure(FailureReason.POD_LOST, f"The worker pod vanished before it ended{detail}.", time)
+    # A pod that was taken away does not fail a Job: the one that was not has the reason.
+    pod = max(pods, key=lambda pod: (pod.disruption is None, pod.finished or pod.created or _LONG_AGO, pod.name))
+    reason, message = _why(pod)
+    return Failure(reason, message, time)
+
+
+def _why(pod: ObservedPod) -> tuple[FailureReason, str]:
+    if pod.oom_killed:
+        return FailureReason.OUT_OF_MEMORY, "The worker was killed because it exceeded its memory limit."
+    if pod.disruption is not None:
+        return FailureReason.PREEMPTED, f"The cluster took the worker's pod away ({pod.disruption})."
+    word = last_word(pod)
+    if isinstance(word, Failed) and word.reason is not FailureReason.PREEMPTED:
+        return word.reason, word.message
+    code = pod.exit_code
+    if code is None:
+        return FailureReason.POD_LOST, f"Pod {pod.name} failed before its worker ran."
+    if code in (_EXIT_KILLED, EXIT_TERMINATED):
+        return FailureReason.KILLED, f"The worker was stopped from outside (exit code {code})."
+    reason, message = _BY_EXIT_CODE[class_of_exit_code(code)]
+    return reason, f"{message} (exit code {code}) and left no readable reason; see the log of pod {pod.name}."
+
+
+def explain(child: ObservedChild, before: QueueStatus | None) -> QueueStatus:
+    """Returns why the pod of a live child does not run.
+
+    Args:
+        child: a child Job that has not ended.
+        before: what the status says now; kept where the cluster's words merely alternate.
+    """
+    pod = current_pod(child)
+    if pod is None:
+        return explain_refusal(child.warning) if child.warning else WAITING_FOR_POD
+    if pod.disruption is not None:
+        message = f"Pod {pod.name} was taken away ({pod.disruption}); Kubernetes replaces it."
+        return QueueStatus(reason=FailureReason.PREEMPTED, message=message)
+    if pod.deleting or ended(pod):
+        return QueueStatus(reason=Reason.WAITING_FOR_POD, message=f"Pod {pod.name} is being removed.")
+    return explain_pod(pod, before)

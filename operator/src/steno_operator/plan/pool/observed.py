@@ -1,0 +1,59 @@
+"""What the planner of pools sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steno_api.v1alpha1.runtimepool import RuntimePool
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.common.pods import ObservedPod
+
+
+@dataclass(frozen=True)
+class ObservedServer:
+    """One pod of a pool."""
+
+    pod: ObservedPod
+    ready: bool = False
+    """The pod's condition `Ready`: the server is warm."""
+    last_words: str = ""
+    """How the container ended before it was started anew, with the end of its log."""
+
+
+@dataclass(frozen=True)
+class ObservedDeployment:
+    """A pool's Deployment."""
+
+    digest: str
+    """Of the manifest that was applied."""
+    replicas: int
+    """`spec.replicas`."""
+    total: int = 0
+    ready: int = 0
+    settled: bool = False
+    """Its controller has seen the spec, and every pod is made from it."""
+    failure: str = ""
+    """Message of a true `ReplicaFailure` condition: why no pod can be created."""
+
+
+@dataclass(frozen=True)
+class ObservedPool:
+    """A pool, what exists because of it, and who wants it."""
+
+    pool: RuntimePool
+    profile: RuntimeProfile | None
+    deployment: ObservedDeployment | None = None
+    service_digest: str | None = None
+    """Of the Service's manifest that was applied; None when there is none."""
+    servers: tuple[ObservedServer, ...] = ()
+    sessions: int = 0
+    """Open sessions that were accepted and admitted."""
+    admission: Admission = NOT_REQUIRED
+    token_keys: tuple[str, ...] = ()
+    """Public keys (PEM); none while the operator has no signing key."""
+    foreign: frozenset[str] = frozenset()
+    """Kinds of children in whose place something else stands: `Deployment`, `Service`."""
+    refusal: str = ""
+    """Why the API server refused what this very snapshot's plan applied."""
+    refusal_final: bool = False

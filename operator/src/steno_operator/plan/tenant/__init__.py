@@ -1,0 +1,1 @@
+"""The planner of Tenants: quota reservations and usage."""

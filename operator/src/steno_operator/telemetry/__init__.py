@@ -1,0 +1,1 @@
+"""Logs, metrics and probes of the operator process."""

@@ -1,0 +1,42 @@
+"""What the servers of a pool are told."""
+
+import json
+from typing import Any
+
+import pytest
+
+from steno_api.server.task import PoolTask
+from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
+from steno_operator.manifests.deployment import Serving, build_deployment
+
+SERVING = Serving(
+    runtime_image="runtime:1",
+    report_url="http://operator:8080",
+    report_interval_seconds=1,
+    token_keys=["key"],
+    pod_labels={},
+)
+
+
+def built(**overrides: Any) -> tuple[dict[str, Any], PoolTask]:
+    """The pod's spec, and the task of its server."""
+    pool = RuntimePool.from_wire({"metadata": {"name": "default", "namespace": "ns", "uid": "u1"}, "spec": {}})
+    profile = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"podOverrides": overrides}})
+    pod = build_deployment(pool, profile, SERVING, 1)["spec"]["template"]["spec"]
+    return pod, PoolTask.model_validate(json.loads(pod["containers"][0]["args"][1]))
+
+
+def test_sessions_have_the_pods_grace_period_to_end_but_for_the_last_words():
+    pod, task = built()
+    assert (pod["terminationGracePeriodSeconds"], task.drain_seconds) == (60, 50)
+
+
+@pytest.mark.parametrize(("grace", "drain"), [(300, 290), (12, 2), (0, 0)])
+def test_a_profile_may_give_more_or_less(grace: int, drain: int):
+    pod, task = built(terminationGracePeriodSeconds=grace)
+    assert (pod["terminationGracePeriodSeconds"], task.drain_seconds) == (grace, drain)
+
+
+def test_a_grace_period_that_is_none_is_left_to_the_api_server_to_refuse():
+    pod, task = built(terminationGracePeriodSeconds="two minutes")
+    assert (pod["terminationGracePeriodSeconds"], task.drain_seconds) == ("two minutes", 50)
