@@ -62,7 +62,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def wav(tmp_path: Path) -> Path:
-    """Half a second of sound."""
+    """A recording of half a second."""
     return recording(tmp_path / "speech.wav")
 
 

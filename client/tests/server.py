@@ -1,4 +1,4 @@
-"""A small real server that speaks the streaming protocol, in the words of Steno's own, and clients of it."""
+"""A WebSocket server that runs scripted sessions with the messages of Steno's own server, and its clients."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Session:
     authorization: str | None
     start: dict[str, Any] = field(default_factory=dict)
     audio: bytes = b""
-    begun: float = 0.0
+    started: float = 0.0
     seconds: float = 0.0
     """From the first message to the end of the audio."""
 
@@ -71,11 +71,11 @@ class Session:
 
     def accept(self) -> None:
         self.start = json.loads(self.socket.recv())
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
         self.send("session_started", session_id="uid-1", limits={})
 
     def listen(self, on_audio: Callable[[int], None] = lambda _count: None) -> None:
-        """Takes audio until the client says that it is done."""
+        """Receive audio until `end_session`."""
         count = 0
         for message in self.socket:
             if isinstance(message, bytes):
@@ -83,33 +83,33 @@ class Session:
                 count += 1
                 on_audio(count)
             elif json.loads(message)["type"] == "end_session":
-                self.seconds = time.monotonic() - self.begun
+                self.seconds = time.monotonic() - self.started
                 return
 
     def end(self, reason: SessionEnd = SessionEnd.CLIENT_ENDED, **result: Any) -> None:
-        """Ends as Steno's server does; `result` is what publishing gave: `manifest`, or `failure` and `message`."""
+        """End the session as Steno's server does; `result` is that of publishing (`manifest`; `failure`, `message`)."""
         figures = SessionFigures(audio_seconds=len(self.audio) / 32000)
         given = SessionResult(reason=reason, time=datetime.now(UTC), **result)
         self.socket.send(json.dumps(messages.session_ended(reason, figures, given)))
         self.socket.close(CLOSE[reason])
 
     def refuse(self, code: Code, message: str = "as the server says") -> None:
-        """Refuses as Steno's server does."""
+        """Refuse the session as Steno's server does."""
         self.socket.send(json.dumps(messages.of_refusal(Refusal(code, message), fatal=True)))
         self.socket.close(code.value.close, code.value.code)
 
 
-def talk(session: Session) -> None:
-    """The whole of a session as it should be."""
+def complete_session(session: Session) -> None:
+    """A complete, normal session."""
     session.accept()
 
-    def hear(count: int) -> None:
+    def on_audio(count: int) -> None:
         if count == 1:
             session.send("partial", seq=1, utterance_id="u1", text="hello", stable_text="", start_ms=0, end_ms=100)
         if count == 3:
             session.send("final", seq=2, utterance_id="u1", text="Hello there.", words=[], start_ms=0, end_ms=300)
 
-    session.listen(hear)
+    session.listen(on_audio)
     session.send("error", code="UnknownType", message="a message was not understood", fatal=False)
     session.send("final", seq=3, utterance_id="u2", text="안녕하세요.", words=[], start_ms=300, end_ms=400)
     session.end()
@@ -117,10 +117,10 @@ def talk(session: Session) -> None:
 
 @dataclass
 class Server:
-    """A running server and the sessions it had."""
+    """A running server and its sessions so far."""
 
     url: str
-    script: Script = talk
+    script: Script = complete_session
     refusal: tuple[int, dict[str, str]] | None = None
     sessions: list[Session] = field(default_factory=list)
 
@@ -129,7 +129,7 @@ class Server:
 def serving() -> Iterator[Server]:
     """Runs a server on a free port."""
 
-    def admit(connection: ServerConnection, _request: Request) -> Response | None:
+    def check_handshake(connection: ServerConnection, _request: Request) -> Response | None:
         if running.refusal is None:
             return None
         status, problem = running.refusal
@@ -142,7 +142,7 @@ def serving() -> Iterator[Server]:
         with suppress(ConnectionClosed):
             running.script(session)
 
-    with serve(handle, "127.0.0.1", 0, process_request=admit, compression=None) as server:
+    with serve(handle, "127.0.0.1", 0, process_request=check_handshake, compression=None) as server:
         running = Server(f"ws://127.0.0.1:{server.socket.getsockname()[1]}")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

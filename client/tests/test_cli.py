@@ -1,4 +1,4 @@
-"""The command line: what it takes, and how it refuses."""
+"""The command line: accepted options and error messages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_language_has_one_short_option(command: str, text_as_wav: Path):
     assert "'-l' requires an argument" in refused.output
 
 
-def test_who_pays_is_said_as_the_operator_sees_it():
+def test_help_states_the_default_tenant():
     for command in ("transcription", "ocr"):
         listed = " ".join(
             run(app, ["submit", command, "--help"], env={"COLUMNS": "250", "NO_COLOR": "1"}).output.split()
@@ -90,14 +90,14 @@ def test_wrong_options_are_refused_by_name(text_as_wav: Path, arguments: list[st
     assert message in done.output
 
 
-def test_a_file_that_is_not_there(tmp_path: Path):
+def test_a_missing_file_is_rejected(tmp_path: Path):
     done = run(app, ["transcribe", str(tmp_path / "absent.wav")], env={"COLUMNS": "300", "NO_COLOR": "1"})
     assert done.exit_code == 2
     assert "does not exist" in done.output
 
 
 @pytest.mark.parametrize("content", [b"", b"These are notes, and no sound at all.\n" * 50], ids=["empty", "text"])
-def test_a_file_that_is_no_audio_ends_in_one_line(tmp_path: Path, content: bytes):
+def test_a_file_that_is_not_audio_ends_in_one_line(tmp_path: Path, content: bytes):
     path = tmp_path / "notes.wav"
     path.write_bytes(content)
     done = run(app, ["transcribe", str(path), "--quiet", "--model", "whisper-base"])
@@ -108,13 +108,13 @@ def test_a_file_that_is_no_audio_ends_in_one_line(tmp_path: Path, content: bytes
     assert "Traceback" not in done.stderr
 
 
-def test_a_directory_that_cannot_be_made(text_as_wav: Path):
+def test_a_directory_that_cannot_be_created(text_as_wav: Path):
     done = run(app, ["transcribe", str(text_as_wav), "--output", str(text_as_wav / "out")])
     assert done.exit_code == 73
     assert "cannot create the directory" in done.stderr
 
 
-def test_its_own_source_is_not_replaced(tmp_path: Path):
+def test_a_source_is_not_overwritten(tmp_path: Path):
     path = tmp_path / "talk.txt"
     path.write_text("no sound")
     done = run(app, ["transcribe", str(path), "--output", str(tmp_path)])
@@ -124,7 +124,7 @@ def test_its_own_source_is_not_replaced(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture"], ids=["empty", "text"])
-def test_a_file_that_is_no_picture_ends_in_one_line(tmp_path: Path, content: bytes):
+def test_a_file_that_is_not_an_image_ends_in_one_line(tmp_path: Path, content: bytes):
     path = tmp_path / "scan.pdf"
     path.write_bytes(content)
     done = run(app, ["ocr", str(path), "--quiet"])
@@ -134,7 +134,7 @@ def test_a_file_that_is_no_picture_ends_in_one_line(tmp_path: Path, content: byt
     assert done.stderr.count("\n") == 1
 
 
-def test_a_searchable_pdf_does_not_replace_its_source(tmp_path: Path):
+def test_a_searchable_pdf_does_not_overwrite_its_source(tmp_path: Path):
     path = tmp_path / "scan.pdf"
     path.write_bytes(b"%PDF-")
     done = run(app, ["ocr", str(path), "--format", "pdf", "--output", str(tmp_path)])
@@ -156,7 +156,7 @@ def test_a_searchable_pdf_does_not_replace_its_source(tmp_path: Path):
         (["stream", "FILE", "--url", "ws://h", "--speed", "0"], "greater than or equal to 0.1"),
     ],
 )
-def test_other_commands_refuse_by_name_too(text_as_wav: Path, arguments: list[str], message: str):
+def test_wrong_options_of_other_commands_are_refused_by_name(text_as_wav: Path, arguments: list[str], message: str):
     words = [str(text_as_wav) if word == "FILE" else word for word in arguments]
     done = run(app, words, env={"COLUMNS": "250", "NO_COLOR": "1"})
     assert done.exit_code == 2
@@ -164,7 +164,7 @@ def test_other_commands_refuse_by_name_too(text_as_wav: Path, arguments: list[st
 
 
 @pytest.mark.parametrize("command", [["status"], ["tail", "x"], ["results", "x"], ["stream", "-", "--session", "x"]])
-def test_without_a_cluster_the_line_says_what_to_set(tmp_path: Path, command: list[str]):
+def test_without_a_cluster_the_error_says_what_to_set(tmp_path: Path, command: list[str]):
     done = run(app, command, env={"KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)})
     assert done.exit_code == 66
     assert done.stderr.startswith("steno: no cluster is configured: ")

@@ -1,4 +1,4 @@
-"""`submit`, `status` and `tail` against a real apiserver; the tests play the operator."""
+"""`submit`, `status` and `tail` with a real apiserver; the tests take the part of the operator."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_job_from_options_is_created(steno: Steno, objects: Objects):
     assert spec["model"]["name"] == "large-v3"
 
 
-def test_an_ocr_job_with_a_name_of_its_own_making(steno: Steno, objects: Objects):
+def test_an_ocr_job_with_a_generated_name(steno: Steno, objects: Objects):
     done = steno("submit", "ocr", "-s", "https://x.org/Scan 7.pdf", "-o", "pvc://docs", "-l", "en,ko", "--secret", "s")
     assert done.exit_code == 64  # the claim takes no Secret: a rule that only the apiserver checks
     assert "spec.output.secretRef: " in done.stderr
@@ -124,7 +124,7 @@ def manifest(name: str, uri: str = "s3://b/k.wav", namespace: str = "") -> str:
     )
 
 
-def test_of_several_files_all_or_none_are_created(steno: Steno, objects: Objects, tmp_path: Path, namespace: str):
+def test_several_files_are_created_all_or_none(steno: Steno, objects: Objects, tmp_path: Path, namespace: str):
     good, bad, ugly = (tmp_path / name for name in ("good.yaml", "bad.yaml", "ugly.yaml"))
     good.write_text(manifest("one") + "\n---\n" + manifest("two", namespace=namespace))
     bad.write_text(manifest("three", uri="s3://folder/"))  # only the apiserver knows that this is no file
@@ -140,14 +140,14 @@ def test_of_several_files_all_or_none_are_created(steno: Steno, objects: Objects
     assert objects.get(PLURAL, "two")["metadata"]["managedFields"][0]["manager"] == "steno"
 
 
-def test_a_manifest_of_another_namespace_is_not_bent(steno: Steno, tmp_path: Path):
+def test_a_manifest_of_another_namespace_is_refused(steno: Steno, tmp_path: Path):
     (tmp_path / "a.yaml").write_text(manifest("one", namespace="team-b"))
     done = steno("submit", str(tmp_path / "a.yaml"))
     assert done.exit_code == 64
     assert "metadata.namespace is team-b" in done.stderr
 
 
-def test_a_dry_run_asks_no_cluster(steno: Steno):
+def test_a_dry_run_does_not_contact_the_cluster(steno: Steno):
     done = steno(*SUBMIT, "--name", "standup", "--dry-run", KUBECONFIG="/nonexistent")
     assert done.exit_code == 0
     assert "kind: TranscriptionJob" in done.stdout
@@ -171,7 +171,7 @@ def test_a_job_is_followed_to_its_end(apiserver: ApiServer, namespace: str, obje
         assert finish(process) == (0, "")
 
 
-def test_a_job_that_fails_ends_with_one_and_its_reason(apiserver: ApiServer, namespace: str, objects: Objects):
+def test_a_failed_job_exits_with_one_and_its_reason(apiserver: ApiServer, namespace: str, objects: Objects):
     objects.job("standup")
     with running(apiserver, namespace, "tail", "standup") as (process, out):
         assert out.readline().startswith("Pending")
@@ -182,7 +182,7 @@ def test_a_job_that_fails_ends_with_one_and_its_reason(apiserver: ApiServer, nam
     assert said == "steno: transcriptionjob/standup failed: SourceNotFound: s3://meetings/a.m4a was not found.\n"
 
 
-def test_a_job_that_is_deleted_meanwhile(apiserver: ApiServer, namespace: str, objects: Objects):
+def test_a_job_that_is_deleted_while_it_is_followed(apiserver: ApiServer, namespace: str, objects: Objects):
     objects.job("standup")
     with running(apiserver, namespace, "tail", "standup") as (process, out):
         assert out.readline().startswith("Pending")
@@ -224,7 +224,7 @@ def test_status_of_all_and_of_one(steno: Steno, objects: Objects, namespace: str
     assert namespace in everywhere.stdout
 
 
-def test_a_name_that_is_nobodys_or_several(steno: Steno, objects: Objects):
+def test_unknown_and_ambiguous_names(steno: Steno, objects: Objects):
     absent = steno("status", "standup")
     assert absent.exit_code == 66
     assert "standup is not in the namespace" in absent.stderr
@@ -238,7 +238,9 @@ def test_a_name_that_is_nobodys_or_several(steno: Steno, objects: Objects):
     assert "give transcriptionjob/standup or ocrjob/standup" in several.stderr
 
 
-def test_who_may_not_is_told_so(apiserver: ApiServer, namespace: str, objects: Objects, steno: Steno, tmp_path: Path):
+def test_forbidden_and_unauthorized_requests_are_reported(
+    apiserver: ApiServer, namespace: str, objects: Objects, steno: Steno, tmp_path: Path
+):
     token = apiserver.service_account_token(namespace, "guest")
     config = tmp_path / "config"
     config.write_text(apiserver.kubeconfig.read_text().replace(apiserver.token, token))
@@ -260,8 +262,8 @@ def test_a_cluster_that_does_not_answer(apiserver: ApiServer, steno: Steno, tmp_
     )
 
 
-class Wire:
-    """A TCP connection to the apiserver that can be cut and mended."""
+class InterruptibleConnection:
+    """A TCP connection to the apiserver that can be cut and restored."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -273,14 +275,14 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Breaks every connection, and every new one until it is mended."""
+        """Breaks every connection, and every new one until it is restored."""
         with self._lock:
             self._up = False
             for one in self._open:
                 one.shutdown(socket.SHUT_RDWR)
             self._open.clear()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         with self._lock:
             self._up = True
 
@@ -307,18 +309,18 @@ class Wire:
                 target.sendall(data)
 
 
-def test_a_broken_connection_is_waited_out(apiserver: ApiServer, namespace: str, objects: Objects, tmp_path: Path):
+def test_an_outage_of_the_apiserver_is_survived(apiserver: ApiServer, namespace: str, objects: Objects, tmp_path: Path):
     objects.job("standup")
     port = int(apiserver.url.rpartition(":")[2])
-    wire = Wire(port)
+    connection = InterruptibleConnection(port)
     config = tmp_path / "config"
-    config.write_text(apiserver.kubeconfig.read_text().replace(f":{port}", f":{wire.port}"))
+    config.write_text(apiserver.kubeconfig.read_text().replace(f":{port}", f":{connection.port}"))
     with running(apiserver, namespace, "tail", "standup", "--kubeconfig", str(config)) as (process, out):
         assert out.readline().startswith("Pending")
-        wire.cut()
+        connection.cut()
         assert "it does not answer: check the network and --context; trying again" in out.readline()
         objects.status(PLURAL, "standup", phase="Succeeded", conditions={"Complete": ("True", "Published", "")})
-        wire.mend()
+        connection.restore()
         assert out.read() == "transcriptionjob/standup succeeded\n"
         assert finish(process) == (0, "")
-    wire.close()
+    connection.close()

@@ -1,4 +1,4 @@
-"""Every way a command can end."""
+"""Error reporting: messages and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resources in words."""
+"""Formatting of resources."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_an_age_is_never_more_than_it_is(seconds: float):
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (91.4, "1:31"), (3723, "1:02:03"), (-3, "0:00")])
-def test_times_to_go(seconds: float, text: str):
+def test_remaining_times(seconds: float, text: str):
     assert formatting.format_remaining(seconds) == text
 
 
@@ -48,13 +48,13 @@ def test_sizes(count: int, text: str):
 
 
 @given(st.text())
-def test_plain_text_moves_no_cursor(text: str):
+def test_stripped_text_moves_no_cursor(text: str):
     assert all(
         character.isprintable() or ord(character) > 0xA0 for character in formatting.strip_control_characters(text)
     )
 
 
-def test_a_table_is_aligned_by_what_is_seen():
+def test_a_table_is_aligned_by_display_width():
     head, row = formatting.format_table(
         [job(phase="Running", progress={"stage": "Decoding", "percent": 7})], NOW, namespaces=True
     )
@@ -62,13 +62,13 @@ def test_a_table_is_aligned_by_what_is_seen():
     assert row == "team-a     transcriptionjob/회의  Running  7 %       3h   Decoding"
 
 
-def test_a_retry_says_why_by_its_condition():
+def test_a_retry_is_explained_by_its_condition():
     waiting = {"type": "Ready", "status": "False", "reason": "Retrying", "message": "attempt 1: NodeLost\x1b[2J",
                "lastTransitionTime": NOW.isoformat()}  # fmt: skip
     assert formatting.explain_state(job(phase="Retrying", conditions=[waiting])) == "Retrying: attempt 1: NodeLost[2J"
 
 
-def test_what_a_newer_steno_wrote_asks_for_an_update():
+def test_unknown_values_of_a_newer_version_ask_for_an_update():
     with pytest.raises(CommandError, match="update steno-client"):
         job(progress={"stage": "Dreaming", "percent": 1})
     assert job(phase="Dreaming", unknown=1).phase == "Dreaming"

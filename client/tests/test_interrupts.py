@@ -1,4 +1,4 @@
-"""Ctrl-C, also where a library swallows it."""
+"""Ctrl-C, including interrupts that a library swallows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from steno_client.local import interruptible
 
 
-def test_ctrl_c_raises_as_ever():
+def test_ctrl_c_raises_keyboard_interrupt():
     with pytest.raises(KeyboardInterrupt), interruptible():
         signal.raise_signal(signal.SIGINT)
 
 
-def test_one_that_was_swallowed_counts_at_the_next_check():
+def test_a_swallowed_interrupt_is_raised_at_the_next_check():
     with interruptible() as check:
         check()
         with contextlib.suppress(BaseException):  # as a bare `except:` does
@@ -25,7 +25,7 @@ def test_one_that_was_swallowed_counts_at_the_next_check():
             check()
 
 
-def test_the_former_handler_is_back_afterwards():
+def test_the_previous_handler_is_restored():
     before = signal.getsignal(signal.SIGINT)
     with interruptible():
         assert signal.getsignal(signal.SIGINT) is not before

@@ -1,4 +1,4 @@
-"""Manifests: what is taken, what is refused, and in which words."""
+"""Manifests: what is accepted, what is refused, and the error messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ spec: {language: en}
 
 
 @pytest.mark.parametrize("name", ["transcriptionjob", "transcriptionjob-full", "ocrjob", "streamsession"])
-def test_the_examples_are_taken_as_they_are(name: str):
+def test_the_examples_are_accepted_unchanged(name: str):
     path = ROOT / "examples" / f"{name}.yaml"
     kinds = "|".join(one.kind for one in DEFINITIONS)
     text = "---".join(part for part in path.read_text().split("\n---") if re.search(rf"\nkind: ({kinds})\n", part))
@@ -67,7 +67,7 @@ def test_several_documents_a_list_and_a_generated_name():
         (("steno.dev/v1alpha1", "batch/v1"), "this command does not accept batch/v1 TranscriptionJob: it accepts"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_field(change: tuple[str, str], message: str):
+def test_an_error_names_the_field(change: tuple[str, str], message: str):
     with pytest.raises(CommandError, match=re.escape(message)) as refused:
         manifests.parse_manifests("a.yaml", JOB.replace(*change))
     assert str(refused.value).startswith("a.yaml: ")
@@ -83,19 +83,19 @@ def test_what_is_wrong_is_named_with_its_field(change: tuple[str, str], message:
         (("name: standup", "name: " + "a" * 64), "metadata.name: must be at most 63 characters"),
     ],
 )
-def test_sessions_are_checked_too(change: tuple[str, str], message: str):
+def test_sessions_are_validated_too(change: tuple[str, str], message: str):
     with pytest.raises(CommandError, match=re.escape(message)):
         manifests.parse_manifests("a.yaml", STREAM.replace(*change))
 
 
 @pytest.mark.parametrize("change", [("spec: {language: en}", ""), ("name: standup", "name: " + "a" * 63)])
-def test_what_a_session_need_not_say(change: tuple[str, str]):
+def test_optional_fields_of_a_session(change: tuple[str, str]):
     (found,) = manifests.parse_manifests("a.yaml", STREAM.replace(*change))
     assert found.definition is STREAM_SESSION
 
 
-def test_the_longest_names_are_those_of_the_cluster():
-    """What is checked here is what the definitions' own rules say."""
+def test_maximum_name_lengths_are_those_of_the_crds():
+    """The client checks the same limits as the rules in the CRDs."""
     for kind, model in RESOURCE_MODELS.items():
         (rule,) = (one for one in model.definition.rules if "metadata.name" in one.rule)
         assert rule.rule == f"size(self.metadata.name) <= {manifests.max_name_length(kind)}"
@@ -117,14 +117,14 @@ def test_the_longest_names_are_those_of_the_cluster():
         ("[" * 5000, "a.yaml: this is not valid YAML: it is nested too deeply"),
     ],
 )
-def test_what_is_no_manifest(text: str, message: str):
+def test_a_text_that_is_not_a_manifest(text: str, message: str):
     with pytest.raises(CommandError, match=re.escape(message)) as refused:
         manifests.parse_manifests("a.yaml", text)
     assert refused.value.exit_code == 64
     assert len(str(refused.value)) < 200
 
 
-def test_a_value_that_yaml_cannot_read_names_its_remedy():
+def test_an_invalid_yaml_value_has_a_remedy():
     with pytest.raises(CommandError, match="quote it to make it text"):
         manifests.parse_manifests("a.yaml", JOB + "  meetingID: 2026-02-30\n")
     (found,) = manifests.parse_manifests("a.yaml", JOB + "  meetingID: '2026-02-30'\n")
@@ -139,7 +139,7 @@ def test_files_that_cannot_be_read(tmp_path: Path):
         manifests.read_manifests(tmp_path / "absent")
 
 
-def test_a_job_from_options_leaves_out_what_was_not_given():
+def test_a_job_from_options_leaves_out_unset_options():
     spec = {
         "source": {"uri": "s3://b/k.png", "region": None},
         "output": {"uri": "pvc://c", "formats": None},
@@ -158,14 +158,14 @@ def test_a_job_from_options_leaves_out_what_was_not_given():
 
 
 @given(st.sampled_from(["s3://b/", "https://h/a/"]), st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])))
-def test_made_names_are_names(prefix: str, key: str):
+def test_generated_names_are_valid(prefix: str, key: str):
     name = manifests.generate_name(prefix + key)
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
     assert len(name) <= manifests.MAX_NAME_LENGTH
 
 
 SECRET = st.text(st.sampled_from("ghiklmnpqrstuvwxyz"), min_size=1)
-"""Of letters that no name has by itself: those of its random end and of `job` are others."""
+"""Letters that a generated name never has by itself: its random suffix and `job` use others."""
 PLAIN = st.text(st.sampled_from("abcdef0123456789./-"))
 
 
@@ -178,12 +178,12 @@ PLAIN = st.text(st.sampled_from("abcdef0123456789./-"))
         "{}{}{}{}".format, st.sampled_from("?#"), SECRET, st.sampled_from(["/", ".", "=", "?", "#", "@"]), SECRET
     ),
 )
-def test_made_names_tell_nothing_of_a_query_or_userinfo(scheme: str, user: str, host: str, path: str, tail: str):
+def test_generated_names_do_not_leak_a_query_or_userinfo(scheme: str, user: str, host: str, path: str, tail: str):
     name = manifests.generate_name(f"{scheme}://{user}{host}{path}{tail}")
     assert set(name) <= set("abcdef0123456789-jo"), name
 
 
-def test_made_names_say_what_they_are_of():
+def test_generated_names_are_readable_and_unique():
     assert re.fullmatch(
         r"recording-[0-9a-f]{6}", manifests.generate_name("https://h/a/recording?X-Amz-Signature=abc#t=1")
     )

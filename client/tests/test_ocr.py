@@ -70,14 +70,14 @@ def test_a_page_with_the_engine_asked_for_is_printed(scan: Path):
         (["--language", "klingon"], "'klingon' is not known"),
     ],
 )
-def test_what_the_pipeline_refuses_is_one_line(scan: Path, options: list[str], message: str):
+def test_errors_of_the_pipeline_are_one_line(scan: Path, options: list[str], message: str):
     done = subprocess.run([*STENO, str(scan), "-q", *options], capture_output=True, text=True, check=False)
     assert done.returncode == 64
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_a_page_that_cannot_be_read_is_told_and_the_rest_printed(tmp_path: Path):
+def test_a_page_that_cannot_be_read_is_reported_and_the_rest_printed(tmp_path: Path):
     document = FPDF(format="A4")
     document.set_font("helvetica", size=12)
     for text in ("The first page.", "A page as large as a house."):

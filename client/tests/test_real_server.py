@@ -1,4 +1,4 @@
-"""`steno stream` and Steno's own server, with an engine by script: what the one tells to do, the other takes."""
+"""`steno stream` with Steno's own server and a scripted engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def ended(process: Process) -> tuple[int | None, str, str]:
 
 
 async def speaking(server: Running, token: str, port: int | None = None) -> Process:
-    """A client that has said a word, been understood, and has more to say."""
+    """Start a client that has sent a word, received a partial, and has more audio to send."""
     process = await steno(port or server.http_port, token, "-", "--json")
     assert process.stdin is not None
     assert process.stdout is not None
@@ -51,7 +51,7 @@ async def test_a_recording(serve: Serve, operator: Operator, tmp_path: Path):
     assert done == (0, f"{WORD} {WORD} {WORD}\n", "")
 
 
-async def test_a_language_that_the_model_does_not_know(serve: Serve, operator: Operator, tmp_path: Path):
+async def test_a_language_that_the_model_does_not_support(serve: Serve, operator: Operator, tmp_path: Path):
     server = await serve()
     file = str(recording(tmp_path / "speech.wav", seconds=0.1))
     code, _, said = await ended(await steno(server.http_port, operator.token(), file, "-l", "tlh"))
@@ -71,7 +71,7 @@ async def test_a_server_that_has_to_stop(serve: Serve, operator: Operator):
 
 @asynccontextmanager
 async def proxy(port: int, *, dropped: int = 0) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
-    """A way to a port that can break: its own port, and both ends of every connection but the `dropped` first."""
+    """A TCP proxy that can be broken: its port, and both ends of each connection after the first `dropped` ones."""
     ends: list[asyncio.StreamWriter] = []
     left = dropped
 
@@ -99,7 +99,7 @@ async def proxy(port: int, *, dropped: int = 0) -> AsyncIterator[tuple[int, list
         yield server.sockets[0].getsockname()[1], ends
 
 
-async def test_a_server_that_its_proxy_does_not_know_yet(serve: Serve, operator: Operator, tmp_path: Path):
+async def test_a_load_balancer_that_does_not_know_the_server_yet(serve: Serve, operator: Operator, tmp_path: Path):
     server = await serve()
     file = str(recording(tmp_path / "speech.wav", seconds=0.1))
     async with proxy(server.http_port, dropped=2) as (port, _):
@@ -107,7 +107,7 @@ async def test_a_server_that_its_proxy_does_not_know_yet(serve: Serve, operator:
     assert done == (0, f"{WORD}\n", "")
 
 
-async def test_a_connection_that_breaks_ends_the_session_as_is_said(serve: Serve, operator: Operator):
+async def test_a_lost_connection_ends_the_session(serve: Serve, operator: Operator):
     server = await serve()
     token = operator.token()
     async with proxy(server.http_port) as (port, ends):

@@ -1,4 +1,4 @@
-"""`steno results`: a real apiserver says what there is, a real S3 server has it."""
+"""`steno results` with a real apiserver and a real S3 server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def assert_refused(done: Any, code: int, message: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_everything_with_credentials_of_the_environment(steno: Steno, objects: Objects, s3: Client, tmp_path: Path):
+def test_all_results_with_credentials_of_the_environment(steno: Steno, objects: Objects, s3: Client, tmp_path: Path):
     finished(objects, s3, endpointURL=s3.endpoint)
     out = tmp_path / "new" / "folder"
     done = steno("results", "standup", "-o", str(out), **keys(s3))
@@ -55,7 +55,7 @@ def test_everything_with_credentials_of_the_environment(steno: Steno, objects: O
     assert done.stdout.split() == [str(out / NAMES[fmt]) for fmt in FILES]
 
 
-def test_the_folder_is_named_like_the_job(
+def test_the_directory_is_named_like_the_job(
     steno: Steno, objects: Objects, s3: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     finished(objects, s3, endpointURL=s3.endpoint)
@@ -95,7 +95,7 @@ def test_credentials_of_a_profile(steno: Steno, objects: Objects, s3: Client, tm
     assert_refused(steno(*words, AWS_SHARED_CREDENTIALS_FILE=str(file)), 69, "no S3 credentials: set AWS_ACCESS_KEY_ID")
 
 
-def test_a_file_that_was_changed_is_not_written(steno: Steno, objects: Objects, s3: Client, tmp_path: Path):
+def test_an_artifact_that_was_changed_is_not_written(steno: Steno, objects: Objects, s3: Client, tmp_path: Path):
     directory = finished(objects, s3, endpointURL=s3.endpoint)
     s3.put(f"{directory}/transcript.txt", b"forged")
     (tmp_path / "transcript.txt").write_text("of yesterday")
@@ -117,7 +117,7 @@ def test_a_file_that_was_changed_is_not_written(steno: Steno, objects: Objects, 
         (("-o", "/dev/null/x"), {}, (73, "cannot create the directory")),
     ],
 )
-def test_what_keeps_results_away(  # noqa: PLR0917 - pytest passes them by name
+def test_results_that_cannot_be_downloaded(  # noqa: PLR0917 - pytest passes them by name
     steno: Steno,
     objects: Objects,
     s3: Client,
@@ -132,7 +132,7 @@ def test_what_keeps_results_away(  # noqa: PLR0917 - pytest passes them by name
     assert list(tmp_path.iterdir()) == []
 
 
-def test_objects_that_are_gone_and_secrets_that_lack_a_key(steno: Steno, objects: Objects, s3: Client):
+def test_deleted_objects_and_incomplete_secrets(steno: Steno, objects: Objects, s3: Client):
     objects.secret("half", AWS_ACCESS_KEY_ID="a")
     finished(objects, s3, endpointURL=s3.endpoint, secretRef={"name": "half"})
     words = ("results", "standup", "-o", "-")

@@ -1,4 +1,4 @@
-"""`steno stream --session` and what the other commands say of StreamSessions: a real apiserver and a real server."""
+"""StreamSessions in `steno stream --session` and the other commands, with a real apiserver and a real server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CRD = {
         ],
     },
 }
-"""Stands in where the apiserver does not have the kind's own definition."""
+"""Replaces the real definition if the apiserver does not have it."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -124,7 +124,7 @@ def test_a_session_that_cannot_be_used(
     assert done.stderr.count("\n") == 1
 
 
-def test_a_session_that_is_not_there_and_one_that_is_none(steno: Steno, objects: Objects, tmp_path: Path):
+def test_a_missing_session_and_a_resource_of_another_kind(steno: Steno, objects: Objects, tmp_path: Path):
     objects.job("standup")
     file = str(recording(tmp_path / "speech.wav"))
     absent = steno("stream", file, "--session", "standup")

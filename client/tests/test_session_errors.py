@@ -1,4 +1,4 @@
-"""Every way a stream can end, held against what Steno's server says: its codes, its messages, its reasons."""
+"""Every way a stream can end, against the codes, messages and reasons of Steno's server."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ENDS = {
     SessionEnd.DELETED: ": create another StreamSession",
     SessionEnd.DUPLICATE: ": create another StreamSession",
 }
-"""Ends that are none of the client's."""
+"""Reasons of sessions that the server ends."""
 
 
 def say(one: Session) -> None:
@@ -130,7 +130,7 @@ def fall_silent(one: Session) -> None:
 @pytest.mark.parametrize("leave", [vanish, fall_silent])
 @pytest.mark.parametrize("listens", [True, False], ids=["after-the-audio", "amid-the-audio"])
 def test_a_connection_that_breaks(server: Server, wav: Path, leave, listens: bool):
-    """The server ends the session of a client that is gone; one that died itself leaves it to be taken up again."""
+    """The server ends the session of a lost client; a session whose server was lost can go on."""
 
     def script(one: Session) -> None:
         one.accept()
@@ -178,7 +178,7 @@ def test_a_transcript_that_could_not_be_published(server: Server, wav: Path, for
     )
 
 
-def test_nor_could_that_of_a_session_that_the_server_ended(server: Server, wav: Path):
+def test_a_transcript_not_published_after_the_server_ended_the_session(server: Server, wav: Path):
     def end(one: Session) -> None:
         one.accept()
         one.end(SessionEnd.DRAINED, **FAILURE)

@@ -74,7 +74,7 @@ def test_a_refusal_before_the_session(server: Server, wav: Path, status: int, co
     assert server.sessions == []
 
 
-def test_a_server_that_speaks_otherwise(server: Server, wav: Path):
+def test_a_server_of_another_protocol(server: Server, wav: Path):
     server.script = lambda one: one.socket.send("<html>")
     assert_refused(stream(str(wav), "--url", server.url), 64, "does not speak Steno's protocol")
 
@@ -88,7 +88,7 @@ def test_a_server_that_speaks_otherwise(server: Server, wav: Path):
         ("localhost:8080", 64, "is not a WebSocket URL"),
     ],
 )
-def test_an_address_where_nobody_is(wav: Path, url: str, code: int, message: str):
+def test_an_address_that_cannot_be_connected_to(wav: Path, url: str, code: int, message: str):
     assert_refused(stream(str(wav), "--url", url), code, message)
 
 
@@ -97,7 +97,7 @@ def test_an_address_inside_a_cluster_says_how_to_reach_it(wav: Path):
     assert_refused(done, 75, "run `kubectl -n team-a port-forward svc/default-pool 8080` and add --url ws://127.0.0.1")
 
 
-def test_what_is_no_audio(server: Server, tmp_path: Path):
+def test_a_recording_that_is_not_audio(server: Server, tmp_path: Path):
     (tmp_path / "notes.wav").write_text("no sound at all\n" * 20)
     done = stream(str(tmp_path / "notes.wav"), "--url", server.url)
     assert_refused(done, 64, "The source is plain text, not audio or video")
@@ -124,7 +124,7 @@ def test_a_recorder_is_piped_in_and_ctrl_c_ends_the_audio_not_the_text(server: S
     assert server.sessions[0].start["sample_rate"] == 8000
 
 
-def test_a_reader_that_has_enough_is_no_error(server: Server, wav: Path):
+def test_a_closed_pipe_is_not_an_error(server: Server, wav: Path):
     command = [*STENO, str(wav), "--url", server.url, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -173,11 +173,11 @@ def test_wav_without_the_runtime(tmp_path: Path):
         ("wss://h/x?session=c/d", "wss://h/x?session=c/d"),
     ],
 )
-def test_an_address_is_completed(url: str, full: str):
+def test_a_url_is_completed(url: str, full: str):
     assert target.complete_url(url, "a/b") == full
 
 
-def test_the_token_shows_in_no_representation():
+def test_the_token_is_not_part_of_the_repr():
     assert TOKEN not in repr(target.Target("ws://h", TOKEN))
 
 

@@ -47,7 +47,7 @@ def test_the_text_is_printed(sample: Path, store: Path):
     assert "hello" in done.stdout.lower()
 
 
-def test_interrupted_it_ends_clean(sample: Path, store: Path, tmp_path: Path):
+def test_an_interrupt_leaves_no_files(sample: Path, store: Path, tmp_path: Path):
     options = ["--model", "whisper-base", "--model-store", str(store), "--device", "cpu", "--output", str(tmp_path)]
     process = subprocess.Popen([*STENO, str(sample), *options], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
