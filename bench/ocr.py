@@ -23,7 +23,7 @@ from rapidocr import RapidOCR
 from runtime.tests.ocr.render import DPI, Rendered, normal, page, photograph
 from steno_runtime.ocr.engines.tesseract import tessdata
 from steno_runtime.ocr.languages import tesseract_names
-from steno_runtime.ocr.page import open_source
+from steno_runtime.ocr.open import open_source
 from steno_runtime.ocr.pipeline import Options
 from steno_runtime.ocr.reader import PageReader
 

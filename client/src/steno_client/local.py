@@ -117,7 +117,7 @@ def recognize_file(request: RecognitionRequest, scratch: Path, on_progress: Prog
         model_store=request.model_store,
     )
     with _errors_explained() as check:
-        result = pipeline.recognise(request.file, options, scratch=scratch, on_progress=on_progress, check=check)
+        result = pipeline.recognize(request.file, options, scratch=scratch, on_progress=on_progress, check=check)
     header = Header(TENANT, request.file.stem, round(time.monotonic() - started, 3))
 
     def write(name: str, path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from steno_runtime.ocr.pipeline import Options, Result, recognise
+from steno_runtime.ocr.pipeline import Options, Result, recognize
 
 Read = Callable[..., Result]
 
@@ -17,6 +17,6 @@ def read(tmp_path) -> Read:
     def run(path: Path, **options) -> Result:
         scratch = tmp_path / f"scratch{len(list(tmp_path.glob('scratch*')))}"
         scratch.mkdir()
-        return recognise(path, Options(**options), scratch=scratch, on_progress=lambda *_: None)
+        return recognize(path, Options(**options), scratch=scratch, on_progress=lambda *_: None)
 
     return run

@@ -6,18 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steno_runtime.ocr.engines.base import RecognizedLine
+from steno_runtime.ocr.geometry import box
 from steno_runtime.ocr.layout import arrange, skew
-from steno_runtime.ocr.words import SeenLine, box
 
 
-def line(text: str, left: float, top: float, width: float, height: float = 20) -> SeenLine:
-    return SeenLine(box(left, top, left + width, top + height), text, 0.9)
+def line(text: str, left: float, top: float, width: float, height: float = 20) -> RecognizedLine:
+    return RecognizedLine(box(left, top, left + width, top + height), text, 0.9)
 
 
-def tilted(seen: SeenLine, degrees: float) -> SeenLine:
+def tilted(seen: RecognizedLine, degrees: float) -> RecognizedLine:
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     a, b, c, d = ((x * cos - y * sin, x * sin + y * cos) for x, y in seen.quad)
-    return SeenLine((a, b, c, d), seen.text, seen.confidence)
+    return RecognizedLine((a, b, c, d), seen.text, seen.confidence)
 
 
 def texts(lines):
@@ -60,7 +61,7 @@ def test_a_high_line_is_a_heading():
 
 
 def test_the_engines_blocks_keep_their_order():
-    lines = [SeenLine(box(0, 100 * (3 - n), 50, 100 * (3 - n) + 20), f"b{n}", 1.0, block=n) for n in (2, 0, 1)]
+    lines = [RecognizedLine(box(0, 100 * (3 - n), 50, 100 * (3 - n) + 20), f"b{n}", 1.0, block=n) for n in (2, 0, 1)]
     assert texts(lines) == ["b0", "b1", "b2"]
 
 

@@ -12,10 +12,12 @@ from PIL import Image
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Stopped, WorkError
-from steno_runtime.ocr.page import Limits, PageError, open_source
+from steno_runtime.ocr.engines.base import RecognizedLine
+from steno_runtime.ocr.geometry import box
+from steno_runtime.ocr.open import open_source
+from steno_runtime.ocr.page import Limits, PageError
 from steno_runtime.ocr.pdf import _readable
-from steno_runtime.ocr.pipeline import Options, recognise
-from steno_runtime.ocr.words import SeenLine, box
+from steno_runtime.ocr.pipeline import Options, recognize
 
 from .render import FONTS, page
 
@@ -135,7 +137,7 @@ def test_embedded_text_lies_where_it_is_seen(tmp_path, rotation):
     ("text", "readable"), [("\ue000\ue001 abc", False), ("\x01\x02\x03", False), ("항구 abc", True)]
 )
 def test_text_without_meaning_is_not_reused(text, readable):
-    assert _readable([SeenLine(box(0, 0, 9, 9), text, 1.0)]) is readable
+    assert _readable([RecognizedLine(box(0, 0, 9, 9), text, 1.0)]) is readable
 
 
 def test_a_scan_with_a_stamp_is_read(tmp_path):
@@ -151,7 +153,7 @@ def test_a_scan_with_a_stamp_is_read(tmp_path):
 
 def reason_of(path, tmp_path, **options) -> tuple[FailureReason, str]:
     with pytest.raises(WorkError) as failed:
-        recognise(path, Options(**options), scratch=tmp_path, on_progress=lambda *_: None)
+        recognize(path, Options(**options), scratch=tmp_path, on_progress=lambda *_: None)
     return failed.value.reason, failed.value.message
 
 
@@ -206,7 +208,7 @@ def test_one_bad_page_does_not_fail_the_rest(tmp_path, read):
 def test_page_ranges_and_progress(tmp_path):
     told = []
     path = text_pdf(tmp_path / "a.pdf", [f"page number {n}" for n in range(1, 8)])
-    result = recognise(
+    result = recognize(
         path,
         Options(pages="2-3,6"),
         scratch=tmp_path,
@@ -228,7 +230,7 @@ def test_a_stop_is_obeyed_between_pages(tmp_path):
             raise Stopped
 
     with pytest.raises(Stopped):
-        recognise(path, Options(), scratch=tmp_path, on_progress=lambda *_: None, check=check)
+        recognize(path, Options(), scratch=tmp_path, on_progress=lambda *_: None, check=check)
 
 
 def test_a_language_without_data_names_its_package(tmp_path):

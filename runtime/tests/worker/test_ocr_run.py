@@ -14,7 +14,6 @@ from steno_api.documents.manifest import Manifest
 from steno_api.documents.pages import Pages
 from steno_api.failures import FailureReason
 from steno_api.worker.termination import Succeeded
-from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES
 from steno_runtime.storage.volume import VolumeOutput
 from steno_runtime.worker.recognition import FORMATS
 
@@ -41,11 +40,6 @@ def encoded(*pages: Image.Image, kind: str = "PNG") -> bytes:
 
 def one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def test_formats_are_named_as_the_writers_have_them():
-    assert {fmt: one.name for fmt, one in FORMATS.items()} == FILE_NAMES
-    assert {fmt: one.content_type for fmt, one in FORMATS.items()} == MEDIA_TYPES
 
 
 def test_a_page_from_a_bucket_to_a_bucket(make_ocr_task, start, s3, web, tmp_path):

@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from steno_api.documents.manifest import MANIFEST_NAME, Manifest
 from steno_api.documents.transcript import Segment, Transcript, Word
 from steno_api.failures import FailureReason
+from steno_api.v1alpha1.ocrjob import PageFormat
+from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_api.worker.task import Task, TaskOutput, TranscriptionTask
 from steno_runtime.errors import WorkError
 from steno_runtime.storage import Output, open_output
 from steno_runtime.storage.volume import VolumeOutput
 from steno_runtime.stt.writers import WRITERS
 from steno_runtime.worker import publish as steps
+from steno_runtime.worker import recognition
 from steno_runtime.worker.publish import find_manifest, succeeded
 from steno_runtime.worker.transcription import FORMATS, TranscriptDocument, Transcription
 from steno_runtime.worker.work import Attempt
@@ -85,8 +88,9 @@ def place(request, tmp_path) -> Output:
     )
 
 
-def test_every_writer_has_a_content_type():
-    assert set(FORMATS) == set(WRITERS)
+def test_every_format_of_the_api_has_a_writer():
+    assert set(FORMATS) == set(WRITERS) == set(TranscriptFormat)
+    assert set(recognition.FORMATS) == set(PageFormat)
 
 
 def test_artifacts_and_manifest_stand(place, make_task):

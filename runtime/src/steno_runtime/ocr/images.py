@@ -1,4 +1,4 @@
-"""PNG, JPEG and multi-page TIFF, one page in memory at a time."""
+"""Page source for PNG, JPEG and multi-page TIFF; one page is in memory at a time."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class ImageSource:
         try:
             self._image = Image.open(path, formats=FORMATS)
             self.pages = getattr(self._image, "n_frames", 1) if self._image.format == "TIFF" else 1
-        except Exception as error:  # Pillow's readers let out whatever a damaged header makes them stumble over
+        except Exception as error:  # Pillow's readers raise anything on a damaged header
             raise WorkError(
                 FailureReason.UNSUPPORTED_MEDIA,
                 "The file is damaged: it begins as an image but cannot be opened as one.",
             ) from error
 
     def load(self, number: int) -> PageInput:
-        """Decodes page `number` (from 1), upright after EXIF.
+        """Decode page `number` (from 1), turned upright as its EXIF says.
 
         Raises:
             PageError: it is damaged, cut short or too large.
@@ -48,22 +48,22 @@ class ImageSource:
             pixels = np.asarray(rgb(_upright(self._image)))
         except PageError:
             raise
-        except Exception as error:  # see above; also that there is not enough memory
+        except Exception as error:  # as above, and also too little memory
             raise PageError("the image is damaged or cut short; save or scan it again") from error
         return PageInput(number, pixels.shape[1], pixels.shape[0], dpi, pixels=pixels)
 
     def untouched_jpeg(self) -> bytes | None:
-        """The file itself where it is a JPEG that a PDF can carry as it is: upright, grey or RGB."""
+        """Return the file's bytes if it is a JPEG that a PDF can embed as it is (upright, grey or RGB); else None."""
         image = self._image
         plain = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
         try:
             turned = image.getexif().get(_ORIENTATION, 1) != 1
-        except Exception:  # noqa: BLE001 - damaged EXIF, which others would stumble over too
+        except Exception:  # noqa: BLE001 - damaged EXIF, which other readers would fail on too
             return None
         return self._path.read_bytes() if plain and not turned else None
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._image.close()
 
 
@@ -78,21 +78,21 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Converts any mode to RGB: 16 bits are scaled down, transparency becomes white paper."""
+    """Convert any mode to RGB: 16 bits are scaled down, transparency becomes a white background."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float32)
         top = 65535.0 if values.max(initial=0) > 255 else 255.0
         return Image.fromarray((np.clip(values / top, 0, 1) * 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layers = image.convert("RGBA")
-        paper = Image.new("RGBA", layers.size, "white")
-        paper.alpha_composite(layers)
-        return paper.convert("RGB")
+        background = Image.new("RGBA", layers.size, "white")
+        background.alpha_composite(layers)
+        return background.convert("RGB")
     return image.convert("RGB")
 
 
 def _dpi(value: object) -> int:
-    """Dots per inch if the file says something credible, else 0."""
+    """Return dots per inch if the file says something credible, else 0."""
     try:
         dpi = round(float(value[0]))  # type: ignore[index]
     except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError):

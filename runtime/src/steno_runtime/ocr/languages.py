@@ -37,8 +37,8 @@ OSD_SCRIPTS = {
 """The language to read a page as when its script is all that is known."""
 
 
-def known(language: str) -> str | None:
-    """The key of `language` here (`en-GB` is `en`), or None."""
+def normalize_language(language: str) -> str | None:
+    """Return the tag of `language` in `LANGUAGES` (`en-GB` is `en`); None if it is not known."""
     tag = language.strip().lower().replace("_", "-")
     if tag in _TESSERACT:
         return tag
@@ -46,10 +46,10 @@ def known(language: str) -> str | None:
 
 
 def script(language: str) -> str:
-    """ISO 15924 script of a known language."""
-    return _SCRIPT_OF.get(known(language) or language, "Latn")
+    """Return the ISO 15924 script of a known language."""
+    return _SCRIPT_OF.get(normalize_language(language) or language, "Latn")
 
 
 def tesseract_names(languages: Sequence[str]) -> list[str]:
-    """Tesseract's names, in order, each once."""
-    return list(dict.fromkeys(_TESSERACT[key] for language in languages if (key := known(language))))
+    """Return Tesseract's names of `languages`, in order, each once."""
+    return list(dict.fromkeys(_TESSERACT[key] for language in languages if (key := normalize_language(language))))

@@ -1,4 +1,4 @@
-"""Reading order: lines into rows, columns and regions, from their places alone."""
+"""Reading order: lines are grouped into rows, columns and regions, by their positions alone."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from steno_runtime.ocr.words import Quad, SeenLine, bounds, box
+from steno_runtime.ocr.engines.base import RecognizedLine
+from steno_runtime.ocr.geometry import Quad, bounds, box
 
 _GUTTER = 0.9
-"""A column gap is at least so many line heights wide."""
+"""A column gap is at least this many line heights wide."""
 _PROSE = 6.0
-"""Columns hold lines of at least so many line heights on average; narrower cells are a table's, read row by row."""
-_PATIENCE = 6
-"""So many strips may follow before a gutter shows."""
-_TOUCH = 0.25
+"""Columns hold lines of at least this many line heights on average; narrower cells are a table's, read by row."""
+_MAX_STRIPS_WITHOUT_GUTTER = 6
+"""A run of strips ends after this many without a common gutter."""
+_MAX_OVERLAP = 0.25
 """Detected lines may overlap by this share of their height and still be one below the other."""
 _PARAGRAPH_GAP = 0.75
-"""A gap of so many line heights more than the usual one begins a new region."""
+"""A gap that is this many line heights more than the usual one begins a new region."""
 _HEADING = 1.35
-"""A heading's letters are at least so many times as high as the page's usual ones."""
+"""A heading's letters are at least this many times as high as the page's usual ones."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Block:
     """Lines of one region in reading order."""
 
     kind: Literal["heading", "paragraph"]
-    lines: tuple[SeenLine, ...]
+    lines: tuple[RecognizedLine, ...]
 
 
 @dataclass(frozen=True)
-class _Placed:
+class _Deskewed:
     """A line with its upright bounds once the page's skew is taken out."""
 
-    line: SeenLine
+    line: RecognizedLine
     left: float
     top: float
     right: float
@@ -48,11 +49,11 @@ class _Placed:
         return self.bottom - self.top
 
 
-_Sides = tuple[list[_Placed], list[_Placed]]
+_Sides = tuple[list[_Deskewed], list[_Deskewed]]
 
 
-def arrange(lines: Sequence[SeenLine]) -> list[Block]:
-    """Returns the regions of a page in reading order; every line is in exactly one, fragments of a row are joined.
+def arrange(lines: Sequence[RecognizedLine]) -> list[Block]:
+    """Return the regions of a page in reading order; every line is in exactly one, fragments of a row are joined.
 
     Lines whose engine numbered its blocks keep that order.
     """
@@ -61,20 +62,20 @@ def arrange(lines: Sequence[SeenLine]) -> list[Block]:
         return []
     usual = statistics.median(_letter_height(line) for line in lines)
     if all(line.block is not None for line in lines):
-        groups: dict[int | None, list[SeenLine]] = {}
+        groups: dict[int | None, list[RecognizedLine]] = {}
         for line in lines:
             groups.setdefault(line.block, []).append(line)
         columns = [
-            [_place(line, 0.0) for line in group] for _, group in sorted(groups.items(), key=lambda it: it[0] or 0)
+            [_deskew(line, 0.0) for line in group] for _, group in sorted(groups.items(), key=lambda it: it[0] or 0)
         ]
     else:
         angle = skew(lines)
-        columns = [_rows(column) for column in _columns([_place(line, angle) for line in lines])]
+        columns = [_rows(column) for column in _columns([_deskew(line, angle) for line in lines])]
     return [_block([row.line for row in group], usual) for rows in columns for group in _paragraphs(rows, usual)]
 
 
-def skew(lines: Sequence[SeenLine]) -> float:
-    """The page's skew in radians: the median slope of its wide lines' upper edges."""
+def skew(lines: Sequence[RecognizedLine]) -> float:
+    """Return the page's skew in radians: the median slope of its wide lines' upper edges."""
     slopes = [
         math.atan2(b[1] - a[1], b[0] - a[0])
         for (a, b, _, d) in (line.quad for line in lines)
@@ -83,27 +84,27 @@ def skew(lines: Sequence[SeenLine]) -> float:
     return statistics.median(slopes) if slopes else 0.0
 
 
-def _place(line: SeenLine, angle: float) -> _Placed:
+def _deskew(line: RecognizedLine, angle: float) -> _Deskewed:
     cos, sin = math.cos(-angle), math.sin(-angle)
     corners = [(x * cos - y * sin, x * sin + y * cos) for x, y in line.quad]
-    return _Placed(line, *bounds([(corners[0], corners[1], corners[2], corners[3])]))
+    return _Deskewed(line, *bounds([(corners[0], corners[1], corners[2], corners[3])]))
 
 
-def _letter_height(line: SeenLine) -> float:
+def _letter_height(line: RecognizedLine) -> float:
     a, _, _, d = line.quad
     return math.hypot(d[0] - a[0], d[1] - a[1])
 
 
-def _columns(placed: list[_Placed]) -> list[list[_Placed]]:
-    """Parts the page into columns in reading order, with what runs across them above, between and below.
+def _columns(deskewed: list[_Deskewed]) -> list[list[_Deskewed]]:
+    """Split the page into columns in reading order, with what runs across them above, between and below.
 
     The page falls into strips at its blank rows; strips that share a gutter from top to bottom are columns.
     """
-    if len(placed) < 4:
-        return [placed]
-    height = statistics.median(line.height for line in placed)
-    strips = _strips(placed)
-    parts: list[list[_Placed]] = [[]]
+    if len(deskewed) < 4:
+        return [deskewed]
+    height = statistics.median(line.height for line in deskewed)
+    strips = _strips(deskewed)
+    parts: list[list[_Deskewed]] = [[]]
     index = 0
     while index < len(strips):
         sides, end = _widest_run(strips, index, height)
@@ -115,24 +116,24 @@ def _columns(placed: list[_Placed]) -> list[list[_Placed]]:
     return [part for part in parts if part]
 
 
-def _widest_run(strips: list[list[_Placed]], start: int, height: float) -> tuple[_Sides | None, int]:
-    """The sides of the longest run of strips from `start` that shares a gutter, and the index after it."""
+def _widest_run(strips: list[list[_Deskewed]], start: int, height: float) -> tuple[_Sides | None, int]:
+    """Return the sides of the longest run of strips from `start` that shares a gutter, and the index after it."""
     sides: _Sides | None = None
     end = start + 1
-    run: list[_Placed] = []
+    run: list[_Deskewed] = []
     for index in range(start, len(strips)):
         run = run + strips[index]
         wider = _split_at_gutter(run, height) if len(strips[start]) > 1 else None
         if wider:
             sides, end = wider, index + 1
-        elif sides or index - start >= _PATIENCE:
+        elif sides or index - start >= _MAX_STRIPS_WITHOUT_GUTTER:
             break
     return sides, end
 
 
-def _split_at_gutter(placed: list[_Placed], height: float) -> _Sides | None:
-    """The two sides of the widest gutter from top to bottom that has prose on both sides."""
-    ordered = sorted(placed, key=lambda line: line.left)
+def _split_at_gutter(deskewed: list[_Deskewed], height: float) -> _Sides | None:
+    """Return the two sides of the widest gutter from top to bottom that has prose on both sides."""
+    ordered = sorted(deskewed, key=lambda line: line.left)
     reach, best = -math.inf, (0.0, 0)
     for index, line in enumerate(ordered):
         if index and line.left - reach > best[0]:
@@ -148,21 +149,21 @@ def _split_at_gutter(placed: list[_Placed], height: float) -> _Sides | None:
     return left, right
 
 
-def _strips(placed: list[_Placed]) -> list[list[_Placed]]:
-    """The lines between one blank row and the next, from top to bottom."""
-    strips: list[list[_Placed]] = []
+def _strips(deskewed: list[_Deskewed]) -> list[list[_Deskewed]]:
+    """Return the lines between one blank row and the next, from top to bottom."""
+    strips: list[list[_Deskewed]] = []
     reach = -math.inf
-    for line in sorted(placed, key=lambda line: line.top):
-        if line.top + _TOUCH * line.height >= reach:
+    for line in sorted(deskewed, key=lambda line: line.top):
+        if line.top + _MAX_OVERLAP * line.height >= reach:
             strips.append([])
         strips[-1].append(line)
         reach = max(reach, line.bottom)
     return strips
 
 
-def _rows(column: list[_Placed]) -> list[_Placed]:
-    """Joins fragments that stand on one row, left to right."""
-    rows: list[list[_Placed]] = []
+def _rows(column: list[_Deskewed]) -> list[_Deskewed]:
+    """Join fragments of one row, left to right."""
+    rows: list[list[_Deskewed]] = []
     for line in sorted(column, key=lambda line: (line.top + line.bottom) / 2):
         last = rows[-1] if rows else None
         if last and _same_row(last[-1], line):
@@ -172,18 +173,18 @@ def _rows(column: list[_Placed]) -> list[_Placed]:
     return [_join(sorted(row, key=lambda line: line.left)) for row in rows]
 
 
-def _same_row(one: _Placed, other: _Placed) -> bool:
+def _same_row(one: _Deskewed, other: _Deskewed) -> bool:
     shared = min(one.bottom, other.bottom) - max(one.top, other.top)
     beside = one.right <= other.left + one.height or other.right <= one.left + one.height
     return beside and shared > 0.5 * min(one.height, other.height)
 
 
-def _join(row: list[_Placed]) -> _Placed:
+def _join(row: list[_Deskewed]) -> _Deskewed:
     if len(row) == 1:
         return row[0]
-    lines = [placed.line for placed in row]
+    lines = [deskewed.line for deskewed in row]
     characters = sum(len(line.text) for line in lines)
-    joined = SeenLine(
+    joined = RecognizedLine(
         _around([line.quad for line in lines]),
         " ".join(line.text for line in lines),
         sum(line.confidence * len(line.text) for line in lines) / characters,
@@ -191,19 +192,19 @@ def _join(row: list[_Placed]) -> _Placed:
     )
     edges = zip(*((p.left, p.top, p.right, p.bottom) for p in row), strict=True)
     left, top, right, bottom = (tuple(edge) for edge in edges)
-    return _Placed(joined, min(left), min(top), max(right), max(bottom))
+    return _Deskewed(joined, min(left), min(top), max(right), max(bottom))
 
 
 def _around(quads: list[Quad]) -> Quad:
-    """The quad from the first one's left to the last one's right edge."""
+    """Return the quad from the first one's left to the last one's right edge."""
     first, last = quads[0], quads[-1]
     return first[0], last[1], last[2], first[3]
 
 
-def _paragraphs(rows: list[_Placed], usual: float) -> list[list[_Placed]]:
+def _paragraphs(rows: list[_Deskewed], usual: float) -> list[list[_Deskewed]]:
     gaps = [below.top - above.bottom for above, below in pairwise(rows)]
     common = statistics.median(gaps) if gaps else 0.0
-    groups: list[list[_Placed]] = [rows[:1]]
+    groups: list[list[_Deskewed]] = [rows[:1]]
     for gap, (above, below) in zip(gaps, pairwise(rows), strict=True):
         taller = max(above.height, below.height) > _HEADING * min(above.height, below.height)
         if gap - common > _PARAGRAPH_GAP * usual or (taller and gap >= 0):
@@ -212,7 +213,7 @@ def _paragraphs(rows: list[_Placed], usual: float) -> list[list[_Placed]]:
     return groups
 
 
-def _block(lines: list[SeenLine], usual: float) -> Block:
+def _block(lines: list[RecognizedLine], usual: float) -> Block:
     heading = (
         len(lines) <= 2
         and min(_letter_height(line) for line in lines) >= _HEADING * usual
@@ -221,6 +222,6 @@ def _block(lines: list[SeenLine], usual: float) -> Block:
     return Block("heading" if heading else "paragraph", tuple(lines))
 
 
-def outline(lines: Sequence[SeenLine]) -> Quad:
-    """The upright rectangle around `lines`."""
+def outline(lines: Sequence[RecognizedLine]) -> Quad:
+    """Return the upright rectangle around `lines`."""
     return box(*bounds([line.quad for line in lines]))

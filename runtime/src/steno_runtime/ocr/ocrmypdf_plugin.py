@@ -1,6 +1,6 @@
-"""Our engines as an OCRmyPDF plugin: `ocrmypdf --plugin steno_runtime.ocr.ocrmypdf_plugin in.pdf out.pdf`.
+"""OCRmyPDF plugin with Steno's engines: `ocrmypdf --plugin steno_runtime.ocr.ocrmypdf_plugin in.pdf out.pdf`.
 
-Run by `searchable`, it hands out the pages that were read already; run by itself, it reads each page as it comes.
+Run by `searchable`, it returns the pages that were read already; run by itself, it reads each page as it comes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ocrmypdf.pluginspec import OcrEngine, OrientationConfidence
 from PIL import Image
 
 from steno_api.documents.pages import Line, Page, Polygon
+from steno_runtime.ocr.geometry import Quad, rotate_back
 from steno_runtime.ocr.images import rgb
 from steno_runtime.ocr.languages import LANGUAGES, tesseract_names
 from steno_runtime.ocr.page import PageError, PageInput
 from steno_runtime.ocr.reader import PageReader
-from steno_runtime.ocr.words import Quad, turn
 
-_SURE = 15.0
+_ORIENTATION_CONFIDENCE = 15.0
 """OCRmyPDF's scale of orientation confidence ends about here."""
 _DESCENT = 0.2
 """Share of a line's height below its baseline."""
@@ -36,33 +36,33 @@ _BLANK = 250
 """OCRmyPDF paints text that stays visible white before OCR; a word as bright as this was painted over."""
 
 PageLookup = Callable[[int], Page | None]
-"""The page at an index (from 0) of the PDF, as it was read before."""
+"""Returns the page at an index (from 0) of the PDF, as it was read before."""
 
-_read_before: dict[Path, PageLookup] = {}
+_pages_by_pdf: dict[Path, PageLookup] = {}
 _local = threading.local()
 
 
 def register(pdf: Path, pages: PageLookup) -> None:
-    """Has OCRmyPDF's run over `pdf` use `pages`."""
-    _read_before[pdf] = pages
+    """Make OCRmyPDF's run over `pdf` use `pages`."""
+    _pages_by_pdf[pdf] = pages
 
 
-def forget(pdf: Path) -> None:
-    """Undoes `register`."""
-    _read_before.pop(pdf, None)
+def unregister(pdf: Path) -> None:
+    """Undo `register`."""
+    _pages_by_pdf.pop(pdf, None)
 
 
 class StenoOcrEngine(OcrEngine):
-    """Pages read by Steno."""
+    """The interface that OCRmyPDF calls."""
 
     @staticmethod
     def version() -> str:
-        """Version of the plugin's page format."""
+        """Return the version of the plugin's page format."""
         return "1"
 
     @staticmethod
     def creator_tag(options: Any) -> str:  # noqa: ARG004
-        """Goes into the PDF's metadata."""
+        """Return the creator for the PDF's metadata."""
         return "Steno"
 
     def __str__(self) -> str:
@@ -70,51 +70,51 @@ class StenoOcrEngine(OcrEngine):
 
     @staticmethod
     def languages(options: Any) -> set[str]:  # noqa: ARG004
-        """Tesseract's names of the languages, as OCRmyPDF's `-l` wants them."""
+        """Return Tesseract's names of the languages, as OCRmyPDF's `-l` expects them."""
         return set(tesseract_names(sorted(LANGUAGES)))
 
     @staticmethod
     def get_orientation(input_file: Path, options: Any) -> OrientationConfidence:
-        """How far the page must be turned."""
+        """Return how far the page must be turned."""
         match = re.match(r"(\d+)_", input_file.name)  # OCRmyPDF's files of a page begin with its number
-        page = _before(options, int(match[1]) - 1) if match else None
-        return OrientationConfidence(page.rotation if page else 0, _SURE)
+        page = _page_read_before(options, int(match[1]) - 1) if match else None
+        return OrientationConfidence(page.rotation if page else 0, _ORIENTATION_CONFIDENCE)
 
     @staticmethod
     def supports_generate_ocr() -> bool:
-        """Element trees, no hOCR."""
+        """Return True: it returns element trees rather than hOCR."""
         return True
 
     @staticmethod
     def generate_ocr(input_file: Path, options: Any, page_number: int = 0) -> tuple[OcrElement, str]:
-        """The page as elements in pixels of `input_file`, and its text."""
+        """Return the page as elements in pixels of `input_file`, and its text."""
         with Image.open(input_file) as image:
             pixels = np.asarray(rgb(image))
             dpi = float(image.info.get("dpi", (200, 200))[0])
-        page = _before(options, page_number)
+        page = _page_read_before(options, page_number)
         if page is None:
             page = _read_now(pixels, round(dpi), page_number, options)
         return element(page, pixels, dpi, page_number), page.text
 
     @staticmethod
     def generate_hocr(input_file: Path, output_hocr: Path, output_text: Path, options: Any) -> None:
-        """Not asked of an engine that gives elements."""
+        """Not called for an engine that returns elements."""
         raise NotImplementedError
 
     @staticmethod
     def generate_pdf(input_file: Path, output_pdf: Path, output_text: Path, options: Any) -> None:
-        """Not asked of an engine that gives elements."""
+        """Not called for an engine that returns elements."""
         raise NotImplementedError
 
 
 @hookimpl
 def get_ocr_engine(options: Any) -> StenoOcrEngine:  # noqa: ARG001
-    """Puts our engine before OCRmyPDF's own."""
+    """Register the engine, before OCRmyPDF's own."""
     return StenoOcrEngine()
 
 
-def _before(options: Any, index: int) -> Page | None:
-    lookup = _read_before.get(Path(str(options.input_file)))
+def _page_read_before(options: Any, index: int) -> Page | None:
+    lookup = _pages_by_pdf.get(Path(str(options.input_file)))
     return lookup(index) if lookup else None
 
 
@@ -132,15 +132,24 @@ def _read_now(pixels: np.ndarray, dpi: int, index: int, options: Any) -> Page:
 
 
 def element(page: Page, pixels: np.ndarray, dpi: float, index: int) -> OcrElement:
-    """The tree of `page` on a picture of it, upright, of another size; words it does not show are left out."""
+    """Return the element tree of a page on an upright image of it, which may have another size.
+
+    Words that the image does not show are left out.
+
+    Args:
+        page: as it was read.
+        pixels: of the image (height, width, 3; RGB, uint8).
+        dpi: of the image.
+        index: of the page in the PDF, from 0.
+    """
     height, width = pixels.shape[:2]
     across, down = (page.height, page.width) if page.rotation in (90, 270) else (page.width, page.height)
     scale = width / max(1, across), height / max(1, down)
     grey = pixels.max(axis=2)
 
     def place(polygon: Polygon) -> Quad:
-        # `turn` maps back from a page turned by r; turning forth by r is turning back by 360 - r.
-        upright = turn(polygon, (360 - page.rotation) % 360, across, down)
+        # `rotate_back` maps back from a page turned by r; turning forth by r is turning back by 360 - r.
+        upright = rotate_back(polygon, (360 - page.rotation) % 360, across, down)
         a, b, c, d = ((x * scale[0], y * scale[1]) for x, y in upright)
         return a, b, c, d
 
@@ -180,7 +189,7 @@ def element(page: Page, pixels: np.ndarray, dpi: float, index: int) -> OcrElemen
 
 
 def _spaced(text: str) -> str:
-    """OCRmyPDF writes no spaces between words of Hangul, taking it for Han: so such words bring their own."""
+    """Add a space to a word of Hangul: OCRmyPDF writes none between such words, as if they were Han."""
     return f"{text} " if _HANGUL.search(text) else text
 
 

@@ -1,39 +1,45 @@
-"""A page as a source gives it, and the limits that keep a hostile one from eating the machine."""
+"""A page as a source gives it, the page ranges that users write, and the limits on hostile documents."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.ocr.words import SeenLine
+from steno_runtime.ocr.engines.base import RecognizedLine
 
 if TYPE_CHECKING:
     import numpy as np
 
+_RANGE = re.compile(r"\s*(?:(?P<one>\d+)|(?P<first>\d+)?\s*-\s*(?P<last>\d+)?)\s*")
+
 
 class PageError(Exception):
-    """One page cannot be read; the rest of the document can. Its text is for the user."""
+    """One page cannot be read, but the rest of the document can. Its text is for the user."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is taken on, at most."""
+    """Upper bounds on a document.
+
+    Attributes:
+        max_pixels: of one page.
+        max_pages: read of one document.
+        max_dpi: at which a page of a PDF is rendered.
+        min_dpi: at which a page of a PDF is rendered; a page that is too large for it is refused.
+        default_dpi: of a PDF's page that does not say itself.
+    """
 
     max_pixels: int = 100_000_000
-    """Of one page."""
     max_pages: int = 5_000
-    """Read of one document."""
     max_dpi: int = 300
-    """A PDF's page is rendered at most so finely."""
     min_dpi: int = 72
     default_dpi: int = 200
-    """Of a PDF's page that says nothing itself."""
 
     def check_pixels(self, width: int, height: int) -> None:
-        """Refuses a page before it is decoded.
+        """Refuse a page before it is decoded.
 
         Raises:
             PageError: it has more than `max_pixels`.
@@ -47,53 +53,65 @@ class Limits:
 
 @dataclass(frozen=True)
 class PageInput:
-    """One page: its pixels (height, width, 3; RGB), or the lines of text it carries itself."""
+    """One page: its pixels (height, width, 3; RGB, uint8), or the lines of text that it carries itself."""
 
     number: int
     width: int
     height: int
     dpi: int
     pixels: np.ndarray | None = None
-    embedded: tuple[SeenLine, ...] = ()
+    embedded: tuple[RecognizedLine, ...] = ()
 
 
-class Source(Protocol):
+class PageSource(Protocol):
     """A document that gives its pages one at a time. It is used from one thread only."""
 
     kind: str
     pages: int
 
     def load(self, number: int) -> PageInput:
-        """Loads page `number` (from 1). Raises PageError when only this page is bad."""
+        """Load page `number` (from 1).
+
+        Raises:
+            PageError: only this page cannot be read.
+        """
         ...
 
     def close(self) -> None:
-        """Frees what it holds."""
+        """Free what it holds."""
         ...
 
 
-def open_source(path: Path, limits: Limits, *, reuse_text: bool) -> Source:
-    """Opens `path` by what it is, whatever its name says.
+def select_pages(spec: str | None, total: int) -> list[int]:
+    """Return the numbers (from 1, ascending, each once) of the pages that `spec` names; all of them without one.
 
-    Args:
-        path: a local file.
-        limits: what is refused.
-        reuse_text: whether pages of a PDF that carry text give that instead of pixels.
+    Ranges are written as `1-20,25`, `3-` or `-4`. A range may end past the last page, as with a printer.
 
     Raises:
-        WorkError: `UnsupportedMedia` or `Encrypted`.
+        WorkError: `InvalidSpec`: it is malformed, or names no page of this document.
     """
-    with path.open("rb") as file:
-        head = file.read(1024)
-    if b"%PDF-" in head:
-        from steno_runtime.ocr.pdf import PdfSource
-
-        source: Source = PdfSource(path, limits, reuse_text=reuse_text)
-    elif head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        from steno_runtime.ocr.images import ImageSource
-
-        source = ImageSource(path, limits)
-    else:
-        what = "is empty" if not head else "is neither PNG, JPEG, TIFF nor PDF"
-        raise WorkError(FailureReason.UNSUPPORTED_MEDIA, f"The source {what}; convert it to one of these.")
-    return source
+    if spec is None or not spec.strip():
+        return list(range(1, total + 1))
+    chosen: set[int] = set()
+    for part in spec.split(","):
+        match = _RANGE.fullmatch(part)
+        if match is None or not any(match.groups()):
+            raise WorkError(
+                FailureReason.INVALID_SPEC,
+                f"pages: {part.strip()!r} is not a page range; write for example 1-20,25 or 3-.",
+            )
+        if match["one"]:
+            first = last = int(match["one"])
+        else:
+            first, last = int(match["first"] or 1), int(match["last"] or total)
+            if match["first"] and match["last"] and last < first:
+                raise WorkError(FailureReason.INVALID_SPEC, f"pages: {part.strip()!r} ends before it begins.")
+        if first < 1:
+            raise WorkError(FailureReason.INVALID_SPEC, "pages: the first page is 1.")
+        chosen.update(range(first, min(last, total) + 1))
+    if not chosen:
+        raise WorkError(
+            FailureReason.INVALID_SPEC,
+            f"pages: {spec!r} names no page of this document; it has {total} page(s).",
+        )
+    return sorted(chosen)

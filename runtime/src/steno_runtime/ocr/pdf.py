@@ -1,4 +1,4 @@
-"""PDF, page by page, through PDFium: rendered, or the text it carries where that is worth reading."""
+"""Page source for PDF, through PDFium: pages are rendered, or give the text that they carry if it is readable."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pypdfium2.raw as pdfium_c
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
+from steno_runtime.ocr.engines.base import RecognizedLine, RecognizedWord
+from steno_runtime.ocr.geometry import bounds, box
 from steno_runtime.ocr.page import Limits, PageError, PageInput
-from steno_runtime.ocr.words import SeenLine, SeenWord, bounds, box
 
 _POINTS_PER_INCH = 72
 _STAMP_CHARS = 80
@@ -48,7 +49,7 @@ class PdfSource:
             raise WorkError(FailureReason.UNSUPPORTED_MEDIA, "The PDF has no pages.")
 
     def load(self, number: int) -> PageInput:
-        """Renders page `number` (from 1), or takes the text it carries.
+        """Render page `number` (from 1), or return the text that it carries.
 
         Raises:
             PageError: it is damaged or too large.
@@ -93,7 +94,11 @@ class PdfSource:
         return PageInput(number, pixels.shape[1], pixels.shape[0], dpi, pixels=pixels)
 
     def _pictures(self, page: pdfium.PdfPage) -> list[tuple[float, float]]:
-        """DPI and area (points²) of the page's pictures; PageError for one that would not fit once decoded."""
+        """Return DPI and area (points²) of the page's pictures.
+
+        Raises:
+            PageError: one has too many pixels to be decoded.
+        """
         found: list[tuple[float, float]] = []
         for picture in page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE], max_depth=3):
             wide, high = picture.get_px_size()  # type: ignore[attr-defined]
@@ -105,31 +110,31 @@ class PdfSource:
         return found
 
     def _dpi(self, wide: float, high: float, pictures: list[tuple[float, float]]) -> int:
-        """A scan's own resolution, else the default; less where the page would have too many pixels."""
+        """Return a scan's own resolution, else the default; less where the page would have too many pixels."""
         limits = self._limits
         dpi = float(limits.default_dpi)
         largest = max(pictures, key=lambda picture: picture[1], default=(0.0, 0.0))
         if largest[1] > _SCAN_COVER * wide * high:
             dpi = min(max(largest[0], dpi), limits.max_dpi)
-        most = math.sqrt(limits.max_pixels / (wide * high)) * _POINTS_PER_INCH
-        if most < limits.min_dpi:
+        max_dpi = math.sqrt(limits.max_pixels / (wide * high)) * _POINTS_PER_INCH
+        if max_dpi < limits.min_dpi:
             raise PageError(
                 f"{wide / _POINTS_PER_INCH:.0f} x {high / _POINTS_PER_INCH:.0f} inches are too large a page even at "
                 f"{limits.min_dpi} dpi; scale it down or cut it up"
             )
-        return math.floor(min(dpi, most))
+        return math.floor(min(dpi, max_dpi))
 
     def close(self) -> None:
-        """Closes the document."""
+        """Close the document."""
         self._document.close()
 
 
-def _embedded(page: pdfium.PdfPage, width: int, height: int) -> list[SeenLine]:
-    """The page's own text, in its own order: lines of words in pixels of a `width` by `height` rendering."""
+def _embedded(page: pdfium.PdfPage, width: int, height: int) -> list[RecognizedLine]:
+    """Return the page's own text, in its own order: lines of words in pixels of a `width` by `height` rendering."""
     text_page = page.get_textpage()
     try:
-        lines: list[SeenLine] = []
-        words: list[SeenWord] = []
+        lines: list[RecognizedLine] = []
+        words: list[RecognizedWord] = []
         letters: list[str] = []
         boxes: list[tuple[float, float, float, float]] = []
 
@@ -137,7 +142,7 @@ def _embedded(page: pdfium.PdfPage, width: int, height: int) -> list[SeenLine]:
             if letters and boxes:
                 left, top = min(b[0] for b in boxes), min(b[1] for b in boxes)
                 right, bottom = max(b[2] for b in boxes), max(b[3] for b in boxes)
-                words.append(SeenWord(box(left, top, right, bottom), "".join(letters), 1.0))
+                words.append(RecognizedWord(box(left, top, right, bottom), "".join(letters), 1.0))
             letters.clear()
             boxes.clear()
 
@@ -145,7 +150,7 @@ def _embedded(page: pdfium.PdfPage, width: int, height: int) -> list[SeenLine]:
             end_word()
             if words:
                 around = box(*bounds([word.quad for word in words]))
-                lines.append(SeenLine(around, " ".join(word.text for word in words), 1.0, tuple(words)))
+                lines.append(RecognizedLine(around, " ".join(word.text for word in words), 1.0, tuple(words)))
             words.clear()
 
         for index in range(text_page.count_chars()):
@@ -167,7 +172,7 @@ def _embedded(page: pdfium.PdfPage, width: int, height: int) -> list[SeenLine]:
 def _char_box(
     page: pdfium.PdfPage, text_page: pdfium.PdfTextPage, index: int, width: int, height: int
 ) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom in pixels."""
+    """Return left, top, right and bottom of a character in pixels."""
     left, bottom, right, top = text_page.get_charbox(index, loose=True)
     x, y = ctypes.c_int(), ctypes.c_int()
     corners: list[tuple[int, int]] = []
@@ -178,8 +183,8 @@ def _char_box(
     return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
-def _readable(lines: list[SeenLine]) -> bool:
-    """Whether the text is text: fonts without a Unicode map give control, private or replacement characters."""
+def _readable(lines: list[RecognizedLine]) -> bool:
+    """Return whether the text is text: fonts without a Unicode map give control, private or replacement characters."""
     text = "".join(line.text for line in lines)
     odd = sum(c == "\ufffd" or ord(c) < 0x20 or 0xE000 <= ord(c) <= 0xF8FF or ord(c) >= 0xF0000 for c in text)
     return odd <= 0.05 * len(text)

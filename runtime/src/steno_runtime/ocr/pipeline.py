@@ -1,4 +1,4 @@
-"""OCR of one document: pages are loaded one after the other, read by a few threads, and kept on disk."""
+"""OCR pipeline of one document: pages are loaded in order, read by a few threads, and spooled to disk."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check, WorkError
-from steno_runtime.ocr.languages import known
-from steno_runtime.ocr.page import Limits, PageError, PageInput, open_source
-from steno_runtime.ocr.reader import EngineName, PageReader, bad_page
-from steno_runtime.ocr.selection import select_pages
+from steno_runtime.ocr.languages import normalize_language
+from steno_runtime.ocr.open import open_source
+from steno_runtime.ocr.page import Limits, PageError, PageInput, select_pages
+from steno_runtime.ocr.reader import EngineName, PageReader, failed_page
 from steno_runtime.ocr.spool import PageSpool
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 
 MAX_WORKERS = 4
-"""Each holds its own engines, some 300 MiB."""
+"""Each has engines of its own, about 300 MiB."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Options:
         languages: BCP 47, the main one first; empty: each page's script decides.
         engine: `auto` chooses for each page.
         pages: ranges such as `1-20,25`; None: all.
-        mode: what to do with text a PDF carries: `skip` takes it instead of reading such pages, `redo` reads them and
-            replaces an earlier OCR's layer, `force` reads them as pictures.
+        mode: what to do with text a PDF carries: `skip` uses it instead of reading such pages, `redo` reads them and
+            replaces the text layer of an earlier OCR, `force` reads them as images.
         model_store: where `paddleocr/` is looked for.
         workers: pages read at a time; None: one per core, four at most.
     """
@@ -52,7 +52,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """A document that was read; `pages` is on disk in the scratch directory given."""
+    """A document that was read; `pages` is on disk, in the scratch directory."""
 
     pages: PageSpool
     kind: str
@@ -69,19 +69,19 @@ class Result:
     seconds: float
 
 
-def recognise(
+def recognize(
     source: Path, options: Options, *, scratch: Path, on_progress: ProgressCallback, check: Check = lambda: None
 ) -> Result:
-    """Reads the document at `source`.
+    """Read the document at `source`.
 
-    A page that cannot be read is a page with `error`; the rest go on. `check` is called between pages and may raise.
+    A page that cannot be read becomes a page with `error`; the rest are read.
 
     Args:
         source: a local PNG, JPEG, TIFF or PDF.
-        options: how.
-        scratch: a writable directory; `pages.jsonl` is made there.
+        options: engine, languages and pages.
+        scratch: a writable directory; `pages.jsonl` is written there.
         on_progress: called before the first and after every page.
-        check: raises to stop.
+        check: called between pages; raises to stop.
 
     Raises:
         WorkError: `UnsupportedMedia` (also when no page could be read), `Encrypted`, `TooLarge`, `InvalidSpec`.
@@ -99,8 +99,8 @@ def recognise(
                 f"{len(numbers)} pages are more than the {options.limits.max_pages} allowed; split the document "
                 "or name fewer `pages`.",
             )
-        tally = _Tally(PageSpool(scratch / "pages.jsonl"), len(numbers), on_progress)
-        tally.begin()
+        collector = _Collector(PageSpool(scratch / "pages.jsonl"), len(numbers), on_progress)
+        collector.begin()
         readers = _Readers(options, threads=max(1, cores // workers))
         waiting: deque[Future[Page]] = deque()
         pool = ThreadPoolExecutor(min(workers, len(numbers)), thread_name_prefix="ocr")
@@ -108,39 +108,39 @@ def recognise(
             for number in numbers:
                 check()
                 if len(waiting) > workers:  # every worker busy and one page loaded ahead: memory stays flat
-                    tally.add(waiting.popleft().result())
+                    collector.add(waiting.popleft().result())
                 try:
                     loaded = document.load(number)
                 except PageError as error:
-                    waiting.append(_done(bad_page(number, str(error))))
+                    waiting.append(_done(failed_page(number, str(error))))
                 else:
                     waiting.append(pool.submit(readers.read, loaded))
             while waiting:
                 check()
-                tally.add(waiting.popleft().result())
+                collector.add(waiting.popleft().result())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    if tally.failed == len(numbers):
+    if collector.failed == len(numbers):
         raise WorkError(
-            FailureReason.UNSUPPORTED_MEDIA, f"No page could be read; page {numbers[0]}: {tally.first_error}."
+            FailureReason.UNSUPPORTED_MEDIA, f"No page could be read; page {numbers[0]}: {collector.first_error}."
         )
     return Result(
-        pages=tally.spool,
+        pages=collector.spool,
         kind=document.kind,
         source=source,
         options=options,
         total_pages=len(numbers),
-        failed_pages=tally.failed,
-        confidence=tally.confidence,
-        characters=tally.characters,
-        engines=tally.engines,
+        failed_pages=collector.failed,
+        confidence=collector.confidence,
+        characters=collector.characters,
+        engines=collector.engines,
         seconds=time.monotonic() - started,
     )
 
 
 def _validate(options: Options) -> None:
     for language in options.languages:
-        if known(language) is None:
+        if normalize_language(language) is None:
             raise WorkError(
                 FailureReason.INVALID_SPEC,
                 f"languages: {language!r} is not known; write BCP 47 tags such as en, ko, zh-Hant.",
@@ -162,7 +162,7 @@ class _Readers:
         self._local = threading.local()
 
     def read(self, page: PageInput) -> Page:
-        """Reads `page`; what goes wrong with one page stays with it."""
+        """Read `page`; an error of one page becomes a failed page."""
         reader: PageReader | None = getattr(self._local, "reader", None)
         try:
             if reader is None:
@@ -175,15 +175,15 @@ class _Readers:
                 )
             return reader.read(page)
         except PageError as error:
-            return bad_page(page.number, str(error))
+            return failed_page(page.number, str(error))
         except (WorkError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001  (engines raise what they like; one page must not end the rest)
-            return bad_page(page.number, f"the engine failed on this page ({type(error).__name__})")
+        except Exception as error:  # noqa: BLE001  (engines raise anything; one page must not end the rest)
+            return failed_page(page.number, f"the engine failed on this page ({type(error).__name__})")
 
 
-class _Tally:
-    """Takes finished pages in order."""
+class _Collector:
+    """Collects finished pages in order, and their figures."""
 
     def __init__(self, spool: PageSpool, total: int, on_progress: ProgressCallback) -> None:
         self.spool = spool
@@ -191,16 +191,16 @@ class _Tally:
         self.characters = 0
         self.engines: dict[str, int] = {}
         self.first_error = ""
-        self._sure = 0.0
+        self._confidence_sum = 0.0
         self._total = total
         self._on_progress = on_progress
 
     @property
     def confidence(self) -> float:
-        return round(self._sure / self.characters, 4) if self.characters else 0.0
+        return round(self._confidence_sum / self.characters, 4) if self.characters else 0.0
 
     def begin(self) -> None:
-        self._tell()
+        self._report()
 
     def add(self, page: Page) -> None:
         self.spool.add(page)
@@ -210,10 +210,10 @@ class _Tally:
         if page.engine:
             self.engines[page.engine] = self.engines.get(page.engine, 0) + 1
         self.characters += len(page.text)
-        self._sure += page.confidence * len(page.text)
-        self._tell()
+        self._confidence_sum += page.confidence * len(page.text)
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         done = len(self.spool)
         message = f"page {done} of {self._total}" + (f", {self.failed} unreadable" if self.failed else "")
         self._on_progress(ProgressUpdate(Stage.RECOGNIZING, done / self._total, pages=done, message=message))

@@ -1,4 +1,4 @@
-"""Reads one page: looks at it, chooses the engine, turns it upright if need be, and puts its lines in order."""
+"""OCR of one page: assess its quality, select the engine, turn it upright if need be, and order its lines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 
 from steno_api.documents.pages import Line, Page, Polygon, Region, Word
-from steno_runtime.ocr.choose import DOUBT, Choice, choose
+from steno_runtime.ocr.engine_selection import MIN_CONFIDENCE, EngineSelection, assess_page, select_engine
+from steno_runtime.ocr.engines.base import PageQuality, RecognitionEngine, RecognizedLine, map_to_page, mean_confidence
 from steno_runtime.ocr.engines.paddle import PaddleEngine
 from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
+from steno_runtime.ocr.geometry import Quad, bounds
 from steno_runtime.ocr.layout import Block, arrange, outline
-from steno_runtime.ocr.look import look_at
 from steno_runtime.ocr.page import PageError, PageInput
-from steno_runtime.ocr.words import Engine, Look, Quad, SeenLine, bounds, mean_confidence, placed
 
 EngineName = Literal["auto", "tesseract", "rapidocr", "paddleocr"]
 
@@ -28,80 +28,99 @@ _COARSE_DPI = 360
 _MIN_SIDE = 12
 """Pixels; smaller pages hold no text."""
 _FALLBACK = ("en",)
-_MISTAKEN = {"ja": "ko", "zh": "ko", "ko": "zh", "en": "ko"}
-"""What a page is tried as next where its script was guessed and nothing sensible came of it."""
+_CONFUSED_WITH = {"ja": "ko", "zh": "ko", "ko": "zh", "en": "ko"}
+"""The language to try next where the script was guessed and the result is not plausible."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an engine made of a page."""
+    """The lines that an engine recognized on a page, and why that engine."""
 
-    lines: tuple[SeenLine, ...]
+    lines: tuple[RecognizedLine, ...]
     engine: str
     reason: str
     rotation: int = 0
 
     @property
     def confidence(self) -> float:
-        """Of the whole page."""
+        """Mean over the whole page, from 0 to 1."""
         return mean_confidence(self.lines)
 
     @property
     def sideways(self) -> bool:
-        """Whether most lines run up or down: Tesseract reads a page on its side, but upright is better for layout."""
+        """Whether most lines run up or down. Tesseract reads such a page too, but its layout is better upright."""
         long = [bounds([line.quad]) for line in self.lines if len(line.text) > 3]
         upright = sum(right - left >= bottom - top for left, top, right, bottom in long)
         return bool(long) and upright * 2 < len(long)
 
 
+@dataclass(frozen=True)
+class _PageImage:
+    """A page as engines are given it: RGB pixels, their quality, and the languages to read it in."""
+
+    pixels: np.ndarray
+    quality: PageQuality
+    languages: Sequence[str]
+
+
 class PageReader:
-    """All engines of one thread; each loads its models when it first reads."""
+    """The engines of one thread; each loads its models at its first page."""
 
     def __init__(self, *, engine: EngineName, languages: Sequence[str], model_store: Path | None, threads: int) -> None:
+        """Prepare the engines; nothing is loaded yet.
+
+        Args:
+            engine: `auto` selects one for each page.
+            languages: BCP 47, the main one first; empty: each page's script decides.
+            model_store: where `paddleocr/` is looked for.
+            threads: CPU threads of one engine.
+        """
         self._wanted = engine
         self._languages = tuple(languages)
         self._tesseract = TesseractEngine(threads)
-        engines: list[Engine] = [self._tesseract, RapidEngine(threads), PaddleEngine(model_store)]
+        engines: list[RecognitionEngine] = [self._tesseract, RapidEngine(threads), PaddleEngine(model_store)]
         self._engines = {known.name: known for known in engines}
 
     def read(self, page: PageInput) -> Page:
-        """Reads `page`.
+        """Read a page.
 
         Raises:
             PageError: no engine here reads its languages.
         """
         if page.pixels is None:
-            return page_of(page, page.embedded, engine="embedded", reason="the PDF carries the text", blocks=None)
+            return build_page(page, page.embedded, engine="embedded", reason="the PDF carries the text", blocks=None)
         if min(page.width, page.height) < _MIN_SIDE:
-            return page_of(page, (), engine=None, reason="too small to hold text")
+            return build_page(page, (), engine=None, reason="too small to hold text")
         image, scale = _for_reading(page.pixels, page.dpi)
-        look = look_at(image, min(page.dpi, _READING_DPI) if scale < 1 else page.dpi)
+        quality = assess_page(image, min(page.dpi, _READING_DPI) if scale < 1 else page.dpi)
         languages, rotation = self._languages, 0
         if not languages:
-            seen = self._tesseract.orientation(image)
-            rotation, language = seen or (0, None)
+            detected = self._tesseract.orientation(image)
+            rotation, language = detected or (0, None)
             languages = (language,) if language else _FALLBACK
-        choice = self._choice(look, languages)
-        reading = self._attempt(choice.engines[0], image, languages, look, rotation=rotation, reason=choice.reason)
-        if reading.confidence < DOUBT or reading.sideways:
-            reading = self._doubt(reading, choice, image, languages, look)
-        other = _MISTAKEN.get(languages[0])
-        if not self._languages and reading.confidence < DOUBT and other and self._able([other]):
-            second = self._choice(look, [other])
-            reason = f"{second.reason}; its script was mistaken at first"
-            again = self._attempt(second.engines[0], image, [other], look, rotation=reading.rotation, reason=reason)
-            reading, languages = max((reading, languages), (again, (other,)), key=lambda pair: _worth(pair[0]))
+        page_image = _PageImage(image, quality, languages)
+        selection = self._select(page_image)
+        reading = self._read_with(selection.engines[0], page_image, rotation=rotation, reason=selection.reason)
+        if reading.confidence < MIN_CONFIDENCE or reading.sideways:
+            reading = self._reread(reading, selection, page_image)
+        other = _CONFUSED_WITH.get(languages[0])
+        if not self._languages and reading.confidence < MIN_CONFIDENCE and other and self._available([other]):
+            as_other = _PageImage(image, quality, (other,))
+            second = self._select(as_other)
+            reason = f"{second.reason}; its script was detected wrongly at first"
+            again = self._read_with(second.engines[0], as_other, rotation=reading.rotation, reason=reason)
+            reading, languages = max((reading, languages), (again, (other,)), key=lambda pair: _score(pair[0]))
         blocks = [
             Block(
                 block.kind,
                 tuple(
-                    placed(line, scale=scale, degrees=reading.rotation, width=page.width, height=page.height)
+                    map_to_page(line, scale=scale, degrees=reading.rotation, width=page.width, height=page.height)
                     for line in block.lines
                 ),
             )
             for block in arrange(reading.lines)
         ]
-        return page_of(
+        return build_page(
             page,
             reading.lines,
             engine=reading.engine,
@@ -111,47 +130,42 @@ class PageReader:
             languages=languages,
         )
 
-    def _choice(self, look: Look, languages: Sequence[str]) -> Choice:
-        choice = choose(look, languages, self._able(languages))
-        if not choice.engines:
+    def _select(self, image: _PageImage) -> EngineSelection:
+        languages = image.languages
+        selection = select_engine(image.quality, languages, self._available(languages))
+        if not selection.engines:
             missing = ", ".join(self._tesseract.missing(languages))
             who = "no engine" if self._wanted == "auto" else self._wanted
             remedy = f"; install Tesseract's data for {missing} in the runtime's image" if missing else ""
             raise PageError(f"{who} here reads {', '.join(languages)}{remedy}, or use engine: auto")
-        return choice if self._wanted == "auto" else Choice(choice.engines, "as asked")
+        return selection if self._wanted == "auto" else EngineSelection(selection.engines, "as asked")
 
-    def _able(self, languages: Sequence[str]) -> set[str]:
-        able = {name for name, engine in self._engines.items() if engine.reads(languages)}
-        return able if self._wanted == "auto" else able & {self._wanted}
+    def _available(self, languages: Sequence[str]) -> set[str]:
+        available = {name for name, engine in self._engines.items() if engine.reads(languages)}
+        return available if self._wanted == "auto" else available & {self._wanted}
 
-    def _attempt(
-        self, name: str, image: np.ndarray, languages: Sequence[str], look: Look, *, rotation: int, reason: str
-    ) -> Reading:
-        upright = np.ascontiguousarray(np.rot90(image, -rotation // 90)) if rotation else image
-        lines = self._engines[name].recognise(upright, languages, look)
+    def _read_with(self, name: str, image: _PageImage, *, rotation: int, reason: str) -> Reading:
+        pixels = np.ascontiguousarray(np.rot90(image.pixels, -rotation // 90)) if rotation else image.pixels
+        lines = self._engines[name].recognize(pixels, image.languages, image.quality)
         return Reading(tuple(lines), name, reason, rotation)
 
-    def _doubt(
-        self, reading: Reading, choice: Choice, image: np.ndarray, languages: Sequence[str], look: Look
-    ) -> Reading:
-        """Reads again what was read badly: upright if it lies on its side or head, then by the next engine."""
+    def _reread(self, reading: Reading, selection: EngineSelection, image: _PageImage) -> Reading:
+        """Read a page again that was read with little confidence: upright, then by the next engine."""
         readings = [reading]
-        if not reading.rotation and (seen := self._tesseract.orientation(image)) and seen[0]:
-            reason = f"{reading.reason}; turned by {seen[0]}°"
-            readings.append(self._attempt(reading.engine, image, languages, look, rotation=seen[0], reason=reason))
-        if reading.sideways and len(readings) > 1 and _worth(readings[1]) > 0.8 * _worth(reading):
+        if not reading.rotation and (detected := self._tesseract.orientation(image.pixels)) and detected[0]:
+            reason = f"{reading.reason}; turned by {detected[0]}°"
+            readings.append(self._read_with(reading.engine, image, rotation=detected[0], reason=reason))
+        if reading.sideways and len(readings) > 1 and _score(readings[1]) > 0.8 * _score(reading):
             readings.pop(0)
-        best = max(readings, key=_worth)
-        if best.confidence < DOUBT and len(choice.engines) > 1:
-            reason = f"{best.reason}; {reading.engine} was unsure ({best.confidence:.2f})"
-            readings.append(
-                self._attempt(choice.engines[1], image, languages, look, rotation=best.rotation, reason=reason)
-            )
-        return max(readings, key=_worth)
+        best = max(readings, key=_score)
+        if best.confidence < MIN_CONFIDENCE and len(selection.engines) > 1:
+            reason = f"{best.reason}; {reading.engine} was not confident ({best.confidence:.2f})"
+            readings.append(self._read_with(selection.engines[1], image, rotation=best.rotation, reason=reason))
+        return max(readings, key=_score)
 
 
-def _worth(reading: Reading) -> float:
-    """Sure characters count, whoever read them."""
+def _score(reading: Reading) -> float:
+    """Return the number of characters, weighted by the square of their confidence."""
     return sum(line.confidence**2 * len(line.text) for line in reading.lines)
 
 
@@ -163,9 +177,9 @@ def _for_reading(pixels: np.ndarray, dpi: int) -> tuple[np.ndarray, float]:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), scale
 
 
-def page_of(
+def build_page(
     page: PageInput,
-    lines: Sequence[SeenLine],
+    lines: Sequence[RecognizedLine],
     *,
     engine: str | None,
     reason: str,
@@ -173,7 +187,17 @@ def page_of(
     rotation: int = 0,
     languages: Sequence[str] = (),
 ) -> Page:
-    """The document's page of what was seen; without `blocks` the lines are arranged here."""
+    """Return the page of a document.
+
+    Args:
+        page: what was read.
+        lines: what was recognized on it.
+        engine: the engine that recognized them; None: none was needed.
+        reason: why that engine.
+        blocks: the lines in reading order; None: they are arranged here.
+        rotation: how far the page must be turned clockwise to be upright, in degrees.
+        languages: BCP 47, that it was read as.
+    """
     arranged = arrange(lines) if blocks is None else blocks
     regions = tuple(
         Region(kind=block.kind, polygon=_polygon(outline(block.lines)), lines=tuple(map(_line, block.lines)))
@@ -194,12 +218,12 @@ def page_of(
     )
 
 
-def bad_page(number: int, error: str) -> Page:
-    """A page that could not be read."""
+def failed_page(number: int, error: str) -> Page:
+    """Return a page that could not be read; `error` is for the user."""
     return Page(number=number, width=0, height=0, dpi=0, error=error)
 
 
-def _line(line: SeenLine) -> Line:
+def _line(line: RecognizedLine) -> Line:
     words = tuple(
         Word(polygon=_polygon(word.quad), text=word.text, confidence=round(word.confidence, 4)) for word in line.words
     )

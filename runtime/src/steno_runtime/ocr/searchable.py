@@ -1,4 +1,4 @@
-"""Searchable PDF: the source as it looks, with the text that was read lying invisibly over it (OCRmyPDF)."""
+"""Searchable PDF through OCRmyPDF: the source as it looks, under an invisible layer of the recognized text."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from steno_runtime.ocr.page import PageError
 from steno_runtime.ocr.pipeline import Result
 
 PageLookup = Callable[[int], Page | None]
-"""The page at an index (from 0) of the PDF."""
+"""Returns the page at an index (from 0) of the PDF; None if it was not read."""
 
 _A4_POINTS = (595, 842)
 _DEFAULT_DPI = 200
-_LEAST_POINTS = 3
+_MIN_POINTS = 3
 """No PDF's page is smaller: a picture of a few pixels is shown larger than it is."""
 
 
 def write_searchable(result: Result, target: Path) -> None:
-    """Writes the searchable PDF of `result` to `target`; scratch files lie beside it and are removed.
+    """Write the searchable PDF of `result` to `target`, through scratch files beside it that are removed.
 
     Pages that were not read (another range, embedded text, an error) stay as they are.
 
     Raises:
-        WorkError: `Encrypted`: the PDF forbids changes; `UnsupportedMedia`: its structure is beyond repair.
+        WorkError: `Encrypted`: the PDF forbids changes; `UnsupportedMedia`: its structure cannot be repaired.
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="searchable-") as folder:
         staged = Path(folder) / "in.pdf"
@@ -100,9 +100,9 @@ def _run(staged: Path, finished: Path, lookup: PageLookup, *, pages: list[int], 
     except Exception as error:
         if is_out_of_memory(error) or not _is_damaged(staged):
             raise
-        raise _refused(error) from error  # OCRmyPDF and pikepdf let out whatever a damaged file makes them stumble over
+        raise _refused(error) from error  # OCRmyPDF and pikepdf raise anything on a damaged file
     finally:
-        ocrmypdf_plugin.forget(staged)
+        ocrmypdf_plugin.unregister(staged)
 
 
 def _refused(error: Exception) -> WorkError:
@@ -114,7 +114,7 @@ def _refused(error: Exception) -> WorkError:
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether QPDF finds anything wrong with a PDF."""
+    """Return whether QPDF finds an error in a PDF."""
     import pikepdf
 
     try:
@@ -125,7 +125,7 @@ def _is_damaged(path: Path) -> bool:
 
 
 def _image_pdf(result: Result, staged: Path) -> list[int]:
-    """Makes a PDF of the images that were read, each on a page of its size, one at a time; returns their numbers."""
+    """Write a PDF of the images that were read, each on a page of its size, one at a time; return their numbers."""
     import pikepdf
 
     numbers: list[int] = []
@@ -150,7 +150,7 @@ def _one_page(source: ImageSource, page: Page, target: Path) -> None:
     import img2pdf
     from PIL import Image
 
-    dpi = min(page.dpi or _DEFAULT_DPI, min(page.width, page.height) * 72 / _LEAST_POINTS)
+    dpi = min(page.dpi or _DEFAULT_DPI, min(page.width, page.height) * 72 / _MIN_POINTS)
     layout = img2pdf.get_fixed_dpi_layout_fun((dpi, dpi))
     jpeg = source.untouched_jpeg()
     if jpeg is not None:

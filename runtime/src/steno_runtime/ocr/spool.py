@@ -1,4 +1,4 @@
-"""Pages on disk, one JSON line each: however long the document, one page is in memory."""
+"""Spool of pages: JSON lines on disk, so that one page is in memory however long the document is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from steno_api.documents.pages import Page
 
 
 class PageSpool:
-    """Pages in the order they were added; read from the start as often as wanted, or by page number."""
+    """Pages in the order in which they were added; iterated any number of times, or read by page number."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -19,7 +19,7 @@ class PageSpool:
         path.write_bytes(b"")
 
     def add(self, page: Page) -> None:
-        """Appends `page`."""
+        """Append `page`."""
         with self._path.open("ab") as file:
             self._offsets[page.number] = file.tell()
             file.write(page.model_dump_json().encode() + b"\n")
@@ -33,7 +33,7 @@ class PageSpool:
         return len(self._offsets)
 
     def get(self, number: int) -> Page | None:
-        """The page of that number in the source, if it is here."""
+        """Return the page with that number in the source; None if it was not added."""
         if number not in self._offsets:
             return None
         with self._lock, self._path.open("rb") as file:
@@ -41,5 +41,5 @@ class PageSpool:
             return Page.model_validate_json(file.readline())
 
     def discard(self) -> None:
-        """Removes the file."""
+        """Remove the file."""
         self._path.unlink(missing_ok=True)

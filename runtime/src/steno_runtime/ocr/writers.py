@@ -1,4 +1,7 @@
-"""What is published of a document: JSON, text, Markdown and a searchable PDF, written page by page."""
+"""Output formats of a document: JSON, text, Markdown and searchable PDF, written page by page.
+
+The names and media types of the formats are known without importing an engine.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steno_api.documents.pages import SCHEMA_VERSION
 from steno_runtime.ocr.languages import script
 from steno_runtime.ocr.markdown import markdown
-from steno_runtime.ocr.pipeline import Result
+
+if TYPE_CHECKING:
+    from steno_runtime.ocr.pipeline import Result
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the document says of itself."""
+    """Fields of a document that its pages do not have."""
 
     tenant_id: str
     document_id: str
@@ -23,12 +29,12 @@ class Header:
     """Seconds from the task's start."""
 
 
-Writer = Callable[[Result, Header, Path], None]
-"""Writes the artifact to a path in a scratch directory. Raises WorkError."""
+Writer = Callable[["Result", Header, Path], None]
+"""Writes one format to a path in a scratch directory; raises `WorkError` if the document cannot have that format."""
 
 
 def write_json(result: Result, header: Header, target: Path) -> None:
-    """`steno_api.documents.pages.Pages`, one page in memory at a time."""
+    """Write `steno_api.documents.pages.Pages`, with one page in memory at a time."""
     fields = {
         "schema_version": SCHEMA_VERSION,
         "tenant_id": header.tenant_id,
@@ -51,26 +57,26 @@ def write_json(result: Result, header: Header, target: Path) -> None:
 
 
 def write_text(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
-    """The text in reading order; pages are parted by form feeds, as `pdftotext` does."""
+    """Write the text in reading order; form feeds separate pages, as with `pdftotext`."""
     with target.open("w", encoding="utf-8") as file:
         for index, page in enumerate(result.pages):
             file.write(("\f" if index else "") + page.text + "\n")
 
 
 def write_markdown(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
-    """Headings, paragraphs and lists, lines of a paragraph joined; a comment begins each page."""
+    """Write headings, paragraphs and lists, with the lines of a paragraph joined; a comment begins each page."""
     with target.open("w", encoding="utf-8") as file:
         for index, page in enumerate(result.pages):
             file.write(("\n" if index else "") + f"<!-- page {page.number} -->\n")
             if page.error:
                 file.write(f"\n<!-- not read: {page.error.replace('--', '- -')} -->\n")
-            joint = "" if page.languages and script(page.languages[0]) in ("Hani", "Jpan") else " "
-            if text := markdown(page.regions, joint):
+            separator = "" if page.languages and script(page.languages[0]) in ("Hani", "Jpan") else " "
+            if text := markdown(page.regions, separator):
                 file.write(f"\n{text}\n")
 
 
 def write_pdf(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
-    """The source with an invisible layer of its text."""
+    """Write the source with an invisible layer of its text."""
     from steno_runtime.ocr.searchable import write_searchable
 
     write_searchable(result, target)

@@ -12,19 +12,14 @@ from steno_api.documents.manifest import OCRSummary
 from steno_api.documents.pages import Pages
 from steno_api.v1alpha1.job import Stage
 from steno_api.worker.task import OCRTask
+from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES, WRITERS, Header
 from steno_runtime.progress import OCR_WEIGHTS
 from steno_runtime.worker.work import Attempt, Format
 
 if TYPE_CHECKING:
     from steno_runtime.ocr.pipeline import Options, Result
-    from steno_runtime.ocr.writers import Header
 
-FORMATS = {
-    "json": Format("pages.json", "application/json"),
-    "txt": Format("pages.txt", "text/plain; charset=utf-8"),
-    "markdown": Format("pages.md", "text/markdown; charset=utf-8"),
-    "pdf": Format("searchable.pdf", "application/pdf"),
-}
+FORMATS = {fmt: Format(FILE_NAMES[fmt], MEDIA_TYPES[fmt]) for fmt in WRITERS}
 
 
 @dataclass(frozen=True)
@@ -36,8 +31,6 @@ class PagesDocument:
 
     def write(self, fmt: str, target: Path) -> None:
         """See `Document`."""
-        from steno_runtime.ocr.writers import WRITERS
-
         WRITERS[fmt](self.result, self.header, target)
 
     def summary(self) -> OCRSummary:
@@ -68,9 +61,9 @@ class Recognition:
         """See `Work`."""
         source = attempt.fetch(1.0)
         attempt.check()
-        from steno_runtime.ocr.pipeline import recognise
+        from steno_runtime.ocr.pipeline import recognize
 
-        result = recognise(
+        result = recognize(
             source, self._options(), scratch=attempt.scratch, on_progress=attempt.on_progress, check=attempt.check
         )
         return PagesDocument(result, self._header(attempt.seconds()))
@@ -124,13 +117,11 @@ class Recognition:
         )
 
     def _header(self, seconds: float) -> Header:
-        from steno_runtime.ocr.writers import Header
-
         return Header(self._task.tenant, self._task.document_id, round(seconds, 3))
 
 
 def _kind(source: Path, options: Options) -> str:
-    from steno_runtime.ocr.page import open_source
+    from steno_runtime.ocr.open import open_source
 
     with closing(open_source(source, options.limits, reuse_text=False)) as document:
         return document.kind

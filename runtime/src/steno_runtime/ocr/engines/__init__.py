@@ -1,1 +1,1 @@
-"""Engines behind one protocol; each imports its library where it is first used."""
+"""OCR engines behind one protocol (`base`); each has a file of its own and imports its library at first use."""

@@ -1,4 +1,4 @@
-"""PP-OCR's line detector and direction-free crops, as RapidOCR packages them: it finds lines in any script."""
+"""PP-OCR's text line detector, as RapidOCR packages it: it finds lines in any script and crops them straightened."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from steno_runtime.ocr.words import Quad
+from steno_runtime.ocr.geometry import Quad
 
 DETECTION_SIDE = 1280
-"""The page's longer side is scaled to this for detection: a third of the time of 2,000 and no line less found."""
+"""The page's longer side is scaled to this for detection: a third of the time of 2,000, and no line is missed."""
 
 
 def rapid_ocr(threads: int, **params: Any) -> Any:
-    """A RapidOCR of the packaged PP-OCRv6 models.
+    """Return a RapidOCR of the packaged PP-OCRv6 models.
 
     Its direction classifier is off: on upright lines it turns some round (8 % of the characters of a clean page),
     and whole pages that lie on their side or head are turned by the pipeline.
@@ -35,7 +35,7 @@ def rapid_ocr(threads: int, **params: Any) -> Any:
 
 @cache
 def _rapid_class() -> type[Any]:
-    """RapidOCR that scales pages for detection by area: its own scaling aliases black-and-white scans to nothing."""
+    """Return a RapidOCR that scales pages by area for detection: its own scaling erases black-and-white scans."""
     import cv2
     from rapidocr import RapidOCR
     from rapidocr.ch_ppocr_det import TextDetOutput
@@ -61,8 +61,8 @@ def _rapid_class() -> type[Any]:
     return AreaScaled
 
 
-def as_quad(corners: Any) -> Quad:
-    """A detector's four corners (top left, then clockwise) as a quad."""
+def quad_of(corners: Any) -> Quad:
+    """Return a detector's four corners (top left, then clockwise) as a quad."""
     a, b, c, d = ((float(x), float(y)) for x, y in corners)
     return a, b, c, d
 
@@ -75,7 +75,7 @@ class LineDetector:
         self._rapid: Any = None
 
     def find(self, image: np.ndarray) -> list[tuple[Quad, np.ndarray]]:
-        """Returns each line's corners and its crop, straightened (height, width, 3; RGB)."""
+        """Return each line's corners and its crop, straightened (height, width, 3; RGB)."""
         from rapidocr.utils.process_img import get_rotate_crop_image
 
         if self._rapid is None:
@@ -87,7 +87,7 @@ class LineDetector:
 
 
 def _straightened(image: np.ndarray, corners: Any, crop_of: Any) -> tuple[Quad, np.ndarray]:
-    a, b, c, d = as_quad(corners)
+    a, b, c, d = quad_of(corners)
     crop = np.ascontiguousarray(crop_of(image, np.array(corners, dtype=np.float32)))
     tall = np.hypot(d[0] - a[0], d[1] - a[1]) >= 1.5 * np.hypot(b[0] - a[0], b[1] - a[1])
     return ((b, c, d, a) if tall else (a, b, c, d)), crop  # a tall crop comes turned left by a quarter

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from steno_runtime.ocr.engines.detector import as_quad
+from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine
+from steno_runtime.ocr.engines.detector import quad_of
 from steno_runtime.ocr.languages import script
-from steno_runtime.ocr.words import Look, SeenLine
 
 
 class PaddleEngine:
-    """PaddleOCR."""
+    """PaddleOCR, as a `RecognitionEngine`."""
 
     name = "paddleocr"
 
@@ -29,19 +29,21 @@ class PaddleEngine:
         self._pipelines: dict[str, Any] = {}
 
     def reads(self, languages: Sequence[str]) -> bool:
-        """Whether the package is installed and the store has a model of every script."""
+        """Return whether the package is installed and the store has a model of every script."""
         if self._store is None or not (self._store / "det").is_dir() or importlib.util.find_spec("paddleocr") is None:
             return False
         scripts = {script(language) for language in languages} - {"Latn"} or {"Latn"}
         return len(scripts) == 1 and (self._store / f"rec-{scripts.pop().lower()}").is_dir()
 
-    def recognise(self, image: np.ndarray, languages: Sequence[str], look: Look) -> list[SeenLine]:  # noqa: ARG002
-        """Reads `image`; models of other scripts read Latin letters too."""
+    def recognize(self, image: np.ndarray, languages: Sequence[str], quality: PageQuality) -> list[RecognizedLine]:  # noqa: ARG002
+        """Read `image`; models of other scripts read Latin letters too."""
         scripts = {script(language) for language in languages} - {"Latn"} or {"Latn"}
-        lines: list[SeenLine] = []
+        lines: list[RecognizedLine] = []
         for result in self._pipeline(scripts.pop().lower()).predict(np.ascontiguousarray(image[:, :, ::-1])):
             parts = zip(result["rec_polys"], result["rec_texts"], result["rec_scores"], strict=True)
-            lines += [SeenLine(as_quad(at), text, min(1.0, max(0.0, float(sure)))) for at, text, sure in parts if text]
+            lines += [
+                RecognizedLine(quad_of(at), text, min(1.0, max(0.0, float(score)))) for at, text, score in parts if text
+            ]
         return lines
 
     def _pipeline(self, script_name: str) -> Any:
@@ -49,7 +51,7 @@ class PaddleEngine:
             os.environ.setdefault("PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK", "True")
             from paddleocr import PaddleOCR  # type: ignore[import-not-found]
 
-            assert self._store is not None  # noqa: S101  (`reads` said so)
+            assert self._store is not None  # noqa: S101  (`reads` checks it)
             self._pipelines[script_name] = PaddleOCR(
                 text_detection_model_dir=str(self._store / "det"),
                 text_recognition_model_dir=str(self._store / f"rec-{script_name}"),

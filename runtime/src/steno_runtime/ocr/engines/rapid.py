@@ -1,4 +1,4 @@
-"""RapidOCR with the PP-OCRv6 models of its wheel: Latin, Chinese and Japanese."""
+"""RapidOCR with the PP-OCRv6 models of its wheel: Latin, Chinese and Japanese. One engine, one file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from steno_runtime.ocr.engines.detector import as_quad, rapid_ocr
+from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord
+from steno_runtime.ocr.engines.detector import quad_of, rapid_ocr
 from steno_runtime.ocr.languages import script
-from steno_runtime.ocr.words import Look, SeenLine, SeenWord
 
 SCRIPTS = frozenset({"Latn", "Hani", "Jpan"})
-"""Of the packaged recognition model; its dictionary has no Hangul, Cyrillic, Arabic or Indic letters."""
+"""Scripts of the packaged recognition model; its dictionary has no Hangul, Cyrillic, Arabic or Indic letters."""
 
 
 class RapidEngine:
-    """RapidOCR."""
+    """RapidOCR, as a `RecognitionEngine`."""
 
     name = "rapidocr"
 
@@ -25,11 +25,11 @@ class RapidEngine:
         self._rapid: Any = None
 
     def reads(self, languages: Sequence[str]) -> bool:
-        """Whether the packaged model has the letters of all `languages`."""
+        """Return whether the packaged model has the letters of all `languages`."""
         return all(script(language) in SCRIPTS for language in languages)
 
-    def recognise(self, image: np.ndarray, languages: Sequence[str], look: Look) -> list[SeenLine]:  # noqa: ARG002
-        """Reads `image`; its one model reads all its languages at once."""
+    def recognize(self, image: np.ndarray, languages: Sequence[str], quality: PageQuality) -> list[RecognizedLine]:  # noqa: ARG002
+        """Read `image`; one model reads all its languages at once."""
         if self._rapid is None:
             self._rapid = rapid_ocr(self._threads, **{"Global.return_word_box": True})
         result = self._rapid(np.ascontiguousarray(image[:, :, ::-1]))
@@ -39,13 +39,17 @@ class RapidEngine:
             result.word_results if len(result.word_results) == len(result.txts) else [()] * len(result.txts)
         )
         return [
-            SeenLine(
-                as_quad(corners),
+            RecognizedLine(
+                quad_of(corners),
                 text.strip(),
-                _unit(score),
-                tuple(SeenWord(as_quad(at), word, _unit(sure)) for word, sure, at in parts if word.strip()),
+                _unit(line_score),
+                tuple(
+                    RecognizedWord(quad_of(at), word, _unit(confidence))
+                    for word, confidence, at in parts
+                    if word.strip()
+                ),
             )
-            for corners, text, score, parts in zip(result.boxes, result.txts, result.scores, words, strict=True)
+            for corners, text, line_score, parts in zip(result.boxes, result.txts, result.scores, words, strict=True)
         ]
 
 

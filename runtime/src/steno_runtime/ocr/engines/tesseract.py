@@ -1,7 +1,7 @@
 """Tesseract 5 in-process, with the language data of Debian's `tesseract-ocr-*` packages.
 
 It finds the lines itself only on even print in the Latin script, where its page analysis gives blocks and columns. Its
-analysis drops words of Hangul and loses whole lines in shadow, so elsewhere PP-OCR's detector finds the lines and
+analysis drops words of Hangul and loses whole lines in shadow, so otherwise PP-OCR's detector finds the lines and
 Tesseract reads them one by one: on clean Korean pages 0.15 % of the characters are wrong instead of 7 % or more.
 """
 
@@ -18,9 +18,10 @@ import numpy as np
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
+from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord
 from steno_runtime.ocr.engines.detector import LineDetector
+from steno_runtime.ocr.geometry import Quad, box
 from steno_runtime.ocr.languages import OSD_SCRIPTS, script, tesseract_names
-from steno_runtime.ocr.words import Look, Quad, SeenLine, SeenWord, box
 
 _TESSDATA = (
     "/usr/share/tesseract-ocr/5/tessdata",
@@ -31,25 +32,27 @@ _TESSDATA = (
 _GUESSED_DPI = 200
 _LATIN = re.compile("[A-Za-z]")
 _HANGUL = re.compile(r"[\uac00-\ud7a3]+[.,!?:;)\"']*")
-_SURE = 0.75
+_MIN_HANGUL_CONFIDENCE = 0.75
 _TURN_CONFIDENCE = 2.0
 """Below this Tesseract's own guess of the orientation is no better than a coin."""
 
 
 def tessdata() -> Path | None:
-    """The directory of language data: `TESSDATA_PREFIX`, else Debian's."""
-    places = [os.environ.get("TESSDATA_PREFIX", ""), *_TESSDATA]
-    return next((Path(place) for place in places if place and any(Path(place).glob("*.traineddata"))), None)
+    """Return the directory of language data: `TESSDATA_PREFIX`, else Debian's."""
+    candidates = [os.environ.get("TESSDATA_PREFIX", ""), *_TESSDATA]
+    return next(
+        (Path(candidate) for candidate in candidates if candidate and any(Path(candidate).glob("*.traineddata"))), None
+    )
 
 
 _loading = threading.Lock()
 
 
 def _load() -> None:
-    """Imports tesserocr with its OpenMP held to one thread: pages run side by side, threads inside one only cost.
+    """Import tesserocr with its OpenMP limited to one thread: pages are read in parallel, more threads only cost.
 
-    Its OpenMP library reads the limit when it is loaded. The variable must not stand longer than that: it holds for
-    every other such library of this process and of its children, and a speech engine would suffer.
+    Its OpenMP library reads the limit when it is loaded. The variable must be removed then: it would apply to every
+    other such library of this process and of its children, and slow down a speech engine.
     """
     with _loading:
         before = os.environ.get("OMP_THREAD_LIMIT")
@@ -62,7 +65,7 @@ def _load() -> None:
 
 
 class TesseractEngine:
-    """Tesseract."""
+    """Tesseract, as a `RecognitionEngine`."""
 
     name = "tesseract"
 
@@ -73,7 +76,7 @@ class TesseractEngine:
         self._apis: dict[str, Any] = {}
 
     def missing(self, languages: Sequence[str]) -> list[str]:
-        """Names of the language data that is not installed."""
+        """Return the names of the language data that is not installed."""
         return [
             name
             for name in tesseract_names(languages)
@@ -81,31 +84,31 @@ class TesseractEngine:
         ]
 
     def reads(self, languages: Sequence[str]) -> bool:
-        """Whether the data of all `languages` is installed."""
+        """Return whether the data of all `languages` is installed."""
         return bool(languages) and not self.missing(languages)
 
-    def recognise(self, image: np.ndarray, languages: Sequence[str], look: Look) -> list[SeenLine]:
-        """Reads `image`, by its own page analysis or line by line."""
+    def recognize(self, image: np.ndarray, languages: Sequence[str], quality: PageQuality) -> list[RecognizedLine]:
+        """Read `image`, by its own page analysis or line by line."""
         import tesserocr
 
-        if look.print_like and all(script(language) == "Latn" for language in languages):
+        if quality.is_print and all(script(language) == "Latn" for language in languages):
             api = self._api(tesseract_names(languages), tesserocr.PSM.AUTO)
-            _set(api, image, look.dpi)
+            _set(api, image, quality.dpi)
             api.Recognize()
             return _lines(api)
-        read = (self._line(quad, crop, languages, look.dpi) for quad, crop in self._detector.find(image))
+        read = (self._line(quad, crop, languages, quality.dpi) for quad, crop in self._detector.find(image))
         return [line for line in read if line is not None]
 
-    def _line(self, quad: Quad, crop: np.ndarray, languages: Sequence[str], dpi: int) -> SeenLine | None:
-        """Reads one line's crop, whose corners on the page are `quad`."""
+    def _line(self, quad: Quad, crop: np.ndarray, languages: Sequence[str], dpi: int) -> RecognizedLine | None:
+        """Read one line's crop, whose corners on the page are `quad`."""
         line = self._single(quad, crop, tesseract_names(languages), dpi)
         hangul = [language for language in languages if script(language) == "Hang"]
         if line is None or len(hangul) in (0, len(languages)) or not _LATIN.search(line.text):
             return line
         alone = self._single(quad, crop, tesseract_names(hangul), dpi)
-        return mend(line, alone) if alone else line
+        return replace_false_latin(line, alone) if alone else line
 
-    def _single(self, quad: Quad, crop: np.ndarray, names: list[str], dpi: int) -> SeenLine | None:
+    def _single(self, quad: Quad, crop: np.ndarray, names: list[str], dpi: int) -> RecognizedLine | None:
         import tesserocr
 
         api = self._api(names, tesserocr.PSM.SINGLE_LINE)
@@ -113,14 +116,14 @@ class TesseractEngine:
         written = api.GetUTF8Text()
         height, width = crop.shape[:2]
         pieces = [
-            SeenWord(_onto(quad, width, height, word.quad), word.text, word.confidence)
+            RecognizedWord(_onto(quad, width, height, word.quad), word.text, word.confidence)
             for line in _lines(api)
             for word in line.words
         ]
         return _joined(join_pieces(pieces, written), quad) if pieces else None
 
     def orientation(self, image: np.ndarray) -> tuple[int, str | None] | None:
-        """Degrees clockwise to turn `image` upright and the language its script suggests; None if it cannot tell."""
+        """Return degrees clockwise to turn `image` upright, and the language of its script; None if it is not clear."""
         import tesserocr
 
         if self._data is None or not (self._data / "osd.traineddata").exists():
@@ -158,13 +161,13 @@ def _set(api: Any, image: np.ndarray, dpi: int) -> None:
     api.SetSourceResolution(dpi or _GUESSED_DPI)
 
 
-def _lines(api: Any) -> list[SeenLine]:
-    """The lines Tesseract holds, with the numbers of its blocks."""
+def _lines(api: Any) -> list[RecognizedLine]:
+    """Return the lines that Tesseract has recognized, with the numbers of its blocks."""
     import tesserocr
 
     level = tesserocr.RIL
-    lines: list[SeenLine] = []
-    words: list[SeenWord] = []
+    lines: list[RecognizedLine] = []
+    words: list[RecognizedWord] = []
     block = -1
     iterator = api.GetIterator()
     while iterator is not None and not iterator.Empty(level.WORD):
@@ -173,8 +176,8 @@ def _lines(api: Any) -> list[SeenLine]:
         text = (iterator.GetUTF8Text(level.WORD) or "").strip()
         bounds = iterator.BoundingBox(level.WORD)
         if text and bounds:
-            sure = min(1.0, max(0.0, iterator.Confidence(level.WORD) / 100))
-            words.append(SeenWord(box(*map(float, bounds)), text, sure))
+            confidence = min(1.0, max(0.0, iterator.Confidence(level.WORD) / 100))
+            words.append(RecognizedWord(box(*map(float, bounds)), text, confidence))
         if iterator.IsAtFinalElement(level.TEXTLINE, level.WORD):
             if words:
                 around = iterator.BoundingBox(level.TEXTLINE)
@@ -186,28 +189,34 @@ def _lines(api: Any) -> list[SeenLine]:
     return lines
 
 
-def _joined(words: Sequence[SeenWord], quad: Quad, block: int | None = None) -> SeenLine:
+def _joined(words: Sequence[RecognizedWord], quad: Quad, block: int | None = None) -> RecognizedLine:
     characters = sum(len(word.text) for word in words)
     confidence = sum(word.confidence * len(word.text) for word in words) / characters
-    return SeenLine(quad, " ".join(word.text for word in words), confidence, tuple(words), block)
+    return RecognizedLine(quad, " ".join(word.text for word in words), confidence, tuple(words), block)
 
 
-def mend(mixed: SeenLine, alone: SeenLine) -> SeenLine:
-    """Takes from `alone`, the line read as Hangul only, what stands where `mixed` has Latin letters that are none.
+def replace_false_latin(mixed: RecognizedLine, alone: RecognizedLine) -> RecognizedLine:
+    """Return `mixed` with the words of `alone`, the line read as Hangul only, where its Latin letters are false.
 
-    Read in two scripts at once, some Hangul words come out as a few Latin capitals, with much confidence. Read as
-    Hangul, real Latin words come out as digits and signs, with little: so sure, pure Hangul wins over Latin there.
+    Read in two scripts at once, some Hangul words come out as a few Latin capitals, with high confidence. Read as
+    Hangul, real Latin words come out as digits and signs, with low confidence: so confident Hangul replaces Latin.
     """
-    words: list[SeenWord] = []
+    words: list[RecognizedWord] = []
     for word in mixed.words:
         rivals = [other for other in alone.words if _overlap(other, word) > 0.5]
-        hangul = rivals and all(_HANGUL.fullmatch(rival.text) and rival.confidence >= _SURE for rival in rivals)
+        hangul = rivals and all(
+            _HANGUL.fullmatch(rival.text) and rival.confidence >= _MIN_HANGUL_CONFIDENCE for rival in rivals
+        )
         words += rivals if hangul and _LATIN.search(word.text) else [word]
     return _joined(words, mixed.quad)
 
 
-def _overlap(one: SeenWord, other: SeenWord) -> float:
-    """Share of `one`'s width that lies over `other`, along the line."""
+def _is_confident_hangul(word: RecognizedWord) -> bool:
+    return bool(_HANGUL.fullmatch(word.text)) and word.confidence >= _MIN_HANGUL_CONFIDENCE
+
+
+def _overlap(one: RecognizedWord, other: RecognizedWord) -> float:
+    """Return the share of `one`'s width that lies over `other`, along the line."""
     (ax, ay), (bx, by) = one.quad[0], one.quad[1]
     (cx, cy), (dx, dy) = other.quad[0], other.quad[1]
     across = abs(bx - ax) >= abs(by - ay)
@@ -216,28 +225,28 @@ def _overlap(one: SeenWord, other: SeenWord) -> float:
     return max(0.0, min(b, d) - max(a, c)) / max(1.0, b - a)
 
 
-def join_pieces(pieces: Sequence[SeenWord], written: str) -> tuple[SeenWord, ...]:
-    """Joins Tesseract's pieces into words as `written`, the line's text, has them.
+def join_pieces(pieces: Sequence[RecognizedWord], written: str) -> tuple[RecognizedWord, ...]:
+    """Join Tesseract's pieces into words as `written`, the line's text, has them.
 
-    In Hangul and Han many a syllable is a piece of its own, and only the text knows where the spaces are. Pieces that
+    In Hangul and Han many syllables are pieces of their own, and only the text has the spaces. Pieces that
     do not add up to `written` stay as they are.
     """
     rest = list(pieces)
-    words: list[SeenWord] = []
+    words: list[RecognizedWord] = []
     for word in written.split():
-        group: list[SeenWord] = []
+        group: list[RecognizedWord] = []
         while rest and len("".join(piece.text for piece in group)) < len(word):
             group.append(rest.pop(0))
         if "".join(piece.text for piece in group) != word:
             return tuple(pieces)
         first, last = group[0].quad, group[-1].quad
-        sure = sum(piece.confidence * len(piece.text) for piece in group) / len(word)
-        words.append(SeenWord((first[0], last[1], last[2], first[3]), word, sure))
+        confidence = sum(piece.confidence * len(piece.text) for piece in group) / len(word)
+        words.append(RecognizedWord((first[0], last[1], last[2], first[3]), word, confidence))
     return tuple(words) if not rest else tuple(pieces)
 
 
 def _onto(line: Quad, width: int, height: int, quad: Quad) -> Quad:
-    """Maps a box in a straightened crop of `width` by `height` back onto the page, between the line's corners."""
+    """Map a box in a straightened crop of `width` by `height` back onto the page, between the line's corners."""
     a, b, c, d = line
 
     def at(x: float, y: float) -> tuple[float, float]:

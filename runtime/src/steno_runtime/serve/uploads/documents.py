@@ -88,7 +88,7 @@ class DocumentRest:
         def work(folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
             started = time.monotonic()
             from steno_runtime.cores import available_cores
-            from steno_runtime.ocr.pipeline import Options, recognise
+            from steno_runtime.ocr.pipeline import Options, recognize
             from steno_runtime.ocr.writers import Header, write_json
 
             file = source(folder, on_progress, check)
@@ -100,7 +100,7 @@ class DocumentRest:
                 model_store=Path(task.model_store),
                 workers=max(1, available_cores() // 4),  # live speech comes first
             )
-            result = recognise(file, options, scratch=folder, on_progress=on_progress, check=check)
+            result = recognize(file, options, scratch=folder, on_progress=on_progress, check=check)
             header = Header(tenant, wish.document_id or str(uuid.uuid4()), time.monotonic() - started)
             target = folder / "result.json"
             write_json(result, header, target)

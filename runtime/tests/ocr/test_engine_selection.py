@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steno_runtime.ocr.choose import choose
-from steno_runtime.ocr.engines.tesseract import join_pieces, mend
-from steno_runtime.ocr.look import look_at
-from steno_runtime.ocr.words import Look, SeenLine, SeenWord, box, turn
+from steno_runtime.ocr.engine_selection import assess_page, select_engine
+from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord
+from steno_runtime.ocr.engines.tesseract import join_pieces, replace_false_latin
+from steno_runtime.ocr.geometry import box, rotate_back
 
 from .render import page, photograph
 
-PRINT, PHOTO = Look(250, 1.0), Look(120, 0.4)
+PRINT, PHOTO = PageQuality(250, 1.0), PageQuality(120, 0.4)
 ALL = ("tesseract", "rapidocr", "paddleocr")
 
 
 @pytest.mark.parametrize(
-    ("look", "languages", "able", "first"),
+    ("quality", "languages", "available", "first"),
     [
         (PRINT, ["en"], ALL, "tesseract"),
         (PHOTO, ["en", "de"], ALL, "rapidocr"),
@@ -29,27 +29,27 @@ ALL = ("tesseract", "rapidocr", "paddleocr")
         (PRINT, ["zh-Hant", "en"], ("tesseract",), "tesseract"),
     ],
 )
-def test_first_engine(look, languages, able, first):
-    choice = choose(look, languages, able)
-    assert choice.engines[0] == first
-    assert set(choice.engines) == set(able)
-    assert choice.reason
+def test_first_engine(quality, languages, available, first):
+    selection = select_engine(quality, languages, available)
+    assert selection.engines[0] == first
+    assert set(selection.engines) == set(available)
+    assert selection.reason
 
 
-def test_no_engine_is_an_empty_choice():
-    assert choose(PRINT, ["ko"], ()).engines == ()
+def test_no_engine_is_an_empty_selection():
+    assert select_engine(PRINT, ["ko"], ()).engines == ()
 
 
 @pytest.mark.slow
-def test_prints_and_photographs_are_told_apart():
-    assert look_at(np.asarray(page("en", 1, sentences=6).image)).print_like
+def test_prints_are_distinguished_from_photographs():
+    assert assess_page(np.asarray(page("en", 1, sentences=6).image)).is_print
     yellowed = Image.fromarray((np.asarray(page("en", 1, sentences=6).image) * (0.95, 0.9, 0.75)).astype(np.uint8))
-    assert look_at(np.asarray(yellowed)).print_like
-    assert not look_at(np.asarray(photograph("en").image)).print_like
+    assert assess_page(np.asarray(yellowed)).is_print
+    assert not assess_page(np.asarray(photograph("en").image)).is_print
 
 
-def word(text: str, left: float, right: float, confidence: float = 0.9) -> SeenWord:
-    return SeenWord(box(left, 0, right, 10), text, confidence)
+def word(text: str, left: float, right: float, confidence: float = 0.9) -> RecognizedWord:
+    return RecognizedWord(box(left, 0, right, 10), text, confidence)
 
 
 def test_syllables_become_words_where_the_text_has_spaces():
@@ -59,23 +59,23 @@ def test_syllables_become_words_where_the_text_has_spaces():
     assert join_pieces(pieces, "something else") == tuple(pieces)
 
 
-def test_hangul_taken_for_latin_is_mended_and_latin_stays():
-    mixed = SeenLine(
+def test_hangul_taken_for_latin_is_replaced_and_latin_stays():
+    mixed = RecognizedLine(
         box(0, 0, 90, 10), "SAS GPU 12", 0.9, (word("SAS", 0, 30), word("GPU", 40, 60), word("12", 70, 90))
     )
-    alone = SeenLine(
+    alone = RecognizedLine(
         box(0, 0, 90, 10), "", 0.9, (word("모임은", 0, 31), word("604", 40, 61, 0.3), word("12", 70, 90, 0.3))
     )
-    assert mend(mixed, alone).text == "모임은 GPU 12"
+    assert replace_false_latin(mixed, alone).text == "모임은 GPU 12"
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_what_is_seen_on_a_turned_page_is_found_on_the_page(degrees):
+def test_a_quad_on_a_rotated_page_maps_back_to_the_page(degrees):
     pixels = np.zeros((40, 60), np.uint8)
     pixels[5:10, 20:50] = 1
     ys, xs = np.nonzero(np.rot90(pixels, -degrees // 90))
     seen = box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
-    back = turn(seen, degrees, 60, 40)
+    back = rotate_back(seen, degrees, 60, 40)
     assert {(x, y) for x, y in back} == {(20, 5), (50, 5), (50, 10), (20, 10)}
 
 

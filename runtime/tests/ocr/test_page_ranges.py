@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.ocr.selection import select_pages
+from steno_runtime.ocr.page import select_pages
 
 
 @pytest.mark.parametrize(
