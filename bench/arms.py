@@ -1,4 +1,4 @@
-"""What `bench.operator` compares: bare Jobs, Steno's operator, a tutorial's operator. All make the same Jobs."""
+"""The arms of `bench.operator_load`: bare Jobs, Steno's operator, a tutorial's operator. All create the same Jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _IMAGE = "steno/runtime:bench"
 _REPORTS = "http://steno-operator.steno-system"
 
 Object = tuple[str, dict[str, Any]]
-"""An object and the collection it goes to, with `{namespace}` to be filled in."""
+"""The path of a collection, with `{namespace}` as a placeholder, and an object of it."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Round:
 
     namespace: str
     kubeconfig: Path
-    """Of the account whose requests are counted."""
+    """Kubeconfig of the account whose requests are counted."""
     folder: Path
     profile: Path | None = None
-    """Where Steno's operator is to leave cProfile's statistics."""
+    """File for the cProfile statistics of Steno's operator."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class Arm:
     owners: tuple[str, ...]
     """The collections of what is submitted."""
     submission: Callable[[Round, int, str], Object]
-    """What is submitted for the job of a number and a name."""
+    """Returns the object to submit, given the number and name of a job."""
     complete: Callable[[Mapping[str, Any]], bool]
-    """Whether what was submitted says that it is complete."""
+    """Whether a submitted object is complete."""
     command: Callable[[Round], tuple[list[str], dict[str, str]]] | None = None
     """The operator's command and environment."""
     needs: Callable[[Round], list[Object]] = lambda _: []
-    """What must exist first."""
+    """Returns the objects that must exist first."""
 
 
-def last_words() -> dict[str, str]:
-    """The termination message of a worker that published, by kind."""
+def termination_messages() -> dict[str, str]:
+    """Return the termination message of a successful worker, by kind."""
     speech = TranscriptionSummary(duration=30, language="en", segments=5, processing_seconds=3, speed=10, model="base")
     pages = OCRSummary(
         pages=3, failed_pages=0, characters=900, confidence=0.9, engines={"tesseract": 3},
@@ -77,7 +77,7 @@ def last_words() -> dict[str, str]:
 
 
 def arms() -> list[Arm]:
-    """Every arm."""
+    """Return all arms."""
     return [
         Arm("bare", (JOBS,), _bare, _condition_complete),
         Arm(
@@ -122,7 +122,7 @@ def _profile(where: Round) -> dict[str, Any]:
 
 
 def _job(where: Round, number: int, name: str) -> dict[str, Any]:
-    """The Job that Steno makes of that submission, without an owner."""
+    """Return the Job that Steno creates for that submission, without its owner."""
     _, raw = _custom_resource(where, number, name)
     raw["metadata"] |= {"namespace": where.namespace, "uid": "00000000-0000-0000-0000-000000000000"}
     resource = KINDS[number % 2].from_wire(raw)

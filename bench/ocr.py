@@ -3,7 +3,7 @@
 A4 at 200 dpi, rendered English and Korean prose with light noise, every second page skewed by one degree; and
 photographs made of such pages (perspective, shadow, warm light). Error rates count spaces; runs of white space are
 one space, texts are NFC.
-The rows `alone` run the engines without Steno: RapidOCR and Tesseract as their packages have them.
+The rows `alone` run RapidOCR and Tesseract from their packages, without Steno.
 """
 
 from __future__ import annotations

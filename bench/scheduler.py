@@ -1,8 +1,8 @@
-"""The streaming scheduler alone: an engine of fixed cost, many paced sessions, how long windows wait.
+"""Queueing time of the streaming scheduler: many paced sessions and an engine of fixed cost.
 
 `python -m bench.scheduler [--sessions 100 500] [--seconds 10] [--batch-millis 20]`; a batch of up to 64 windows costs
-what a batch costs, whatever is in it, as on a GPU that is not full. Every session asks for a draft each 0.4 to 1 s, as
-soon as the one before is there, and for a final every four seconds. JSON on stdout.
+the same, whatever is in it, as on a GPU that is not full. Every session requests a draft every 0.4 to 1 s, once the
+previous one is there, and a final every four seconds. JSON on stdout.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ def percentile(values: list[float], part: float) -> float:
 
 
 async def session(scheduler: Scheduler, number: int, until: float, waits: dict[str, list[float]]) -> None:
-    chances = random.Random(number)
+    rng = random.Random(number)
     scheduler.joined()
-    await asyncio.sleep(chances.random())
+    await asyncio.sleep(rng.random())
     turn = 0
     while time.monotonic() < until:
         turn += 1
         final = turn % 6 == 0
         kind, priority = (Kind.FINAL, Priority.FINAL) if final else (Kind.DRAFT, Priority.PARTIAL)
         begin = time.monotonic()
-        window = Window(kind, f"t{number % 10}", f"s{number}", chances.choice(BUCKETS), lambda: AUDIO, "en")
+        window = Window(kind, f"t{number % 10}", f"s{number}", rng.choice(BUCKETS), lambda: AUDIO, "en")
         await asyncio.wrap_future(scheduler.submit(window, priority))
         taken = time.monotonic() - begin
         waits[kind.value].append(taken)
-        await asyncio.sleep(max(0.0, 0.4 + 0.6 * chances.random() - taken))
+        await asyncio.sleep(max(0.0, 0.4 + 0.6 * rng.random() - taken))
     scheduler.left(f"t{number % 10}", f"s{number}")
 
 

@@ -1,4 +1,4 @@
-"""Live sessions in this process, paced in real time: how late words are shown, and what that costs.
+"""Latency and cost of live sessions in this process, paced in real time.
 
 `python -m bench.streams [--sessions 1 2 4 8] [--rounds 3] [--seconds 24]`. Word lag is the time a word is first shown,
 in a partial or final text, minus the time it was spoken (its end, by the final's own word times). Nothing else should
@@ -29,12 +29,12 @@ from steno_runtime.stream.session import SessionConfig
 from steno_runtime.stt.options import TranscriptionOptions
 
 RATE = 16_000
-PIECE_SECONDS = 0.1
+CHUNK_SECONDS = 0.1
 
 
 @dataclass
-class Heard:
-    """What a client saw, and when: seconds since it began."""
+class ClientRecord:
+    """The events of a client, each with its time in seconds since the client started."""
 
     events: list[tuple[float, Event]] = field(default_factory=list)
     final_millis: int | None = None
@@ -50,36 +50,36 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-async def client(engine: StreamEngine, number: int, pcm: bytes, begin: float) -> Heard:
-    session, heard = engine.open(SessionConfig(f"s{number}", f"t{number}")), Heard()
+async def client(engine: StreamEngine, number: int, pcm: bytes, begin: float) -> ClientRecord:
+    session, record = engine.open(SessionConfig(f"s{number}", f"t{number}")), ClientRecord()
     await asyncio.sleep(begin)
     start = time.monotonic()
 
     async def read() -> None:
         async for event in session.events():
-            heard.events.append((time.monotonic() - start, event))
+            record.events.append((time.monotonic() - start, event))
 
     reader = asyncio.create_task(read())
-    size = int(2 * RATE * PIECE_SECONDS)
+    size = int(2 * RATE * CHUNK_SECONDS)
     for index, at in enumerate(range(0, len(pcm), size)):
-        await asyncio.sleep(max(0.0, start + (index + 1) * PIECE_SECONDS - time.monotonic()))
+        await asyncio.sleep(max(0.0, start + (index + 1) * CHUNK_SECONDS - time.monotonic()))
         await session.feed(pcm[at : at + size])
-        heard.nbytes = max(heard.nbytes, session.nbytes)
+        record.nbytes = max(record.nbytes, session.nbytes)
     await session.finish()
     await reader
-    heard.final_millis = session.figures.final_latency_millis
-    return heard
+    record.final_millis = session.figures.final_latency_millis
+    return record
 
 
-def lags(heard: Heard) -> list[float]:
-    """Of every word of a final: when an event of its utterance first showed it, minus when it was spoken."""
+def lags(record: ClientRecord) -> list[float]:
+    """Return the lag of each word of a final: when an event first showed it, minus when it was spoken, in seconds."""
     found: list[float] = []
-    for _, final in heard.events:
+    for _, final in record.events:
         if not isinstance(final, Final):
             continue
         words = [bare(word.word) for word in final.words]
         shown: dict[int, float] = {}
-        for when, event in heard.events:
+        for when, event in record.events:
             if isinstance(event, Partial | Final) and event.utterance == final.utterance:
                 said = [bare(word) for word in event.text.split()]
                 for block in SequenceMatcher(None, words, said, autojunk=False).get_matching_blocks():
@@ -94,7 +94,7 @@ def measure(engine: StreamEngine, count: int, pcm: bytes) -> dict[str, Any]:
     begin = time.monotonic()
     peak = before
 
-    async def run() -> list[Heard]:
+    async def run() -> list[ClientRecord]:
         nonlocal peak
         clients = [asyncio.create_task(client(engine, number, pcm, 0.73 * number)) for number in range(count)]
         while any(not one.done() for one in clients):
@@ -102,19 +102,19 @@ def measure(engine: StreamEngine, count: int, pcm: bytes) -> dict[str, Any]:
             await asyncio.wait(clients, timeout=0.5)
         return [one.result() for one in clients]
 
-    everybody = asyncio.run(run())
-    words = [lag for heard in everybody for lag in lags(heard)]
+    records = asyncio.run(run())
+    words = [lag for record in records for lag in lags(record)]
     seconds = count * len(pcm) / 2 / RATE
     return {
         "word_lag_p50": percentile(words, 0.5),
         "word_lag_p95": percentile(words, 0.95),
-        "final_latency_p95": round(max(heard.final_millis or 0 for heard in everybody) / 1000, 3),
+        "final_latency_p95": round(max(record.final_millis or 0 for record in records) / 1000, 3),
         "words": len(words),
         "decodes_per_audio_second": round((sum(engine.status().decodes.values()) - decoded) / seconds, 3),
         "cores_used": round((time.process_time() - used) / (time.monotonic() - begin), 2),
-        "buffer_kib_per_session": max(heard.nbytes for heard in everybody) // 1024,
+        "buffer_kib_per_session": max(record.nbytes for record in records) // 1024,
         "resident_mib_grown_per_session": round((peak - before) / count / 2**20, 1),
-        "same_finals": len({tuple(e.text for _, e in heard.events if isinstance(e, Final)) for heard in everybody})
+        "same_finals": len({tuple(e.text for _, e in record.events if isinstance(e, Final)) for record in records})
         == 1,
     }
 
@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=24, help="of the sample's end, where somebody speaks")
+    parser.add_argument("--seconds", type=float, default=24, help="seconds of the end of the sample, which has speech")
     arguments = parser.parse_args()
     audio, _ = sample()
     pcm = (np.asarray(audio[-int(arguments.seconds * RATE) :]) * 32767).astype("<i2").tobytes()

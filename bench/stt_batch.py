@@ -1,7 +1,7 @@
-"""Steno's batch pipeline beside faster-whisper's on the same joined speech: seconds and word error rate.
+"""Batch pipelines of Steno and faster-whisper on the same speech: seconds and word error rate.
 
-`python -m bench.stt_batch [--minutes 5] [--rounds 3]`; rounds are interleaved, so that a busy machine is busy for all.
-Nothing else should run on it.
+`python -m bench.stt_batch [--minutes 5] [--rounds 3]`. Rounds are interleaved, so that load on the machine affects all
+arms alike. Nothing else should run on it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from steno_runtime.stt.pipeline import transcribe
 BATCH = 8
 
 
-def plain(text: str) -> str:
+def normalize(text: str) -> str:
     return " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).replace("okay", "ok").split())
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     once, text = sample()
     times = max(1, round(arguments.minutes * 2))
-    samples, reference = np.tile(once, times), plain(" ".join([text] * times))
+    samples, reference = np.tile(once, times), normalize(" ".join([text] * times))
     store = build()
     model = WhisperModel(str(store / "whisper-base"), device="cpu", compute_type="int8", cpu_threads=available_cores())
     batched = BatchedInferencePipeline(model)
@@ -70,9 +70,9 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for arm in arms:
             begin = time.monotonic()
-            said = arm()
+            text_of_arm = arm()
             seconds[arm.__name__].append(time.monotonic() - begin)
-            errors[arm.__name__] = jiwer.wer(reference, plain(said))
+            errors[arm.__name__] = jiwer.wer(reference, normalize(text_of_arm))
     print(
         f"{len(samples) / 16_000:.0f} s of audio, {arguments.rounds} rounds, "
         f"{available_cores()} cores, int8, batch {BATCH}"

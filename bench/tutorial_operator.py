@@ -1,7 +1,8 @@
-"""A kopf operator written as kopf's tutorial teaches it; `bench.operator` measures Steno's beside it.
+"""A kopf operator written as in kopf's tutorial, which `bench.operator_load` compares with Steno's.
 
-One handler creates the child with the official, blocking client; another sees the child's field change and patches the
-owner's status. Started by `kopf run -m bench.tutorial_operator`; `JOB_TEMPLATES` names a JSON file: kind → Job.
+One handler creates the child with the official, blocking client; another patches the status of the owner when a field
+of the child changes. Start it with `kopf run -m bench.tutorial_operator`; `JOB_TEMPLATES` names a JSON file that maps a
+kind to its Job.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The bench of many jobs, small: every arm ends, and makes what it should."""
+"""The operator benchmark with few jobs: every arm completes its jobs."""
 
 from __future__ import annotations
 
 import pytest
 
-from bench.operator import measure, table
+from bench.operator_load import measure, table
 
 JOBS = 60
 

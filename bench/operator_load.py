@@ -1,9 +1,9 @@
-"""Steno's operator beside bare Jobs and a kopf operator written the tutorial's way: how fast many jobs start and end.
+"""How fast many jobs start and finish with Steno's operator, as bare Jobs, and with a kopf operator from the tutorial.
 
-`python -m bench.operator [--jobs 500] [--rounds 3]`: a real etcd, API server, controller manager and scheduler; 40 fake
-nodes whose pods succeed at once (kwok). Half of the jobs transcribe, half read documents; 16 are submitted at once, and
-every arm makes the same Jobs. Rounds are interleaved, so that a busy machine is busy for all. Times are seconds from
-the first submission; each operator has done one job before.
+`python -m bench.operator_load [--jobs 500] [--rounds 3]` runs a real etcd, API server, controller manager and
+scheduler, and 40 fake nodes whose pods succeed at once (kwok). Half of the jobs transcribe, half recognize documents;
+16 are submitted at once, and every arm creates the same Jobs. Rounds are interleaved, so that load on the machine
+affects all arms alike. Times are seconds from the first submission; each operator has run one job before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 from kubernetes.aio import client, config
 
 from bench import tutorial_operator
-from bench.arms import JOBS, Arm, Round, arms, last_words
+from bench.arms import JOBS, Arm, Round, arms, termination_messages
 from hack.paths import ROOT
 from steno_operator.control.kube.client import Cluster
 from steno_operator.control.watch.reflector import Target, Watcher
@@ -35,10 +35,10 @@ from tests.support.nodes import serve_nodes
 
 NODES = 40
 AT_ONCE = 16
-PATIENCE = 300.0
-"""Seconds until a round counts as failed."""
+ROUND_TIMEOUT_SECONDS = 300.0
+"""Time after which a round counts as failed."""
 ACCOUNT = "operator"
-HOME = "bench"
+NAMESPACE = "bench"
 """The namespace of the account whose requests are counted."""
 WARM_UP = "warm-up"
 PREFIX = "job-"
@@ -46,51 +46,51 @@ UNITS = {"submitted": "s", "children": "s", "complete": "s", "requests": "", "me
 
 
 class BenchError(Exception):
-    """A round did not end."""
+    """A round did not finish."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one round of one arm took."""
+    """The measurements of one round of one arm."""
 
     submitted: float
     """Seconds until everything was submitted."""
     children: float
     """Seconds until every child Job existed."""
     complete: float
-    """Seconds until every owner said that it was complete."""
+    """Seconds until every owner was complete."""
     requests: int
-    """That the operator made of the API server (of bare Jobs: the client)."""
+    """Requests of the operator to the API server (of bare Jobs: of the client)."""
     memory_mb: float
     """Peak resident memory of the operator."""
     cpu_seconds: float
-    """Of the operator."""
+    """CPU time of the operator."""
     load: float
-    """Load average of the last minute at the round's start."""
+    """Load average of the last minute when the round started."""
 
 
 class Tally:
-    """When each of the expected jobs was first seen to exist, and to be complete."""
+    """Counts the expected jobs that reached a state, and when the last one did."""
 
     def __init__(self, prefix: str, count: int) -> None:
         self._prefix = prefix
-        self._count = count
+        self._expected = count
         self.seen: set[str] = set()
         self.reached_at = 0.0
         self.reached = asyncio.Event()
 
-    def put(self, name: str) -> None:
-        """Counts a name once."""
+    def count(self, name: str) -> None:
+        """Count a name, once."""
         if name.startswith(self._prefix) and name not in self.seen:
             self.seen.add(name)
-            if len(self.seen) == self._count:
+            if len(self.seen) == self._expected:
                 self.reached_at = time.monotonic()
                 self.reached.set()
 
 
 @dataclass(frozen=True)
-class Eye:
-    """Sees a collection of child Jobs, of owners, or of what is both."""
+class CollectionObserver:
+    """Watches a collection of child Jobs, of owners, or of objects that are both."""
 
     arm: Arm
     collection: str
@@ -100,11 +100,11 @@ class Eye:
     def put(self, raw: dict[str, Any], /) -> None:
         """See `Sink`."""
         name = raw["metadata"]["name"]
-        told = self.children if self.collection == JOBS else ()
+        tallies = self.children if self.collection == JOBS else ()
         if self.collection in self.arm.owners and self.arm.complete(raw):
-            told += self.complete
-        for tally in told:
-            tally.put(name)
+            tallies += self.complete
+        for tally in tallies:
+            tally.count(name)
 
     def drop(self, raw: dict[str, Any], /) -> None:
         """See `Sink`."""
@@ -114,7 +114,7 @@ class Eye:
 
 
 async def submit(cluster: Cluster, arm: Arm, where: Round, names: Sequence[str]) -> None:
-    """Creates what stands for each job, some at once."""
+    """Create the object of each job, some at the same time."""
     bodies = [arm.submission(where, number, name) for number, name in enumerate(names)]
     left = iter(bodies)
 
@@ -127,7 +127,7 @@ async def submit(cluster: Cluster, arm: Arm, where: Round, names: Sequence[str])
 
 @asynccontextmanager
 async def operator(arm: Arm, where: Round) -> AsyncIterator[subprocess.Popen[bytes] | None]:
-    """Runs an arm's operator."""
+    """Run the operator of an arm."""
     if arm.command is None:
         yield None
         return
@@ -149,19 +149,19 @@ async def operator(arm: Arm, where: Round) -> AsyncIterator[subprocess.Popen[byt
             process.wait()
 
 
-async def reached(tally: Tally, what: str, where: Round, process: subprocess.Popen[bytes] | None) -> None:
-    """Waits for a tally, as long as the operator lives.
+async def wait_for(tally: Tally, what: str, where: Round, process: subprocess.Popen[bytes] | None) -> None:
+    """Wait until a tally is complete.
 
     Raises:
-        BenchError: it ended, or it took too long.
+        BenchError: the operator exited, or it took too long.
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + ROUND_TIMEOUT_SECONDS
     while not tally.reached.is_set():
         ended = process is not None and process.poll() is not None
         if ended or time.monotonic() > end:
             log = where.folder / f"{where.namespace}.log"
             tail = log.read_text(errors="replace")[-3000:] if log.exists() else ""
-            state = "its operator ended" if ended else f"not within {PATIENCE:.0f} s"
+            state = "its operator exited" if ended else f"not within {ROUND_TIMEOUT_SECONDS:.0f} s"
             raise BenchError(f"{where.namespace}: {what}: {len(tally.seen)} seen; {state}\n{tail}")
         try:
             await asyncio.wait_for(tally.reached.wait(), 0.5)
@@ -170,7 +170,7 @@ async def reached(tally: Tally, what: str, where: Round, process: subprocess.Pop
 
 
 def requests_made(server: ApiServer) -> int:
-    """How many requests of the counted account the API server took."""
+    """Return the number of requests that the API server has served for the counted account."""
     text = server.request("GET", "/metrics").message
     found = re.findall(
         r'^apiserver_flowcontrol_dispatched_requests_total\{flow_schema="bench".*\} (\S+)$', text, re.MULTILINE
@@ -178,17 +178,17 @@ def requests_made(server: ApiServer) -> int:
     return round(sum(float(value) for value in found))
 
 
-async def settled(server: ApiServer) -> int:
-    """Returns that number once a second brings almost no more."""
+async def requests_when_idle(server: ApiServer) -> int:
+    """Return that number once it has almost stopped growing."""
     made = -10
-    while (now := requests_made(server)) - made > 3:  # a lease is renewed now and then
+    while (now := requests_made(server)) - made > 3:  # renewals of a lease go on
         made = now
         await asyncio.sleep(1)
     return now
 
 
 def usage(process: subprocess.Popen[bytes] | None) -> tuple[float, float]:
-    """Peak resident memory in MB and CPU seconds of a process so far."""
+    """Return the peak resident memory in MB and the CPU seconds of a process so far."""
     if process is None:
         return 0.0, 0.0
     home = Path(f"/proc/{process.pid}")
@@ -217,15 +217,15 @@ class Bench:
         return answer.body
 
     def _account(self) -> Path:
-        """Makes the account whose requests are counted: those of its flow schema, which delays none."""
-        self._must("POST", "/api/v1/namespaces", {"metadata": {"name": HOME}})
-        token = self._server.service_account_token(HOME, ACCOUNT)
-        subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": HOME}
+        """Create the account whose requests are counted by its flow schema, which delays none of them."""
+        self._must("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        token = self._server.service_account_token(NAMESPACE, ACCOUNT)
+        subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}
         rights = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
         rbac = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
         self._must("POST", rbac, {"metadata": {"name": "bench"}, "roleRef": rights, "subjects": [subject]})
         everything = {
-            "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"name": ACCOUNT, "namespace": HOME}}],
+            "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"name": ACCOUNT, "namespace": NAMESPACE}}],
             "resourceRules": [
                 {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": True}
             ],
@@ -245,10 +245,10 @@ class Bench:
         return path
 
     async def run(self, arm: Arm, jobs: int) -> Figures:
-        """One round of one arm, in a namespace that is gone afterwards.
+        """Run one round of one arm, in a namespace of its own.
 
         Raises:
-            BenchError: it did not end.
+            BenchError: it did not finish.
         """
         where = Round(self._server.namespace(arm.name), self._kubeconfig, self._folder, self._profile)
         for collection, body in arm.needs(where):
@@ -262,17 +262,17 @@ class Bench:
                 first, children, complete = Tally(WARM_UP, 1), Tally(PREFIX, jobs), Tally(PREFIX, jobs)
                 for collection in dict.fromkeys((JOBS, *arm.owners)):
                     target = Target(collection, collection.format(namespace=where.namespace))
-                    eye = Eye(arm, collection, (children,), (first, complete))
-                    stack.callback(asyncio.create_task(Watcher(observer, target, eye).run()).cancel)
+                    observer_of_collection = CollectionObserver(arm, collection, (children,), (first, complete))
+                    stack.callback(asyncio.create_task(Watcher(observer, target, observer_of_collection).run()).cancel)
                 await submit(submitter, arm, where, [WARM_UP])
-                await reached(first, "the first job", where, process)
+                await wait_for(first, "the first job", where, process)
                 load, requests, (_, cpu) = os.getloadavg()[0], requests_made(self._server), usage(process)
                 begin = time.monotonic()
                 await submit(submitter, arm, where, [f"{PREFIX}{number:05}" for number in range(jobs)])
                 submitted = time.monotonic()
-                await reached(children, "child Jobs", where, process)
-                await reached(complete, "completed owners", where, process)
-                made = await settled(self._server)  # Events may still be under way
+                await wait_for(children, "child Jobs", where, process)
+                await wait_for(complete, "completed owners", where, process)
+                made = await requests_when_idle(self._server)  # Events may still be sent
                 memory, cpu_now = usage(process)
                 return Figures(
                     submitted=submitted - begin,
@@ -289,15 +289,15 @@ class Bench:
     def _delete(self, namespace: str) -> None:
         path = f"/api/v1/namespaces/{namespace}"
         self._server.request("DELETE", path)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + ROUND_TIMEOUT_SECONDS
         while self._server.request("GET", path).status != 404:
             if time.monotonic() > end:
-                raise BenchError(f"namespace {namespace} does not go away")
+                raise BenchError(f"namespace {namespace} was not deleted in time")
             time.sleep(0.5)
 
 
 async def _connect(stack: AsyncExitStack, kubeconfig: Path) -> Cluster:
-    """A connection of `kubernetes.aio`, without the generated models."""
+    """Return a connection of `kubernetes.aio`, without the generated models."""
     configuration = client.Configuration()
     await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
     cluster = Cluster(client.ApiClient(configuration))
@@ -306,7 +306,7 @@ async def _connect(stack: AsyncExitStack, kubeconfig: Path) -> Cluster:
 
 
 async def rounds(bench: Bench, chosen: Sequence[Arm], jobs: int, count: int) -> dict[str, list[Figures]]:
-    """Runs the arms in turn, each round beginning with another."""
+    """Run the arms in turn; each round starts with another arm."""
     found: dict[str, list[Figures]] = {arm.name: [] for arm in chosen}
     for number in range(count):
         turn = number % len(chosen)
@@ -318,16 +318,16 @@ async def rounds(bench: Bench, chosen: Sequence[Arm], jobs: int, count: int) -> 
 
 
 def measure(jobs: int, count: int, names: Sequence[str] = (), profile: Path | None = None) -> dict[str, list[Figures]]:
-    """Starts a cluster and runs the rounds; returns the figures of each arm."""
+    """Start a control plane, run the rounds, and return the figures of each arm."""
     chosen = [arm for arm in arms() if not names or arm.name in names]
     gpus = -(-jobs // NODES) + 1  # room for all of them at once
-    with tempfile.TemporaryDirectory() as folder, serve_nodes(NODES, gpus, last_words()) as server:
+    with tempfile.TemporaryDirectory() as folder, serve_nodes(NODES, gpus, termination_messages()) as server:
         server.apply_crds()
         return asyncio.run(rounds(Bench(server, Path(folder), profile), chosen, jobs, count))
 
 
 def table(found: dict[str, list[Figures]]) -> str:
-    """The figures as Markdown: the median, with minimum and maximum."""
+    """Return the figures as a Markdown table: median, minimum and maximum."""
     lines = ["| | " + " | ".join(f"{name.replace('_mb', '').replace('_', ' ')}" for name in UNITS) + " |"]
     lines.append("|---" * (len(UNITS) + 1) + "|")
     for arm, figures in found.items():
@@ -335,8 +335,8 @@ def table(found: dict[str, list[Figures]]) -> str:
         for name, unit in UNITS.items():
             values = [getattr(each, name) for each in figures]
             text = "{:,.0f}" if name in {"requests", "memory_mb"} else "{:.1f}"
-            middle, least, most = (text.format(f(values)) for f in (statistics.median, min, max))
-            cells.append(f"{middle} {unit} ({least}-{most})".replace("  ", " ") if any(values) else "")
+            middle, lowest, highest = (text.format(f(values)) for f in (statistics.median, min, max))
+            cells.append(f"{middle} {unit} ({lowest}-{highest})".replace("  ", " ") if any(values) else "")
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     loads = [each.load for figures in found.values() for each in figures]
     return "\n".join([*lines, "", f"Load average before rounds: {min(loads):.1f}-{max(loads):.1f}."])
