@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from steno_api.server.reports import SessionReport
-from steno_api.v1alpha1.meta import ConditionStatus
-from steno_api.v1alpha1.reasons import ConditionType
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.streamsession import DEFAULT_POOL, StreamSession
 from steno_operator.control.cache.connections import Connections
@@ -20,37 +18,11 @@ from steno_operator.control.cache.records import warning_of
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ended
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
+from steno_operator.plan.pool.places import PlaceRequest, QueueOrder, place_request, sessions_ahead
 from steno_operator.plan.session.observed import Connection
 
 POOL_KIND = RuntimePool.definition.kind
 SESSION_KIND = StreamSession.definition.kind
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """What a session wants of its pool."""
-
-    key: Key
-    uid: str
-    pool: Key
-    since: str
-    open: bool
-    """It has not ended."""
-    ranks: bool
-    """It is open, and nothing is known to keep it from a place."""
-    wants: bool
-    """It is open, accepted and admitted: the pool is to have a place for it."""
-    holds: bool
-    """A client may connect, or is connected."""
-
-    @property
-    def rank(self) -> tuple[bool, str, str]:
-        """Whoever has a place comes first, then the oldest."""
-        return not self.holds, self.since, self.key.name
-
-    def precedes(self, other: _Claim) -> bool:
-        """Whether this one gets a place of their pool before the other."""
-        return self.ranks and self.pool == other.pool and self.rank < other.rank
 
 
 def pool_key(session: Mapping[str, Any]) -> Key:
@@ -59,22 +31,12 @@ def pool_key(session: Mapping[str, Any]) -> Key:
     return Key(POOL_KIND, session["metadata"].get("namespace", ""), pool)
 
 
-def _claim(key: Key, raw: Mapping[str, Any]) -> _Claim:
-    metadata, status = raw["metadata"], raw.get("status") or {}
-    given = {each["type"]: each["status"] for each in status.get("conditions") or ()}
-    is_open = not status.get("completionTime") and "deletionTimestamp" not in metadata
-    entry = [given.get(ConditionType.ACCEPTED), given.get(ConditionType.ADMITTED)]
-    return _Claim(
-        key=key,
-        uid=metadata["uid"],
-        pool=pool_key(raw),
-        since=metadata.get("creationTimestamp", ""),
-        open=is_open,
-        ranks=is_open and ConditionStatus.FALSE not in entry,
-        wants=is_open and all(value == ConditionStatus.TRUE for value in entry),
-        holds=is_open
-        and ConditionStatus.TRUE in (given.get(ConditionType.ENDPOINT_READY), given.get(ConditionType.ACTIVE)),
-    )
+def _session_key(request: PlaceRequest) -> Key:
+    return Key(SESSION_KIND, request.namespace, request.name)
+
+
+def _pool_key(request: PlaceRequest) -> Key:
+    return Key(POOL_KIND, request.namespace, request.pool)
 
 
 class PoolStore:
@@ -91,9 +53,9 @@ class PoolStore:
         self._touched = touched
         self._holding: set[str] = set()  # UIDs of pools that have servers, or may
         self._keys: dict[str, Key] = {}  # pool UID → key
-        self._claims: dict[Key, _Claim] = {}
-        self._claims_on: defaultdict[Key, dict[Key, _Claim]] = defaultdict(dict)
-        self._ranks: defaultdict[Key, list[tuple[bool, str, str]]] = defaultdict(list)  # pool → in order
+        self._claims: dict[Key, PlaceRequest] = {}
+        self._claims_on: defaultdict[Key, dict[Key, PlaceRequest]] = defaultdict(dict)
+        self._ranks: defaultdict[Key, list[QueueOrder]] = defaultdict(list)  # pool → in order
         self._deployments: Shelf[ObservedDeployment] = Shelf()
         self._services: Shelf[str] = Shelf()
         self._servers: Shelf[ObservedServer] = Shelf()
@@ -117,35 +79,35 @@ class PoolStore:
 
     def _sessions_changed(self, pool: Key) -> None:
         for claim in list(self._claims_on.get(pool, {}).values()):
-            self._changed(claim.key)
+            self._changed(_session_key(claim))
 
     def _session_changed(self, key: Key, raw: Mapping[str, Any] | None) -> None:
-        before, claim = self._claims.pop(key, None), None if raw is None else _claim(key, raw)
+        before, claim = self._claims.pop(key, None), None if raw is None else place_request(raw)
         if before is not None:
-            self._claims_on[before.pool].pop(key, None)
-            if before.ranks:
-                self._ranks[before.pool].remove(before.rank)
+            self._claims_on[_pool_key(before)].pop(key, None)
+            if before.queued:
+                self._ranks[_pool_key(before)].remove(before.order)
             if claim is None or claim.uid != before.uid or not claim.open:
                 self._connections.forget(before.uid)  # how it ended stands in its status
         if claim is not None:
             self._claims[key] = claim
             if claim.open:
-                self._claims_on[claim.pool][key] = claim
-            if claim.ranks:
-                insort(self._ranks[claim.pool], claim.rank)
+                self._claims_on[_pool_key(claim)][key] = claim
+            if claim.queued:
+                insort(self._ranks[_pool_key(claim)], claim.order)
         if claim != before:
             self._claim_changed(before, claim)
 
-    def _claim_changed(self, before: _Claim | None, claim: _Claim | None) -> None:
+    def _claim_changed(self, before: PlaceRequest | None, claim: PlaceRequest | None) -> None:
         """Looks again at the pool, and at those sessions of it for which it matters."""
-        for pool in {each.pool for each in (before, claim) if each is not None}:
+        for pool in {_pool_key(each) for each in (before, claim) if each is not None}:
             self._changed(pool)
             for other in list(self._claims_on.get(pool, {}).values()):
                 was = before is not None and before.precedes(other)
                 now = claim is not None and claim.precedes(other)
                 # One less ahead is news to those who wait only: all others would be looked at for nothing.
-                if (now and not was) or (was and not now and not other.holds):
-                    self._changed(other.key)
+                if (now and not was) or (was and not now and not other.has_place):
+                    self._changed(_session_key(other))
 
     def forget_pool(self, uid: str) -> None:
         """Forgets a deleted pool; its servers may still say their last words."""
@@ -154,14 +116,14 @@ class PoolStore:
 
     def wanted(self, pool: Key) -> int:
         """Returns how many sessions a pool is to have places for."""
-        return sum(claim.wants for claim in self._claims_on.get(pool, {}).values())
+        return sum(claim.needs_place for claim in self._claims_on.get(pool, {}).values())
 
     def ahead(self, key: Key) -> int:
         """Returns how many sessions of its pool come before this one."""
         own = self._claims.get(key)
         if own is None:
             return 0
-        return bisect_left(self._ranks.get(own.pool, []), own.rank)
+        return sessions_ahead(self._ranks.get(_pool_key(own), ()), own)
 
     # Children and servers
 
@@ -307,8 +269,8 @@ class PoolStore:
 
     def _held_changed(self, namespace: str) -> None:
         for claim in list(self._claims.values()):
-            if claim.holds and claim.key.namespace == namespace:
-                self._changed(claim.key)
+            if claim.has_place and claim.namespace == namespace:
+                self._changed(_session_key(claim))
 
     def _disconnect(self, pod_uid: str, namespace: str) -> None:
         """Nobody is connected to a server that is gone; its last words stand."""

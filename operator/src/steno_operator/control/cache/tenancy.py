@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from steno_api.v1alpha1.reasons import Reason
 from steno_api.v1alpha1.tenant import AdmittedWork, Tenant
 from steno_api.worker.termination import Succeeded
 from steno_operator.control.kube.keys import Key
-from steno_operator.plan.common.admission import CLAIMANTS, NOT_REQUIRED, Admission, Bill, Claim, refused, waiting
+from steno_operator.plan.common.admission import CLAIMANTS, Admission, Bill, Claim
+from steno_operator.plan.tenant.admission import ObservedQuota, Reservation, check_admission
 from steno_operator.plan.tenant.planner import ObservedTenant
 
 TENANT_KIND = Tenant.definition.kind
@@ -240,30 +240,18 @@ class Tenancy:
             claimed: the tenant that its spec names.
             gpus: accelerators that would be started now.
         """
-        ledger = self._ledgers.get(uid)
-        if ledger is not None:
-            entry = self._members[ledger].entries[uid]
-            if not entry.releasing and gpus <= entry.gpus:
-                return Admission("Admitted", tenant=ledger, entered=True, gpus=entry.gpus)
-            message = f'The share in Tenant "{ledger}" is being given back; the next is asked for then.'
-            return waiting(Reason.WAITING_FOR_ADMISSION, message, ledger, entered=True)
-        owner = self._owners.get(key.namespace)
-        if claimed and claimed != owner and (owner is not None or claimed in self._members):
-            whose = f'Tenant "{owner}" has it' if owner is not None else "no Tenant has it"
-            message = (
-                f'Tenant "{claimed}" does not have namespace "{key.namespace}" ({whose}): create the resource anew'
-                " without spec.tenant, or in another namespace."
-            )
-            return refused(Reason.TENANT_MISMATCH, message, owner or "")
-        if owner is None:
-            return NOT_REQUIRED if self._without_tenant == "allow" else self._no_tenant(key.namespace)
-        told = self._told.get(owner, {}).get(uid)
-        return told or waiting(Reason.WAITING_FOR_ADMISSION, f'Tenant "{owner}" was not looked at yet.', owner)
-
-    @staticmethod
-    def _no_tenant(namespace: str) -> Admission:
-        message = f'No Tenant has namespace "{namespace}": ask the administrator to make one, or to add it to one.'
-        return refused(Reason.NO_TENANT, message)
+        ledger, owner = self._ledgers.get(uid), self._owners.get(key.namespace)
+        entry = None if ledger is None else self._members[ledger].entries[uid]
+        quota = ObservedQuota(
+            namespace=key.namespace,
+            reservation=None if entry is None else Reservation(str(ledger), entry.gpus, bool(entry.releasing)),
+            tenant=owner,
+            requested_tenant=claimed or "",
+            requested_tenant_exists=claimed in self._members,
+            pending=None if owner is None else self._told.get(owner, {}).get(uid),
+            gpus=gpus,
+        )
+        return check_admission(quota, tenant_required=self._without_tenant == "refuse")
 
     def observe(self, tenant: Tenant) -> ObservedTenant:
         """Returns all that is observed about a Tenant."""
