@@ -23,9 +23,8 @@ from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_client.cli import app
-from steno_runtime.serve.errors import Code, Refusal
+from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.transports.websocket import messages
-from steno_runtime.serve.transports.websocket.endpoint import CLOSE
 
 Script = Callable[["Session"], None]
 TOKEN = "secret-token"
@@ -90,12 +89,12 @@ class Session:
         """End the session as Steno's server does; `result` is that of publishing (`manifest`; `failure`, `message`)."""
         figures = SessionFigures(audio_seconds=len(self.audio) / 32000)
         given = SessionResult(reason=reason, time=datetime.now(UTC), **result)
-        self.socket.send(json.dumps(messages.session_ended(reason, figures, given)))
-        self.socket.close(CLOSE[reason])
+        self.socket.send(json.dumps(messages.session_ended_message(reason, figures, given)))
+        self.socket.close(reason.close_code or 1000)
 
-    def refuse(self, code: Code, message: str = "as the server says") -> None:
+    def refuse(self, code: ErrorCode, message: str = "as the server says") -> None:
         """Refuse the session as Steno's server does."""
-        self.socket.send(json.dumps(messages.of_refusal(Refusal(code, message), fatal=True)))
+        self.socket.send(json.dumps(messages.error_message(ApiError(code, message), fatal=True)))
         self.socket.close(code.value.close, code.value.code)
 
 

@@ -10,40 +10,39 @@ import pytest
 from steno_api.failures import FailureReason
 from steno_api.server.session_end import SessionEnd
 from steno_client.session_errors import AFTER_START, BEFORE_START
-from steno_runtime.serve.errors import Code
-from steno_runtime.serve.transports.websocket.endpoint import CLOSE
+from steno_runtime.serve.errors import ErrorCode
 
 from .server import Server, Session, assert_refused, stream
 
 URL = "/stt/realtime?session=team-a/standup"
 REST = "the final text so far was printed; create another StreamSession for the rest"
 REST_ONLY = {
-    Code.SOURCE_NOT_ALLOWED,
-    Code.QUEUE_FULL,
-    Code.JOB_NOT_FOUND,
-    Code.INVALID_REQUEST,
-    Code.UPLOAD_TIMEOUT,
+    ErrorCode.SOURCE_NOT_ALLOWED,
+    ErrorCode.QUEUE_FULL,
+    ErrorCode.JOB_NOT_FOUND,
+    ErrorCode.INVALID_REQUEST,
+    ErrorCode.UPLOAD_TIMEOUT,
 }
 REFUSALS = {
-    Code.TOKEN_MISSING: (77, "read the token again"),
-    Code.TOKEN_INVALID: (77, "read the token again"),
-    Code.TOKEN_EXPIRED: (77, "read the token again"),
-    Code.TENANT_MISMATCH: (77, "use the token of this session"),
-    Code.SESSION_MISMATCH: (77, "use the token of this session"),
-    Code.SESSION_CONNECTED: (1, ": create another StreamSession"),
-    Code.SESSION_ENDED: (1, ": create another StreamSession"),
-    Code.SERVER_FULL: (75, "try again later, or raise the RuntimePool's maxReplicas"),
-    Code.NOT_READY: (75, "or not ready yet (as the server says): try again later"),
-    Code.DRAINING: (75, "try again, another server takes over"),
-    Code.START_TIMEOUT: (
+    ErrorCode.TOKEN_MISSING: (77, "read the token again"),
+    ErrorCode.TOKEN_INVALID: (77, "read the token again"),
+    ErrorCode.TOKEN_EXPIRED: (77, "read the token again"),
+    ErrorCode.TENANT_MISMATCH: (77, "use the token of this session"),
+    ErrorCode.SESSION_MISMATCH: (77, "use the token of this session"),
+    ErrorCode.SESSION_CONNECTED: (1, ": create another StreamSession"),
+    ErrorCode.SESSION_ENDED: (1, ": create another StreamSession"),
+    ErrorCode.SERVER_FULL: (75, "try again later, or raise the RuntimePool's maxReplicas"),
+    ErrorCode.NOT_READY: (75, "or not ready yet (as the server says): try again later"),
+    ErrorCode.DRAINING: (75, "try again, another server takes over"),
+    ErrorCode.START_TIMEOUT: (
         75,
         "the server did not receive start_session in time (as the server says): try again",
     ),
-    Code.INVALID_MESSAGE: (70, "update steno-client"),
-    Code.INVALID_AUDIO: (70, "update steno-client"),
-    Code.LANGUAGE_UNKNOWN: (64, "give another with --language, or auto"),
-    Code.TOO_LARGE: (70, "update steno-client"),
-    Code.INTERNAL: (75, "see its log, and try again"),
+    ErrorCode.INVALID_MESSAGE: (70, "update steno-client"),
+    ErrorCode.INVALID_AUDIO: (70, "update steno-client"),
+    ErrorCode.LANGUAGE_UNKNOWN: (64, "give another with --language, or auto"),
+    ErrorCode.TOO_LARGE: (70, "update steno-client"),
+    ErrorCode.INTERNAL: (75, "see its log, and try again"),
 }
 ENDS = {
     SessionEnd.IDLE_TIMEOUT: "create another StreamSession with a longer maxDurationSeconds or idleTimeoutSeconds",
@@ -61,14 +60,18 @@ def say(one: Session) -> None:
 
 
 def test_the_codes_are_those_of_the_server():
-    assert set(BEFORE_START) == {code.value.close for code in Code}
-    mid_session = {Code.INVALID_MESSAGE.value.close, Code.TOO_LARGE.value.close, Code.INTERNAL.value.close}
-    assert set(AFTER_START) == mid_session | {close for reason, close in CLOSE.items() if reason in ENDS}
-    assert set(CLOSE) == {*ENDS, SessionEnd.CLIENT_ENDED}
+    assert set(BEFORE_START) == {code.value.close for code in ErrorCode}
+    mid_session = {
+        ErrorCode.INVALID_MESSAGE.value.close,
+        ErrorCode.TOO_LARGE.value.close,
+        ErrorCode.INTERNAL.value.close,
+    }
+    assert set(AFTER_START) == mid_session | {reason.close_code for reason in ENDS}
+    assert {reason for reason in SessionEnd if reason.close_code} == {*ENDS, SessionEnd.CLIENT_ENDED}
 
 
-@pytest.mark.parametrize("code", [code for code in Code if code not in REST_ONLY])
-def test_a_refusal(server: Server, wav: Path, code: Code):
+@pytest.mark.parametrize("code", [code for code in ErrorCode if code not in REST_ONLY])
+def test_a_refusal(server: Server, wav: Path, code: ErrorCode):
     def refuse(one: Session) -> None:
         one.socket.recv()
         one.refuse(code)
@@ -78,8 +81,8 @@ def test_a_refusal(server: Server, wav: Path, code: Code):
     assert_refused(stream(str(wav), "--url", server.url), exit_code, "(as the server says)", remedy)
 
 
-@pytest.mark.parametrize("code", [Code.INVALID_MESSAGE, Code.TOO_LARGE, Code.INTERNAL])
-def test_a_refusal_in_the_middle(server: Server, wav: Path, code: Code):
+@pytest.mark.parametrize("code", [ErrorCode.INVALID_MESSAGE, ErrorCode.TOO_LARGE, ErrorCode.INTERNAL])
+def test_a_refusal_in_the_middle(server: Server, wav: Path, code: ErrorCode):
     def refuse(one: Session) -> None:
         one.accept()
         say(one)
@@ -88,7 +91,7 @@ def test_a_refusal_in_the_middle(server: Server, wav: Path, code: Code):
     server.script = refuse
     done = stream(str(wav), "--url", server.url)
     assert done.stdout == "Hello.\n"
-    if code is Code.INTERNAL:  # no trying again: a session whose server gave up has ended
+    if code is ErrorCode.INTERNAL:  # no trying again: a session whose server gave up has ended
         assert_refused(done, 1, f"the server failed, which ended the session (as the server says): see its log; {REST}")
     else:
         assert_refused(done, *REFUSALS[code])

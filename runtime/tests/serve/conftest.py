@@ -128,7 +128,7 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
         server = Server(task, load)
         running = asyncio.create_task(server.run())
         ports = await server.listening
-        await until(lambda: server.registry.ready or running.done())
+        await until(lambda: server.readiness.ready or running.done())
         started.append(Running(server, made[0], task, running, *ports))
         return started[-1]
 

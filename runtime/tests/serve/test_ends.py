@@ -10,7 +10,7 @@ import pytest
 
 from steno_api.server.reports import SessionReport
 from steno_api.server.session_end import SessionEnd
-from steno_runtime.serve.errors import Code, Refusal
+from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions import live_session
 
 from .conftest import SECOND, Operator, Running, Serve, Talk, until
@@ -206,7 +206,7 @@ async def test_a_draining_server_takes_no_session(serve: Serve, operator: Operat
         await socket.send(SECOND)
         await talk.hear("partial")
         server.server.stop()
-        await until(lambda: server.server.registry.draining)
+        await until(lambda: server.server.readiness.draining)
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/livez")).status_code == 200
         assert (await client.get("/health")).json()["status"] == "draining"
@@ -244,5 +244,5 @@ async def test_decoding_that_fails(serve: Serve, operator: Operator, failure: Ex
 def test_every_refusal_has_a_grpc_status():
     import grpc
 
-    for code in Code:
-        assert grpc.StatusCode[Refusal(code, "x").answer.grpc]
+    for code in ErrorCode:
+        assert grpc.StatusCode[ApiError(code, "x").status.grpc]

@@ -133,7 +133,7 @@ async def test_a_wrong_first_message(serve: Serve, operator: Operator, chunk: Ch
         await call.say(chunk)
         _, got, told = await call.rest()
     assert (got.name, told) == (status, code)
-    await until(lambda: not server.server.registry.open)
+    await until(lambda: not server.server.registry.open_sessions)
 
 
 async def test_no_message(serve: Serve, operator: Operator):
@@ -151,7 +151,7 @@ async def test_garbage_is_no_message(serve: Serve, operator: Operator):
         call = raw(metadata=(("authorization", f"Bearer {operator.token()}"),))
         await call.write(b"\xff\xff\xff\xff")
         assert await asyncio.wait_for(call.code(), 20) is not grpc.StatusCode.OK
-    assert server.server.registry.open == 0
+    assert server.server.registry.open_sessions == 0
 
 
 async def test_busy_and_ended_sessions(serve: Serve, operator: Operator):
@@ -187,7 +187,7 @@ async def test_a_client_that_vanishes(serve: Serve, operator: Operator):
 async def test_a_client_that_does_not_read(serve: Serve, operator: Operator, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(live_session, "SEND_SECONDS", 0.3)
     monkeypatch.setattr(stt, "SEND_SECONDS", 0.3)
-    monkeypatch.setattr(grpc_server, "SPARE_CALLS", 0)
+    monkeypatch.setattr(grpc_server, "EXTRA_CALLS", 0)
     server = await serve(maxSessions=1)
     report = asyncio.create_task(ended(server))
     async with Call(server, operator.token(maxDurationSeconds=10_000_000)) as deaf:
@@ -259,7 +259,7 @@ async def test_health_and_reflection(serve: Serve):
 
 
 async def test_strangers_hold_only_so_many_calls(serve: Serve, operator: Operator, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(grpc_server, "MOST_STRANGERS", 2)
+    monkeypatch.setattr(grpc_server, "MAX_UNAUTHENTICATED_CALLS", 2)
     server = await serve()
     async with grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = health_pb2_grpc.HealthStub(channel)

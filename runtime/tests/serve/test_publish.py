@@ -16,8 +16,8 @@ from steno_api.server.claims import SessionClaims
 from steno_api.server.session_end import SessionEnd
 from steno_api.server.task import PoolOutput
 from steno_runtime.errors import WorkError
-from steno_runtime.serve.sessions import registry
-from steno_runtime.serve.sessions.publish import Told, output_of, publish
+from steno_runtime.serve.sessions import publish as publishing
+from steno_runtime.serve.sessions.publish import SessionRecord, open_session_output, publish_session
 
 from .conftest import SECOND, Operator, Serve, Talk
 from .scripted import WORD
@@ -121,17 +121,17 @@ async def test_a_store_that_is_away_for_a_while(
     serve: Serve, operator: Operator, s3: S3, place, monkeypatch: pytest.MonkeyPatch
 ):
     """The first tries find nobody; the session's transcript stands in the end all the same."""
-    monkeypatch.setattr(registry, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(publishing, "INITIAL_BACKOFF_SECONDS", 0.05)
     tries = 0
 
     def failing(output, told):
         nonlocal tries
         tries += 1
         if tries < 3:
-            raise WorkError(registry.FailureReason.OUTPUT_UNAVAILABLE, "The store does not answer.")
-        return publish(output, told)
+            raise WorkError(FailureReason.OUTPUT_UNAVAILABLE, "The store does not answer.")
+        return publish_session(output, told)
 
-    monkeypatch.setattr(registry.publish, "publish", failing)
+    monkeypatch.setattr(publishing, "publish_session", failing)
     server = await serve(output=place)
     prefix = str(uuid.uuid4())
     async with server.connect(operator.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
@@ -157,13 +157,13 @@ async def test_a_store_that_stays_away_does_not_hold_up_the_drain(serve: Serve, 
     assert (result.reason, result.failure) == (SessionEnd.DRAINED, "OutputUnavailable")
 
 
-def told(uid: str, uri: str, text: str) -> Told:
+def told(uid: str, uri: str, text: str) -> SessionRecord:
     claims = SessionClaims.model_validate(
         {"aud": "x", "sub": "team-a/standup", "iat": 0, "exp": 0, "uid": uid, "tenant": "acme", "meetingID": "m",
          "outputURI": uri, "formats": ["json", "txt"]}
     )  # fmt: skip
     words = [Word(word=text, start=0, end=1, confidence=0.5)]
-    return Told(
+    return SessionRecord(
         claims, [Segment(start=0, end=1, text=text, confidence=0.5, words=words)], 1.0, 1.0, "en", "base", "cpu"
     )
 
@@ -171,21 +171,21 @@ def told(uid: str, uri: str, text: str) -> Told:
 def test_publishing_again_changes_nothing(s3: S3, place):
     uri = f"s3://transcripts/{uuid.uuid4()}"
     first = told("uid-1", uri, "one")
-    output = output_of(first.claims, PoolOutput.from_wire(place))
-    manifest = publish(output, first)
-    assert publish(output, first) == manifest
-    assert publish(output, told("uid-1", uri, "another server's")) == manifest
+    output = open_session_output(first.claims, PoolOutput.from_wire(place))
+    manifest = publish_session(output, first)
+    assert publish_session(output, first) == manifest
+    assert publish_session(output, told("uid-1", uri, "another server's")) == manifest
     with pytest.raises(WorkError) as caught:
-        publish(output, told("uid-2", uri, "another session's"))
+        publish_session(output, told("uid-2", uri, "another session's"))
     assert caught.value.reason == "OutputForbidden"
 
 
 def test_what_a_server_left_that_died_while_publishing_is_kept(s3: S3, place):
     uri = f"s3://transcripts/{uuid.uuid4()}"
     second = told("uid-1", uri, "two")
-    output = output_of(second.claims, PoolOutput.from_wire(place))
+    output = open_session_output(second.claims, PoolOutput.from_wire(place))
     output.create("transcript.json", b"the first part", "application/json")
-    manifest = publish(output, second)
+    manifest = publish_session(output, second)
     assert output.read("transcript.json") == b"the first part"
     assert [artifact.name for artifact in manifest.artifacts] == ["transcript-2.json", "transcript-2.txt"]
     assert output.read("transcript-2.txt") == b"two\n"

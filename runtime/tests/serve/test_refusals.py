@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from steno_runtime.serve.errors import Code
+from steno_runtime.serve.errors import ErrorCode
 
 TEXT = (Path(__file__).parents[3] / "docs" / "streaming.md").read_text()
 
@@ -13,4 +13,4 @@ TEXT = (Path(__file__).parents[3] / "docs" / "streaming.md").read_text()
 def test_the_documented_refusals_are_the_servers():
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| `(\w+)` \| (.+) \|$", TEXT, re.MULTILINE)
     told = {code: (int(http), int(close), grpc) for code, http, close, grpc, _ in rows}
-    assert told == {one.value.code: (one.value.http, one.value.close, one.value.grpc) for one in Code}
+    assert told == {one.value.code: (one.value.http, one.value.close, one.value.grpc) for one in ErrorCode}

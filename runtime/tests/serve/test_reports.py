@@ -170,13 +170,13 @@ async def test_the_last_report_tells_of_the_drain(serve: Serve, operator: Operat
 async def test_many_ends_are_told_a_part_at_a_time(
     serve: Serve, operator: Operator, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(registry, "MOST_ENDS_REPORTED", 2)
+    monkeypatch.setattr(registry, "MAX_ENDS_PER_REPORT", 2)
     endpoint.web.routes[PATH] = reply(500, b"no")
     server = await serve(reporting=endpoint.reporting)
     uids = [f"uid-{number}" for number in range(5)]
     for uid in uids:
         await (await talking(server, operator, uid)).end()
-    await until(lambda: not server.server.registry.open)
+    await until(lambda: not server.server.registry.open_sessions)
 
     def told() -> tuple[list[str], list[str]]:
         sessions = endpoint.reports[-1].sessions
@@ -207,5 +207,5 @@ def test_the_longest_report_is_one_that_the_operator_takes():
     ref = ObjectRef.model_validate(long)
     over = SessionReport(session=ref, started=now, figures=figures, result=result)
     unsaid = over.model_copy(update={"result": None})
-    most = [over] * registry.MOST_ENDS_REPORTED + [unsaid] * (registry.MOST_UNREPORTED - registry.MOST_ENDS_REPORTED)
+    most = [over] * registry.MAX_ENDS_PER_REPORT + [unsaid] * (registry.MAX_UNREPORTED - registry.MAX_ENDS_PER_REPORT)
     assert len(PoolReport(pool=ref, sessions=most).to_json()) < MOST_OF_THE_OPERATOR

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.serve.errors import Refusal
-from steno_runtime.serve.uploads.allowed_sources import Sources
+from steno_runtime.serve.errors import ApiError
+from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 
 ALLOWED = ["https://media.example/calls/", "http://files.example:8080", "s3://meetings/2026"]
-SOURCES = Sources(ALLOWED, None)
+SOURCES = AllowedSources(ALLOWED, None)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_what_lies_under_a_prefix(url: str):
 )
 def test_what_does_not(url: str):
     assert not SOURCES.allows(url)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         SOURCES.check(url)
-    assert caught.value.answer.code == "SourceNotAllowed"
+    assert caught.value.status.code == "SourceNotAllowed"
 
 
 def test_nothing_is_allowed_unless_said():
-    assert not Sources([], None).allows("https://media.example/calls/a.wav")
+    assert not AllowedSources([], None).allows("https://media.example/calls/a.wav")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_nothing_is_allowed_unless_said():
 )
 def test_a_prefix_that_is_none(prefix: str):
     with pytest.raises(WorkError) as caught:
-        Sources([prefix], None)
+        AllowedSources([prefix], None)
     assert caught.value.reason is FailureReason.INVALID_SPEC
 
 

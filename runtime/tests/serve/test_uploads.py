@@ -160,7 +160,7 @@ async def test_media_that_is_none(serve: Serve, operator: Operator, pipeline):
 
 
 async def test_a_queue_that_is_full(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(job_queue, "MOST_WAITING", 2)
+    monkeypatch.setattr(job_queue, "MAX_PENDING", 2)
     pipeline.go.clear()
     server = await serve()
     files = {"file": ("a.wav", sample_wav.read_bytes())}
@@ -189,7 +189,7 @@ class Upload:
 
 
 async def test_uploads_on_their_way_take_places(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(job_queue, "MOST_WAITING", 2)
+    monkeypatch.setattr(job_queue, "MAX_PENDING", 2)
     server = await serve()
     scratch_dir = Path(server.task.scratch_dir) / "jobs"
     async with server.client(operator.token()) as client:
@@ -223,14 +223,14 @@ async def test_a_body_that_does_not_come(serve: Serve, operator: Operator, monke
 
 
 async def test_results_are_kept_only_so_long(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
-    monkeypatch.setattr(job_queue, "MOST_KEPT", 2)
+    monkeypatch.setattr(job_queue, "MAX_RETAINED", 2)
     server = await serve()
     files = {"file": ("a.wav", sample_wav.read_bytes())}
     async with server.client(operator.token()) as client:
         for _ in range(4):
             assert (await client.post("/stt/upload", files=files)).status_code == 200
         assert len(scratch(server)) == 2
-        monkeypatch.setattr(job_queue, "KEEP_SECONDS", -1)
+        monkeypatch.setattr(job_queue, "RESULT_TTL_SECONDS", -1)
         await client.get("/status/none")
     assert scratch(server) == []
 
@@ -254,7 +254,7 @@ async def test_draining_refuses_and_stops_jobs(serve: Serve, operator: Operator,
         asking = asyncio.create_task(client.post("/stt/upload", files=files))
         await until(lambda: pipeline.lengths)
         server.server.stop()
-        await until(lambda: server.server.registry.draining)
+        await until(lambda: server.server.readiness.draining)
         assert problem(await client.post("/stt/upload", files=files)) == (503, "Draining")
         assert problem(await asking) == (503, "Draining")
     await asyncio.wait_for(server.running, 10)

@@ -10,7 +10,7 @@ import jwt
 import pytest
 import websockets
 
-from steno_runtime.serve.transports.websocket import endpoint as ours
+from steno_runtime.serve.sessions import driver
 
 from .conftest import SECOND, Operator, Serve, Talk, until
 from .scripted import WORD
@@ -171,7 +171,7 @@ async def test_a_frame_that_is_too_large(serve: Serve, operator: Operator):
         await talk.hear("partial")
         await socket.send(b"\x00" * (1024 * 1024 + 1))
         assert await talk.closed() == 1009
-    await until(lambda: not server.server.registry.open)
+    await until(lambda: not server.server.registry.open_sessions)
 
 
 async def test_invalid_text_is_told(serve: Serve, operator: Operator):
@@ -332,7 +332,7 @@ async def test_a_full_server(serve: Serve, operator: Operator):
 
 
 async def test_no_start_session(serve: Serve, operator: Operator, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ours, "START_SECONDS", 0.1)
+    monkeypatch.setattr(driver, "START_SECONDS", 0.1)
     server = await serve()
     async with server.connect(operator.token()) as socket:
         talk = Talk(socket)
@@ -341,7 +341,7 @@ async def test_no_start_session(serve: Serve, operator: Operator, monkeypatch: p
 
 
 async def test_strangers_do_not_lock_out_who_has_shown_a_token(serve: Serve, operator: Operator, monkeypatch):
-    monkeypatch.setattr(ours, "MOST_STRANGERS", 2)
+    monkeypatch.setattr(driver, "MAX_UNAUTHENTICATED_CONNECTIONS", 2)
     server = await serve()
     async with server.connect(), server.connect(), server.connect() as late_socket:
         late = Talk(late_socket)

@@ -1,4 +1,7 @@
-"""Why a client is refused, and how each protocol says so: one table for WebSocket, gRPC and REST."""
+"""Error codes of the server: what a client did wrong, or what failed, and how each protocol says so.
+
+One table for WebSocket close codes, gRPC statuses and HTTP statuses; docs/streaming.md has the same rows.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from steno_api.failures import FailureReason
+from steno_api.server.session_end import SessionEnd
 from steno_runtime.errors import Stopped, WorkError, is_out_of_memory
 
 
 @dataclass(frozen=True)
-class Answer:
-    """How a refusal is told.
+class ErrorStatus:
+    """How each protocol says an error.
 
     Attributes:
         code: stable, for programs.
@@ -26,49 +30,49 @@ class Answer:
     grpc: str
 
 
-class Code(Enum):
-    """Every refusal there is."""
+class ErrorCode(Enum):
+    """Every error that is the server's own; work that failed has a `FailureReason` as its code."""
 
-    TOKEN_MISSING = Answer("TokenMissing", 401, 4001, "UNAUTHENTICATED")
-    TOKEN_INVALID = Answer("TokenInvalid", 401, 4001, "UNAUTHENTICATED")
-    TOKEN_EXPIRED = Answer("TokenExpired", 401, 4001, "UNAUTHENTICATED")
-    TENANT_MISMATCH = Answer("TenantMismatch", 403, 4003, "PERMISSION_DENIED")
-    SESSION_MISMATCH = Answer("SessionMismatch", 403, 4003, "PERMISSION_DENIED")
-    SESSION_CONNECTED = Answer("SessionConnected", 409, 4009, "FAILED_PRECONDITION")
-    SESSION_ENDED = Answer("SessionEnded", 409, 4009, "FAILED_PRECONDITION")
-    SERVER_FULL = Answer("ServerFull", 503, 1013, "RESOURCE_EXHAUSTED")
-    NOT_READY = Answer("NotReady", 503, 1013, "UNAVAILABLE")
-    DRAINING = Answer("Draining", 503, 1012, "UNAVAILABLE")
-    UPLOAD_TIMEOUT = Answer("UploadTimeout", 408, 4008, "DEADLINE_EXCEEDED")
-    START_TIMEOUT = Answer("StartTimeout", 408, 4008, "DEADLINE_EXCEEDED")
-    INVALID_MESSAGE = Answer("InvalidMessage", 400, 1007, "INVALID_ARGUMENT")
-    INVALID_AUDIO = Answer("InvalidAudio", 400, 1007, "INVALID_ARGUMENT")
-    INVALID_REQUEST = Answer("InvalidRequest", 400, 1007, "INVALID_ARGUMENT")
-    LANGUAGE_UNKNOWN = Answer("LanguageUnknown", 400, 1007, "INVALID_ARGUMENT")
-    TOO_LARGE = Answer("TooLarge", 413, 1009, "INVALID_ARGUMENT")
-    SOURCE_NOT_ALLOWED = Answer("SourceNotAllowed", 403, 4003, "PERMISSION_DENIED")
-    QUEUE_FULL = Answer("QueueFull", 429, 1013, "RESOURCE_EXHAUSTED")
-    JOB_NOT_FOUND = Answer("JobNotFound", 404, 4003, "NOT_FOUND")
-    INTERNAL = Answer("Internal", 500, 1011, "INTERNAL")
+    TOKEN_MISSING = ErrorStatus("TokenMissing", 401, 4001, "UNAUTHENTICATED")
+    TOKEN_INVALID = ErrorStatus("TokenInvalid", 401, 4001, "UNAUTHENTICATED")
+    TOKEN_EXPIRED = ErrorStatus("TokenExpired", 401, 4001, "UNAUTHENTICATED")
+    TENANT_MISMATCH = ErrorStatus("TenantMismatch", 403, 4003, "PERMISSION_DENIED")
+    SESSION_MISMATCH = ErrorStatus("SessionMismatch", 403, 4003, "PERMISSION_DENIED")
+    SESSION_CONNECTED = ErrorStatus("SessionConnected", 409, 4009, "FAILED_PRECONDITION")
+    SESSION_ENDED = ErrorStatus("SessionEnded", 409, 4009, "FAILED_PRECONDITION")
+    SERVER_FULL = ErrorStatus("ServerFull", 503, 1013, "RESOURCE_EXHAUSTED")
+    NOT_READY = ErrorStatus("NotReady", 503, 1013, "UNAVAILABLE")
+    DRAINING = ErrorStatus("Draining", 503, 1012, "UNAVAILABLE")
+    UPLOAD_TIMEOUT = ErrorStatus("UploadTimeout", 408, 4008, "DEADLINE_EXCEEDED")
+    START_TIMEOUT = ErrorStatus("StartTimeout", 408, 4008, "DEADLINE_EXCEEDED")
+    INVALID_MESSAGE = ErrorStatus("InvalidMessage", 400, 1007, "INVALID_ARGUMENT")
+    INVALID_AUDIO = ErrorStatus("InvalidAudio", 400, 1007, "INVALID_ARGUMENT")
+    INVALID_REQUEST = ErrorStatus("InvalidRequest", 400, 1007, "INVALID_ARGUMENT")
+    LANGUAGE_UNKNOWN = ErrorStatus("LanguageUnknown", 400, 1007, "INVALID_ARGUMENT")
+    TOO_LARGE = ErrorStatus("TooLarge", 413, 1009, "INVALID_ARGUMENT")
+    SOURCE_NOT_ALLOWED = ErrorStatus("SourceNotAllowed", 403, 4003, "PERMISSION_DENIED")
+    QUEUE_FULL = ErrorStatus("QueueFull", 429, 1013, "RESOURCE_EXHAUSTED")
+    JOB_NOT_FOUND = ErrorStatus("JobNotFound", 404, 4003, "NOT_FOUND")
+    INTERNAL = ErrorStatus("Internal", 500, 1011, "INTERNAL")
 
 
-class Refusal(Exception):  # noqa: N818  (an answer, not a defect)
-    """A client is refused.
+class ApiError(Exception):
+    """A client's request is answered with an error.
 
     Attributes:
-        answer: how each protocol says it.
+        status: how each protocol says it.
         message: what is wrong and what to do; nothing of a token or a transcript.
-        retry_after: seconds after which trying again makes sense; None: it makes none, or nobody knows.
+        retry_after: seconds after which trying again makes sense; None: it does not, or it is not known.
     """
 
-    def __init__(self, code: Code | Answer, message: str, *, retry_after: int | None = None) -> None:
-        self.answer = code.value if isinstance(code, Code) else code
-        super().__init__(f"{self.answer.code}: {message}")
+    def __init__(self, code: ErrorCode | ErrorStatus, message: str, *, retry_after: int | None = None) -> None:
+        self.status = code.value if isinstance(code, ErrorCode) else code
+        super().__init__(f"{self.status.code}: {message}")
         self.message = message
         self.retry_after = retry_after
 
 
-_WORK: dict[FailureReason, tuple[int, int, str]] = {
+_FAILURES: dict[FailureReason, tuple[int, int, str]] = {
     FailureReason.TOO_LARGE: (413, 1009, "INVALID_ARGUMENT"),
     FailureReason.INVALID_SPEC: (400, 1007, "INVALID_ARGUMENT"),
     FailureReason.UNSUPPORTED_MEDIA: (422, 1007, "INVALID_ARGUMENT"),
@@ -85,23 +89,44 @@ _WORK: dict[FailureReason, tuple[int, int, str]] = {
 _DEFECT = (500, 1011, "INTERNAL")
 
 
-def answer_to(reason: FailureReason) -> Answer:
-    """Returns how work that failed for `reason` is told."""
-    return Answer(reason.value, *_WORK.get(reason, _DEFECT))
+def failure_status(reason: FailureReason) -> ErrorStatus:
+    """Return how work that failed for `reason` is said."""
+    return ErrorStatus(reason.value, *_FAILURES.get(reason, _DEFECT))
 
 
-def refusal_of(error: BaseException) -> Refusal:
-    """Returns what a client is told about work that failed; nothing of an unexpected error's text."""
-    if isinstance(error, Refusal):
+_ENDINGS: dict[SessionEnd, ErrorStatus] = {
+    SessionEnd.IDLE_TIMEOUT: ErrorStatus("IdleTimeout", 408, 4008, "DEADLINE_EXCEEDED"),
+    SessionEnd.MAX_DURATION: ErrorStatus("MaxDuration", 408, 4008, "DEADLINE_EXCEEDED"),
+    SessionEnd.DRAINED: ErrorCode.DRAINING.value,
+    SessionEnd.DELETED: ErrorCode.SESSION_ENDED.value,
+    SessionEnd.DUPLICATE: ErrorCode.SESSION_CONNECTED.value,
+    SessionEnd.NO_CLIENT: ErrorCode.SESSION_ENDED.value,
+}
+
+
+def ending_error(reason: SessionEnd) -> ApiError | None:
+    """Return the end of a session as an error, for protocols without an end of their own; None: it ended normally.
+
+    WebSockets close with `SessionEnd.close_code` instead.
+    """
+    status = _ENDINGS.get(reason)
+    return None if status is None else ApiError(status, reason.message)
+
+
+def to_api_error(error: BaseException) -> ApiError:
+    """Return what a client learns of work that failed; nothing of an unexpected error's text."""
+    if isinstance(error, ApiError):
         return error
     if isinstance(error, WorkError):
-        return Refusal(answer_to(error.reason), error.message)
+        return ApiError(failure_status(error.reason), error.message)
     if isinstance(error, Stopped):
-        return Refusal(Code.DRAINING, "The server had to stop before the work was done. Send it again.", retry_after=5)
+        message = "The server had to stop before the work was done. Send it again."
+        return ApiError(ErrorCode.DRAINING, message, retry_after=5)
     if is_out_of_memory(error):
-        return Refusal(
-            Answer("OutOfMemory", 503, 1011, "UNAVAILABLE"),
+        return ApiError(
+            failure_status(FailureReason.OUT_OF_MEMORY),
             "The server ran out of memory. Send it again later, or give the pool's RuntimeProfile more memory.",
             retry_after=30,
         )
-    return Refusal(Code.INTERNAL, f"The server failed unexpectedly ({type(error).__name__}): a defect; report it.")
+    message = f"The server failed unexpectedly ({type(error).__name__}): this is a defect; please report it."
+    return ApiError(ErrorCode.INTERNAL, message)

@@ -1,4 +1,4 @@
-"""`steno-server`: one replica of a RuntimePool, or a server of your own with `--insecure`."""
+"""`steno-server`: one replica of a RuntimePool, or a stand-alone server with `--insecure`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INSECURE_SESSIONS = 8
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Entry point; ends the process with 0 after a drain, else with the exit code of what failed."""
+    """Entry point; end the process with 0 after a drain, else with the exit code of what failed."""
     arguments = _parser().parse_args(argv)
     try:
         task = _task(arguments)
@@ -45,14 +45,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not sys.exit: a thread that still waits for a store, or a library's own, would hold the process up.
+    # Not sys.exit: a thread that still waits for a store, or a library's own, would keep the process alive.
     os._exit(code)
 
 
 def serve(task: PoolTask) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code."""
+    """Serve until SIGTERM or SIGINT; return the exit code."""
     if not task.token_keys:
-        log.warning("there are no token keys: everybody who reaches the ports is let in")
+        log.warning("there are no token keys: every client that reaches the ports is accepted")
     try:
         asyncio.run(_run(task))
     except WorkError as error:
@@ -77,7 +77,7 @@ async def _run(task: PoolTask) -> None:
 
 def _task(arguments: argparse.Namespace) -> PoolTask:
     if arguments.insecure:
-        return _own_task(arguments)
+        return _local_task(arguments)
     if arguments.task is not None:
         return PoolTask.model_validate_json(arguments.task)
     try:
@@ -86,7 +86,7 @@ def _task(arguments: argparse.Namespace) -> PoolTask:
         _parser().error(f"cannot read {arguments.task_file}: {error}")
 
 
-def _own_task(arguments: argparse.Namespace) -> PoolTask:
+def _local_task(arguments: argparse.Namespace) -> PoolTask:
     return PoolTask(
         pool=ObjectRef(namespace="local", name="local", uid="local"),
         tenant="local",
@@ -107,12 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--task", metavar="JSON", help="a pool's task, as a JSON document")
     given.add_argument("--task-file", metavar="FILE", type=Path, help="a file with the task")
-    given.add_argument("--insecure", action="store_true", help="serve without a cluster, and whoever comes")
+    given.add_argument("--insecure", action="store_true", help="serve without a cluster, and without tokens")
     parser.add_argument("--log-level", choices=_LEVELS, default="INFO")
-    own = parser.add_argument_group("with --insecure")
-    own.add_argument("--model", default="whisper-base", help="a model of the store (default: %(default)s)")
-    own.add_argument("--model-store", metavar="DIR", type=Path, default=Path("/models"), help="default: %(default)s")
-    own.add_argument("--http-port", metavar="PORT", type=int, default=8080, help="default: %(default)s; 0: any")
-    own.add_argument("--grpc-port", metavar="PORT", type=int, default=9090, help="default: %(default)s; 0: any")
-    own.add_argument("--max-sessions", metavar="N", type=int, default=_INSECURE_SESSIONS, help="default: %(default)s")
+    local = parser.add_argument_group("with --insecure")
+    local.add_argument("--model", default="whisper-base", help="a model of the store (default: %(default)s)")
+    local.add_argument("--model-store", metavar="DIR", type=Path, default=Path("/models"), help="default: %(default)s")
+    local.add_argument("--http-port", metavar="PORT", type=int, default=8080, help="default: %(default)s; 0: any")
+    local.add_argument("--grpc-port", metavar="PORT", type=int, default=9090, help="default: %(default)s; 0: any")
+    local.add_argument("--max-sessions", metavar="N", type=int, default=_INSECURE_SESSIONS, help="default: %(default)s")
     return parser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
@@ -13,22 +13,22 @@ from steno_api.server.reports import SessionReport
 from steno_runtime.stream import metrics as stream
 
 if TYPE_CHECKING:
-    from steno_runtime.serve.sessions.registry import Registry
-    from steno_runtime.serve.uploads.job_queue import Jobs
-    from steno_runtime.stream.engine import EngineStatus
+    from steno_runtime.serve.readiness import Readiness
+    from steno_runtime.serve.sessions.registry import SessionRegistry
+    from steno_runtime.serve.uploads.job_queue import JobQueue
 
 _LATENCY = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """What `/metrics` shows."""
+    """The metrics of `/metrics`."""
 
-    def __init__(self, sessions: Registry, jobs: Jobs, status: Callable[[], EngineStatus | None]) -> None:
+    def __init__(self, readiness: Readiness, sessions: SessionRegistry, jobs: JobQueue) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.registry.register(stream.REGISTRY)
-        self.registry.register(_Now(sessions, jobs, status))
+        self.registry.register(_Gauges(readiness, sessions, jobs))
         self._ended = Counter("steno_server_sessions", "Sessions that ended", ["reason"], registry=self.registry)
         self._failed = Counter(
             "steno_server_session_failures", "Sessions that failed to be published or decoded", ["reason"],
@@ -46,7 +46,7 @@ class Metrics:
         self.lost_reports = Counter("steno_server_reports_lost", "Reports that did not arrive", registry=self.registry)
 
     def session_ended(self, report: SessionReport) -> None:
-        """Counts a session."""
+        """Count a session that has ended."""
         figures, result = report.figures, report.result
         self._audio.inc(figures.audio_seconds)
         if result is not None:
@@ -59,18 +59,20 @@ class Metrics:
             self._partial.observe(figures.partial_latency_millis / 1000)
 
 
-class _Now(Collector):
-    def __init__(self, sessions: Registry, jobs: Jobs, status: Callable[[], EngineStatus | None]) -> None:
-        self._sessions, self._jobs, self._status = sessions, jobs, status
+class _Gauges(Collector):
+    def __init__(self, readiness: Readiness, sessions: SessionRegistry, jobs: JobQueue) -> None:
+        self._readiness, self._sessions, self._jobs = readiness, sessions, jobs
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("steno_server_ready", "1 when sessions are taken", value=float(self._sessions.ready))
-        yield GaugeMetricFamily("steno_server_open_sessions", "Sessions that are open", value=self._sessions.open)
+        yield GaugeMetricFamily("steno_server_ready", "1 when sessions are taken", value=float(self._readiness.ready))
+        yield GaugeMetricFamily(
+            "steno_server_open_sessions", "Sessions that are open", value=self._sessions.open_sessions
+        )
         jobs = GaugeMetricFamily("steno_server_jobs", "Uploads by state", labels=["status"])
         for state, count in self._jobs.counts().items():
             jobs.add_metric([state], count)
         yield jobs
-        status = self._status()
+        status = self._readiness.engine_status()
         if status is not None:
             depth = GaugeMetricFamily("steno_server_queue_depth", "Windows waiting", labels=["priority"])
             for priority, waiting in status.queue_depth.items():

@@ -1,6 +1,6 @@
-"""One connected session: its clocks, its audio on the way in, its events on the way out, and how it ended.
+"""Live session: one StreamSession while its client is connected: its limits, audio in, events out, and its end.
 
-It outlives the connection: what a client that vanished had said is still decoded and published.
+It outlives the connection: audio of a client that has disconnected is still decoded and published.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from steno_api.server.reports import SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.errors import WorkError, is_out_of_memory
-from steno_runtime.serve.sessions.publish import Told
+from steno_runtime.serve.sessions.publish import SessionRecord
 from steno_runtime.stream.events import Event
 from steno_runtime.stream.session import Session, SessionClosed
 
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 30.0
-"""A client that takes nothing for so long is gone."""
+"""A client that reads nothing for this long has gone."""
 BYTES_PER_SECOND = 32_000
-"""Of s16le mono 16 kHz."""
+"""Of signed 16-bit mono PCM at 16 kHz."""
 POLL_SECONDS = 1.0
 
-Sink = Callable[[Event], Awaitable[None]]
-"""Sends an event to the client; raises when there is none any more."""
-Publish = Callable[[Told], Awaitable[SessionResult]]
-"""Publishes a session; gives the result with its reason still to be set."""
+EventSink = Callable[[Event], Awaitable[None]]
+"""Sends an event to the client; raises when the client has gone."""
+Publish = Callable[[SessionRecord], Awaitable[SessionResult]]
+"""Publishes a session; returns the result, whose reason is still to be set."""
 
 
 def now() -> float:
@@ -40,12 +40,13 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class Live:
+class LiveSession:
     """A session while it is open here, and until its transcript is published.
 
     Attributes:
-        decoding: done once every event was given to the client; no more follow.
-        done: done once the session is published, with how it ended.
+        decoded: done once every event was given to the client; no more follow. Its value is why decoding broke off, if
+            it did.
+        published: done once the session is published, with how it ended.
     """
 
     def __init__(self, claims: SessionClaims, session: Session, *, model: str, device: str) -> None:
@@ -54,11 +55,11 @@ class Live:
         self.ref = ObjectRef(namespace=claims.namespace, name=claims.name, uid=claims.uid)
         self.started = datetime.now(UTC)
         self.ending = asyncio.Event()
-        self.decoding: asyncio.Future[WorkError | None] = loop.create_future()
-        self.done: asyncio.Future[SessionResult] = loop.create_future()
+        self.decoded: asyncio.Future[WorkError | None] = loop.create_future()
+        self.published: asyncio.Future[SessionResult] = loop.create_future()
         self._session = session
         self._model, self._device = model, device
-        self._began = self._heard = now()
+        self._opened = self._last_audio = now()
         self._audio_left = claims.max_duration_seconds * BYTES_PER_SECOND
         self._feeding = False
         self._reason: SessionEnd | None = None
@@ -66,7 +67,7 @@ class Live:
 
     @property
     def figures(self) -> SessionFigures:
-        """Figures so far."""
+        """Statistics so far."""
         return self._session.figures
 
     @property
@@ -75,12 +76,15 @@ class Live:
         return self._reason or SessionEnd.DRAINED
 
     def report(self) -> SessionReport:
-        """Returns what is told to the operator."""
-        result = self.done.result() if self.done.done() else None
+        """Return what the operator is to know of it."""
+        result = self.published.result() if self.published.done() else None
         return SessionReport(session=self.ref, started=self.started, figures=self.figures, result=result)
 
     async def feed(self, pcm: bytes) -> None:
-        """Takes audio (s16le mono 16 kHz); waits while the engine has enough. What comes after the end is dropped."""
+        """Take audio (signed 16-bit mono PCM, 16 kHz); wait while the engine is behind.
+
+        What comes after the session's end is dropped.
+        """
         if not pcm or self.ending.is_set():
             return
         taken = pcm[: self._audio_left]
@@ -92,12 +96,12 @@ class Live:
             return
         finally:
             self._feeding = False
-            self._heard = now()
+            self._last_audio = now()
         if self._audio_left <= 0:
             self.end(SessionEnd.MAX_DURATION)
 
     async def finalize(self) -> None:
-        """Ends the open utterance; the session goes on."""
+        """End the open utterance; the session goes on."""
         if not self.ending.is_set():
             try:
                 await self._session.finalize()
@@ -105,49 +109,54 @@ class Live:
                 return
 
     def end(self, reason: SessionEnd) -> None:
-        """Takes no more audio; what was said is still decoded and published. The first reason counts."""
+        """Take no more audio; what was accepted is still decoded and published. The first reason counts."""
         if self._reason is None:
             self._reason = reason
             self.ending.set()
             log.info("session ends", extra={"session": self.claims.sub, "uid": self.claims.uid, "reason": reason})
 
-    def hurry(self) -> None:
-        """Drops what is not decoded yet; the result says how much that was."""
+    def abort_decoding(self) -> None:
+        """Drop what is not decoded yet; the result says how much that was."""
         self.end(SessionEnd.DRAINED)
-        self._drop(
+        self._drop_undecoded(
             FailureReason.PREEMPTED,
             "The server had to stop before",
             "Send them again in another session. If servers are often behind when they stop, lower the pool's "
             "sessionsPerReplica, or give its RuntimeProfile more CPUs or a GPU.",
         )
 
-    async def run(self, sink: Sink, publish: Publish) -> None:
-        """Moves events to `sink` until they end, then publishes. Never raises; cancelled, it publishes no more."""
-        helpers = [asyncio.create_task(self._watch()), asyncio.create_task(self._finish_when_asked())]
+    async def run(self, sink: EventSink, publish: Publish) -> None:
+        """Forward events to `sink` until they end, then publish. Never raises; cancelled, it publishes nothing.
+
+        Args:
+            sink: to the client.
+            publish: publishes the transcript; called once, unless the session goes on at another server.
+        """
+        tasks = [asyncio.create_task(self._enforce_limits()), asyncio.create_task(self._finish_on_end())]
         failure: WorkError | None = None
         try:
-            failure = await self._pump(sink)
+            failure = await self._forward_events(sink)
             self.end(SessionEnd.DRAINED)
-            self.decoding.set_result(failure)
+            self.decoded.set_result(failure)
             if self.reason is SessionEnd.DUPLICATE:  # the session goes on at another server, which publishes it
                 result = SessionResult(reason=self.reason, time=datetime.now(UTC))
             else:
-                result = await publish(self._told())
+                result = await publish(self._record())
         except asyncio.CancelledError:
             self._session.abort()
             message = "The server had to stop before the transcript was published."
-            result = _result(SessionResult(reason=self.reason, time=datetime.now(UTC)),
+            result = _with_failure(SessionResult(reason=self.reason, time=datetime.now(UTC)),
                              WorkError(FailureReason.OUTPUT_UNAVAILABLE, message))  # fmt: skip
         finally:
-            for helper in helpers:
-                helper.cancel()
+            for task in tasks:
+                task.cancel()
         self.end(SessionEnd.DRAINED)
-        if not self.decoding.done():
-            self.decoding.set_result(failure)
+        if not self.decoded.done():
+            self.decoded.set_result(failure)
         result = result.model_copy(update={"reason": self.reason, "time": datetime.now(UTC)})
-        self.done.set_result(self._with_loss(result) if failure is None else _result(result, failure))
+        self.published.set_result(self._with_loss(result) if failure is None else _with_failure(result, failure))
 
-    async def _pump(self, sink: Sink) -> WorkError | None:
+    async def _forward_events(self, sink: EventSink) -> WorkError | None:
         connected = True
         try:
             async for event in self._session.events():
@@ -156,8 +165,8 @@ class Live:
                 try:
                     async with asyncio.timeout(SEND_SECONDS):
                         await sink(event)
-                except Exception as error:  # noqa: BLE001  (whatever it is, there is nobody to send to any more)
-                    log.info("the client is gone", extra={"session": self.claims.sub, "error": type(error).__name__})
+                except Exception as error:  # noqa: BLE001  (whatever it is, the client cannot be reached)
+                    log.info("the client has gone", extra={"session": self.claims.sub, "error": type(error).__name__})
                     connected = False
                     self.end(SessionEnd.CLIENT_GONE)
         except WorkError as error:
@@ -170,37 +179,38 @@ class Live:
             if is_out_of_memory(error):
                 return WorkError(FailureReason.OUT_OF_MEMORY, "The server ran out of memory while decoding.")
             return WorkError(
-                FailureReason.INTERNAL, f"Decoding failed unexpectedly ({type(error).__name__}): a defect; report it."
+                FailureReason.INTERNAL,
+                f"Decoding failed unexpectedly ({type(error).__name__}): this is a defect; please report it.",
             )
         return None
 
-    async def _watch(self) -> None:
-        """Ends the session when its time is up, or nothing was heard for too long."""
+    async def _enforce_limits(self) -> None:
+        """End the session at its maximum duration, or when no audio came for too long."""
         claims = self.claims
         while not self.ending.is_set():
             present = now()
-            left = self._began + claims.max_duration_seconds - present
+            left = self._opened + claims.max_duration_seconds - present
             if left <= 0:
                 self.end(SessionEnd.MAX_DURATION)
                 return
-            # A client that waits for us is not idle.
-            silent = 0.0 if self._feeding else present - self._heard
+            # A client that waits for the engine is not idle.
+            silent = 0.0 if self._feeding else present - self._last_audio
             if silent >= claims.idle_timeout_seconds:
                 self.end(SessionEnd.IDLE_TIMEOUT)
                 return
             await asyncio.sleep(max(0.01, min(left, claims.idle_timeout_seconds - silent, POLL_SECONDS)))
 
-    async def _finish_when_asked(self) -> None:
+    async def _finish_on_end(self) -> None:
         await self.ending.wait()
         try:
             await self._session.finish()
-        except Exception as error:  # noqa: BLE001  (whatever it is, the session must not stay open for ever)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the session must not stay open)
             log.error("finishing failed", extra={"session": self.claims.sub, "error": type(error).__name__})  # noqa: TRY400
             why = f"The session could not be finished ({type(error).__name__}) before"
-            self._drop(FailureReason.INTERNAL, why, "This is a defect; report it.")
+            self._drop_undecoded(FailureReason.INTERNAL, why, "This is a defect; please report it.")
 
-    def _drop(self, reason: FailureReason, why: str, remedy: str) -> None:
-        """Ends decoding, and remembers what is lost by it."""
+    def _drop_undecoded(self, reason: FailureReason, why: str, remedy: str) -> None:
+        """Abort decoding, and remember what is lost by it."""
         accepted = self.claims.max_duration_seconds - self._audio_left / BYTES_PER_SECOND
         lost = round(accepted - self._session.settled, 1)
         if lost > 0:
@@ -214,20 +224,20 @@ class Live:
             return result
         if result.failure is not None:  # nothing was published at all, which is worse
             return result.model_copy(update={"message": f"{result.message} {self._loss.message}"[:1000]})
-        return _result(result, self._loss)
+        return _with_failure(result, self._loss)
 
-    def _told(self) -> Told:
+    def _record(self) -> SessionRecord:
         figures = self._session.figures
-        return Told(
+        return SessionRecord(
             claims=self.claims,
             segments=self._session.segments,
             duration=figures.audio_seconds,
-            seconds=round(now() - self._began, 3),
+            seconds=round(now() - self._opened, 3),
             language=figures.language,
             model=self._model,
             device=self._device,
         )
 
 
-def _result(result: SessionResult, failure: WorkError) -> SessionResult:
+def _with_failure(result: SessionResult, failure: WorkError) -> SessionResult:
     return result.model_copy(update={"failure": failure.reason, "message": failure.message[:1000]})

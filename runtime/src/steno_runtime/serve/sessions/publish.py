@@ -1,16 +1,22 @@
-"""What a session leaves: its transcript in every format asked for, and the manifest last."""
+"""Publishing a session: its transcript in every format requested, the manifest last, with retries."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import random
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from steno_api.documents.manifest import Manifest, PublishedArtifact
+from steno_api.documents.manifest import MANIFEST_NAME, Manifest, PublishedArtifact
 from steno_api.documents.transcript import Segment, Transcript
 from steno_api.failures import FailureReason
 from steno_api.model import ObjectRef
 from steno_api.server.claims import SessionClaims
+from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS, SessionResult
+from steno_api.server.session_end import SessionEnd
 from steno_api.server.task import PoolOutput
 from steno_api.worker.task import TaskOutput
 from steno_runtime.errors import WorkError
@@ -19,13 +25,17 @@ from steno_runtime.stt.document import build_transcript, summarise
 from steno_runtime.stt.pipeline import UNKNOWN_LANGUAGE, Result
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
 
+log = logging.getLogger(__name__)
+
+PUBLISHING_THREADS = 4
+INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 30.0
 _PRIMARY = "json"
-_MOST_TAKEN = 20
+_MAX_NAME_TRIES = 20
 
 
 @dataclass(frozen=True)
-class Told:
-    """All that is known of a session when it ends."""
+class SessionRecord:
+    """What is known of a session when it ends."""
 
     claims: SessionClaims
     segments: Sequence[Segment]
@@ -38,25 +48,25 @@ class Told:
     device: str
 
 
-def build(told: Told) -> Transcript:
-    """Returns the document of a session, the same as that of a recording."""
-    words = [word.confidence for segment in told.segments for word in segment.words]
+def _transcript(record: SessionRecord) -> Transcript:
+    """Return the document of a session, the same as that of a recording."""
+    words = [word.confidence for segment in record.segments for word in segment.words]
     result = Result(
-        segments=tuple(told.segments),
-        language=told.language or UNKNOWN_LANGUAGE,
-        duration=round(told.duration, 3),
+        segments=tuple(record.segments),
+        language=record.language or UNKNOWN_LANGUAGE,
+        duration=round(record.duration, 3),
         confidence=round(sum(words) / len(words), 4) if words else 0.0,
-        device=told.device,
-        model=told.model,
+        device=record.device,
+        model=record.model,
         has_diarization=False,
     )
     return build_transcript(
-        result, meeting_id=told.claims.meeting_id, tenant_id=told.claims.tenant, processing_time=told.seconds
+        result, meeting_id=record.claims.meeting_id, tenant_id=record.claims.tenant, processing_time=record.seconds
     )
 
 
-def output_of(claims: SessionClaims, place: PoolOutput) -> Output:
-    """Opens the directory that a session's results go to.
+def open_session_output(claims: SessionClaims, place: PoolOutput) -> Output:
+    """Open the directory that a session's results go to.
 
     Raises:
         WorkError: `InvalidSpec`: servers of a pool write to object stores only.
@@ -75,20 +85,24 @@ def output_of(claims: SessionClaims, place: PoolOutput) -> Output:
     )
 
 
-def publish(output: Output, told: Told) -> Manifest:
-    """Publishes a session; returns the manifest that stands.
+def publish_session(output: Output, record: SessionRecord) -> Manifest:
+    """Publish a session; return its manifest, which may be one that was published before.
 
     A session may have gone on at another server after its first one died, or was cut off, while publishing. What that
-    one left stays as it is, and this transcript, which is another part of the session, takes the next free names.
+    one published stays as it is, and this transcript, which is another part of the session, takes the next free names.
+
+    Args:
+        output: the session's directory.
+        record: the session.
 
     Raises:
         WorkError: `OutputForbidden`, `OutputNotFound`, `OutputUnavailable` or `InvalidSpec`.
     """
-    claims = told.claims
-    standing = once.find_manifest(output, claims.uid)
-    if standing is not None:
-        return standing
-    transcript = build(told)
+    claims = record.claims
+    existing = once.find_manifest(output, claims.uid)
+    if existing is not None:
+        return existing
+    transcript = _transcript(record)
     formats = sorted({fmt.value for fmt in claims.formats}, key=lambda fmt: (fmt != _PRIMARY, fmt))
     data = {fmt: WRITERS[fmt](transcript) for fmt in formats}
     manifest = Manifest(
@@ -98,14 +112,49 @@ def publish(output: Output, told: Told) -> Manifest:
         created_at=datetime.now(UTC),
         source_uri=f"stream://{claims.sub}",
         artifacts=_write(output, data),
-        summary=summarise(transcript, told.device),
+        summary=summarise(transcript, record.device),
     )
     return once.seal(output, manifest)
 
 
 def _write(output: Output, data: dict[str, bytes]) -> list[PublishedArtifact]:
-    for number in range(1, _MOST_TAKEN + 1):
+    for number in range(1, _MAX_NAME_TRIES + 1):
         names = {fmt: FILE_NAMES[fmt] if number == 1 else f"transcript-{number}.{fmt}" for fmt in data}
         if all(once.write_once(output, names[fmt], data[fmt], MEDIA_TYPES[fmt]) == data[fmt] for fmt in data):
             return [once.artifact(fmt, names[fmt], data[fmt]) for fmt in data]
     raise once.in_the_way(output, FILE_NAMES[_PRIMARY])
+
+
+class SessionPublisher:
+    """Publishes the sessions of a server in threads of its own, and retries while the store is unavailable."""
+
+    def __init__(self, place: PoolOutput | None) -> None:
+        self._place = place
+        self._threads = ThreadPoolExecutor(PUBLISHING_THREADS, thread_name_prefix="publish")
+
+    async def publish(self, record: SessionRecord) -> SessionResult:
+        """Publish a session if it has an output; return the result, of which a failure is part."""
+        result = SessionResult(reason=SessionEnd.DRAINED, time=datetime.now(UTC))
+        claims, place = record.claims, self._place
+        if claims.output_uri is None or place is None:
+            return result
+        loop = asyncio.get_running_loop()
+        deadline, tries = loop.time() + PUBLISH_TIMEOUT_SECONDS, 0
+        while True:
+            tries += 1
+            try:
+                output = await loop.run_in_executor(self._threads, open_session_output, claims, place)
+                manifest = await loop.run_in_executor(self._threads, publish_session, output, record)
+            except WorkError as error:
+                log.warning("publishing failed", extra={"session": claims.sub, "reason": error.reason, "tries": tries})
+                if error.reason is not FailureReason.OUTPUT_UNAVAILABLE or loop.time() > deadline:
+                    return result.model_copy(update={"failure": error.reason, "message": error.message[:1000]})
+            except Exception as error:  # noqa: BLE001
+                log.error("publishing failed", extra={"session": claims.sub, "error": type(error).__name__})  # noqa: TRY400
+                why = f"Publishing failed unexpectedly ({type(error).__name__}): this is a defect; please report it."
+                return result.model_copy(update={"failure": FailureReason.INTERNAL, "message": why})
+            else:
+                uri = f"{output.uri}/{MANIFEST_NAME}"
+                return result.model_copy(update={"manifest": uri, "artifacts": manifest.artifacts})
+            pause = min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2 ** (tries - 1))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (spreads load; not a secret)

@@ -1,4 +1,7 @@
-"""Tells the operator of the sessions, and hears which are to end. Best effort: nothing here disturbs a session."""
+"""Pool reporter: posts the sessions' state to the operator, and ends those that the answer names.
+
+Best effort: a lost report is made good by the next one, and nothing here disturbs a session.
+"""
 
 from __future__ import annotations
 
@@ -13,73 +16,73 @@ from pydantic import ValidationError
 from steno_api.model import ObjectRef
 from steno_api.server.reports import POOL_REPORT_PATH, PoolAnswer, PoolReport
 from steno_api.worker.task import TaskReporting
-from steno_runtime.serve.sessions.registry import Registry
+from steno_runtime.serve.sessions.registry import SessionRegistry
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 MAX_ANSWER_BYTES = 1024 * 1024
-LEAST_PAUSE_SECONDS = 0.1
-"""Between two reports, however much happens."""
+MIN_INTERVAL_SECONDS = 0.1
+"""Between two reports, however often sessions change."""
 
 
-class Reports:
+class PoolReporter:
     """The reporting loop of a server."""
 
     def __init__(
-        self, pool: ObjectRef, reporting: TaskReporting, registry: Registry, on_lost: Callable[[], None]
+        self, pool: ObjectRef, reporting: TaskReporting, registry: SessionRegistry, on_lost: Callable[[], None]
     ) -> None:
         self._pool = pool
         self._reporting = reporting
         self._registry = registry
         self._on_lost = on_lost
-        self._news = asyncio.Event()
-        self._complaint = ""
+        self._due = asyncio.Event()
+        self._last_problem = ""
         # A proxy of the environment is meant for sources outside, never for the operator beside us.
         self._client = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_SECONDS)
 
-    def urge(self) -> None:
-        """A session began or ended: the next report is due at once."""
-        self._news.set()
+    def request_report(self) -> None:
+        """Send the next report at once: a session was opened or has ended."""
+        self._due.set()
 
     async def run(self) -> None:
-        """Reports until cancelled."""
+        """Report until cancelled."""
         while True:
-            self._news.clear()
+            self._due.clear()
             await self.report()
-            await asyncio.sleep(LEAST_PAUSE_SECONDS)
+            await asyncio.sleep(MIN_INTERVAL_SECONDS)
             try:
-                async with asyncio.timeout(max(LEAST_PAUSE_SECONDS, self._reporting.interval_seconds)):
-                    await self._news.wait()
+                async with asyncio.timeout(max(MIN_INTERVAL_SECONDS, self._reporting.interval_seconds)):
+                    await self._due.wait()
             except TimeoutError:
                 continue
 
     async def report(self) -> bool:
-        """Reports once and obeys the answer; returns whether there was one."""
+        """Report once and act on the answer; return whether there was one."""
         sessions = self._registry.reports()
-        complaint, answer = "", None
+        problem, answer = "", None
         try:
             answer = await self._post(PoolReport(pool=self._pool, sessions=sessions))
         except httpx.HTTPStatusError as error:
-            complaint = f"the operator answered {error.response.status_code}"
+            problem = f"the operator answered {error.response.status_code}"
         except ValidationError:
-            complaint = "the operator's answer is none of a pool's operator"
+            problem = "the operator's answer is not a PoolAnswer"
         except Exception as error:  # noqa: BLE001  (a lost report is made good by the next one)
-            complaint = type(error).__name__
-        if complaint:
+            problem = type(error).__name__
+        if problem:
             self._on_lost()
-            if complaint != self._complaint:
-                log.warning("a report was lost", extra={"why": complaint})
-        self._complaint = complaint
+            if problem != self._last_problem:
+                log.warning("a report was lost", extra={"why": problem})
+        self._last_problem = problem
         if answer is None:
             return False
         for order in answer.end:
             self._registry.end(order.uid, order.reason)
-        self._registry.forget(answer.known)
+        self._registry.acknowledge(answer.known)
         return True
 
-    async def last(self, until: float) -> None:
-        """Reports until the operator knows of every end, or it is `until` (loop time)."""
+    async def report_until_acknowledged(self, until: float) -> None:
+        """Report until the operator knows of every end, or it is `until` (loop time)."""
         loop = asyncio.get_running_loop()
         while loop.time() < until:
             try:
@@ -91,7 +94,7 @@ class Reports:
                 return
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def _post(self, report: PoolReport) -> PoolAnswer:
@@ -108,5 +111,5 @@ class Reports:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise ValueError("the answer is too long")
+                    raise ValueError("the answer is too large")
         return PoolAnswer.model_validate_json(body)

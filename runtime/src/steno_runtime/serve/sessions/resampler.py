@@ -1,16 +1,16 @@
-"""A client's sample rate to the engine's: PCM in, PCM out, block by block."""
+"""Streaming resampler: a client's sample rate to the engine's, PCM in, PCM out, block by block."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.serve.errors import Code, Refusal
+from steno_runtime.serve.errors import ApiError, ErrorCode
 
 if TYPE_CHECKING:
     import av
 
-LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 48_000
 
 
 class Resampler:
@@ -20,21 +20,22 @@ class Resampler:
     """
 
     def __init__(self, rate: int) -> None:
-        """Begins.
+        """Create a resampler.
 
         Raises:
-            Refusal: `InvalidAudio`: nobody sends such a rate.
+            ApiError: `InvalidAudio`: the rate is out of range.
         """
-        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise Refusal(
-                Code.INVALID_AUDIO, f"sample_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz: 16000 is best."
+        if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+            raise ApiError(
+                ErrorCode.INVALID_AUDIO,
+                f"sample_rate must be from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz: 16000 is best.",
             )
         self._rate = rate
         self._odd = b""
         self._resampler = None if rate == SAMPLE_RATE else self._make()
 
     def convert(self, pcm: bytes) -> bytes:
-        """Returns what `pcm` adds; may be empty."""
+        """Return the samples that `pcm` completes; may be empty."""
         data = self._odd + pcm
         whole = len(data) & ~1
         self._odd = data[whole:]
@@ -46,14 +47,14 @@ class Resampler:
 
         frame = av.AudioFrame.from_ndarray(np.frombuffer(data, dtype="<i2").reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate = self._rate
-        return _joined(self._resampler, frame)
+        return _join(self._resampler, frame)
 
     def flush(self) -> bytes:
-        """Returns the few samples that the filter still held; it can go on after that."""
+        """Return the few samples that the filter still held; more may be converted after that."""
         self._odd = b""
         if self._resampler is None:
             return b""
-        rest = _joined(self._resampler, None)
+        rest = _join(self._resampler, None)
         self._resampler = self._make()
         return rest
 
@@ -63,5 +64,5 @@ class Resampler:
         return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
 
 
-def _joined(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> bytes:
+def _join(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> bytes:
     return b"".join(block.to_ndarray().tobytes() for block in resampler.resample(frame))

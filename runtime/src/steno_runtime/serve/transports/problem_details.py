@@ -1,4 +1,4 @@
-"""RFC 9457 problem documents."""
+"""Problem details (RFC 9457): the HTTP answer of an error, also to a WebSocket handshake that is refused."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 
-from steno_runtime.serve.errors import Answer, Refusal
+from steno_runtime.serve.errors import ApiError, ErrorStatus
 
 MEDIA_TYPE = "application/problem+json"
 
 
-def problem(answer: Answer, message: str, retry_after: int | None = None) -> JSONResponse:
-    """Returns the document with its status; `code` is stable, `detail` is for people."""
+def problem_response(status: ErrorStatus, message: str, retry_after: int | None = None) -> JSONResponse:
+    """Return the problem document with its status.
+
+    Args:
+        status: gives the HTTP status, and `code`, which is stable.
+        message: the document's `detail`, for people.
+        retry_after: seconds, for the header `Retry-After`.
+    """
     headers = {"Cache-Control": "no-store"}
-    if answer.http == HTTPStatus.UNAUTHORIZED:
+    if status.http == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
     body = {
         "type": "about:blank",
-        "title": HTTPStatus(answer.http).phrase,
-        "status": answer.http,
+        "title": HTTPStatus(status.http).phrase,
+        "status": status.http,
         "detail": message,
-        "code": answer.code,
+        "code": status.code,
     }
-    return JSONResponse(body, answer.http, headers, MEDIA_TYPE)
+    return JSONResponse(body, status.http, headers, MEDIA_TYPE)
 
 
-def refused(refusal: Refusal) -> JSONResponse:
-    """Returns the document of a refusal."""
-    return problem(refusal.answer, refusal.message, refusal.retry_after)
+def error_response(error: ApiError) -> JSONResponse:
+    """Return the problem document of an error."""
+    return problem_response(error.status, error.message, error.retry_after)

@@ -1,4 +1,4 @@
-"""Which URLs a client may make the server fetch: those under the pool's `allowedSources`, and nothing else."""
+"""URL allow list: a client may have the server fetch what is under the pool's `allowedSources`, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from steno_api.failures import FailureReason
 from steno_api.server.task import PoolOutput
 from steno_api.worker.task import TaskSource
 from steno_runtime.errors import Check, WorkError
-from steno_runtime.serve.errors import Code, Refusal
+from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.uploads.body import MAX_UPLOAD_BYTES
 from steno_runtime.storage import fetch
 from steno_runtime.storage.download import OnBytes
@@ -23,101 +23,107 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Location:
     scheme: str
     host: str
     port: int | None
     segments: tuple[str, ...]
 
 
-class Sources:
+class AllowedSources:
     """The allowed sources of a pool."""
 
-    def __init__(self, allowed: Sequence[str], place: PoolOutput | None) -> None:
-        """Reads the prefixes.
+    def __init__(self, allowed: Sequence[str], store: PoolOutput | None) -> None:
+        """Parse the prefixes.
 
         Raises:
-            WorkError: `InvalidSpec`: one of them is no URL.
+            WorkError: `InvalidSpec`: one of them is not a URL.
         """
         self._prefixes = [_prefix(url) for url in allowed]
-        self._place = place
+        self._store = store
 
     def allows(self, url: str) -> bool:
-        """Tells whether `url` lies at, or under, one of the prefixes.
+        """Return whether `url` is at, or under, one of the prefixes.
 
         Paths are compared segment by segment, after decoding; a URL with credentials, or with a segment that a server
-        could take for another one (`..`, an encoded slash), lies nowhere.
+        could take for another one (`..`, an encoded slash), is not.
         """
-        place = _place(url)
-        return place is not None and any(_under(place, prefix) for prefix in self._prefixes)
+        location = _location(url)
+        return location is not None and any(_under(location, prefix) for prefix in self._prefixes)
 
     def check(self, url: str) -> None:
-        """Refuses what is not allowed.
+        """Check that a URL is allowed.
 
         Raises:
-            Refusal: `SourceNotAllowed`.
+            ApiError: `SourceNotAllowed`.
         """
         if not self.allows(url):
-            raise Refusal(
-                Code.SOURCE_NOT_ALLOWED,
-                "This URL is not under one of the pool's allowedSources. Upload the file, or have its place added "
+            raise ApiError(
+                ErrorCode.SOURCE_NOT_ALLOWED,
+                "This URL is not under one of the pool's allowedSources. Upload the file, or have its prefix added "
                 "to the RuntimePool's spec.allowedSources.",
             )
 
     def fetch(self, url: str, folder: Path, *, check: Check, on_bytes: OnBytes) -> Path:
-        """Brings an allowed URL to a file in `folder`; a redirect to where it is not allowed is not followed.
+        """Download an allowed URL to a file in `folder`; a redirect to a URL that is not allowed is not followed.
+
+        Args:
+            url: what to fetch.
+            folder: where the file is written.
+            check: raises when the download is to stop.
+            on_bytes: called with the bytes received, and their total if it is known.
 
         Raises:
             WorkError: see `storage.fetch`.
         """
         source = TaskSource(uri=url, max_bytes=MAX_UPLOAD_BYTES)
-        if url.startswith("s3://") and self._place is not None:
-            place = self._place
+        if url.startswith("s3://") and self._store is not None:
+            store = self._store
             source = source.model_copy(
                 update={
-                    "endpoint_url": place.endpoint_url,
-                    "region": place.region,
-                    "credentials_dir": place.credentials_dir,
+                    "endpoint_url": store.endpoint_url,
+                    "region": store.region,
+                    "credentials_dir": store.credentials_dir,
                 }
             )
         return fetch(source, folder, check=check, on_bytes=on_bytes, allowed=self.allows)
 
 
-def _prefix(url: str) -> _Place:
-    place = _place(url)
-    if place is None:
+def _prefix(url: str) -> _Location:
+    location = _location(url)
+    if location is None:
         raise WorkError(
             FailureReason.INVALID_SPEC,
-            "allowedSources has an entry that is no https://, http:// or s3:// URL without credentials.",
+            "allowedSources has an entry that is not an https://, http:// or s3:// URL without credentials.",
         )
-    return place
+    return location
 
 
-def _under(place: _Place, prefix: _Place) -> bool:
-    same = (place.scheme, place.host, place.port) == (prefix.scheme, prefix.host, prefix.port)
-    return same and place.segments[: len(prefix.segments)] == prefix.segments
+def _under(location: _Location, prefix: _Location) -> bool:
+    same = (location.scheme, location.host, location.port) == (prefix.scheme, prefix.host, prefix.port)
+    return same and location.segments[: len(prefix.segments)] == prefix.segments
 
 
-def _place(url: str) -> _Place | None:
-    """Returns where a URL points; None if that is not beyond doubt."""
+def _location(url: str) -> _Location | None:
+    """Return where a URL points; None if that is not certain."""
     if len(url) > MAX_URL_CHARS or not url.isprintable() or "\\" in url or " " in url:
         return None
     scheme, _, rest = url.partition("://")
-    place = _bucket(rest) if scheme == "s3" else _site(url, scheme, rest) if scheme in _PORTS else None
-    if place is None or any(part in {".", "..", ""} for part in place.segments):
+    location = _bucket(rest) if scheme == "s3" else _site(url, scheme, rest) if scheme in _PORTS else None
+    if location is None or any(part in {".", "..", ""} for part in location.segments):
         return None
-    return place
+    return location
 
 
-def _bucket(rest: str) -> _Place | None:
-    # Not a URL to any library: bucket and key are taken as they are written.
+def _bucket(rest: str) -> _Location | None:
+    # No library parses this as a URL: bucket and key are taken as they are written.
     bucket, _, key = rest.partition("/")
     if not bucket or any(mark in bucket for mark in "@:?#%"):
         return None
-    return _Place("s3", bucket, None, _segments(key))
+    return _Location("s3", bucket, None, _segments(key))
 
 
-def _site(url: str, scheme: str, rest: str) -> _Place | None:
+def _site(url: str, scheme: str, rest: str) -> _Location | None:
     # The path as it was written: the library that fetches resolves dots, and a server may see yet others.
     authority, _, path = rest.partition("#")[0].partition("?")[0].partition("/")
     try:
@@ -129,10 +135,10 @@ def _site(url: str, scheme: str, rest: str) -> _Place | None:
     if odd or "@" in authority or parsed.userinfo or not parsed.host:
         return None
     host = parsed.raw_host.decode("ascii").lower()
-    return _Place(scheme, host, parsed.port or _PORTS[scheme], segments)
+    return _Location(scheme, host, parsed.port or _PORTS[scheme], segments)
 
 
 def _segments(path: str) -> tuple[str, ...]:
-    """The path's parts; a slash at the end makes no further one."""
+    """Return the path's parts; a slash at the end does not make another one."""
     parts = path.split("/")
     return tuple(parts[:-1] if parts[-1] == "" else parts)

@@ -1,8 +1,9 @@
-"""Requests with a file: read to disk under a limit, whatever their headers say."""
+"""Request bodies: multipart forms and JSON, read under limits that hold whatever the headers say."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from steno_runtime.serve.errors import Code, Refusal
+from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.storage.common import human_bytes
 
 MAX_UPLOAD_BYTES = 100 * 1024 * 1024
@@ -22,9 +23,9 @@ MAX_FIELDS_BYTES = 1024 * 1024
 """Of everything in a form that is not the file."""
 MAX_JSON_BYTES = 64 * 1024
 RECEIVE_SECONDS = 300.0
-"""In which a body has to be here: while it comes it takes a job's place, and disk."""
-_MOST_FIELDS = 32
-_FIELD_BYTES = 16 * 1024
+"""Within which a body has to be complete: until then it takes a job's place, and disk."""
+_MAX_FIELDS = 32
+_MAX_FIELD_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -35,39 +36,39 @@ class Form:
     file: Path
 
     def get(self, name: str) -> str | None:
-        """Returns a field's value; None if it is absent or empty."""
+        """Return a field's value; None if it is absent or empty."""
         return self.fields.get(name) or None
 
 
 async def read_form(request: Request, folder: Path) -> Form:
-    """Reads a multipart form with a field `file` into `folder`.
+    """Read a multipart form with a field `file` into `folder`.
 
     Raises:
-        Refusal: `TooLarge`, `UploadTimeout` or `InvalidRequest`.
+        ApiError: `TooLarge`, `UploadTimeout` or `InvalidRequest`.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise Refusal(Code.INVALID_REQUEST, "Send multipart/form-data with the file in the field `file`.")
-    _refuse_announced(request, MAX_UPLOAD_BYTES + MAX_FIELDS_BYTES)
+        raise ApiError(ErrorCode.INVALID_REQUEST, "Send multipart/form-data with the file in the field `file`.")
+    _check_content_length(request, MAX_UPLOAD_BYTES + MAX_FIELDS_BYTES)
     parser = MultiPartParser(
         request.headers,
         _limited(request, MAX_UPLOAD_BYTES + MAX_FIELDS_BYTES),
         max_files=1,
-        max_fields=_MOST_FIELDS,
-        max_part_size=_FIELD_BYTES,
+        max_fields=_MAX_FIELDS,
+        max_part_size=_MAX_FIELD_BYTES,
     )
     try:
         async with asyncio.timeout(RECEIVE_SECONDS):
             form = await parser.parse()
     except TimeoutError:
-        raise _too_slow() from None
+        raise _timed_out() from None
     except (MultiPartException, ValueError, KeyError):
-        raise Refusal(
-            Code.INVALID_REQUEST, "The form cannot be read: one field `file`, and short text fields, are expected."
+        raise ApiError(
+            ErrorCode.INVALID_REQUEST, "The form cannot be read: one field `file`, and short text fields, are expected."
         ) from None
     try:
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
-            raise Refusal(Code.INVALID_REQUEST, "The form has no file in the field `file`.")
+            raise ApiError(ErrorCode.INVALID_REQUEST, "The form has no file in the field `file`.")
         if (upload.size or 0) > MAX_UPLOAD_BYTES:
             raise _too_large(MAX_UPLOAD_BYTES)
         target = folder / "source"
@@ -78,44 +79,42 @@ async def read_form(request: Request, folder: Path) -> Form:
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """Reads a small JSON object.
+    """Read a small JSON object.
 
     Raises:
-        Refusal: `TooLarge`, `UploadTimeout` or `InvalidRequest`.
+        ApiError: `TooLarge`, `UploadTimeout` or `InvalidRequest`.
     """
-    import json
-
-    _refuse_announced(request, MAX_JSON_BYTES)
+    _check_content_length(request, MAX_JSON_BYTES)
     try:
         async with asyncio.timeout(RECEIVE_SECONDS):
             body = b"".join([chunk async for chunk in _limited(request, MAX_JSON_BYTES)])
     except TimeoutError:
-        raise _too_slow() from None
+        raise _timed_out() from None
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Refusal(Code.INVALID_REQUEST, "The body must be a JSON object.")
+        raise ApiError(ErrorCode.INVALID_REQUEST, "The body must be a JSON object.")
     return document
 
 
-def _refuse_announced(request: Request, most: int) -> None:
+def _check_content_length(request: Request, limit: int) -> None:
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
-        raise _too_large(most)
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
 
 
-async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     received = 0
     try:
         async for chunk in request.stream():
             received += len(chunk)
-            if received > most:
-                raise _too_large(most)
+            if received > limit:
+                raise _too_large(limit)
             yield chunk
     except ClientDisconnect:
-        raise Refusal(Code.INVALID_REQUEST, "The request broke off.") from None
+        raise ApiError(ErrorCode.INVALID_REQUEST, "The request ended before its body did.") from None
 
 
 def _copy(upload: UploadFile, target: Path) -> None:
@@ -124,16 +123,16 @@ def _copy(upload: UploadFile, target: Path) -> None:
         shutil.copyfileobj(upload.file, file, 1024 * 1024)
 
 
-def _too_large(most: int) -> Refusal:
-    return Refusal(
-        Code.TOO_LARGE,
-        f"At most {human_bytes(most)} are taken here. Make a TranscriptionJob or an OCRJob for what is larger.",
+def _too_large(limit: int) -> ApiError:
+    return ApiError(
+        ErrorCode.TOO_LARGE,
+        f"The limit is {human_bytes(limit)}. Create a TranscriptionJob or an OCRJob for larger files.",
     )
 
 
-def _too_slow() -> Refusal:
-    return Refusal(
-        Code.UPLOAD_TIMEOUT,
-        f"The request's body did not come within {RECEIVE_SECONDS:g} s. Send it faster, or make a "
+def _timed_out() -> ApiError:
+    return ApiError(
+        ErrorCode.UPLOAD_TIMEOUT,
+        f"The request's body did not arrive within {RECEIVE_SECONDS:g} s. Send it faster, or create a "
         "TranscriptionJob or an OCRJob for it.",
     )

@@ -1,4 +1,7 @@
-"""What the gRPC services have in common: the token in a call's metadata, and how a call is refused."""
+"""Calls of any gRPC service: the token in the metadata, and the status that an error ends a call with.
+
+Apart from the services because all of them, and the interceptor, need it.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,25 @@ from typing import Any, NoReturn
 
 import grpc
 
-from steno_runtime.serve.auth import bearer
-from steno_runtime.serve.errors import Refusal
+from steno_runtime.serve.auth import bearer_token
+from steno_runtime.serve.errors import ApiError
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-def token_of(metadata: Any) -> str | None:
-    """Returns the token in a call's metadata."""
+def metadata_token(metadata: Any) -> str | None:
+    """Return the token in a call's metadata."""
     values = [value for key, value in metadata or () if key == "authorization"]
-    return bearer(values[0]) if values and isinstance(values[0], str) else None
+    return bearer_token(values[0]) if values and isinstance(values[0], str) else None
 
 
-async def abort(context: Context, refusal: Refusal) -> NoReturn:
-    """Ends a call with a refusal; the trailing metadata `steno-code` has its code, for programs."""
-    status = grpc.StatusCode[refusal.answer.grpc]
+async def abort(context: Context, error: ApiError) -> NoReturn:
+    """End a call with an error; the trailing metadata `steno-code` has its code, for programs."""
+    status = grpc.StatusCode[error.status.grpc]
     try:
         async with asyncio.timeout(SEND_SECONDS):
-            await context.abort(status, refusal.message, (("steno-code", refusal.answer.code),))
-    except TimeoutError:  # it stands behind what the client does not read: as good as cancelled
+            await context.abort(status, error.message, (("steno-code", error.status.code),))
+    except TimeoutError:  # it waits behind what the client does not read: as good as cancelled
         raise asyncio.CancelledError from None
     raise AssertionError("abort does not return")

@@ -1,4 +1,4 @@
-"""`OCRService`: documents over gRPC; the work is that of `/ocr/process`."""
+"""gRPC service `OCRService`: documents, one or many a call."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import grpc
 
 from steno_api.documents import pages
 from steno_api.server.claims import SessionClaims
-from steno_runtime.serve.errors import Code, Refusal, refusal_of
-from steno_runtime.serve.transports.grpc.calls import Context, abort, token_of
+from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
+from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc
-from steno_runtime.serve.uploads.documents import Document, DocumentRest
-from steno_runtime.serve.uploads.service import Desk, read
+from steno_runtime.serve.uploads.documents import DocumentFields, DocumentService
+from steno_runtime.serve.uploads.service import UploadService, parse_fields
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +25,10 @@ MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
 
 
 class OCRService(ocr_pb2_grpc.OCRServiceServicer):
-    """The service; whoever calls it has shown a token that holds."""
+    """The service. An interceptor has checked the caller's token already."""
 
-    def __init__(self, desk: Desk, documents: DocumentRest) -> None:
-        self._desk = desk
+    def __init__(self, uploads: UploadService, documents: DocumentService) -> None:
+        self._uploads = uploads
         self._documents = documents
 
     async def ProcessDocument(  # noqa: N802 - the name of the original API
@@ -40,7 +40,7 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001
-            return await abort(context, self._refusal(error))
+            await abort(context, _to_api_error(error))
 
     async def BatchProcess(  # noqa: N802 - the name of the original API
         self, request_iterator: AsyncIterator[ocr_pb2.DocumentRequest], context: Context
@@ -48,56 +48,57 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
         """See the proto."""
         try:
             claims = self._claims(context)
-        except Refusal as refusal:
-            await abort(context, refusal)
+        except ApiError as error:
+            await abort(context, error)
         async for request in request_iterator:
             try:
                 yield await self._read(request, claims)
             except (grpc.aio.AbortError, asyncio.CancelledError):
                 raise
             except Exception as error:  # noqa: BLE001  (one bad document does not fail the rest)
-                refusal = self._refusal(error)
-                problem = ocr_pb2.Problem(code=refusal.answer.code, message=refusal.message)
+                answer = _to_api_error(error)
+                problem = ocr_pb2.Problem(code=answer.status.code, message=answer.message)
                 yield ocr_pb2.OCRResponse(document_id=request.document_id, error=problem)
 
-    def _refusal(self, error: Exception) -> Refusal:
-        refusal = refusal_of(error)
-        if refusal.answer is Code.INTERNAL.value:
-            log.error("a document failed", extra={"error": type(error).__name__})
-        return refusal
-
     def _claims(self, context: Context) -> SessionClaims:
-        claims = self._desk.access.claims(token_of(context.invocation_metadata()))
-        if self._desk.registry.ended(claims.uid):
-            raise Refusal(Code.SESSION_ENDED, "The token's session has ended. Create another StreamSession.")
-        return claims
+        return self._uploads.authenticate(metadata_token(context.invocation_metadata()))
 
     async def _read(self, request: ocr_pb2.DocumentRequest, claims: SessionClaims) -> ocr_pb2.OCRResponse:
-        self._desk.registry.check_open()
-        self._desk.jobs.check_room()
-        claims = self._desk.access.check(claims, tenant=request.tenant_id)
-        fields = {
-            "document_id": request.document_id or str(uuid.uuid4()),
-            "document_url": request.document_url,
-            "languages": list(request.languages),
-            "engine": request.engine,
-            "pages": request.pages,
-            "mode": request.mode,
-        }
-        wish = read(Document, fields)
+        self._uploads.readiness.require_engine()
+        self._uploads.queue.check_capacity()
+        fields = parse_fields(
+            DocumentFields,
+            {
+                "tenant_id": request.tenant_id,
+                "document_id": request.document_id or str(uuid.uuid4()),
+                "document_url": request.document_url,
+                "languages": list(request.languages),
+                "engine": request.engine,
+                "pages": request.pages,
+                "mode": request.mode,
+            },
+        )
+        tenant = self._uploads.tenant(claims, fields)
         source = request.WhichOneof("source")
         if source is None:
-            raise Refusal(Code.INVALID_REQUEST, "Set `content`, or `document_url`.")
-        async with self._desk.jobs.folder() as folder:
+            raise ApiError(ErrorCode.INVALID_REQUEST, "Set `content`, or `document_url`.")
+        async with self._uploads.queue.reserve() as folder:
             file = folder / "source" if source == "content" else None
             if file is not None:
                 await asyncio.to_thread(file.write_bytes, request.content)
-            job = self._documents.submit(wish, claims.tenant, folder, file)
+            job = self._documents.submit(fields, tenant, folder, file)
         try:
             await job.done.wait()
-            return await asyncio.to_thread(_response, job.outcome())
+            return await asyncio.to_thread(_response, job.result_file())
         finally:
-            self._desk.jobs.discard(job)
+            self._uploads.queue.cancel(job)
+
+
+def _to_api_error(error: Exception) -> ApiError:
+    answer = to_api_error(error)
+    if answer.status is ErrorCode.INTERNAL.value:
+        log.error("a document failed", extra={"error": type(error).__name__})
+    return answer
 
 
 def _response(result: Path) -> ocr_pb2.OCRResponse:

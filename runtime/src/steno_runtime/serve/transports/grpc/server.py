@@ -1,4 +1,4 @@
-"""The gRPC half of a server: tokens before messages, health, reflection."""
+"""gRPC server: the services, health and reflection, behind an interceptor that checks tokens before messages."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from steno_api.server.task import PoolTask
-from steno_runtime.serve.auth import Access
-from steno_runtime.serve.errors import Code, Refusal
-from steno_runtime.serve.sessions.registry import Registry
-from steno_runtime.serve.transports.grpc.calls import Context, abort, token_of
+from steno_runtime.serve.auth import Authenticator
+from steno_runtime.serve.errors import ApiError, ErrorCode
+from steno_runtime.serve.sessions.driver import START_SECONDS, SessionDriver
+from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
 from steno_runtime.serve.transports.grpc.ocr import MAX_DOCUMENT_BYTES, OCRService
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 from steno_runtime.serve.transports.grpc.stt import STTService
-from steno_runtime.serve.transports.websocket.endpoint import START_SECONDS
 from steno_runtime.serve.uploads.body import RECEIVE_SECONDS
-from steno_runtime.serve.uploads.documents import DocumentRest
-from steno_runtime.serve.uploads.service import Desk
+from steno_runtime.serve.uploads.documents import DocumentService
+from steno_runtime.serve.uploads.service import UploadService
 
-_OURS = "/steno.v1."
-SPARE_CALLS = 32
-"""With a token, beside one for each session: documents, and clients that are refused."""
-MOST_STRANGERS = 8
+_AUTHENTICATED_PREFIX = "/steno.v1."
+EXTRA_CALLS = 32
+"""With a token, beside one for each session: documents, and calls that end with an error."""
+MAX_UNAUTHENTICATED_CALLS = 8
 """Calls of health and reflection, which need no token."""
 
 SERVICES = (
@@ -36,12 +34,15 @@ SERVICES = (
 
 
 class GrpcServer:
-    """The server, with the health service told by `set_ready`."""
+    """The server; `set_ready` sets what its health service answers."""
 
-    def __init__(self, task: PoolTask, registry: Registry, desk: Desk, documents: DocumentRest) -> None:
+    def __init__(
+        self, max_sessions: int, driver: SessionDriver, uploads: UploadService, documents: DocumentService
+    ) -> None:
+        authenticator = uploads.authenticator
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self.server = grpc.aio.server(
-            interceptors=[_Guard(desk.access, task.max_sessions + SPARE_CALLS)],
+            interceptors=[_AuthInterceptor(authenticator, max_sessions + EXTRA_CALLS)],
             options=[
                 ("grpc.max_receive_message_length", MAX_DOCUMENT_BYTES + 64 * 1024),
                 ("grpc.so_reuseport", 0),
@@ -52,97 +53,101 @@ class GrpcServer:
                 ("grpc.max_metadata_size", 16 * 1024),
             ],
         )
-        stt_pb2_grpc.add_STTServiceServicer_to_server(STTService(registry, desk.access), self.server)
-        ocr_pb2_grpc.add_OCRServiceServicer_to_server(OCRService(desk, documents), self.server)
+        stt_pb2_grpc.add_STTServiceServicer_to_server(STTService(driver, authenticator), self.server)
+        ocr_pb2_grpc.add_OCRServiceServicer_to_server(OCRService(uploads, documents), self.server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self.server)
 
     async def set_ready(self, *, ready: bool) -> None:
-        """Says whether the services take calls."""
+        """Set whether the services are reported as serving."""
         serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
             await self._health.set(name, serving)
 
 
-class _Guard(grpc.aio.ServerInterceptor):
-    """Before any message of a call is read: refuses it without a token that holds, and beyond so many at once.
+class _AuthInterceptor(grpc.aio.ServerInterceptor):
+    """Rejects a call without a valid token, and calls beyond a limit, before any of its messages is read.
 
-    The library's own limit counts a call until the client has read its answer, and does not know strangers from others.
+    The library's own limit counts a call until the client has read its answer, and does not distinguish clients with a
+    token from others.
     """
 
-    def __init__(self, access: Access, most: int) -> None:
-        self._access = access
-        self._clients = _Places(most, RECEIVE_SECONDS)
-        self._strangers = _Places(MOST_STRANGERS, START_SECONDS)
+    def __init__(self, authenticator: Authenticator, max_calls: int) -> None:
+        self._authenticator = authenticator
+        self._authenticated = ConcurrencyLimit(max_calls, RECEIVE_SECONDS)
+        self._unauthenticated = ConcurrencyLimit(MAX_UNAUTHENTICATED_CALLS, START_SECONDS)
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        places = self._strangers
-        if handler_call_details.method.startswith(_OURS):
+        limit = self._unauthenticated
+        if handler_call_details.method.startswith(_AUTHENTICATED_PREFIX):
             try:
-                self._access.claims(token_of(handler_call_details.invocation_metadata))
-            except Refusal as refusal:
-                return _refuse(refusal)
-            places = self._clients
+                self._authenticator.authenticate(metadata_token(handler_call_details.invocation_metadata))
+            except ApiError as error:
+                return _error_handler(error)
+            limit = self._authenticated
         handler = await continuation(handler_call_details)
-        return None if handler is None else places.counted(handler)
+        return None if handler is None else limit.wrap(handler)
 
 
-class _Places:
-    """So many calls at once.
+class ConcurrencyLimit:
+    """Limits the calls that are served at the same time.
 
     Args:
-        most: calls.
-        seconds: in which a method's only message has to come.
+        max_calls: how many.
+        seconds: within which the only message of a method that takes one has to arrive.
     """
 
-    def __init__(self, most: int, seconds: float) -> None:
-        self._free = most
+    def __init__(self, max_calls: int, seconds: float) -> None:
+        self._free = max_calls
         self._seconds = seconds
 
-    def counted(self, handler: Any) -> Any:
-        async def answer(requests: AsyncIterator[Any], context: Context) -> None:
+    def wrap(self, handler: Any) -> Any:
+        """Return a handler whose calls count."""
+
+        async def serve(requests: AsyncIterator[Any], context: Context) -> None:
             if not self._free:
-                await abort(context, Refusal(Code.SERVER_FULL, "Too many calls at once. Try again later."))
+                await abort(context, ApiError(ErrorCode.SERVER_FULL, "Too many calls at once. Try again later."))
             self._free -= 1
             try:
-                await _serve(handler, requests, context, self._seconds)
-            except Refusal as refusal:
-                await abort(context, refusal)
+                await _call(handler, requests, context, self._seconds)
+            except ApiError as error:
+                await abort(context, error)
             finally:
                 self._free += 1
 
-        # As a stream, whatever the method is: so it is counted before its message is waited for.
-        return grpc.stream_stream_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+        # As a stream, whatever the method is: so a call counts before its message has arrived.
+        return grpc.stream_stream_rpc_method_handler(serve, handler.request_deserializer, handler.response_serializer)
 
 
-async def _serve(handler: Any, requests: AsyncIterator[Any], context: Context, seconds: float) -> None:
-    """Calls a method of any arity, written in any of the library's styles."""
-    given: Any = requests
+async def _call(handler: Any, requests: AsyncIterator[Any], context: Context, seconds: float) -> None:
+    """Call a method of any arity, written in any of the library's styles."""
+    request: Any = requests
     if not handler.request_streaming:
         try:
             async with asyncio.timeout(seconds):
-                given = await anext(requests, None)
+                request = await anext(requests, None)
         except TimeoutError:
-            raise Refusal(Code.START_TIMEOUT, f"No message within {seconds:g} s.") from None
-        if given is None:
-            raise Refusal(Code.INVALID_MESSAGE, "The call ended before its message.")
+            message = f"The call's message did not arrive within {seconds:g} s."
+            raise ApiError(ErrorCode.START_TIMEOUT, message) from None
+        if request is None:
+            raise ApiError(ErrorCode.INVALID_MESSAGE, "The call ended before its message.")
     methods = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
-    answered = next(method for method in methods if method is not None)(given, context)
-    if isinstance(answered, AsyncIterator):
-        async for each in answered:
+    response = next(method for method in methods if method is not None)(request, context)
+    if isinstance(response, AsyncIterator):
+        async for each in response:
             await context.write(each)
-    elif (one := await answered) is not None:
+    elif (one := await response) is not None:
         await context.write(one)
 
 
-def _refuse(refusal: Refusal) -> Any:
+def _error_handler(error: ApiError) -> Any:
     async def answer(_: AsyncIterator[bytes], context: Context) -> None:
-        await abort(context, refusal)
+        await abort(context, error)
 
     # As a stream of bytes, whatever the method is: so none of its messages is waited for.
     return grpc.stream_stream_rpc_method_handler(answer)

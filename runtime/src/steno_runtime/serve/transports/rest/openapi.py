@@ -1,6 +1,6 @@
-"""What `/openapi.json` says of the endpoints: clients are generated from it.
+"""OpenAPI descriptions of the endpoints, from which clients are generated.
 
-It only describes: the requests themselves are read by hand, once their token is known to be good.
+They only describe: the requests themselves are parsed by hand, once their token has been verified.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
 from steno_api.v1alpha1.job import Stage
-from steno_runtime.serve.uploads.service import Wish
+from steno_runtime.serve.uploads.service import RequestFields
 
 
 class Problem(BaseModel):
-    """Why a request was refused (RFC 9457, `application/problem+json`)."""
+    """Why a request was rejected (RFC 9457, `application/problem+json`)."""
 
     type: str
     title: str
@@ -28,7 +28,7 @@ class Problem(BaseModel):
 
 
 class Queued(BaseModel):
-    """Work that was taken in, and where to ask for it."""
+    """A job that was accepted, and where to ask for it."""
 
     job_id: str
     status: Literal["queued"]
@@ -57,25 +57,38 @@ class JobState(BaseModel):
     """The document, once `status` is `succeeded`."""
 
 
-def described(summary: str, result: type[BaseModel] | None = None, *, token: bool = True) -> dict[str, Any]:
-    """Returns how a route is described, as arguments of `FastAPI.add_api_route`."""
-    responses: dict[int | str, dict[str, Any]] = {"default": {"model": Problem, "description": "Refused"}}
+def describe(summary: str, result: type[BaseModel] | None = None, *, token: bool = True) -> dict[str, Any]:
+    """Return the description of a route, as arguments of `FastAPI.add_api_route`.
+
+    Args:
+        summary: one line.
+        result: model of the answer.
+        token: whether a token is needed.
+    """
+    responses: dict[int | str, dict[str, Any]] = {"default": {"model": Problem, "description": "Rejected"}}
     if result is not None:
         responses[200] = {"model": result}
     guard = [Security(HTTPBearer(scheme_name="token", description="The token of a StreamSession.", auto_error=False))]
     return {"summary": summary, "responses": responses, "dependencies": guard if token else []}
 
 
-def work(
+def describe_upload(
     summary: str,
     result: type[BaseModel],
     *,
-    form: type[Wish] | None = None,
-    json: type[Wish] | None = None,
+    form: type[RequestFields] | None = None,
+    json: type[RequestFields] | None = None,
 ) -> dict[str, Any]:
-    """As `described`, for what is sent a form with a file or a JSON object, and may be answered later."""
-    told = described(summary, result)
-    told["responses"][202] = {"model": Queued, "description": "Asked for with `?async=true`"}
+    """Return the description of a route that takes work, and may answer later.
+
+    Args:
+        summary: one line.
+        result: model of the answer.
+        form: the fields of a multipart form with a file, if it takes one.
+        json: the JSON object that it takes, if it does.
+    """
+    described = describe(summary, result)
+    described["responses"][202] = {"model": Queued, "description": "Asked for with `?async=true`"}
     content: dict[str, Any] = {}
     if form is not None:
         content["multipart/form-data"] = {"schema": _form(form)}
@@ -87,12 +100,12 @@ def work(
         "schema": {"type": "boolean", "default": False},
         "description": "Answer at once with 202 and a `job_id`.",
     }
-    told["openapi_extra"] = {"requestBody": {"required": True, "content": content}, "parameters": [later]}
-    return told
+    described["openapi_extra"] = {"requestBody": {"required": True, "content": content}, "parameters": [later]}
+    return described
 
 
-def _form(fields: type[Wish]) -> dict[str, Any]:
-    """A form has texts only: a list's parts stand between commas."""
+def _form(fields: type[RequestFields]) -> dict[str, Any]:
+    """Return the schema of a form, which has only texts: a list is separated by commas."""
     schema = fields.model_json_schema()
     for name, field in schema["properties"].items():
         if field.get("type") == "array":

@@ -1,4 +1,4 @@
-"""The JSON messages of `/stt/realtime`: what a client may say, and what it is told."""
+"""JSON messages of `/stt/realtime`, both ways. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steno_api.server.reports import SessionResult
 from steno_api.v1alpha1.streamsession import SessionFigures
-from steno_runtime.serve.errors import Code, Refusal
+from steno_runtime.serve.errors import ApiError, ErrorCode
+from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, Start, Started
+from steno_runtime.serve.sessions.registry import SessionOverrides
 from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded, SpeechStarted
 
 _Short = Annotated[str, Field(max_length=512)]
 
 
-class Start(BaseModel):
+class _StartSession(BaseModel):
     """`start_session`; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
@@ -34,44 +36,51 @@ class Start(BaseModel):
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """Returns a message's type (its field `type`, or `event`) and its fields.
+    """Return a message's type (its field `type`, or `event`) and its fields.
 
     Raises:
-        Refusal: `InvalidMessage`; nothing of the text is in the message.
+        ApiError: `InvalidMessage`; nothing of the text is in the message.
     """
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
-        raise Refusal(
-            Code.INVALID_MESSAGE, "That is not JSON. Send JSON objects as text, and audio as binary."
+        raise ApiError(
+            ErrorCode.INVALID_MESSAGE, "The message is not JSON. Send JSON objects as text, and audio as binary."
         ) from None
     kind = message.get("type", message.get("event")) if isinstance(message, dict) else None
     if not isinstance(kind, str):
-        raise Refusal(Code.INVALID_MESSAGE, 'A message is a JSON object with a field "type".')
+        raise ApiError(ErrorCode.INVALID_MESSAGE, 'A message is a JSON object with a field "type".')
     return kind, message
 
 
-def start(fields: dict[str, Any]) -> Start:
-    """Reads `start_session`.
+def parse_start(fields: dict[str, Any]) -> Start:
+    """Read `start_session`.
 
     Raises:
-        Refusal: `InvalidMessage`, with the names of the fields that are wrong.
+        ApiError: `InvalidMessage`, with the names of the fields that are wrong, or `InvalidAudio`.
     """
     try:
-        message = Start.model_validate(fields)
+        message = _StartSession.model_validate(fields)
     except ValidationError as error:
         names = sorted({str(item["loc"][0]) for item in error.errors(include_input=False)})
-        raise Refusal(Code.INVALID_MESSAGE, f"start_session: wrong value of {', '.join(names)}.") from None
+        raise ApiError(ErrorCode.INVALID_MESSAGE, f"start_session: wrong value of {', '.join(names)}.") from None
     if message.encoding not in ("pcm_s16le", "linear16"):
-        raise Refusal(Code.INVALID_AUDIO, "encoding must be pcm_s16le: 16-bit little-endian PCM of one channel.")
-    return message
+        raise ApiError(ErrorCode.INVALID_AUDIO, "encoding must be pcm_s16le: 16-bit little-endian PCM of one channel.")
+    return Start(
+        session=message.session_id,
+        tenant=message.tenant_id,
+        meeting=message.meeting_id,
+        token=message.token,
+        sample_rate=message.sample_rate,
+        overrides=SessionOverrides(message.language, message.interim_results),
+    )
 
 
-def audio(fields: dict[str, Any]) -> bytes:
-    """Returns the PCM of an `audio_chunk`.
+def parse_audio(fields: dict[str, Any]) -> bytes:
+    """Return the PCM of an `audio_chunk`.
 
     Raises:
-        Refusal: `InvalidAudio`.
+        ApiError: `InvalidAudio`.
     """
     data = fields.get("audio_data")
     try:
@@ -79,11 +88,26 @@ def audio(fields: dict[str, Any]) -> bytes:
             return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         pass
-    raise Refusal(Code.INVALID_AUDIO, "audio_data must be base64 of 16-bit little-endian PCM.") from None
+    raise ApiError(ErrorCode.INVALID_AUDIO, "audio_data must be base64 of 16-bit little-endian PCM.") from None
 
 
-def of_event(event: Event) -> dict[str, Any]:
-    """Returns the message of an event."""
+def started_message(started: Started) -> dict[str, Any]:
+    """Return `session_started`."""
+    claims = started.claims
+    return {
+        "type": "session_started",
+        "session_id": started.session,
+        "meeting_id": claims.meeting_id,
+        "limits": {
+            "max_duration_seconds": claims.max_duration_seconds,
+            "idle_timeout_seconds": claims.idle_timeout_seconds,
+            "max_frame_bytes": MAX_AUDIO_BYTES,
+        },
+    }
+
+
+def event_message(event: Event) -> dict[str, Any]:
+    """Return the message of an event."""
     match event:
         case SpeechStarted():
             return {"type": "speech_started", "offset_ms": event.offset_ms}
@@ -116,8 +140,8 @@ def of_event(event: Event) -> dict[str, Any]:
             return {"type": "flow", "state": event.state, "lag_ms": event.lag_ms}
 
 
-def session_ended(reason: str, figures: SessionFigures, result: SessionResult | None) -> dict[str, Any]:
-    """Returns the last message of a session; without a result, its transcript is still being published."""
+def session_ended_message(reason: str, figures: SessionFigures, result: SessionResult | None) -> dict[str, Any]:
+    """Return the last message of a session; without a result, its transcript is still being published."""
     message: dict[str, Any] = {
         "type": "session_ended",
         "reason": reason,
@@ -130,9 +154,9 @@ def session_ended(reason: str, figures: SessionFigures, result: SessionResult | 
     return message
 
 
-def of_refusal(refusal: Refusal, *, fatal: bool) -> dict[str, Any]:
-    """Returns the message of a refusal."""
-    return {"type": "error", "code": refusal.answer.code, "message": refusal.message, "fatal": fatal}
+def error_message(error: ApiError, *, fatal: bool) -> dict[str, Any]:
+    """Return the message of an error; after a fatal one the connection is closed."""
+    return {"type": "error", "code": error.status.code, "message": error.message, "fatal": fatal}
 
 
 def _word(word: Any) -> dict[str, Any]:

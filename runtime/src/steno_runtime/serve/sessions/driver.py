@@ -1,0 +1,256 @@
+"""Session driver: the conversation of one live session, from its first message to its close, for every protocol.
+
+A transport is a `ClientConnection`: it turns its protocol's messages into `ClientMessage`s and the driver's
+`ServerEvent`s into its protocol's messages. When a session opens, what ends it, and what is said then, is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from steno_api.server.claims import SessionClaims
+from steno_api.server.reports import SessionResult
+from steno_api.server.session_end import SessionEnd
+from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_runtime.serve.auth import Authenticator
+from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
+from steno_runtime.serve.sessions.live_session import LiveSession
+from steno_runtime.serve.sessions.registry import SessionOverrides, SessionRegistry
+from steno_runtime.serve.sessions.resampler import Resampler
+from steno_runtime.stream.events import Event
+
+log = logging.getLogger(__name__)
+
+MAX_AUDIO_BYTES = 1024 * 1024
+"""Of one message."""
+START_SECONDS = 10.0
+"""Within which the first message has to arrive."""
+MAX_UNAUTHENTICATED_CONNECTIONS = 64
+"""Connections that will send their token with the first message. One that has sent it before does not count."""
+PUBLISH_WAIT_SECONDS = 15.0
+"""How long the last message waits for the manifest, so that it can name it."""
+
+
+class Disconnected(Exception):  # noqa: N818  (an event, not an error)
+    """The client's connection is broken, or the client has left it."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first message: which session a client wants, and how.
+
+    Attributes:
+        session: `<namespace>/<name>`, name or UID of the session; None: the token's.
+        tenant: the tenant; None: the token's.
+        meeting: the meeting; None: the token's.
+        token: the token, where it was not sent before.
+        sample_rate: of the audio, in Hz.
+        overrides: what the client chooses in place of what its token says.
+    """
+
+    session: str | None = None
+    tenant: str | None = None
+    meeting: str | None = None
+    token: str | None = None
+    sample_rate: int = 16_000
+    overrides: SessionOverrides = field(default_factory=SessionOverrides)
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Signed 16-bit little-endian mono PCM at the session's sample rate; may end in the middle of a sample."""
+
+    pcm: bytes
+
+
+class Finalize:
+    """The client asks for a final now; the session goes on."""
+
+
+class End:
+    """The client ends the session."""
+
+
+class KeepAlive:
+    """The client is there but has nothing to say; this does not count as audio."""
+
+
+ClientMessage = Audio | Finalize | End | KeepAlive
+
+
+@dataclass(frozen=True)
+class Started:
+    """The session is open."""
+
+    session: str
+    claims: SessionClaims
+
+
+ServerEvent = Started | Event
+
+
+@dataclass(frozen=True)
+class SessionEnding:
+    """How a session ended.
+
+    Attributes:
+        reason: why.
+        figures: the session's statistics.
+        result: what it left; None while its transcript is still being published.
+        error: why decoding broke off, if it did.
+    """
+
+    reason: SessionEnd
+    figures: SessionFigures
+    result: SessionResult | None
+    error: ApiError | None = None
+
+
+class ClientConnection(Protocol):
+    """One client's connection, in any protocol. Events are sent one after the other, in order."""
+
+    async def start(self) -> Start:
+        """Return the first message.
+
+        Raises:
+            ApiError: it is not one that starts a session.
+            Disconnected: there will be none.
+        """
+        ...
+
+    async def receive(self) -> ClientMessage:
+        """Return the next message.
+
+        Raises:
+            ApiError: the client broke the protocol, which ends the session.
+            Disconnected: there are no more.
+        """
+        ...
+
+    async def send(self, event: ServerEvent) -> None:
+        """Send an event; raise anything when the client cannot be reached, or reads nothing for `SEND_SECONDS`."""
+        ...
+
+    async def close(self, ending: SessionEnding | ApiError) -> None:
+        """Say how the session ended, or why there is none, and close the connection. Never raises."""
+        ...
+
+
+class SessionDriver:
+    """Drives the live sessions of this server."""
+
+    def __init__(self, registry: SessionRegistry, authenticator: Authenticator) -> None:
+        self._registry = registry
+        self._authenticator = authenticator
+        self._unauthenticated = 0
+
+    async def serve(
+        self, connection: ClientConnection, claims: SessionClaims | None, *, session: str | None = None
+    ) -> None:
+        """Serve one connection to its end. Raises only when it is cancelled.
+
+        Args:
+            connection: to the client; it is closed when this returns, unless it broke.
+            claims: the client's; None: the token comes with the first message.
+            session: the session that the client named before the first message, if it did.
+        """
+        ending: SessionEnding | ApiError | None
+        try:
+            live, audio = await self._open(connection, claims, session)
+            ending = await _converse(connection, live, audio)
+        except Disconnected:
+            return
+        except ApiError as error:
+            ending = error
+        except Exception as error:  # noqa: BLE001
+            log.error("a connection failed", extra={"error": type(error).__name__})  # noqa: TRY400 - may quote messages
+            ending = to_api_error(error)
+        if ending is not None:
+            await connection.close(ending)
+
+    async def _open(
+        self, connection: ClientConnection, claims: SessionClaims | None, session: str | None
+    ) -> tuple[LiveSession, Resampler]:
+        start = await self._first_message(connection, authenticated=claims is not None)
+        if claims is None:
+            claims = self._authenticator.authenticate(start.token)
+            self._authenticator.check_claims(claims, session=session)
+        claims = self._authenticator.check_claims(
+            claims, session=start.session, tenant=start.tenant, meeting=start.meeting
+        )
+        audio = Resampler(start.sample_rate)
+        live = self._registry.open(claims, start.overrides, connection.send)
+        with contextlib.suppress(Exception):  # a client that has left already is noticed by the next receive
+            await connection.send(Started(start.session or claims.name, claims))
+        return live, audio
+
+    async def _first_message(self, connection: ClientConnection, *, authenticated: bool) -> Start:
+        if not authenticated and self._unauthenticated >= MAX_UNAUTHENTICATED_CONNECTIONS:
+            raise ApiError(
+                ErrorCode.SERVER_FULL,
+                "Too many clients are connecting. Try again in a few seconds, or send the token with the handshake.",
+                retry_after=5,
+            )
+        self._unauthenticated += not authenticated
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                return await connection.start()
+        except TimeoutError:
+            message = f"The first message did not arrive within {START_SECONDS:g} s."
+            raise ApiError(ErrorCode.START_TIMEOUT, message) from None
+        finally:
+            self._unauthenticated -= not authenticated
+
+
+async def _converse(connection: ClientConnection, live: LiveSession, audio: Resampler) -> SessionEnding | None:
+    """Take messages until the session ends, for whatever reason; return how it ended, None if the client has gone.
+
+    Raises:
+        ApiError: the client broke the protocol.
+    """
+    receiving = asyncio.create_task(_receive(connection, live, audio))
+    ending = asyncio.create_task(live.ending.wait())
+    try:
+        await asyncio.wait((receiving, ending, live.decoded), return_when=asyncio.FIRST_COMPLETED)
+        if receiving.done():
+            receiving.result()
+    finally:
+        receiving.cancel()
+        ending.cancel()
+        live.end(SessionEnd.CLIENT_GONE)  # unless it has ended already
+    if live.reason is SessionEnd.CLIENT_GONE:
+        return None
+    failure = await asyncio.shield(live.decoded)
+    await asyncio.wait((live.published,), timeout=PUBLISH_WAIT_SECONDS)
+    result = live.published.result() if live.published.done() else None
+    error = None if failure is None else to_api_error(failure)
+    return SessionEnding(live.reason, live.figures, result, error)
+
+
+async def _receive(connection: ClientConnection, live: LiveSession, audio: Resampler) -> None:
+    """Pass messages to the session until it ends.
+
+    Raises:
+        ApiError: the client broke the protocol.
+    """
+    while not live.ending.is_set():
+        try:
+            message = await connection.receive()
+        except Disconnected:
+            live.end(SessionEnd.CLIENT_GONE)
+            return
+        match message:
+            case Audio():
+                await live.feed(audio.convert(message.pcm))
+            case Finalize():
+                await live.feed(audio.flush())
+                await live.finalize()
+            case End():
+                await live.feed(audio.flush())
+                live.end(SessionEnd.CLIENT_ENDED)
+            case KeepAlive():
+                pass
