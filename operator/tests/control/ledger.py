@@ -18,7 +18,7 @@ from steno_operator.control.cache.store import Store
 from steno_operator.control.kube.client import ApiError, Cluster, UnreachableError
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import Signer
-from steno_operator.control.manager import kinds
+from steno_operator.control.manager import controllers
 from steno_operator.control.reconcile.executor import Executor
 from steno_operator.control.reconcile.reconciler import Reconciler
 from steno_operator.control.reconcile.work_queue import RetryError
@@ -160,7 +160,7 @@ class Operator:
             for raw in server.all(plural):
                 self._put(plural, raw)
         executor = Executor(server, self.store, "operator-0")
-        served = kinds(server, self.store, Signer(server, "steno-system", "key", lambda: None))
+        served = controllers(server, self.store, Signer(server, "steno-system", "key", lambda: None))
         self._reconciler = Reconciler(self.store, executor, served, POLICY, lambda: server.now)
 
     def _put(self, plural: str, raw: dict[str, Any]) -> None:

@@ -101,26 +101,26 @@ def test_an_entry_admits_unless_it_is_being_given_back_or_too_small(store, chang
     changes.clear()
     store.put_resource("Tenant", tenant(version=6, admitted=[entry()]))
     assert set(changes) == {ACME, KEY}
-    assert admission(store) == Admission("Admitted", tenant="acme", entered=True, gpus=1)
-    assert (admission(store, gpus=2).state, admission(store, gpus=2).entered) == ("Waiting", True)
+    assert admission(store) == Admission("Admitted", tenant="acme", reserved=True, gpus=1)
+    assert (admission(store, gpus=2).state, admission(store, gpus=2).reserved) == ("Waiting", True)
     changes.clear()
     store.put_resource("Tenant", tenant(version=7, admitted=[entry(releasing=True)]))
     assert KEY in changes
     assert admission(store).state == "Waiting"
     store.put_resource("Tenant", tenant(version=8))
-    assert not admission(store).entered
+    assert not admission(store).reserved
 
 
 def test_what_is_told_wakes_those_whose_reason_changed_not_those_that_moved_up(store, changes):
     store.put_resource("Tenant", tenant())
     changes.clear()
-    store.tenancy.tell("acme", {"u1": FULL})
+    store.tenancy.publish_reasons("acme", {"u1": FULL})
     assert changes == [KEY]
     assert admission(store) == FULL
-    store.tenancy.tell("acme", {"u1": Admission("Waiting", FULL.reason, FULL.message, 3, "acme")})
+    store.tenancy.publish_reasons("acme", {"u1": Admission("Waiting", FULL.reason, FULL.message, 3, "acme")})
     assert changes == [KEY]
     assert admission(store).position == 3
-    store.tenancy.tell("acme", {"u1": Admission("Waiting", "PagesExhausted", "Tomorrow.", 3, "acme")})
+    store.tenancy.publish_reasons("acme", {"u1": Admission("Waiting", "PagesExhausted", "Tomorrow.", 3, "acme")})
     assert changes == [KEY, KEY]
 
 
@@ -130,8 +130,8 @@ def test_the_oldest_tenant_has_the_namespace(store):
     store.put_resource("Tenant", old)
     assert store.tenancy.tenant_of("ns") == "zeta"
     found = observe(store, young)
-    assert (found.taken, found.claims) == ({"ns": "zeta"}, ())
-    assert [claim.uid for claim in observe(store, old).claims] == ["u1"]
+    assert (found.taken, found.requests) == ({"ns": "zeta"}, ())
+    assert [request.uid for request in observe(store, old).requests] == ["u1"]
 
 
 def test_progress_does_not_wake_the_tenant_and_what_matters_does(store, changes):
@@ -156,13 +156,13 @@ def test_progress_does_not_wake_the_tenant_and_what_matters_does(store, changes)
     assert ACME in changes
 
 
-def test_what_a_claim_is_seen_as(store):
+def test_what_an_admission_request_says(store):
     raw = tenant(admitted=[entry(), entry(uid="u7", name="gone")])
     store.put_resource("Tenant", raw)
     store.put_job(job())
     with store.working_on(KEY):
-        mine, gone = observe(store, raw).claims
-    assert (mine.demand.gpus, mine.demand.jobs, mine.live, mine.busy, mine.over, mine.wants) == (
+        mine, gone = observe(store, raw).requests
+    assert (mine.demand.gpus, mine.demand.jobs, mine.running, mine.reconciling, mine.finished, mine.active) == (
         1,
         1,
         True,
@@ -170,12 +170,12 @@ def test_what_a_claim_is_seen_as(store):
         False,
         True,
     )
-    assert (gone.over, gone.live, gone.wants, gone.bill.audio_seconds) == (True, False, False, 0)
+    assert (gone.finished, gone.running, gone.active, gone.usage.audio_seconds) == (True, False, False, 0)
     ended = resource(version=9, completionTime=CREATED, summary={"duration": 12.5})
     store.put_resource("TranscriptionJob", ended)
     with store.working_on(KEY):
-        mine, _ = observe(store, raw).claims
-    assert (mine.over, mine.busy, mine.bill.audio_seconds) == (True, False, 12.5)
+        mine, _ = observe(store, raw).requests
+    assert (mine.finished, mine.reconciling, mine.usage.audio_seconds) == (True, False, 12.5)
 
 
 def test_a_deleted_job_is_still_accounted_for(store):
@@ -183,28 +183,28 @@ def test_a_deleted_job_is_still_accounted_for(store):
     store.put_resource("Tenant", raw)
     store.put_resource("TranscriptionJob", resource(version=9, completionTime=CREATED, summary={"duration": 12.5}))
     store.drop_resource(KEY, "u1")
-    [claim] = observe(store, raw).claims
-    assert (claim.over, claim.bill.audio_seconds) == (True, 12.5)
+    [request] = observe(store, raw).requests
+    assert (request.finished, request.usage.audio_seconds) == (True, 12.5)
     store.put_resource("Tenant", tenant(version=6))
-    assert observe(store, tenant(version=6)).claims == ()
+    assert observe(store, tenant(version=6)).requests == ()
 
 
 def test_what_a_worker_published_counts_though_the_job_was_deleted_before_its_status_said_so(store):
-    def bill() -> float:
-        [claim] = observe(store, raw).claims
-        return claim.bill.audio_seconds
+    def usage() -> float:
+        [request] = observe(store, raw).requests
+        return request.usage.audio_seconds
 
     raw = tenant(admitted=[entry()])
     store.put_resource("Tenant", raw)
     store.put_job(job())
     store.put_pod(pod(phase="Running"))
     store.drop_resource(KEY, "u1")
-    assert bill() == 0
+    assert usage() == 0
     store.put_pod(pod(version=21, **SPOKEN))
-    assert bill() == 12.5
+    assert usage() == 12.5
     store.drop_job("j1")
     store.drop_pod("p1")
-    assert bill() == 12.5
+    assert usage() == 12.5
 
 
 def suspended(store, raw):
@@ -254,19 +254,19 @@ def test_a_child_asks_for_what_its_profile_gave_it_whatever_the_profile_gives_no
     store.put_job(job(spec={"suspend": suspended, "template": template}))
     if profile == "deleted":
         store.drop_profile("gpu")
-    [claim] = observe(store, tenant()).claims
-    assert claim.demand == Demand(gpus=2, jobs=1)
+    [request] = observe(store, tenant()).requests
+    assert request.demand == Demand(gpus=2, jobs=1)
     store.put_resource("Tenant", tenant(version=6, admitted=[entry(gpus=1)]))
     seen = store.snapshot(KEY, TranscriptionJob.from_wire(resource()))
     assert seen.admission.state == "Waiting"  # the entry is of one GPU
     store.put_job(job(version=11, status={"conditions": [{"type": "Failed", "status": "True"}]}))
-    [claim] = observe(store, tenant()).claims
-    assert claim.demand == (None if profile == "deleted" else Demand(gpus=1, jobs=1))  # the next attempt's
+    [request] = observe(store, tenant()).requests
+    assert request.demand == (None if profile == "deleted" else Demand(gpus=1, jobs=1))  # the next attempt's
 
 
 def test_a_pod_that_outlives_its_job_holds_the_share(store, changes):
     def live() -> bool:
-        return observe(store, raw).claims[0].live
+        return observe(store, raw).requests[0].running
 
     raw = tenant(admitted=[entry()])
     store.put_resource("Tenant", raw)
@@ -286,7 +286,7 @@ def test_a_pod_that_outlives_its_job_holds_the_share(store, changes):
 
 def test_a_child_holds_its_share_until_it_rests(store):
     def live() -> bool:
-        return observe(store, raw).claims[0].live
+        return observe(store, raw).requests[0].running
 
     raw = tenant(admitted=[entry()])
     store.put_resource("Tenant", raw)

@@ -13,7 +13,7 @@ from steno_operator.plan.job.cleanup import ACCOUNTING_RECHECK
 
 from .scene import POLICY, SUCCESS, Life, child, deeds, ended, failed_child
 
-ADMITTED = Admission("Admitted", tenant="acme", entered=True)
+ADMITTED = Admission("Admitted", tenant="acme", reserved=True)
 FULL = Admission("Waiting", "GPUsExhausted", 'Tenant "acme" may use 4 GPUs.', 7, "acme")
 NO_TENANT = Admission("Refused", "NoTenant", 'No Tenant has namespace "team-a".')
 

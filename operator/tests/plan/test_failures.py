@@ -141,14 +141,14 @@ def test_a_deleted_pod_is_waited_for_until_its_job_fails():
     assert life.condition("Running").message == "Pod standup-1-abcde is being removed."
     plan = life.see(child(failed=True, finished=after(40)), at=40)
     assert stories(plan) == ["PodLost", "Retrying"]
-    assert plan.verify, "the pod's last word may only not have been seen yet"
+    assert plan.requires_live_read, "the pod's last word may only not have been seen yet"
 
 
 def test_a_vanished_child_is_a_lost_attempt():
     life = Life()
     life.see()
     plan = life.see(at=30)
-    assert plan.verify
+    assert plan.requires_live_read
     assert life.status.last_failure is not None
     assert life.status.last_failure.reason == "PodLost"
     assert [a.attempt for a in deeds(life.see(at=40))] == [2]

@@ -74,7 +74,7 @@ def test_a_deadline_that_is_changed_is_changed_in_the_running_child_too(seconds,
     life.edit(active_deadline_seconds=seconds)
     plan = life.see(child(running(), deadline=120), at=30)
     assert deeds(plan) == [SetDeadline("standup-1", "child-1", childs)]
-    assert plan.verify
+    assert plan.requires_live_read
     assert life.see(child(running(), deadline=childs), at=30).actions == ()
 
 
@@ -118,7 +118,7 @@ def test_a_job_being_deleted_is_stopped_whoever_keeps_it():
     before = life.status
     plan = life.see(child(running()), at=20)
     assert plan.actions == (StopAttempt("standup-1", "child-1"),)
-    assert (plan.verify, plan.requeue_after, life.status) == (True, None, before)
+    assert (plan.requires_live_read, plan.requeue_after, life.status) == (True, None, before)
     for rest in ([], [child(running(), deleting=True)], [child(ended(0, SUCCESS))]):
         plan = life.see(*rest, at=21)
         assert (plan.actions, plan.requeue_after, life.status) == ((), None, before)

@@ -40,7 +40,7 @@ def test_a_new_job_is_accepted_and_its_first_attempt_started():
     assert isinstance(start, StartAttempt)
     assert (start.attempt, start.manifest["metadata"]["name"]) == (1, "standup-1")
     assert stories(plan) == ["Accepted", "AttemptStarted"]
-    assert plan.verify
+    assert plan.requires_live_read
     assert life.status.phase == "Waiting"
     assert life.status.start_time == T0
     assert [item.type for item in life.status.conditions] == ALL_CONDITIONS

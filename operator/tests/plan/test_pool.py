@@ -27,7 +27,7 @@ WAITING = Admission("Waiting", "GPUsExhausted", 'Tenant "acme" may use 4 GPUs, a
 
 
 def granted(gpus: int) -> Admission:
-    return Admission("Admitted", tenant="acme", entered=True, gpus=gpus)
+    return Admission("Admitted", tenant="acme", reserved=True, gpus=gpus)
 
 
 def pool(**spec: object) -> RuntimePool:
@@ -79,7 +79,7 @@ class World:
         if self.admission != NOT_REQUIRED and replicas > (0 if before is None else before.replicas):
             assert self.admission.open
             assert 2 * replicas <= self.admission.gpus, "more than the Tenant granted"
-        granted = self.admission.gpus // 2 if self.admission.entered else None
+        granted = self.admission.gpus // 2 if self.admission.reserved else None
         if before is not None and self.sessions and replicas < before.replicas and replicas != granted:
             self.shrunk_with_sessions.append((replicas, self.pool.spec))
         total = 0 if before is None else before.total

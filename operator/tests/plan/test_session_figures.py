@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_operator.plan.common.admission import CLAIMANTS
+from steno_operator.plan.common.admission import ADMISSION_POLICIES
 
 from .session_world import POLICY, World, histories, pool, session, specs
 
@@ -28,7 +28,7 @@ def test_figures_are_written_now_and_then():
 
 
 def bill(world: World) -> float:
-    return CLAIMANTS["StreamSession"].bill(world.session.status.to_wire()).audio_seconds
+    return ADMISSION_POLICIES["StreamSession"].usage(world.session.status.to_wire()).audio_seconds
 
 
 def test_what_a_lost_server_heard_is_counted_too():

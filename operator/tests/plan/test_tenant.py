@@ -1,7 +1,8 @@
-"""Tenants: who is let in, who waits and why; no history lets a limit be passed or a minute be counted twice."""
+"""Tenants: what is admitted, what waits and why; no history exceeds a limit or counts a minute twice."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import pytest
 
 from steno_api.v1alpha1.tenant import Tenant
-from steno_operator.plan.common.admission import CLAIMANTS, Admission, Bill, Claim, Demand
-from steno_operator.plan.common.plan import TellQueue
-from steno_operator.plan.tenant.planner import BUSY_RECHECK, ObservedTenant, TenantPlan, plan_tenant
+from steno_operator.plan.common.admission import ADMISSION_POLICIES, Admission, AdmissionRequest, Demand, Usage
+from steno_operator.plan.tenant.planner import ObservedTenant, TenantPlan, plan_tenant
+from steno_operator.plan.tenant.quota import RECONCILING_RECHECK
 
 from .scene import T0, after
 
@@ -25,277 +26,305 @@ def tenant(**limits: int) -> Tenant:
     )
 
 
-def claim(uid: str, *, gpus: int = 1, kind: str = "TranscriptionJob", **fields: Any) -> Claim:
-    """A claim; the later in the alphabet, the younger."""
-    return Claim(
+def make_request(uid: str, *, gpus: int = 1, kind: str = "TranscriptionJob", **fields: Any) -> AdmissionRequest:
+    """A request; the later its UID in the alphabet, the younger."""
+    return AdmissionRequest(
         **{
             "uid": uid,
             "kind": kind,
             "namespace": "team-a",
             "name": f"job-{uid}",
             "created": after(ord(uid[0])),
-            "claimant": CLAIMANTS[kind],
+            "policy": ADMISSION_POLICIES[kind],
             "demand": Demand(gpus=gpus, jobs=1),
             **fields,
         }
     )
 
 
-def over(of: Claim, **bill: Any) -> Claim:
-    return replace(of, over=True, wants=False, live=False, bill=Bill(**bill))
+def ended(of: AdmissionRequest, **usage: Any) -> AdmissionRequest:
+    return replace(of, finished=True, active=False, running=False, usage=Usage(**usage))
 
 
-class Office:
-    """A Tenant that is looked at again and again."""
+class TenantHarness:
+    """A Tenant that is reconciled again and again; the status is carried over as the API server would keep it."""
 
     def __init__(self, **limits: int) -> None:
         self.tenant = tenant(**limits)
-        self.told: dict[str, Admission] = {}
+        self.pending: Mapping[str, Admission] = {}
 
-    def see(self, *claims: Claim, at: datetime = T0, **seen: Any) -> TenantPlan:
-        plan = plan_tenant(ObservedTenant(self.tenant, claims, told=self.told, **seen), at)
-        for action in plan.actions:
-            assert isinstance(action, TellQueue)
-            self.told = dict(action.waiting)
+    def reconcile(self, *requests: AdmissionRequest, at: datetime = T0, **observed: Any) -> TenantPlan:
+        plan = plan_tenant(ObservedTenant(self.tenant, requests, **observed), at)
+        assert plan.actions == ()
+        self.pending = self.pending if plan.pending is None else plan.pending
         status = type(plan.status).model_validate_json(plan.status.to_json())
         assert status == plan.status, "the status must survive JSON"
         self.tenant = self.tenant.model_copy(update={"status": status})
         return plan
 
     @property
-    def inside(self) -> str:
-        return "".join(sorted(entry.uid for entry in self.tenant.status.admitted))
+    def reserved(self) -> str:
+        return "".join(sorted(reservation.uid for reservation in self.tenant.status.admitted))
 
-    def answer(self, uid: str) -> tuple[str, int | None]:
-        return self.told[uid].reason, self.told[uid].position
+    def reason(self, uid: str) -> tuple[str, int | None]:
+        return self.pending[uid].reason, self.pending[uid].position
 
 
-def test_by_priority_then_age_then_uid():
-    office = Office(concurrentJobs=3)
+def test_jobs_are_admitted_by_priority_then_age_then_uid():
+    harness = TenantHarness(concurrentJobs=3)
     same = after(0)
-    office.see(
-        claim("d"), claim("c", created=same), claim("b", created=same), claim("a", priority=-1), claim("z", priority=5)
+    harness.reconcile(
+        make_request("d"),
+        make_request("c", created=same),
+        make_request("b", created=same),
+        make_request("a", priority=-1),
+        make_request("z", priority=5),
     )
-    assert office.inside == "bcz"
-    assert office.answer("d") == ("ConcurrentJobsExhausted", 1)
-    assert office.answer("a") == ("ConcurrentJobsExhausted", 2)
-    assert "3 jobs at a time" in office.told["d"].message
-    assert office.tenant.status.usage is not None
-    assert (office.tenant.status.usage.running_jobs, office.tenant.status.usage.queued_jobs) == (3, 2)
+    assert harness.reserved == "bcz"
+    assert harness.reason("d") == ("ConcurrentJobsExhausted", 1)
+    assert harness.reason("a") == ("ConcurrentJobsExhausted", 2)
+    assert "3 jobs at a time" in harness.pending["d"].message
+    assert harness.tenant.status.usage is not None
+    assert (harness.tenant.status.usage.running_jobs, harness.tenant.status.usage.queued_jobs) == (3, 2)
 
 
-def test_the_same_view_again_changes_nothing():
-    office = Office(gpus=2)
-    seen = [claim(uid) for uid in "abcd"]
-    office.see(*seen)
-    before = office.tenant
-    assert office.see(*seen).actions == ()
-    assert office.tenant == before
+def test_the_same_requests_again_change_nothing():
+    harness = TenantHarness(gpus=2)
+    seen = [make_request(uid) for uid in "abcd"]
+    harness.reconcile(*seen)
+    before = harness.tenant, harness.pending
+    harness.reconcile(*seen)
+    assert (harness.tenant, harness.pending) == before
 
 
 def test_a_small_gpu_job_does_not_pass_a_large_one_but_one_without_gpus_does():
-    office = Office(gpus=4, concurrentJobs=10)
-    running = [claim(uid, live=True) for uid in "ab"]
-    office.see(*running, claim("c", gpus=4), claim("d"), claim("e", gpus=0))
-    assert office.inside == "abe"
-    assert office.answer("c") == ("GPUsExhausted", 1)
-    assert office.answer("d") == ("WaitingForAdmission", 2)
-    office.see(over(running[0]), over(running[1]), claim("c", gpus=4), claim("d"), claim("e", gpus=0))
-    assert office.inside == "ce"
+    harness = TenantHarness(gpus=4, concurrentJobs=10)
+    running = [make_request(uid, running=True) for uid in "ab"]
+    harness.reconcile(*running, make_request("c", gpus=4), make_request("d"), make_request("e", gpus=0))
+    assert harness.reserved == "abe"
+    assert harness.reason("c") == ("GPUsExhausted", 1)
+    assert harness.reason("d") == ("WaitingForAdmission", 2)
+    harness.reconcile(
+        ended(running[0]), ended(running[1]), make_request("c", gpus=4), make_request("d"), make_request("e", gpus=0)
+    )
+    assert harness.reserved == "ce"
 
 
-def test_job_slots_stay_reserved_for_who_waits_for_gpus():
-    office = Office(gpus=2, concurrentJobs=3)
-    office.see(claim("a", gpus=2, live=True), claim("b", gpus=2), claim("c", gpus=0), claim("d", gpus=0))
-    assert office.inside == "ac"  # the third slot is b's
-    assert office.answer("d") == ("WaitingForAdmission", 2)
+def test_job_slots_stay_reserved_for_a_job_that_waits_for_gpus():
+    harness = TenantHarness(gpus=2, concurrentJobs=3)
+    harness.reconcile(
+        make_request("a", gpus=2, running=True),
+        make_request("b", gpus=2),
+        make_request("c", gpus=0),
+        make_request("d", gpus=0),
+    )
+    assert harness.reserved == "ac"  # the third slot is b's
+    assert harness.reason("d") == ("WaitingForAdmission", 2)
 
 
-def test_one_that_asks_for_more_than_the_limit_holds_up_nobody():
-    office = Office(gpus=2, concurrentJobs=0 + 9)
-    office.see(claim("a", gpus=4), claim("b"))
-    assert office.inside == "b"
-    assert office.answer("a") == ("TenantLimitTooSmall", None)
-    assert "raise it" in office.told["a"].message
-    paused = Office(concurrentJobs=0)
-    paused.see(claim("a"))
-    assert paused.answer("a") == ("TenantLimitTooSmall", None)
+def test_a_job_that_exceeds_the_limit_alone_blocks_no_other():
+    harness = TenantHarness(gpus=2, concurrentJobs=0 + 9)
+    harness.reconcile(make_request("a", gpus=4), make_request("b"))
+    assert harness.reserved == "b"
+    assert harness.reason("a") == ("TenantLimitTooSmall", None)
+    assert "raise it" in harness.pending["a"].message
+    paused = TenantHarness(concurrentJobs=0)
+    paused.reconcile(make_request("a"))
+    assert paused.reason("a") == ("TenantLimitTooSmall", None)
 
 
-def test_without_its_profile_nobody_is_let_in_or_told():
-    office = Office()
-    office.see(claim("a", demand=None))
-    assert (office.inside, office.told) == ("", {})
+def test_a_job_without_its_profile_is_neither_admitted_nor_pending():
+    harness = TenantHarness()
+    harness.reconcile(make_request("a", demand=None))
+    assert (harness.reserved, harness.pending) == ("", {})
 
 
-def test_an_entry_stays_until_nothing_works_and_the_bill_comes_with_its_end():
-    office = Office(concurrentJobs=1)
-    job, other = claim("a"), claim("b")
-    office.see(job, other)
-    office.see(replace(job, live=True), other)
-    office.see(replace(over(job, audio_seconds=90.5), live=True), other)  # published, and its Job is not done
-    assert office.inside == "a"
-    assert office.tenant.status.usage.audio_seconds_today == 0
-    office.see(over(job, audio_seconds=90.5), other)
-    assert office.inside == "b"
-    assert office.tenant.status.usage.audio_seconds_today == 90.5
-    assert office.tenant.status.usage.audio_minutes_today == 1.508
-    office.see(over(job, audio_seconds=90.5), other)  # an old view of it counts no more
-    assert office.tenant.status.usage.audio_seconds_today == 90.5
+def test_a_reservation_stays_until_nothing_works_and_its_usage_is_added_when_it_is_released():
+    harness = TenantHarness(concurrentJobs=1)
+    job, other = make_request("a"), make_request("b")
+    harness.reconcile(job, other)
+    harness.reconcile(replace(job, running=True), other)
+    harness.reconcile(
+        replace(ended(job, audio_seconds=90.5), running=True), other
+    )  # published, and its Job is not done
+    assert harness.reserved == "a"
+    assert harness.tenant.status.usage.audio_seconds_today == 0
+    harness.reconcile(ended(job, audio_seconds=90.5), other)
+    assert harness.reserved == "b"
+    assert harness.tenant.status.usage.audio_seconds_today == 90.5
+    assert harness.tenant.status.usage.audio_minutes_today == 1.508
+    harness.reconcile(ended(job, audio_seconds=90.5), other)  # an old view of it counts no more
+    assert harness.tenant.status.usage.audio_seconds_today == 90.5
 
 
-def test_a_job_between_two_attempts_keeps_its_entry():
-    office = Office(concurrentJobs=1)
-    office.see(claim("b", live=True))
-    office.see(claim("b"), claim("a"))
-    assert office.inside == "b"
+def test_a_job_between_two_attempts_keeps_its_reservation():
+    harness = TenantHarness(concurrentJobs=1)
+    harness.reconcile(make_request("b", running=True))
+    harness.reconcile(make_request("b"), make_request("a"))
+    assert harness.reserved == "b"
 
 
-def test_one_that_is_suspended_gives_its_entry_back_in_two_steps():
+def test_a_suspended_jobs_reservation_is_released_in_two_steps():
     """First nothing may start on it, then it goes: a start that was decided on before is seen in between."""
-    office = Office(concurrentJobs=1)
-    job = claim("a")
-    office.see(job)
-    held = replace(job, wants=False)
-    office.see(held, claim("b"))
-    assert office.inside == "a"
-    assert office.tenant.status.admitted[0].releasing
-    assert office.see(replace(held, busy=True), claim("b")).requeue_after == BUSY_RECHECK
-    assert office.inside == "a"
-    office.see(replace(held, live=True), claim("b"))
-    assert office.inside == "a"
-    office.see(held, claim("b"))
-    assert office.inside == "b"
+    harness = TenantHarness(concurrentJobs=1)
+    job = make_request("a")
+    harness.reconcile(job)
+    held = replace(job, active=False)
+    harness.reconcile(held, make_request("b"))
+    assert harness.reserved == "a"
+    assert harness.tenant.status.admitted[0].releasing
+    assert harness.reconcile(replace(held, reconciling=True), make_request("b")).requeue_after == RECONCILING_RECHECK
+    assert harness.reserved == "a"
+    harness.reconcile(replace(held, running=True), make_request("b"))
+    assert harness.reserved == "a"
+    harness.reconcile(held, make_request("b"))
+    assert harness.reserved == "b"
 
 
-def test_one_that_is_resumed_in_time_keeps_its_entry():
-    office = Office(concurrentJobs=1)
-    office.see(claim("a"))
-    office.see(claim("a", wants=False))
-    office.see(claim("a"))
-    assert not office.tenant.status.admitted[0].releasing
+def test_a_job_that_is_resumed_in_time_keeps_its_reservation():
+    harness = TenantHarness(concurrentJobs=1)
+    harness.reconcile(make_request("a"))
+    harness.reconcile(make_request("a", active=False))
+    harness.reconcile(make_request("a"))
+    assert not harness.tenant.status.admitted[0].releasing
 
 
-def test_one_that_is_deleted_while_it_is_being_started_is_waited_for():
-    office = Office(concurrentJobs=1)
-    office.see(claim("a"))
-    assert office.see(replace(over(claim("a")), busy=True), claim("b")).requeue_after == BUSY_RECHECK
-    assert office.inside == "a"
-    office.see(over(claim("a")), claim("b"))
-    assert office.inside == "b"
+def test_a_job_deleted_while_it_is_being_started_keeps_its_reservation_until_that_is_over():
+    harness = TenantHarness(concurrentJobs=1)
+    harness.reconcile(make_request("a"))
+    assert (
+        harness.reconcile(replace(ended(make_request("a")), reconciling=True), make_request("b")).requeue_after
+        == RECONCILING_RECHECK
+    )
+    assert harness.reserved == "a"
+    harness.reconcile(ended(make_request("a")), make_request("b"))
+    assert harness.reserved == "b"
 
 
-def test_a_profile_that_grew_between_two_attempts_asks_anew():
-    office = Office(gpus=2)
-    office.see(claim("a"), claim("b"))
-    office.see(claim("a", gpus=2, live=True), claim("b", live=True))
-    assert office.inside == "ab"  # what works, works
-    office.see(claim("a", gpus=2), claim("b", live=True))
-    office.see(claim("a", gpus=2), claim("b", live=True))
-    assert office.inside == "b"
-    assert office.answer("a") == ("GPUsExhausted", 1)
+def test_a_job_whose_profile_grew_between_two_attempts_requests_a_new_reservation():
+    harness = TenantHarness(gpus=2)
+    harness.reconcile(make_request("a"), make_request("b"))
+    harness.reconcile(make_request("a", gpus=2, running=True), make_request("b", running=True))
+    assert harness.reserved == "ab"  # what works, works
+    harness.reconcile(make_request("a", gpus=2), make_request("b", running=True))
+    harness.reconcile(make_request("a", gpus=2), make_request("b", running=True))
+    assert harness.reserved == "b"
+    assert harness.reason("a") == ("GPUsExhausted", 1)
 
 
-def test_what_works_already_is_entered_even_beyond_a_limit():
-    office = Office(gpus=1)
-    office.see(claim("a", live=True), claim("b", live=True), claim("0"))
-    assert office.inside == "ab"
-    assert office.answer("0") == ("GPUsExhausted", 1)
+def test_running_work_is_adopted_even_beyond_a_limit():
+    harness = TenantHarness(gpus=1)
+    harness.reconcile(make_request("a", running=True), make_request("b", running=True), make_request("0"))
+    assert harness.reserved == "ab"
+    assert harness.reason("0") == ("GPUsExhausted", 1)
 
 
 def test_the_days_minutes_hold_back_audio_until_midnight_and_pages_go_on():
-    office = Office(audioMinutesPerDay=2)
+    harness = TenantHarness(audioMinutesPerDay=2)
     evening = datetime(2026, 11, 21, 23, 59, 50, tzinfo=UTC)
-    office.see(claim("a", live=True), claim("b", live=True), at=evening)
-    office.see(over(claim("a"), audio_seconds=120), claim("b", live=True), at=evening)
-    plan = office.see(claim("b", live=True), claim("c"), claim("d", kind="OCRJob"), at=evening)
-    assert office.inside == "bd"  # b ends, however long
-    assert office.answer("c") == ("AudioMinutesExhausted", 1)
+    harness.reconcile(make_request("a", running=True), make_request("b", running=True), at=evening)
+    harness.reconcile(ended(make_request("a"), audio_seconds=120), make_request("b", running=True), at=evening)
+    plan = harness.reconcile(
+        make_request("b", running=True), make_request("c"), make_request("d", kind="OCRJob"), at=evening
+    )
+    assert harness.reserved == "bd"  # b ends, however long
+    assert harness.reason("c") == ("AudioMinutesExhausted", 1)
     assert plan.requeue_after == timedelta(seconds=10)
-    office.see(claim("b", live=True), claim("c"), claim("d", kind="OCRJob"), at=evening + plan.requeue_after)
-    assert office.inside == "bcd"
-    assert (office.tenant.status.day, office.tenant.status.usage.audio_seconds_today) == ("2026-11-22", 0)
-    office.see(claim("b", live=True), claim("c"), claim("d", kind="OCRJob"), at=evening)  # a clock that is behind
-    assert office.tenant.status.day == "2026-11-22"
+    harness.reconcile(
+        make_request("b", running=True),
+        make_request("c"),
+        make_request("d", kind="OCRJob"),
+        at=evening + plan.requeue_after,
+    )
+    assert harness.reserved == "bcd"
+    assert (harness.tenant.status.day, harness.tenant.status.usage.audio_seconds_today) == ("2026-11-22", 0)
+    harness.reconcile(
+        make_request("b", running=True), make_request("c"), make_request("d", kind="OCRJob"), at=evening
+    )  # a clock that is behind
+    assert harness.tenant.status.day == "2026-11-22"
 
 
 def test_the_days_pages_hold_back_ocr():
-    office = Office(pagesPerDay=3)
-    office.see(claim("a", kind="OCRJob", live=True))
-    office.see(over(claim("a", kind="OCRJob"), pages=3), claim("b", kind="OCRJob"), claim("c"))
-    assert office.inside == "c"
-    assert office.answer("b") == ("PagesExhausted", 1)
+    harness = TenantHarness(pagesPerDay=3)
+    harness.reconcile(make_request("a", kind="OCRJob", running=True))
+    harness.reconcile(
+        ended(make_request("a", kind="OCRJob"), pages=3), make_request("b", kind="OCRJob"), make_request("c")
+    )
+    assert harness.reserved == "c"
+    assert harness.reason("b") == ("PagesExhausted", 1)
 
 
-def test_a_lowered_limit_stops_nothing_and_lets_nobody_in():
-    office = Office(gpus=3)
-    running = [claim(uid, live=True) for uid in "abc"]
-    office.see(*running)
-    office.tenant = office.tenant.model_copy(update={"spec": tenant(gpus=1).spec})
-    office.see(*running, claim("d"))
-    office.see(over(running[0]), *running[1:], claim("d"))
-    assert office.inside == "bc"
+def test_a_lowered_limit_stops_nothing_and_admits_nothing():
+    harness = TenantHarness(gpus=3)
+    running = [make_request(uid, running=True) for uid in "abc"]
+    harness.reconcile(*running)
+    harness.tenant = harness.tenant.model_copy(update={"spec": tenant(gpus=1).spec})
+    harness.reconcile(*running, make_request("d"))
+    harness.reconcile(ended(running[0]), *running[1:], make_request("d"))
+    assert harness.reserved == "bc"
 
 
-def stream(uid: str) -> Claim:
-    return claim(uid, kind="StreamSession", demand=Demand(streams=1))
+def session_request(uid: str) -> AdmissionRequest:
+    return make_request(uid, kind="StreamSession", demand=Demand(streams=1))
 
 
-def serving(uid: str, gpus: int, **fields: Any) -> Claim:
-    return claim(uid, kind="RuntimePool", demand=Demand(gpus=gpus), **fields)
+def pool_request(uid: str, gpus: int, **fields: Any) -> AdmissionRequest:
+    return make_request(uid, kind="RuntimePool", demand=Demand(gpus=gpus), **fields)
 
 
 def test_a_stream_over_the_limit_is_refused_and_takes_no_part_in_the_queue():
-    office = Office(streams=2, gpus=0, concurrentJobs=1)
-    streams = [stream(uid) for uid in "abc"]
-    office.see(*streams, claim("d", gpus=0), claim("e", gpus=0))
-    assert office.inside == "abd"
-    assert (office.told["c"].state, *office.answer("c")) == ("Refused", "StreamsExhausted", None)
-    assert "2 streams at a time" in office.told["c"].message
-    assert office.answer("e") == ("ConcurrentJobsExhausted", 1)
-    usage = office.tenant.status.usage
+    harness = TenantHarness(streams=2, gpus=0, concurrentJobs=1)
+    streams = [session_request(uid) for uid in "abc"]
+    harness.reconcile(*streams, make_request("d", gpus=0), make_request("e", gpus=0))
+    assert harness.reserved == "abd"
+    assert (harness.pending["c"].state, *harness.reason("c")) == ("Refused", "StreamsExhausted", None)
+    assert "2 streams at a time" in harness.pending["c"].message
+    assert harness.reason("e") == ("ConcurrentJobsExhausted", 1)
+    usage = harness.tenant.status.usage
     assert (usage.streams, usage.running_jobs, usage.queued_jobs) == (2, 1, 1)
-    office.see(over(streams[0], audio_seconds=60), *streams[1:], claim("d", gpus=0))
-    assert office.inside == "bcd"
-    assert office.tenant.status.usage.audio_minutes_today == 1
+    harness.reconcile(ended(streams[0], audio_seconds=60), *streams[1:], make_request("d", gpus=0))
+    assert harness.reserved == "bcd"
+    assert harness.tenant.status.usage.audio_minutes_today == 1
 
 
-def test_a_pool_comes_before_jobs_and_holds_its_gpus_until_its_servers_are_gone():
-    office = Office(gpus=2, concurrentJobs=9, audioMinutesPerDay=0)
-    office.see(claim("a", gpus=1, priority=9, kind="OCRJob"), claim("b", kind="OCRJob"), serving("p", 2))
-    assert office.inside == "p"
-    assert office.answer("a") == ("GPUsExhausted", 1)
-    usage = office.tenant.status.usage
+def test_a_pool_comes_before_jobs_and_keeps_its_gpus_until_its_servers_are_gone():
+    harness = TenantHarness(gpus=2, concurrentJobs=9, audioMinutesPerDay=0)
+    harness.reconcile(
+        make_request("a", gpus=1, priority=9, kind="OCRJob"), make_request("b", kind="OCRJob"), pool_request("p", 2)
+    )
+    assert harness.reserved == "p"
+    assert harness.reason("a") == ("GPUsExhausted", 1)
+    usage = harness.tenant.status.usage
     assert (usage.gpus, usage.running_jobs, usage.queued_jobs) == (2, 0, 2)
-    idle = serving("p", 2, wants=False, live=True)
-    office.see(idle, claim("a", kind="OCRJob"))
-    assert office.inside == "p", "a server still runs"
-    office.see(replace(idle, live=False), claim("a", kind="OCRJob"))
-    office.see(replace(idle, live=False), claim("a", kind="OCRJob"))
-    assert office.inside == "a"
-    office.see(claim("a", kind="OCRJob", live=True), serving("p", 2))
-    assert office.answer("p") == ("GPUsExhausted", 1)
-    assert office.tenant.status.usage.queued_jobs == 0, "a pool is no job"
+    idle = pool_request("p", 2, active=False, running=True)
+    harness.reconcile(idle, make_request("a", kind="OCRJob"))
+    assert harness.reserved == "p", "a server still runs"
+    harness.reconcile(replace(idle, running=False), make_request("a", kind="OCRJob"))
+    harness.reconcile(replace(idle, running=False), make_request("a", kind="OCRJob"))
+    assert harness.reserved == "a"
+    harness.reconcile(make_request("a", kind="OCRJob", running=True), pool_request("p", 2))
+    assert harness.reason("p") == ("GPUsExhausted", 1)
+    assert harness.tenant.status.usage.queued_jobs == 0, "a pool is no job"
 
 
 def test_a_pool_for_more_servers_than_the_tenant_may_have_says_so():
-    office = Office(gpus=2)
-    office.see(serving("p", 4))
-    assert office.answer("p") == ("TenantLimitTooSmall", None)
-    assert "lower the pool's maxReplicas" in office.told["p"].message
+    harness = TenantHarness(gpus=2)
+    harness.reconcile(pool_request("p", 4))
+    assert harness.reason("p") == ("TenantLimitTooSmall", None)
+    assert "lower the pool's maxReplicas" in harness.pending["p"].message
 
 
-def test_servers_that_run_already_are_entered_first_of_all():
-    office = Office(gpus=2)
-    office.see(claim("a"), serving("p", 2, live=True))
-    assert office.inside == "p"
-    gone = Office(gpus=2)  # its profile is
-    gone.see(replace(serving("p", 2, live=True), demand=None))
+def test_running_servers_are_adopted_before_anything_is_admitted():
+    harness = TenantHarness(gpus=2)
+    harness.reconcile(make_request("a"), pool_request("p", 2, running=True))
+    assert harness.reserved == "p"
+    gone = TenantHarness(gpus=2)  # its profile is
+    gone.reconcile(replace(pool_request("p", 2, running=True), demand=None))
     assert [(entry.gpus, entry.jobs, entry.streams) for entry in gone.tenant.status.admitted] == [(0, 0, 0)]
 
 
 @pytest.mark.parametrize(
-    ("spec", "status", "asks", "pods"),
+    ("spec", "status", "active", "pods"),
     [
         ({"minReplicas": 0, "maxReplicas": 3}, {}, False, 3),
         ({"minReplicas": 0, "maxReplicas": 3}, {"sessions": 1}, True, 3),
@@ -304,9 +333,9 @@ def test_servers_that_run_already_are_entered_first_of_all():
         ({"replicas": 2, "maxReplicas": 3}, {}, True, 2),
     ],
 )
-def test_when_a_pool_asks_and_for_how_many_servers(spec, status, asks, pods):
-    of = CLAIMANTS["RuntimePool"]
-    assert (of.asks(spec, status), of.pods(spec)) == (asks, pods)
+def test_when_a_pool_is_active_and_for_how_many_servers(spec, status, active, pods):
+    policy = ADMISSION_POLICIES["RuntimePool"]
+    assert (policy.is_active(spec, status), policy.max_pods(spec)) == (active, pods)
 
 
 @pytest.mark.parametrize(
@@ -317,21 +346,21 @@ def test_when_a_pool_asks_and_for_how_many_servers(spec, status, asks, pods):
     ],
 )
 def test_a_tenant_that_cannot_be_in_force_says_why(seen, reason, words):
-    office = Office(gpus=2)
-    office.see(claim("a"), **seen)
-    ready, reconciling, stalled = office.tenant.status.conditions
+    harness = TenantHarness(gpus=2)
+    harness.reconcile(make_request("a"), **seen)
+    ready, reconciling, stalled = harness.tenant.status.conditions
     assert (ready.type, ready.status, ready.reason) == ("Ready", "False", reason)
     assert (reconciling.type, reconciling.status) == ("Reconciling", "False")
     assert (stalled.type, stalled.status) == ("Stalled", "True")
     assert words in stalled.message
-    assert office.tenant.status.phase == "Stalled"
-    assert office.inside == ("a" if "taken" in seen else "")
-    office.see(claim("a"))
-    assert office.tenant.status.phase == "Ready"
+    assert harness.tenant.status.phase == "Stalled"
+    assert harness.reserved == ("a" if "taken" in seen else "")
+    harness.reconcile(make_request("a"))
+    assert harness.tenant.status.phase == "Ready"
 
 
 def test_another_operators_tenant_is_left_alone():
-    office = Office()
-    before = office.tenant
-    assert office.see(served="none").requeue_after is None
-    assert office.tenant == before
+    harness = TenantHarness()
+    before = harness.tenant
+    assert harness.reconcile(served="none").requeue_after is None
+    assert harness.tenant == before

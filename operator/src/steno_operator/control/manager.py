@@ -19,14 +19,14 @@ from steno_operator.control.kube.client import ApiError, Cluster, UnreachableErr
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import Signer
 from steno_operator.control.reconcile import tenant_controller
-from steno_operator.control.reconcile.controller import Kind, resource_type
+from steno_operator.control.reconcile.controller import AnyController, resource_type
 from steno_operator.control.reconcile.executor import Executor
-from steno_operator.control.reconcile.job_controller import JobKind
+from steno_operator.control.reconcile.job_controller import JobController
 from steno_operator.control.reconcile.pool_actions import PoolSteps
-from steno_operator.control.reconcile.pool_controller import PoolKind
+from steno_operator.control.reconcile.pool_controller import PoolController
 from steno_operator.control.reconcile.reconciler import Reconciler
-from steno_operator.control.reconcile.session_controller import SessionKind
-from steno_operator.control.reconcile.tenant_controller import TenantKind
+from steno_operator.control.reconcile.session_controller import SessionController
+from steno_operator.control.reconcile.tenant_controller import TenantController
 from steno_operator.control.reconcile.work_queue import WorkQueue
 from steno_operator.control.reports.token_review import TokenVerifier
 from steno_operator.control.watch.reflector import Timing
@@ -78,8 +78,8 @@ class Engine:
         self._signer = Signer(cluster, options.own_namespace, options.session_key, self._resync)
         steps = PoolSteps(cluster, self.store, self._signer).steps
         executor = Executor(cluster, self.store, options.instance, steps)
-        self._kinds = kinds(cluster, self.store, self._signer)
-        self._reconciler = Reconciler(self.store, executor, self._kinds, policy)
+        self._controllers = controllers(cluster, self.store, self._signer)
+        self._reconciler = Reconciler(self.store, executor, self._controllers, policy)
         self._watchers = watchers(cluster, self.store, options.namespaces, options.watch_timing)
         self._auditor = Auditor(cluster, self._audited(), self._resync, options.audit_interval)
 
@@ -139,13 +139,15 @@ class Engine:
         return [profiles] + [
             Audited(
                 name,
-                resource_type(kind.model.definition),
-                everywhere if kind.model.definition.scope == "Cluster" else self._options.namespaces or everywhere,
+                resource_type(controller.model.definition),
+                everywhere
+                if controller.model.definition.scope == "Cluster"
+                else self._options.namespaces or everywhere,
                 lambda name=name: [raw for key, raw in self.store.resources() if key.kind == name],
                 lambda raw, name=name: self.store.put_resource(name, raw),
                 lambda raw, name=name: self.store.drop_resource(Key.of(name, raw), raw["metadata"]["uid"]),
             )
-            for name, kind in self._kinds.items()
+            for name, controller in self._controllers.items()
         ]
 
     def _resync(self) -> None:
@@ -176,13 +178,13 @@ class Engine:
         tenant_controller.refresh_metrics(raw for key, raw in self.store.resources() if key.kind == TENANT_KIND)
 
 
-def kinds(cluster: Cluster, store: Store, signer: Signer) -> dict[str, Kind]:
-    """Returns every kind that is reconciled, by name."""
-    every: list[Kind] = [
-        JobKind(TranscriptionJob, cluster, store),
-        JobKind(OCRJob, cluster, store),
-        PoolKind(cluster, store, signer),
-        SessionKind(store, signer),
-        TenantKind(store),
+def controllers(cluster: Cluster, store: Store, signer: Signer) -> dict[str, AnyController]:
+    """Return the controller of every kind that is reconciled, by the kind's name."""
+    every: list[AnyController] = [
+        JobController(TranscriptionJob, cluster, store),
+        JobController(OCRJob, cluster, store),
+        PoolController(cluster, store, signer),
+        SessionController(store, signer),
+        TenantController(store),
     ]
-    return {kind.model.definition.kind: kind for kind in every}
+    return {controller.model.definition.kind: controller for controller in every}

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from steno_api.v1alpha1.tenant import AdmittedWork, Tenant
 from steno_api.worker.termination import Succeeded
 from steno_operator.control.kube.keys import Key
-from steno_operator.plan.common.admission import CLAIMANTS, Admission, Bill, Claim
+from steno_operator.plan.common.admission import ADMISSION_POLICIES, Admission, AdmissionRequest, Usage
 from steno_operator.plan.tenant.admission import ObservedQuota, Reservation, check_admission
 from steno_operator.plan.tenant.planner import ObservedTenant
 
@@ -60,11 +60,11 @@ class _Record:
     priority: int
     tenant: str
     profile: str
-    asks: bool
-    pods: int
+    active: bool
+    max_pods: int
     finished: bool
     gone: bool
-    bill: Bill
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,10 @@ class Tenancy:
         self._ledgers: dict[str, str] = {}  # UID → name of the Tenant in whose ledger it stands
         self._records: dict[str, _Record] = {}
         self._open: defaultdict[str, set[str]] = defaultdict(set)  # namespace → UIDs of what is not over
-        self._told: dict[str, Mapping[str, Admission]] = {}  # Tenant name → UID → …
+        self._pending: dict[str, Mapping[str, Admission]] = {}  # Tenant name → UID → …
         self._put: dict[str, Callable[[Key, Mapping[str, Any]], None]] = {
             TENANT_KIND: self._put_tenant,
-            **dict.fromkeys(CLAIMANTS, self._put_claim),
+            **dict.fromkeys(ADMISSION_POLICIES, self._put_claim),
         }
 
     # What changes
@@ -115,7 +115,7 @@ class Tenancy:
         """Forgets a deleted custom resource, except for what a ledger still has to account for."""
         if (member := self._members.get(key.name)) is not None and member.uid == uid:
             del self._members[key.name]
-            self._told.pop(key.name, None)
+            self._pending.pop(key.name, None)
             self._enter(key.name, member.entries, {})
             self._reown()
         if (record := self._records.get(uid)) is not None:
@@ -135,7 +135,7 @@ class Tenancy:
         self._members[key.name] = member
         self._enter(key.name, before.entries if before is not None else {}, entries)
         if before is None or (before.uid, before.namespaces) != (member.uid, member.namespaces):
-            self._told.pop(key.name, None)
+            self._pending.pop(key.name, None)
             self._reown()
 
     def _enter(self, name: str, before: Mapping[str, AdmittedWork], after: Mapping[str, AdmittedWork]) -> None:
@@ -172,7 +172,7 @@ class Tenancy:
 
     def _put_claim(self, key: Key, raw: Mapping[str, Any]) -> None:
         metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
-        claimant = CLAIMANTS[key.kind]
+        policy = ADMISSION_POLICIES[key.kind]
         record = _Record(
             key=key,
             uid=metadata["uid"],
@@ -180,11 +180,11 @@ class Tenancy:
             priority=spec.get("priority", 0),
             tenant=spec.get("tenant", ""),
             profile=spec.get("profile", ""),
-            asks=claimant.asks(spec, status),
-            pods=claimant.pods(spec),
+            active=policy.is_active(spec, status),
+            max_pods=policy.max_pods(spec),
             finished=bool(status.get("completionTime")),
             gone="deletionTimestamp" in metadata,
-            bill=claimant.bill(status),
+            usage=policy.usage(status),
         )
         if self._records.get(record.uid) != record:
             self._keep(record)
@@ -214,11 +214,11 @@ class Tenancy:
         for member in self._members.values():
             self._changed(member.key)
 
-    def tell(self, tenant: str, told: Mapping[str, Admission]) -> None:
-        """Keeps what those who wait are told, and looks at those whose reason changed: positions come by themselves."""
-        before = self._told.get(tenant, {})
-        self._told[tenant] = told
-        for uid, answer in told.items():
+    def publish_reasons(self, tenant: str, pending: Mapping[str, Admission]) -> None:
+        """Keep why resources wait, by UID; reconcile those whose reason changed: they read positions by themselves."""
+        before = self._pending.get(tenant, {})
+        self._pending[tenant] = pending
+        for uid, answer in pending.items():
             known = before.get(uid)
             if (known is None or replace(known, position=None) != replace(answer, position=None)) and (
                 record := self._records.get(uid)
@@ -248,7 +248,7 @@ class Tenancy:
             tenant=owner,
             requested_tenant=claimed or "",
             requested_tenant_exists=claimed in self._members,
-            pending=None if owner is None else self._told.get(owner, {}).get(uid),
+            pending=None if owner is None else self._pending.get(owner, {}).get(uid),
             gpus=gpus,
         )
         return check_admission(quota, tenant_required=self._without_tenant == "refuse")
@@ -263,39 +263,40 @@ class Tenancy:
         served = [space in self._served or not self._served for space in spaces]
         return ObservedTenant(
             tenant=tenant,
-            claims=tuple(self._claim(uid, entries.get(uid), name) for uid in uids),
+            requests=tuple(self._admission_request(uid, entries.get(uid), name) for uid in uids),
             taken={space: self._owners[space] for space in spaces if self._owners.get(space, name) != name},
             served="all" if all(served) else "some" if any(served) else "none",
-            told=self._told.get(name, {}),
         )
 
-    def _claim(self, uid: str, entry: AdmittedWork | None, tenant: str) -> Claim:
+    def _admission_request(self, uid: str, entry: AdmittedWork | None, tenant: str) -> AdmissionRequest:
         record = self._records.get(uid)
         if record is None:
             assert entry is not None  # noqa: S101 - what asks is known
             key = Key(entry.kind, entry.namespace, entry.name)
-            record = _Record(key, uid, _LONG_AGO, 0, "", "", asks=False, pods=0, finished=False, gone=True, bill=Bill())
-        key, claimant = record.key, CLAIMANTS[record.key.kind]
-        over = record.finished or record.gone
+            record = _Record(
+                key, uid, _LONG_AGO, 0, "", "", active=False, max_pods=0, finished=False, gone=True, usage=Usage()
+            )
+        key, policy = record.key, ADMISSION_POLICIES[record.key.kind]
+        finished = record.finished or record.gone
         each = self._world.accelerators(record.profile, uid)
         word = None if record.finished else self._world.published(key.namespace, uid)
-        return Claim(
+        return AdmissionRequest(
             uid=uid,
             kind=key.kind,
             namespace=key.namespace,
             name=key.name,
             created=record.created,
-            claimant=claimant,
-            demand=claimant.demand(None if each is None else each * record.pods),
+            policy=policy,
+            demand=policy.demand(None if each is None else each * record.max_pods),
             priority=record.priority,
-            over=over,
-            wants=not over
-            and record.asks
+            finished=finished,
+            active=not finished
+            and record.active
             and self._owners.get(key.namespace) == tenant
             and record.tenant in ("", tenant),
-            live=self._world.holds(key.namespace, uid),
-            busy=not record.finished and self._world.is_busy(key),
+            running=self._world.holds(key.namespace, uid),
+            reconciling=not record.finished and self._world.is_busy(key),
             # Deleted before its status was written, it has used what its worker said.
-            bill=record.bill if word is None else claimant.bill({"summary": word.summary.to_wire()}),
-            spoken=not record.finished and self._world.spoken(uid),
+            usage=record.usage if word is None else policy.usage({"summary": word.summary.to_wire()}),
+            usage_pending=not record.finished and self._world.spoken(uid),
         )

@@ -1,22 +1,23 @@
-"""What the reconciler must know of a kind: a small interface, the same for all; `registry` has the kinds there are."""
+"""Controllers: what the reconciler needs of a kind, the same small interface for all; the manager lists them."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pydantic
 
-from steno_api.failures import FailureReason
 from steno_api.v1alpha1.meta import Resource, ResourceDefinition
-from steno_api.v1alpha1.reasons import ConditionType
 from steno_operator.control.kube.client import ResourceType
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.plan import AnyPlan
 from steno_operator.plan.common.policy import Policy
 
 R = TypeVar("R", bound=Resource)
+Observed = TypeVar("Observed")
+P = TypeVar("P", bound=AnyPlan)
 
 
 class UnreadableError(Exception):
@@ -24,10 +25,11 @@ class UnreadableError(Exception):
 
 
 class RefusedError(Exception):
-    """The API server will not have a child; the message is its own.
+    """The API server refused a child; the message is its own.
 
     Attributes:
-        final: the manifest is invalid, so no retry can mend it. A full quota passes, and so may a missing permission.
+        final: the manifest is invalid, so no retry can help. A full quota passes; a missing
+            permission may be granted.
     """
 
     def __init__(self, message: str, *, final: bool) -> None:
@@ -35,37 +37,42 @@ class RefusedError(Exception):
         self.final = final
 
 
-class Kind(Protocol):
-    """A kind of custom resource that is reconciled. `Observed` is the kind's own type, handed from one to the next."""
+class Controller(ABC, Generic[R, Observed, P]):
+    """A kind of custom resource that is reconciled: its model, what is observed about it, and its plan."""
 
-    @property
-    def model(self) -> type[Resource]:
-        """The resource's model."""
-        ...
+    def __init__(self, model: type[R]) -> None:
+        self.model = model
 
-    def observe(self, key: Key, resource: Any) -> Any:
-        """Returns all that is observed about `resource`, the parsed resource of `key`."""
-        ...
+    @abstractmethod
+    def observe(self, key: Key, resource: R) -> Observed:
+        """Return all that is observed about `resource`, the parsed resource of `key`."""
 
-    def plan(self, observed: Any, now: datetime, policy: Policy) -> AnyPlan:
-        """Decides; pure."""
-        ...
+    @abstractmethod
+    def plan(self, observed: Observed, now: datetime, policy: Policy) -> P:
+        """Decide; pure.
 
-    def must_verify(self, observed: Any, plan: AnyPlan) -> bool:
-        """Whether the plan may only be made from what was read just now."""
-        ...
+        Args:
+            observed: what `observe` returned.
+            now: the present.
+            policy: the operator's settings.
+        """
 
     async def refresh(self, key: Key, uid: str) -> None:
-        """Reads what belongs to the resource of that UID live into the store, which has the resource as it stands."""
-        ...
+        """Read what belongs to the resource of that UID live into the cache, which has the resource as it is now."""
 
-    def refused(self, observed: Any, refusal: RefusedError) -> Any:
-        """Returns `observed` with the API server's refusal of what was planned, to be planned once more."""
-        ...
+    def with_refusal(self, observed: Observed, refusal: RefusedError) -> Observed:  # noqa: ARG002
+        """Return `observed` with the API server's refusal of what was planned, to be planned once more."""
+        return observed
+
+    def accept(self, key: Key, plan: P) -> None:
+        """Keep what a plan says beside its actions and status; called before it is carried out."""
+
+
+AnyController = Controller[Any, Any, Any]
 
 
 def parse(model: type[R], raw: Mapping[str, Any]) -> R:
-    """Reads a resource.
+    """Parse a resource.
 
     Raises:
         UnreadableError: it does not fit the model; the message is for the user.
@@ -81,32 +88,5 @@ def parse(model: type[R], raw: Mapping[str, Any]) -> R:
 
 
 def resource_type(definition: ResourceDefinition) -> ResourceType:
-    """Returns how a custom resource stands in URLs."""
+    """Return what the URLs of a custom resource are made from."""
     return ResourceType(f"{definition.group}/{definition.version}", definition.plural)
-
-
-def unreadable_status(raw: Mapping[str, Any], message: str, now: datetime) -> dict[str, Any]:
-    """Returns the status of a resource that cannot be read: stalled until it is edited or a fitting operator runs."""
-    status = dict(raw.get("status") or {})
-    if status.get("completionTime"):
-        return status  # what ended has ended
-    generation = raw["metadata"].get("generation", 0)
-    time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    text = f"This resource does not fit the schema of the running operator: {message}. Correct it, or create it anew."
-    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
-    for kind, value in (
-        (ConditionType.READY, "False"),
-        (ConditionType.RECONCILING, "False"),
-        (ConditionType.STALLED, "True"),
-        (ConditionType.ACCEPTED, "False"),
-    ):
-        before = conditions.get(kind, {})
-        conditions[kind] = {
-            "type": str(kind),
-            "status": value,
-            "reason": str(FailureReason.INVALID_SPEC),
-            "message": text,
-            "lastTransitionTime": before["lastTransitionTime"] if before.get("status") == value else time,
-            "observedGeneration": generation,
-        }
-    return {**status, "conditions": list(conditions.values()), "observedGeneration": generation, "phase": "Pending"}

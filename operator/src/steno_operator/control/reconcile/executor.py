@@ -23,7 +23,6 @@ from steno_operator.plan.common.plan import (
     StartAttempt,
     StopAttempt,
     SuspendAttempt,
-    TellQueue,
 )
 from steno_operator.telemetry import metrics
 
@@ -69,7 +68,6 @@ class Executor:
             StopAttempt: self._stop,
             SuspendAttempt: self._suspend,
             SetDeadline: self._set_deadline,
-            TellQueue: self._tell,
             **(more or {}),
         }
 
@@ -142,9 +140,6 @@ class Executor:
             if error.status in (NOT_FOUND, CONFLICT):
                 raise RetryError(f"Job {action.name} is not the one planned for") from None
             raise
-
-    async def _tell(self, key: Key, uid: str, action: TellQueue) -> None:  # noqa: ARG002
-        self._store.tenancy.tell(key.name, action.waiting)
 
     async def delete(self, definition: ResourceDefinition, key: Key, action: DeleteResource) -> None:
         """Deletes the custom resource; its children follow by owner reference."""

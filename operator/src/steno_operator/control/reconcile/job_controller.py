@@ -1,4 +1,4 @@
-"""The job kinds' half of reconciling: their children are Jobs and pods, read live before a step that costs."""
+"""The controller of the job kinds: their children are Jobs and pods, read live before a step that costs."""
 
 from __future__ import annotations
 
@@ -6,59 +6,51 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.cache.store import Store
 from steno_operator.control.kube.client import JOBS, PODS, ApiError, Cluster, ResourceType
 from steno_operator.control.kube.keys import Key
-from steno_operator.control.reconcile.controller import RefusedError
+from steno_operator.control.reconcile.controller import Controller, RefusedError
 from steno_operator.control.reconcile.executor import owner_of
 from steno_operator.manifests import labels
-from steno_operator.plan.common.plan import DeleteResource, Plan, StartAttempt, StopAttempt
+from steno_operator.plan.common.plan import Plan
 from steno_operator.plan.common.policy import Policy
-from steno_operator.plan.job.observed import Job, ObservedJob
+from steno_operator.plan.job.observed import ObservedJob
 from steno_operator.plan.job.planner import plan_job
 
-_PAID = (StartAttempt, StopAttempt, DeleteResource)
 _REMEMBERED = 10_000
 
+J = TypeVar("J", TranscriptionJob, OCRJob)
 
-class JobKind:
-    """A kind whose attempts are child Jobs. See `Kind`."""
 
-    def __init__(self, model: type[Job], cluster: Cluster, store: Store) -> None:
-        self.model = model
+class JobController(Controller[J, ObservedJob, Plan]):
+    """A kind whose attempts are child Jobs."""
+
+    def __init__(self, model: type[J], cluster: Cluster, store: Store) -> None:
+        super().__init__(model)
         self._cluster = cluster
         self._store = store
         self._read_pods_of: OrderedDict[str, None] = OrderedDict()  # Job UIDs
 
-    def observe(self, key: Key, resource: Job) -> ObservedJob:
-        """See `Kind`."""
-        return self._store.snapshot(key, resource)
+    def observe(self, key: Key, resource: J) -> ObservedJob:
+        """See `Controller`."""
+        observed = self._store.snapshot(key, resource)
+        children = (replace(each, pods_read_live=each.uid in self._read_pods_of) for each in observed.children)
+        return replace(observed, children=tuple(children))
 
     def plan(self, observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
-        """See `Kind`."""
+        """See `Controller`."""
         return plan_job(observed, now, policy)
 
-    def refused(self, observed: ObservedJob, refusal: RefusedError) -> ObservedJob:
-        """See `Kind`."""
+    def with_refusal(self, observed: ObservedJob, refusal: RefusedError) -> ObservedJob:
+        """See `Controller`."""
         return replace(observed, refusal=str(refusal), refusal_final=refusal.final)
 
-    def must_verify(self, observed: ObservedJob, plan: Plan) -> bool:
-        """See `Kind`.
-
-        Besides what plans themselves ask for: Jobs and pods come over two watches, so a finished Job may be seen before
-        its pod's last word.
-        """
-        if plan.verify or observed.foreign or any(isinstance(action, _PAID) for action in plan.actions):
-            return True
-        latest = observed.children[-1] if observed.children else None
-        if latest is None or not latest.done or any(pod.exit_code is not None for pod in latest.pods):
-            return False
-        return latest.uid not in self._read_pods_of
-
     async def refresh(self, key: Key, uid: str) -> None:
-        """See `Kind`.
+        """See `Controller`.
 
         The pods are read after the Jobs: what a Job says about its pods is then never newer than the pods.
 

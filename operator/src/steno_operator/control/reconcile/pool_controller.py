@@ -1,4 +1,4 @@
-"""RuntimePools' half of reconciling."""
+"""The controller of RuntimePools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from steno_operator.control.cache.store import Store
 from steno_operator.control.kube.client import ApiError, Cluster
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import Signer
-from steno_operator.control.reconcile.controller import RefusedError
+from steno_operator.control.reconcile.controller import Controller, RefusedError
 from steno_operator.control.reconcile.executor import NOT_FOUND, owner_of
 from steno_operator.control.reconcile.pool_actions import CHILDREN
 from steno_operator.manifests.labels import pool_child_name
@@ -20,18 +20,17 @@ from steno_operator.plan.pool.observed import ObservedPool
 from steno_operator.plan.pool.planner import plan_pool
 
 
-class PoolKind:
-    """RuntimePool. See `Kind`."""
-
-    model = RuntimePool
+class PoolController(Controller[RuntimePool, ObservedPool, PoolPlan]):
+    """RuntimePools: a Deployment and a Service each."""
 
     def __init__(self, cluster: Cluster, store: Store, signer: Signer) -> None:
+        super().__init__(RuntimePool)
         self._cluster = cluster
         self._store = store
         self._signer = signer
 
     def observe(self, key: Key, resource: RuntimePool) -> ObservedPool:
-        """See `Kind`."""
+        """See `Controller`."""
         pools, uid, signing = self._store.pools, resource.metadata.uid, self._signer.key
         return ObservedPool(
             pool=resource,
@@ -46,15 +45,11 @@ class PoolKind:
         )
 
     def plan(self, observed: ObservedPool, now: datetime, policy: Policy) -> PoolPlan:
-        """See `Kind`."""
+        """See `Controller`."""
         return plan_pool(observed, now, policy)
 
-    def must_verify(self, observed: ObservedPool, plan: PoolPlan) -> bool:
-        """See `Kind`. What stands in a child's place is no child of ours, so no watch tells when it goes."""
-        return plan.verify or bool(observed.foreign)
-
     async def refresh(self, key: Key, uid: str) -> None:
-        """See `Kind`."""
+        """See `Controller`."""
         for kind in self._store.pools.foreign(uid):
             try:
                 standing = await self._cluster.get(CHILDREN[kind], key.namespace, pool_child_name(key.name))
@@ -66,6 +61,6 @@ class PoolKind:
             if owner_of(standing) == uid and "deletionTimestamp" not in standing["metadata"]:
                 self._store.pools.drop_foreign(uid, kind)
 
-    def refused(self, observed: ObservedPool, refusal: RefusedError) -> ObservedPool:
-        """See `Kind`."""
+    def with_refusal(self, observed: ObservedPool, refusal: RefusedError) -> ObservedPool:
+        """See `Controller`."""
         return replace(observed, refusal=str(refusal), refusal_final=refusal.final)

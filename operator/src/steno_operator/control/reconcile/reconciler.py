@@ -1,4 +1,4 @@
-"""One look at one resource: snapshot, plan, live reads where it matters, actions, status, Events."""
+"""Reconciler: snapshot, plan, live reads where it matters, actions, status, Events, for one resource at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from typing import Any
 from steno_operator.control.cache.store import Store
 from steno_operator.control.kube.event_recorder import Teller
 from steno_operator.control.kube.keys import Key
-from steno_operator.control.reconcile.controller import Kind, RefusedError, UnreadableError, parse, unreadable_status
+from steno_operator.control.reconcile.controller import (
+    AnyController,
+    Controller,
+    Observed,
+    P,
+    R,
+    RefusedError,
+    UnreadableError,
+    parse,
+)
 from steno_operator.control.reconcile.executor import Executor, GoneError
+from steno_operator.plan.common.conditions import unreadable_status
 from steno_operator.plan.common.plan import DeleteResource, EmitEvent
 from steno_operator.plan.common.policy import Policy
 
@@ -31,14 +41,14 @@ class Reconciler:
         self,
         store: Store,
         executor: Executor,
-        kinds: Mapping[str, Kind],
+        controllers: Mapping[str, AnyController],
         policy: Policy,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._executor = executor
         self._teller = Teller(executor.emit)
-        self._kinds = kinds
+        self._controllers = controllers
         self._policy = policy
         self._clock = clock
 
@@ -47,39 +57,40 @@ class Reconciler:
         await self._teller.run()
 
     async def reconcile(self, key: Key) -> float | None:
-        """Looks at the resource once.
+        """Reconcile the resource once.
 
         Returns:
-            Seconds after which to look again even if nothing changes.
+            Seconds after which to requeue even if nothing changes.
 
         Raises:
-            RetryError: what was planned no longer fits; look again.
+            RetryError: what was planned no longer fits; requeue.
             ApiError, UnreachableError: the API server could not do its part.
         """
         raw = self._store.resource(key)
         if raw is None:
             return None
-        kind = self._kinds[key.kind]
+        controller = self._controllers[key.kind]
         try:
             with self._store.working_on(key):
-                return await self._reconcile(kind, key, raw)
+                return await self._reconcile(controller, key, raw)
         except UnreadableError as error:
             log.warning("cannot be read: %s", error, extra=key.log())
             if "deletionTimestamp" not in raw["metadata"]:
                 status = unreadable_status(raw, str(error), self._clock())
-                await self._executor.write_status(kind.model.definition, key, raw, status)
+                await self._executor.write_status(controller.model.definition, key, raw, status)
         except GoneError:
             log.debug("gone", extra=key.log())
         return None
 
-    async def _reconcile(self, kind: Kind, key: Key, raw: dict[str, Any]) -> float | None:
-        definition = kind.model.definition
-        observed = kind.observe(key, parse(kind.model, raw))
-        plan = kind.plan(observed, self._clock(), self._policy)
-        if kind.must_verify(observed, plan):
-            raw = await self._refresh(kind, key, raw["metadata"]["uid"])
-            observed = kind.observe(key, parse(kind.model, raw))
-            plan = kind.plan(observed, self._clock(), self._policy)
+    async def _reconcile(self, controller: Controller[R, Observed, P], key: Key, raw: dict[str, Any]) -> float | None:
+        definition = controller.model.definition
+        observed = controller.observe(key, parse(controller.model, raw))
+        plan = controller.plan(observed, self._clock(), self._policy)
+        if plan.requires_live_read:
+            raw = await self._refresh(controller, key, raw["metadata"]["uid"])
+            observed = controller.observe(key, parse(controller.model, raw))
+            plan = controller.plan(observed, self._clock(), self._policy)
+        controller.accept(key, plan)
         uid = raw["metadata"]["uid"]
         try:
             for action in plan.actions:
@@ -87,7 +98,7 @@ class Reconciler:
                     await self._executor.act(key, uid, action)
         except RefusedError as refused:
             log.warning("the API server refused a child: %s", refused, extra=key.log())
-            plan = kind.plan(kind.refused(observed, refused), self._clock(), self._policy)
+            plan = controller.plan(controller.with_refusal(observed, refused), self._clock(), self._policy)
             plan = replace(plan, actions=tuple(a for a in plan.actions if isinstance(a, EmitEvent)))
         for action in plan.actions:
             if isinstance(action, DeleteResource):
@@ -101,8 +112,8 @@ class Reconciler:
                 self._teller.tell(key, raw, action)
         return plan.requeue_after.total_seconds() if plan.requeue_after is not None else None
 
-    async def _refresh(self, kind: Kind, key: Key, uid: str) -> dict[str, Any]:
+    async def _refresh(self, controller: AnyController, key: Key, uid: str) -> dict[str, Any]:
         """Reads the resource, then what belongs to it, live into the store; returns the resource."""
-        raw = await self._executor.read(kind.model.definition, key, uid)
-        await kind.refresh(key, uid)
+        raw = await self._executor.read(controller.model.definition, key, uid)
+        await controller.refresh(key, uid)
         return raw

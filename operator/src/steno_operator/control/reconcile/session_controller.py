@@ -1,4 +1,4 @@
-"""StreamSessions' half of reconciling."""
+"""The controller of StreamSessions."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from steno_operator.control.cache.pool_store import POOL_KIND
 from steno_operator.control.cache.store import Store
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import Signer
-from steno_operator.control.reconcile.controller import RefusedError, UnreadableError, parse
+from steno_operator.control.reconcile.controller import Controller, RefusedError, UnreadableError, parse
 from steno_operator.plan.common.plan import SessionPlan
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.session.observed import ObservedSession
 from steno_operator.plan.session.planner import plan_session
 
 
-class SessionKind:
-    """StreamSession. See `Kind`."""
-
-    model = StreamSession
+class SessionController(Controller[StreamSession, ObservedSession, SessionPlan]):
+    """StreamSessions. All that a session is planned from is watched or reported; only the resource is read live."""
 
     def __init__(self, store: Store, signer: Signer) -> None:
+        super().__init__(StreamSession)
         self._store = store
         self._signer = signer
 
     def observe(self, key: Key, resource: StreamSession) -> ObservedSession:
-        """See `Kind`."""
+        """See `Controller`."""
         pools, uid, signing = self._store.pools, resource.metadata.uid, self._signer.key
         pool = self._pool(Key(POOL_KIND, key.namespace, resource.spec.pool))
         return ObservedSession(
@@ -51,16 +50,9 @@ class SessionKind:
             return None
 
     def plan(self, observed: ObservedSession, now: datetime, policy: Policy) -> SessionPlan:
-        """See `Kind`."""
+        """See `Controller`."""
         return plan_session(observed, now, policy)
 
-    def must_verify(self, observed: ObservedSession, plan: SessionPlan) -> bool:  # noqa: ARG002 - one shape for all
-        """See `Kind`."""
-        return plan.verify
-
-    async def refresh(self, key: Key, uid: str) -> None:
-        """See `Kind`. Whatever a session is planned from is watched or reported; the resource itself is read."""
-
-    def refused(self, observed: ObservedSession, refusal: RefusedError) -> ObservedSession:
-        """See `Kind`."""
+    def with_refusal(self, observed: ObservedSession, refusal: RefusedError) -> ObservedSession:
+        """See `Controller`."""
         return replace(observed, refusal=str(refusal))

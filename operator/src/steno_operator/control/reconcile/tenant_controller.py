@@ -1,4 +1,4 @@
-"""Tenants' half of reconciling: one write of the ledger, nothing else."""
+"""The controller of Tenants: one write of the reservations, and the reasons of those that wait."""
 
 from __future__ import annotations
 
@@ -9,39 +9,34 @@ from typing import Any
 from steno_api.v1alpha1.tenant import Tenant
 from steno_operator.control.cache.store import Store
 from steno_operator.control.kube.keys import Key
-from steno_operator.control.reconcile.controller import RefusedError
-from steno_operator.plan.common.plan import AnyPlan
+from steno_operator.control.reconcile.controller import Controller
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.tenant.planner import ObservedTenant, TenantPlan, plan_tenant
 from steno_operator.telemetry import metrics
 
 
-class TenantKind:
-    """See `Kind`. It has no children; what it is about are the resources that ask it."""
+class TenantController(Controller[Tenant, ObservedTenant, TenantPlan]):
+    """Tenants have no children; they are planned from the resources that request admission.
 
-    model = Tenant
+    The reservations are written over the ones that were read or not at all, so a plan needs no live read.
+    """
 
     def __init__(self, store: Store) -> None:
+        super().__init__(Tenant)
         self._store = store
 
-    def observe(self, key: Key, resource: Tenant) -> ObservedTenant:  # noqa: ARG002 - one shape for all kinds
-        """See `Kind`."""
+    def observe(self, key: Key, resource: Tenant) -> ObservedTenant:  # noqa: ARG002 - the resource says it all
+        """See `Controller`."""
         return self._store.tenancy.observe(resource)
 
     def plan(self, observed: ObservedTenant, now: datetime, policy: Policy) -> TenantPlan:  # noqa: ARG002
-        """See `Kind`."""
+        """See `Controller`."""
         return plan_tenant(observed, now)
 
-    def must_verify(self, observed: ObservedTenant, plan: AnyPlan) -> bool:  # noqa: ARG002
-        """See `Kind`. The ledger is written over the one that was read or not at all, so that needs no other look."""
-        return False
-
-    async def refresh(self, key: Key, uid: str) -> None:
-        """See `Kind`."""
-
-    def refused(self, observed: ObservedTenant, refusal: RefusedError) -> ObservedTenant:  # noqa: ARG002
-        """See `Kind`."""
-        return observed
+    def accept(self, key: Key, plan: TenantPlan) -> None:
+        """Publish why each request waits, for the plans of the resources themselves."""
+        if plan.pending is not None:
+            self._store.tenancy.publish_reasons(key.name, plan.pending)
 
 
 _USAGE = {
@@ -56,7 +51,7 @@ _USAGE = {
 
 
 def refresh_metrics(tenants: Iterable[Mapping[str, Any]]) -> None:
-    """Exports usage and limits of raw Tenants."""
+    """Export usage and limits of raw Tenants."""
     metrics.TENANT_USAGE.clear()
     metrics.TENANT_LIMIT.clear()
     for raw in tenants:

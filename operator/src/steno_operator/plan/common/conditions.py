@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
 
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.meta import Condition, ConditionStatus
@@ -55,6 +59,40 @@ def conditions_of(facts: Facts, before: Sequence[Condition], *, generation: int,
             )
         )
     return conditions
+
+
+def unreadable_status(raw: Mapping[str, Any], message: str, now: datetime) -> dict[str, Any]:
+    """Return the raw status of a resource that does not fit its schema: stalled until someone edits or upgrades.
+
+    Args:
+        raw: the resource; one that ended keeps its status.
+        message: what does not fit.
+        now: the present, in whole seconds.
+    """
+    status: dict[str, Any] = dict(raw.get("status") or {})
+    if status.get("completionTime"):
+        return status
+    generation: int = raw["metadata"].get("generation", 0)
+    text = f"This resource does not fit the schema of the running operator: {message}. Correct it, or create it anew."
+    fault = {holds: Fact(holds, str(FailureReason.INVALID_SPEC), text) for holds in (True, False)}
+    facts = {
+        ConditionType.READY: fault[False],
+        ConditionType.RECONCILING: fault[False],
+        ConditionType.STALLED: fault[True],
+        ConditionType.ACCEPTED: fault[False],
+    }
+    before: list[dict[str, Any]] = status.get("conditions") or []
+    after = conditions_of(facts, _readable(before), generation=generation, now=now)
+    conditions = {each["type"]: each for each in before} | {each.type: each.to_wire() for each in after}
+    return {**status, "conditions": list(conditions.values()), "observedGeneration": generation, "phase": "Pending"}
+
+
+def _readable(conditions: Sequence[Mapping[str, Any]]) -> list[Condition]:
+    readable: list[Condition] = []
+    for raw in conditions:
+        with contextlib.suppress(ValidationError):
+            readable.append(Condition.from_wire(raw))
+    return readable
 
 
 def clip(text: str) -> str:

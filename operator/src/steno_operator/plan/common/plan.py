@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar
@@ -12,7 +11,6 @@ from steno_api.server.claims import SessionClaims
 from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.runtimepool import RuntimePoolStatus
 from steno_api.v1alpha1.streamsession import StreamSessionStatus
-from steno_operator.plan.common.admission import Admission
 
 Status = TypeVar("Status", bound=Model)
 
@@ -91,16 +89,6 @@ class EmitEvent:
     message: str
 
 
-@dataclass(frozen=True)
-class TellQueue:
-    """Tell those who wait for a Tenant what they wait for, by UID; whoever is left out no longer waits.
-
-    Not remembered beyond the process: the ledger is in the Tenant's status, this is only why one is not in it.
-    """
-
-    waiting: Mapping[str, Admission]
-
-
 Action = (
     StartAttempt
     | StopAttempt
@@ -110,7 +98,6 @@ Action = (
     | CreatePool
     | IssueToken
     | DeleteResource
-    | TellQueue
     | EmitEvent
 )
 
@@ -124,9 +111,9 @@ class PlanOf(Generic[Status]):
     """The whole status that should stand once the actions are done."""
     requeue_after: timedelta | None = None
     """Look again after this long even if nothing changes; absent: only on a change."""
-    verify: bool = False
-    """The plan pays, destroys or may conclude from an absence (a new attempt, a stop, a failure): unless the children
-    and their pods were read live just now, read them so and plan again before carrying it out."""
+    requires_live_read: bool = False
+    """The plan pays, destroys or may conclude from an absence (a new attempt, a stop, a failure): unless the resource
+    and its children were read live just now, read them and plan again before carrying it out."""
 
 
 Plan = PlanOf[JobStatus]

@@ -27,7 +27,7 @@ def plan_finished(observed: ObservedJob, now: datetime) -> Plan:
     actions: list[Action] = []
     requeue: timedelta | None = None
     # What the job used is read from its status: a Tenant that has not accounted for it yet keeps the resource.
-    owed = observed.admission.entered and job.spec.ttl_policy == "DeleteResource"
+    owed = observed.admission.reserved and job.spec.ttl_policy == "DeleteResource"
     if left != timedelta() or owed:
         requeue = ACCOUNTING_RECHECK if left == timedelta() else left
         actions += [stop(child) for child in observed.children if is_live(child, now)]
@@ -39,7 +39,7 @@ def plan_finished(observed: ObservedJob, now: datetime) -> Plan:
             actions.append(
                 EmitEvent("Normal", Reason.CHILDREN_DELETED, "ttlSecondsAfterFinished ran out: child Jobs are deleted.")
             )
-    return Plan(tuple(actions), _seen(job), requeue, verify=bool(actions))
+    return Plan(tuple(actions), _seen(job), requeue, requires_live_read=bool(actions))
 
 
 def plan_deleted(observed: ObservedJob, now: datetime) -> Plan:
@@ -48,7 +48,7 @@ def plan_deleted(observed: ObservedJob, now: datetime) -> Plan:
     Owner references do so only once the job is gone, and somebody else's finalizer may keep it for long.
     """
     actions = tuple(stop(child) for child in observed.children if is_live(child, now))
-    return Plan(actions, observed.job.status, verify=bool(actions))
+    return Plan(actions, observed.job.status, requires_live_read=bool(actions))
 
 
 def stop(child: ObservedChild) -> StopAttempt:

@@ -43,6 +43,8 @@ class ObservedChild:
     warning: str = ""
     """Message of the latest `FailedCreate` Event: why the Job controller could not create the pod."""
     pods: tuple[ObservedPod, ...] = ()
+    pods_read_live: bool = False
+    """The pods were read after the Job was seen to have ended: that they say nothing is the truth, not a late watch."""
 
     @property
     def done(self) -> bool:

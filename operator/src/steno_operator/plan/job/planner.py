@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from steno_api.failures import FailureReason
@@ -30,6 +31,26 @@ def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         policy: the operator's settings.
     """
     now = whole(now)
+    plan = _plan_job(observed, now, policy)
+    return plan if plan.requires_live_read or not _uncertain(observed) else replace(plan, requires_live_read=True)
+
+
+def _uncertain(observed: ObservedJob) -> bool:
+    """Tell whether what is observed may be out of date.
+
+    Conflicting Jobs are not watched. Jobs and pods come over two watches, so a finished Job may be seen before its
+    pod's termination message.
+    """
+    latest = observed.children[-1] if observed.children else None
+    return bool(observed.foreign) or (
+        latest is not None
+        and latest.done
+        and not latest.pods_read_live
+        and all(pod.exit_code is None for pod in latest.pods)
+    )
+
+
+def _plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
         return plan_deleted(observed, now)
@@ -82,7 +103,7 @@ def _plan(at: Situation, step: Step) -> Plan:
     actions = (*step.actions, *events_of(job, status))
     # A failure may be judged from what was not seen: a child, a pod, or its last word.
     judged = ledger.last_failure != job.status.last_failure
-    return Plan(actions, status, step.requeue_after, verify=bool(step.actions) or judged)
+    return Plan(actions, status, step.requeue_after, requires_live_read=bool(step.actions) or judged)
 
 
 def _expiry(job: Job) -> datetime | None:

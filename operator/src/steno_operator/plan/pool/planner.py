@@ -16,7 +16,7 @@ from steno_operator.manifests.labels import pool_child_name, pool_selector
 from steno_operator.manifests.service import build_service
 from steno_operator.plan.common.clock import earliest, whole
 from steno_operator.plan.common.conditions import Fact, Facts, conditions_of, find
-from steno_operator.plan.common.events import Told, story
+from steno_operator.plan.common.finish import EventRules, condition_events
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
 from steno_operator.plan.common.phase import pool_phase
 from steno_operator.plan.common.plan import Action, ApplyChild, EmitEvent, PoolPlan
@@ -24,7 +24,7 @@ from steno_operator.plan.common.pods import ended
 from steno_operator.plan.common.policy import FOREIGN_RECHECK, PROFILE_RECHECK, Policy
 from steno_operator.plan.pool.observed import ObservedPool, ObservedServer
 
-_TOLD: Told = {
+_EVENTS: EventRules = {
     (ConditionType.ACCEPTED, ConditionStatus.TRUE): "Normal",
     (ConditionType.ACCEPTED, ConditionStatus.FALSE): "Warning",
     (ConditionType.STALLED, ConditionStatus.TRUE): "Warning",
@@ -91,9 +91,11 @@ def plan_pool(observed: ObservedPool, now: datetime, policy: Policy) -> PoolPlan
             "idle_since": size.idle_since,
         }
     )
-    told = story(pool.status.conditions, conditions, _TOLD)
+    told = condition_events(pool.status.conditions, conditions, _EVENTS)
     shrink = None if size.shrink_at is None else size.shrink_at - now
-    return PoolPlan((*step.actions, *told), status, earliest(step.requeue_after, shrink))
+    # What conflicts with a child is no child of ours, so no watch tells when it goes.
+    uncertain = bool(observed.foreign)
+    return PoolPlan((*step.actions, *told), status, earliest(step.requeue_after, shrink), uncertain)
 
 
 def _size(observed: ObservedPool, now: datetime) -> _Size:

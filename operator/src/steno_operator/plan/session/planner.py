@@ -17,7 +17,7 @@ from steno_operator.manifests.service import endpoints_of
 from steno_operator.manifests.session_token import build_claims, build_token_secret, session_tenant, token_secret_name
 from steno_operator.plan.common.clock import earliest, whole
 from steno_operator.plan.common.conditions import Fact, Facts, clip, conditions_of, holds
-from steno_operator.plan.common.events import Told, story
+from steno_operator.plan.common.finish import EventRules, condition_events
 from steno_operator.plan.common.phase import session_phase
 from steno_operator.plan.common.plan import Action, DeleteResource, IssueToken, SessionPlan
 from steno_operator.plan.common.policy import Policy
@@ -26,7 +26,7 @@ from steno_operator.plan.session.observed import Connection, ObservedSession
 from steno_operator.plan.session.readiness import Gate, as_accepted, gate_of
 from steno_operator.plan.session.statistics import heard, is_new
 
-_TOLD: Told = {
+_EVENTS: EventRules = {
     (ConditionType.ACCEPTED, ConditionStatus.TRUE): "Normal",
     (ConditionType.ACCEPTED, ConditionStatus.FALSE): "Warning",
     (ConditionType.ENDPOINT_READY, ConditionStatus.TRUE): "Normal",
@@ -88,7 +88,7 @@ def plan_session(observed: ObservedSession, now: datetime, policy: Policy) -> Se
             "phase": session_phase(conditions),
         }
     )
-    told = story(session.status.conditions, conditions, _TOLD)
+    told = condition_events(session.status.conditions, conditions, _EVENTS)
     return SessionPlan((*step.actions, *told), status, step.requeue_after)
 
 
@@ -133,7 +133,7 @@ def _over(session: StreamSession, last: Connection | None, now: datetime) -> Ses
     left = ended + timedelta(seconds=ttl) - now
     if left > timedelta():
         return SessionPlan((), status, left)
-    return SessionPlan((DeleteResource(session.metadata.uid),), status, verify=True)
+    return SessionPlan((DeleteResource(session.metadata.uid),), status, requires_live_read=True)
 
 
 def _wait(gate: Gate, queue: QueueStatus, expiry: Expiry | None, now: datetime) -> _Step:

@@ -49,12 +49,12 @@ def check_admission(quota: ObservedQuota, *, tenant_required: bool) -> Admission
     reservation = quota.reservation
     if reservation is not None:
         if not reservation.releasing and quota.gpus <= reservation.gpus:
-            return Admission("Admitted", tenant=reservation.tenant, entered=True, gpus=reservation.gpus)
+            return Admission("Admitted", tenant=reservation.tenant, reserved=True, gpus=reservation.gpus)
         message = (
             f'The quota reserved in Tenant "{reservation.tenant}" is being released; a new reservation is requested'
             " after that."
         )
-        return waiting(Reason.WAITING_FOR_ADMISSION, message, reservation.tenant, entered=True)
+        return waiting(Reason.WAITING_FOR_ADMISSION, message, reservation.tenant, reserved=True)
     tenant, requested = quota.tenant, quota.requested_tenant
     if requested and requested != tenant and (tenant is not None or quota.requested_tenant_exists):
         return _wrong_tenant(quota)

@@ -1,0 +1,239 @@
+"""Quota: settle reservations, add up usage, and allocate what is free to the queue in order.
+
+A request that does not fit keeps its demand reserved, so that later ones are admitted only where they take nothing
+that it waits for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from steno_api.v1alpha1.reasons import Reason
+from steno_api.v1alpha1.tenant import MAX_ADMITTED, AdmittedWork, Tenant, TenantLimits, TenantUsage
+from steno_operator.plan.common.admission import Admission, AdmissionRequest, Demand, Usage, refused, waiting
+
+RECONCILING_RECHECK = timedelta(seconds=0.5)
+"""How soon to requeue a Tenant after a resource was being reconciled when its reservation was to be released."""
+
+_RESOURCES = ("gpus", "jobs", "streams")
+_EXHAUSTED = {
+    "gpus": (Reason.GPUS_EXHAUSTED, "GPUs"),
+    "jobs": (Reason.JOBS_EXHAUSTED, "jobs at a time"),
+    "streams": (Reason.STREAMS_EXHAUSTED, "streams at a time"),
+}
+_METERS = {
+    "audio": (Reason.AUDIO_MINUTES_EXHAUSTED, "minutes of audio"),
+    "pages": (Reason.PAGES_EXHAUSTED, "pages"),
+}
+
+Reservations = list[AdmittedWork]
+"""A Tenant's quota reservations, as they are in `status.admitted`."""
+
+
+def settle_reservations(
+    reservations: Iterable[AdmittedWork], requests: Mapping[str, AdmissionRequest]
+) -> tuple[Reservations, list[Usage], timedelta | None]:
+    """Return the reservations that stay, the usage of those that are released, and when to requeue the Tenant.
+
+    Args:
+        reservations: those in the Tenant's status.
+        requests: at least the requests that have a reservation, by UID.
+    """
+    kept: Reservations = []
+    released: list[Usage] = []
+    recheck: timedelta | None = None
+    for reservation in reservations:
+        request = requests[reservation.uid]
+        if request.finished and not request.running and not request.reconciling:
+            released.append(request.usage)
+            continue
+        if request.finished:
+            recheck = RECONCILING_RECHECK if request.reconciling else recheck
+            kept.append(reservation)
+            continue
+        if request.usage_pending:  # released now, what it used would never be added
+            kept.append(reservation)
+            continue
+        # What was granted is no longer what is requested: first nothing may start on it any more, then it is released.
+        fits = request.running or (request.demand is not None and request.demand.gpus <= reservation.gpus)
+        if request.active and fits:
+            kept.append(reservation.model_copy(update={"releasing": None}))
+        elif not reservation.releasing or request.running or request.reconciling:
+            recheck = RECONCILING_RECHECK if request.reconciling else recheck
+            kept.append(reservation.model_copy(update={"releasing": True}))
+    return kept, released, recheck
+
+
+def adopt_running_work(
+    requests: Iterable[AdmissionRequest], kept: Sequence[AdmittedWork], now: datetime
+) -> Reservations:
+    """Return reservations for what runs without one: it started before the Tenant existed or had its namespace.
+
+    Args:
+        requests: all requests of the Tenant.
+        kept: the reservations that there are.
+        now: the present.
+    """
+    reserved = {reservation.uid for reservation in kept}
+    found = [each for each in requests if each.running and not each.finished and each.uid not in reserved]
+    return [
+        _reservation(request, request.demand or request.policy.demand(0) or Demand(), now)
+        for request in found[: MAX_ADMITTED - len(reserved)]
+    ]
+
+
+def usage_day(tenant: Tenant, now: datetime) -> str:
+    """Return the day (UTC) that usage is counted for; a clock that is behind does not turn it back."""
+    return max(tenant.status.day or "", f"{now.astimezone(UTC):%Y-%m-%d}")
+
+
+def usage_of_day(tenant: Tenant, now: datetime) -> TenantUsage:
+    """Return what the Tenant's status says was used on the day of `now`."""
+    today = tenant.status.day == usage_day(tenant, now)
+    return (tenant.status.usage if today else None) or TenantUsage()
+
+
+def add_usage(usage: TenantUsage, released: Iterable[Usage]) -> TenantUsage:
+    """Return `usage` with what ended since."""
+    released = list(released)
+    seconds = round(usage.audio_seconds_today + math.fsum(each.audio_seconds for each in released), 3)
+    return usage.model_copy(
+        update={
+            "audio_seconds_today": seconds,
+            "audio_minutes_today": round(seconds / 60, 3),
+            "pages_today": usage.pages_today + sum(each.pages for each in released),
+        }
+    )
+
+
+def pending_requests(requests: Iterable[AdmissionRequest], kept: Iterable[AdmittedWork]) -> list[AdmissionRequest]:
+    """Return the requests that are to be admitted and have no reservation."""
+    reserved = {reservation.uid for reservation in kept}
+    return [each for each in requests if each.active and not each.finished and each.uid not in reserved]
+
+
+def admission_order(request: AdmissionRequest) -> tuple[bool, int, datetime, str]:
+    """Return the sort key of the queue: pools, then priority, then age, then UID."""
+    return not request.policy.goes_first, -request.priority, request.created, request.uid
+
+
+class QuotaAllocator:
+    """Admits the requests that the limits leave room for."""
+
+    def __init__(self, tenant: Tenant, reservations: Sequence[AdmittedWork], usage: TenantUsage) -> None:
+        """Start from what is reserved and used.
+
+        Args:
+            tenant: its name and limits.
+            reservations: those that stay.
+            usage: what was used today.
+        """
+        self._name = tenant.metadata.name
+        self._reservations = list(reservations)
+        self._limits = _limits(tenant.spec.limits)
+        self._free = {
+            name: limit - sum(getattr(each, name) for each in reservations) for name, limit in self._limits.items()
+        }
+        """What the reservations leave."""
+        self._unreserved = dict(self._free)
+        """What the pending requests ahead leave of that; may be negative."""
+        daily = tenant.spec.limits
+        self._exhausted_today = {
+            "audio": _reached(usage.audio_seconds_today / 60, daily.audio_minutes_per_day),
+            "pages": _reached(usage.pages_today, daily.pages_per_day),
+        }
+
+    def admit(self, queue: Iterable[AdmissionRequest], now: datetime) -> tuple[Reservations, dict[str, Admission]]:
+        """Return the new reservations, and the answers to the requests that were not admitted, by UID."""
+        pending: dict[str, Admission] = {}
+        position = 0
+        for request in queue:
+            if request.demand is None:
+                continue
+            answer = self._obstacle(request, request.demand)
+            if answer is None:
+                self._reservations.append(_reservation(request, request.demand, now))
+                self._take(request.demand, self._free, self._unreserved)
+                continue
+            if answer.state == "Waiting" and answer.reason != Reason.LIMIT_TOO_SMALL:
+                position += 1
+                answer = waiting(Reason(answer.reason), answer.message, self._name, position=position)
+            pending[request.uid] = answer
+        return self._reservations, pending
+
+    def _obstacle(self, request: AdmissionRequest, demand: Demand) -> Admission | None:
+        """Return why a request is not admitted; None if it is. Reserve the demand of one that waits for others."""
+        queues = request.policy.queues
+        too_big = next((name for name in _RESOURCES if self._limits[name] < getattr(demand, name)), None)
+        if queues and too_big is not None:
+            return self._too_small(too_big, demand, request.policy.remedy)
+        meter = request.policy.meter
+        if meter is not None and self._exhausted_today[meter]:
+            reason, what = _METERS[meter]
+            message = f'Tenant "{self._name}" has used up its {what} for today; the day ends at 00:00 UTC.'
+            return waiting(reason, message, self._name) if queues else refused(reason, message, self._name)
+        lacking = self._lacking(demand, self._unreserved)
+        full = len(self._reservations) >= MAX_ADMITTED
+        if lacking is None and not full:
+            return None
+        if not queues:
+            return refused(*self._exhausted(lacking or "streams"), self._name)
+        own = self._lacking(demand, self._free)
+        if own is None and not full:
+            answer = waiting(
+                Reason.WAITING_FOR_ADMISSION,
+                f'Other resources of tenant "{self._name}" are ahead: pools, and jobs that are older or have a higher'
+                " priority.",
+                self._name,
+            )
+        else:
+            answer = waiting(*self._exhausted(own or "jobs"), self._name)
+        self._take(demand, self._unreserved)
+        return answer
+
+    def _exhausted(self, name: str) -> tuple[Reason, str]:
+        reason, what = _EXHAUSTED[name]
+        limit = min(self._limits[name], MAX_ADMITTED) if name == "jobs" else self._limits[name]
+        return reason, f'Tenant "{self._name}" may use {limit:.0f} {what}, and they are in use.'
+
+    def _too_small(self, name: str, demand: Demand, remedy: str) -> Admission:
+        _, what = _EXHAUSTED[name]
+        message = (
+            f'This alone asks for {getattr(demand, name)} {what}; the limit of tenant "{self._name}" is'
+            f" {self._limits[name]:.0f}: raise it, or {remedy}."
+        )
+        return waiting(Reason.LIMIT_TOO_SMALL, message, self._name)
+
+    @staticmethod
+    def _lacking(demand: Demand, room: Mapping[str, float]) -> str | None:
+        return next((name for name in _RESOURCES if 0 < getattr(demand, name) > room[name]), None)
+
+    @staticmethod
+    def _take(demand: Demand, *rooms: dict[str, float]) -> None:
+        for room in rooms:
+            for name in _RESOURCES:
+                room[name] -= getattr(demand, name)
+
+
+def _limits(limits: TenantLimits) -> dict[str, float]:
+    given = {"gpus": limits.gpus, "jobs": limits.concurrent_jobs, "streams": limits.streams}
+    return {name: math.inf if limit is None else limit for name, limit in given.items()}
+
+
+def _reached(used: float, limit: int | None) -> bool:
+    return limit is not None and used >= limit
+
+
+def _reservation(request: AdmissionRequest, demand: Demand, now: datetime) -> AdmittedWork:
+    return AdmittedWork(
+        uid=request.uid,
+        kind=request.kind,
+        namespace=request.namespace,
+        name=request.name,
+        gpus=demand.gpus,
+        jobs=demand.jobs,
+        streams=demand.streams,
+        since=now,
+    )
