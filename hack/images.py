@@ -1,180 +1,128 @@
-"""Builds the container images: the operator's and the runtime's, the latter with the small test models inside.
+"""Build the container images with `docker build -f build/images/<image>/Dockerfile .`, tagged by their content.
 
-A tag is the digest of everything that went into the build (sources, pinned requirements, Dockerfile, models), so an
-image that exists is never built again, and a cluster never runs an old image under a new build's name.
+A tag is the digest of everything that goes into the build (sources, lock file, Dockerfile, models), so an image that
+exists is never built again, and a cluster never runs an old image under a new build's name. The runtime's image has
+the small test models in `/models`, unless they are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import re
-import shutil
 import sys
-import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack import docker, uv
+from hack import airgapped, docker
 from hack import models as model_store
-from hack.cluster import load
-from hack.cluster.config import reference as registry_reference
-from hack.cluster.registry import port
-from hack.paths import ROOT, cache_folder, locked
-from hack.steps import main, output, run, say, step, succeeds
+from hack.airgapped import dockerd
+from hack.cluster import Cluster, load
+from hack.paths import ROOT, locked
+from hack.steps import main, output, run, say, step
 
-SOURCES = ROOT / "build" / "images"
-OPERATOR, RUNTIME = "steno/operator", "steno/runtime"
+DOCKERFILES = ROOT / "build" / "images"
+OPERATOR, RUNTIME, MODELS = "steno/operator", "steno/runtime", "steno/models"
 LABEL = "app.kubernetes.io/part-of=steno"
 """What the Dockerfiles mark their images with, those of intermediate stages too."""
-
-LAYERS = (
-    ("cuda-1", r"nvidia-(cudnn|nccl|cusparselt|nvjitlink)-"),
-    ("cuda-2", r"nvidia-"),
-    ("torch", r"(torch|torchaudio|torchvision|triton)=="),
-    ("rest", r""),
-)
-"""The runtime's requirements, by layer: the first pattern that fits takes a requirement. About 2 GB each."""
+SOURCES = {OPERATOR: ("api", "operator"), RUNTIME: ("api", "runtime")}
+"""The workspace members that are in an image."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """References of the two images, as pods name them."""
+    """Names of the two images, as pods use them."""
 
     operator: str
     runtime: str
 
 
-def build_and_load(cluster: str) -> Images:
-    """Builds what is not built yet and puts it where the cluster's nodes pull from.
-
-    Args:
-        cluster: the cluster's name; its registry must be up.
-
-    Raises:
-        StepError: Docker, the build or the registry failed; the message says how.
-    """
-    images = build()
-    with step(f"loading images for {cluster}"):
-        return Images(operator=load(images.operator), runtime=load(images.runtime))
-
-
-def references() -> Images:
-    """How pods name the images of the sources as they are now; builds and loads nothing."""
-    with _operator() as folder:
-        operator = registry_reference(_name(OPERATOR, folder), port())
-    with _runtime(models=True) as folder:
-        return Images(operator=operator, runtime=registry_reference(_name(RUNTIME, folder), port()))
+def references(*, models: bool = True) -> Images:
+    """Return the names of the images of the sources as they are now; build and load nothing."""
+    return Images(operator=_name(OPERATOR), runtime=_name(RUNTIME, _models_key() if models else ""))
 
 
 def build(*, models: bool = True) -> Images:
-    """Builds what is not built yet and returns the images' local names.
+    """Build what is not built yet and return the images' names.
 
     Args:
-        models: puts the test models into the runtime image's `/models`; without, they come from a volume or a download.
+        models: puts the test models into the runtime's `/models`; without, they come from a volume or a download.
     """
-    docker.ensure()
+    dockerd.ensure()
+    images = references(models=models)
     with locked("images"):
-        with _operator() as folder:
-            operator = _build(OPERATOR, folder)
-        with _runtime(models=models) as folder:
-            runtime = _build(RUNTIME, folder, note="; the first time takes some minutes: 3 GB of CUDA and torch")
-    return Images(operator=operator, runtime=runtime)
+        _build(images.operator, {})
+        if not docker.image_exists(images.runtime):
+            _build(images.runtime, {"MODELS": _models_image()} if models else {})
+    return images
+
+
+def build_and_load(cluster: str) -> Images:
+    """Build what is not built yet and put it onto the cluster's node.
+
+    Raises:
+        StepError: Docker or the build failed; the message says how.
+    """
+    images = build()
+    for image in (images.operator, images.runtime):
+        load(image, Cluster(cluster))
+    return images
 
 
 def remove() -> None:
-    """Removes every image this module built, with the layers they were built from."""
+    """Delete every image this module built, with the layers they were built from."""
     images = output(["docker", "image", "ls", "--quiet", "--filter", f"label={LABEL}"]).split()
     if images:
         run(["docker", "image", "rm", "--force", *dict.fromkeys(images)])
 
 
-def split(requirements: str) -> dict[str, str]:
-    """Sorts a requirements file's entries (with their `--hash` lines) into the layers of `LAYERS`."""
-    layers: dict[str, list[str]] = {name: [] for name, _ in LAYERS}
-    for entry in re.split(r"(?m)^(?=\S)", requirements):
-        if entry.strip():
-            layers[next(name for name, pattern in LAYERS if re.match(pattern, entry))].append(entry)
-    return {name: "".join(entries) for name, entries in layers.items()}
-
-
-def digest(folder: Path) -> str:
-    """Twelve hex digits that change with any file of a build context: its name, mode or content."""
+def digest(files: Iterable[Path], root: Path = ROOT) -> str:
+    """Return twelve hex digits that change with any of the files: its name, mode or content."""
     total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(files):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o111:o}\0{content}\n".encode())
+        total.update(f"{path.relative_to(root)}\0{path.stat().st_mode & 0o111:o}\0{content}\n".encode())
     return total.hexdigest()[:12]
 
 
-def _name(repository: str, folder: Path) -> str:
-    return f"{repository}:{digest(folder)}"
+def _name(repository: str, extra: str = "") -> str:
+    folders = [
+        DOCKERFILES / repository.removeprefix("steno/"),
+        *(ROOT / member / "src" for member in SOURCES[repository]),
+    ]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files += [
+        ROOT / "pyproject.toml",
+        ROOT / "uv.lock",
+        *(ROOT / each / "pyproject.toml" for each in SOURCES[repository]),
+    ]
+    return f"{repository}:{digest(files)}{extra}"
 
 
-def _build(repository: str, folder: Path, note: str = "") -> str:
-    name = _name(repository, folder)
-    if succeeds(["docker", "image", "inspect", name]):
-        return name
-    with step(f"building {name}{note}"):
-        docker.build(name, folder, build_args={"BASE": docker.base_image(), "UV_VERSION": uv.VERSION})
+def _models_key() -> str:
+    pinned = "".join(model.sums() for model in model_store.MODELS)
+    return f"-{hashlib.sha256(pinned.encode()).hexdigest()[:6]}"
+
+
+def _build(name: str, build_args: dict[str, str]) -> None:
+    if docker.image_exists(name):
+        return
+    dockerfile = DOCKERFILES / name.split(":", maxsplit=1)[0].removeprefix("steno/") / "Dockerfile"
+    if airgapped.chosen():
+        build_args = {**build_args, "BASE": dockerd.base_image()}
+    with step(f"building {name}"):
+        docker.build(name, ROOT, dockerfile=dockerfile, build_args=build_args)
         size = int(output(["docker", "image", "inspect", "--format", "{{.Size}}", name]))
         say(f"{name}: {size / 1e9:.1f} GB")
+
+
+def _models_image() -> str:
+    """Build the image that is nothing but the test models, and return its name."""
+    name = f"{MODELS}:{_models_key().lstrip('-')}"
+    if not docker.image_exists(name):
+        docker.build(name, model_store.build(), dockerfile=DOCKERFILES / "models" / "Dockerfile")
     return name
-
-
-@contextmanager
-def _operator() -> Generator[Path]:
-    """The operator's build context."""
-    with _context("operator") as folder:
-        (folder / "requirements.txt").write_text(uv.requirements("steno-operator"))
-        _sources(folder, "api", "operator")
-        yield folder
-
-
-@contextmanager
-def _runtime(*, models: bool) -> Generator[Path]:
-    """The runtime's build context."""
-    with _context("runtime") as folder:
-        (folder / "requirements").mkdir()
-        for name, text in split(uv.requirements("steno-runtime")).items():
-            (folder / "requirements" / f"{name}.txt").write_text(text)
-        _sources(folder, "api", "runtime")
-        _models(folder / "models", wanted=models)
-        yield folder
-
-
-@contextmanager
-def _context(image: str) -> Generator[Path]:
-    """A fresh folder with the image's Dockerfile, beside the model store so that models can be linked."""
-    with tempfile.TemporaryDirectory(dir=cache_folder("build"), prefix=image) as name:
-        shutil.copytree(SOURCES / image, name, dirs_exist_ok=True)
-        yield Path(name)
-
-
-def _sources(folder: Path, *members: str) -> None:
-    for member in members:
-        target = folder / "src" / member
-        target.mkdir(parents=True)
-        shutil.copy(ROOT / member / "pyproject.toml", target)
-        shutil.copytree(ROOT / member / "src", target / "src", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-
-
-def _models(target: Path, *, wanted: bool) -> None:
-    target.mkdir()
-    if wanted:
-        shutil.copytree(model_store.build(), target, dirs_exist_ok=True, copy_function=_link)
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copy2(source, target)
-    return target
 
 
 def _main() -> None:
