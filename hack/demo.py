@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to a transcript on a cluster of your own; `make clean-demo` takes it all away."""
+"""`make demo`: from nothing to a transcript on a cluster of your own; `make clean-demo` deletes all of it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from hack import docker, images, s3, tools, uv
-from hack.cluster import Info, config, down, up
+from hack.airgapped import dockerd
+from hack.cluster import Info, config, down, info, up
 from hack.deploy import deploy
 from hack.paths import ROOT, cache_folder, write_atomic
-from hack.steps import StepError, main, output, run, say, step, tee
+from hack.steps import StepError, main, output, run, say, side_by_side, step, tee
 
 EXAMPLES = ROOT / "examples"
 TIMEOUT_SECONDS = 600
@@ -63,10 +64,12 @@ It answered in eleven seconds, with the names left blank.""",
 
 
 def demo(name: str) -> None:
-    """Brings up what is not there yet, runs the examples, and prints what came of them."""
-    say("Steno's demo: a kind cluster, the chart, two jobs and a stream. The first time compiles Kubernetes and")
-    say("downloads CUDA and torch: up to 30 minutes on two cores. Later runs take what is there.")
-    cluster = up(name)
+    """Bring up what is not there yet, run the examples, and print their results."""
+    say("Steno's demo: a kind cluster, the chart, two jobs and a live session. The first time downloads CUDA and")
+    say("torch and, without an image registry, compiles Kubernetes: up to 20 minutes on two cores; then it is short.")
+    dockerd.ensure()
+    side_by_side(lambda: up(name), images.build)
+    cluster = info(name)
     deploy(cluster)
     with step("a recording and a scanned document into the bucket steno-demo"):
         upload(cluster)
@@ -85,20 +88,20 @@ def demo(name: str) -> None:
 
 
 def clean(name: str) -> None:
-    """Deletes the demo's cluster, its images and its registry."""
-    with step("deleting the demo's cluster, registry and images"):
+    """Delete the demo's cluster and its images."""
+    with step("deleting the demo's cluster and images"):
         down(name, everything=True)
         if docker.running():
             images.remove()
 
 
 def store(cluster: Info) -> s3.Client:
-    """The cluster's S3 server, from here."""
+    """Return a client of the cluster's S3 server, from here."""
     return s3.Client(cluster.s3_endpoint, cluster.s3_access_key, cluster.s3_secret_key, cluster.s3_region)
 
 
 def upload(cluster: Info) -> None:
-    """Puts the examples' inputs where they read them."""
+    """Put the examples' inputs where they read them."""
     folder = cache_folder("demo")
     if not all((folder / name).exists() for name in INPUTS):
         make_inputs(folder)
@@ -110,7 +113,7 @@ def upload(cluster: Info) -> None:
 
 
 def make_inputs(folder: Path) -> None:
-    """Makes the examples' inputs in the runtime image."""
+    """Make the examples' inputs in the runtime image."""
     archive = folder / f"inputs-{os.getpid()}.tar"
     command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "python", images.references().runtime]
     try:
@@ -129,7 +132,7 @@ def make_inputs(folder: Path) -> None:
 
 
 def apply_afresh(cluster: Info, kind: str, example: str) -> dict[str, Any]:
-    """Applies an example, after deleting what stands of it; returns its resource of that kind."""
+    """Apply an example, after deleting what an earlier run left; return its resource of that kind."""
     path = str(EXAMPLES / example)
     kubectl(cluster, "delete", "--ignore-not-found", "-f", path)
     made = json.loads(kubectl(cluster, "apply", "-o", "json", "-f", path))
@@ -137,7 +140,7 @@ def apply_afresh(cluster: Info, kind: str, example: str) -> dict[str, Any]:
 
 
 def stream(cluster: Info) -> dict[str, Any]:
-    """Makes the example's session and speaks to it in real time; what is understood is printed as it comes."""
+    """Make the example's session and send it speech in real time; final text is printed as it comes."""
     steno = uv.client()
     # The node's ports lead to ports of this machine that follow the cluster's name.
     pool = (EXAMPLES / "runtimepool.yaml").read_text()
@@ -154,7 +157,7 @@ def stream(cluster: Info) -> dict[str, Any]:
 
 
 def finish(cluster: Info, job: dict[str, Any]) -> dict[str, Any]:
-    """Prints a job's phase and progress as they change, until it ended; returns it.
+    """Print a job's phase and progress as they change until it has ended, and return it.
 
     Raises:
         StepError: the job failed or took too long.
@@ -177,7 +180,7 @@ def finish(cluster: Info, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def show(cluster: Info, job: dict[str, Any], fmt: str) -> None:
-    """Prints `kubectl get` of a job's kind, and one of its results."""
+    """Print `kubectl get` of a job's kind, and one of its results."""
     plural = f"{job['kind'].lower()}s"
     print(f"\n$ kubectl get {plural} -o wide")
     print(kubectl(cluster, "get", plural, "-o", "wide"))
@@ -187,7 +190,7 @@ def show(cluster: Info, job: dict[str, Any], fmt: str) -> None:
 
 
 def progress_line(status: dict[str, Any]) -> str:
-    """One line for people: phase, stage, percent; why it waits or failed."""
+    """Return one line for people: phase, stage, percent; why it waits or failed."""
     progress, queue = status.get("progress", {}), status.get("queue", {})
     failed = next((c for c in status.get("conditions", []) if c["type"] == "Failed" and c["status"] == "True"), {})
     parts = [
@@ -201,7 +204,7 @@ def progress_line(status: dict[str, Any]) -> str:
 
 
 def kubectl(cluster: Info, *words: str) -> str:
-    """What kubectl prints."""
+    """Return what kubectl prints."""
     return output([tools.path("kubectl"), "--kubeconfig", cluster.kubeconfig, *words])
 
 

@@ -1,13 +1,15 @@
-"""Steno on a development cluster: images built and loaded, the chart installed."""
+"""`make deploy`: Steno on a development cluster: images built and loaded, the chart installed."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Mapping
 
 from hack import images, tools
-from hack.cluster import Info
+from hack.cluster import DEFAULT_NAME, Info, up
 from hack.paths import ROOT
-from hack.steps import run, step
+from hack.steps import main, run, step
 
 NAMESPACE = "steno-system"
 RELEASE = "steno"
@@ -23,7 +25,7 @@ FOR_DEVELOPMENT = {
 
 
 def deploy(cluster: Info) -> None:
-    """Builds what changed and installs or upgrades the chart."""
+    """Build what changed, load it, and install or upgrade the chart."""
     with step("images"):
         images.build_and_load(cluster.name)
     with step("installing the chart"):
@@ -37,7 +39,13 @@ def helm_upgrade(cluster: Info) -> None:
 
 
 def helm(cluster: Info, values: Mapping[str, str], *options: str) -> None:
-    """Installs or upgrades the release, waiting until the operator is ready."""
+    """Install or upgrade the release, waiting until the operator is ready.
+
+    Args:
+        cluster: the cluster.
+        values: the chart's values by their dotted names.
+        options: further options of `helm upgrade`.
+    """
     words = [f"--set={name}={value}" for name, value in values.items()]
     run(
         [
@@ -47,3 +55,13 @@ def helm(cluster: Info, values: Mapping[str, str], *options: str) -> None:
         ],
         timeout=240,
     )  # fmt: skip
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python3 -m hack.deploy", description=__doc__)
+    parser.add_argument("--name", default=DEFAULT_NAME, help="the cluster's name (default: %(default)s)")
+    deploy(up(parser.parse_args().name))
+
+
+if __name__ == "__main__":
+    sys.exit(main(_main))

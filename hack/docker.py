@@ -1,120 +1,30 @@
-"""A Docker daemon: the one that runs, or one started here; builds; and the base image."""
+"""Docker's command line: builds, and what the daemon has."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import signal
-import subprocess
 import time
 from pathlib import Path
 
-from hack.paths import cache_folder, locked, write_atomic
-from hack.steps import CommandError, Missing, StepError, output, run, say, step, succeeds, wait_for
+from hack.paths import cache_folder, write_atomic
+from hack.steps import CommandError, output, run, say, step, succeeds
 
-BASE = "steno/base:bookworm"
 REMEMBER_SECONDS = 6 * 3600
-CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
-CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
-PACKAGES = ("docker.io", "iptables", "mmdebstrap", "ca-certificates", "pigz")
-CAP_SYS_RESOURCE = 24
 
 
 def running() -> bool:
-    """Whether a Docker daemon answers."""
+    """Return whether a Docker daemon answers."""
     return shutil.which("docker") is not None and succeeds(
         ["docker", "version", "--format", "{{.Server.Version}}"], timeout=20
     )
 
 
-def ensure() -> None:
-    """Makes sure that a Docker daemon answers, installing and starting one where that is possible.
-
-    Raises:
-        Missing: there is none and it cannot be had from here.
-    """
-    if running():
-        return
-    with locked("docker"):
-        if running():
-            return
-        if os.geteuid() != 0:
-            raise Missing(
-                "a running Docker daemon",
-                "Start it (`sudo systemctl start docker`) and let this user use it (`sudo usermod -aG docker $USER`).",
-            )
-        if shutil.which("dockerd") is None:
-            _install()
-        with step("starting dockerd"):
-            _start()
-
-
-def _install() -> None:
-    if shutil.which("apt-get") is None:
-        raise Missing("Docker", "Install it: https://docs.docker.com/engine/install/")
-    with step("installing Docker from Debian's packages"):
-        apt_install(PACKAGES)
-
-
-def apt_install(packages: tuple[str, ...]) -> None:
-    """Installs Debian packages."""
-    run(["apt-get", "update", "-qq"], timeout=300)
-    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-    run(command, env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=900)
-
-
-def _start() -> None:
-    if Path("/run/systemd/system").is_dir() and succeeds(["systemctl", "start", "docker"], timeout=90) and running():
-        return
-    _clear_stale()
-    home = cache_folder("docker")
-    log = home / "dockerd.log"
-    with log.open("w") as out:
-        daemon = subprocess.Popen(
-            ["dockerd", "--pidfile", "/run/docker.pid"],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd="/",
-        )
-    write_atomic(home / "dockerd.pid", f"{daemon.pid}\n")
-    deadline = time.monotonic() + 90
-    while not running():
-        if daemon.poll() is not None or time.monotonic() > deadline:
-            reason = [line for line in log.read_text(errors="replace").splitlines() if "level=info" not in line][-8:]
-            what = f"dockerd did not start (log: {log}):\n" + "\n".join(f"    {line}" for line in reason)
-            raise StepError(what)
-        time.sleep(0.3)
-
-
-def _clear_stale() -> None:
-    """Removes what a daemon that was killed leaves behind and that would stop the next one."""
-    containerd = Path("/run/docker/containerd/containerd.pid")
-    orphan = _process(containerd, "containerd")
-    if orphan:  # dockerd, which is gone, would have stopped it
-        os.kill(orphan, signal.SIGTERM)
-        wait_for("an orphaned containerd has stopped", lambda: not Path(f"/proc/{orphan}").exists(), timeout=20)
-    for pid_file, program in ((containerd, "containerd"), (Path("/run/docker.pid"), "dockerd")):
-        if not _process(pid_file, program):
-            pid_file.unlink(missing_ok=True)
-
-
-def _process(pid_file: Path, program: str) -> int | None:
-    """The process that a pid file names, if that still is the program it was."""
-    try:
-        pid = int(pid_file.read_text().strip())
-        return pid if Path(f"/proc/{pid}/comm").read_text().strip() == program else None
-    except (OSError, ValueError):
-        return None
-
-
 def exists(kind: str, name: str) -> bool:
-    """Whether the daemon has an object of a kind (`image`, `container`, `network`).
+    """Return whether the daemon has an object of a kind (`image`, `container`, `network`).
 
     Raises:
-        CommandError: the daemon did not answer in time, which is no answer: a busy one must not look like an empty one.
+        CommandError: the daemon did not answer in time: a busy one must not look like an empty one.
     """
     try:
         output(["docker", kind, "inspect", "--format", "x", name], timeout=300)
@@ -126,33 +36,45 @@ def exists(kind: str, name: str) -> bool:
 
 
 def image_exists(tag: str) -> bool:
-    """Whether the daemon has an image."""
+    """Return whether the daemon has an image."""
     return exists("image", tag)
 
 
 def image_id(tag: str) -> str:
-    """An image's id, `sha256:…`."""
+    """Return an image's id, `sha256:…`."""
     return output(["docker", "image", "inspect", "--format", "{{.Id}}", tag])
 
 
-def build(tag: str, folder: Path, *, dockerfile: Path | None = None, build_args: dict[str, str] | None = None) -> None:
-    """Builds an image on the host's network; its output goes to the log."""
+def build(tag: str, context: Path, *, dockerfile: Path | None = None, build_args: dict[str, str] | None = None) -> None:
+    """Build an image on the host's network; what the build prints goes to the log.
+
+    Args:
+        tag: the image's name.
+        context: the folder that the build may read.
+        dockerfile: the Dockerfile; `Dockerfile` of the context by default.
+        build_args: build arguments.
+    """
     command: list[str | Path] = ["docker", "build", "--network", "host", "-t", tag]
     if dockerfile:
         command += ["-f", dockerfile]
     for name, value in (build_args or {}).items():
         command += ["--build-arg", f"{name}={value}"]
-    run([*command, folder], env={"DOCKER_BUILDKIT": "0"})
+    run([*command, context], env={"DOCKER_BUILDKIT": os.environ.get("DOCKER_BUILDKIT", _buildkit())})
     prune()
 
 
+def _buildkit() -> str:
+    """Return `1` where the command line has BuildKit, the builder of current releases."""
+    return "1" if succeeds(["docker", "buildx", "version"]) else "0"
+
+
 def prune() -> None:
-    """Drops images that no tag and no container uses any more, where they are of this project."""
+    """Delete the project's images that no tag and no container uses any more."""
     succeeds(["docker", "image", "prune", "-f", "--filter", "label=app.kubernetes.io/part-of=steno"], timeout=300)
 
 
 def pull(reference: str, timeout: float = 600) -> bool:
-    """Pulls a public image; False where Docker Hub cannot be reached (an answer kept for some hours)."""
+    """Pull a public image; return False where its registry cannot be reached (an answer kept for some hours)."""
     if image_exists(reference):
         return True
     note = cache_folder("docker") / "hub-unreachable"
@@ -166,66 +88,3 @@ def pull(reference: str, timeout: float = 600) -> bool:
             return True
     say(f"{reference} cannot be pulled")
     return False
-
-
-def ca_bundle() -> Path:
-    """The CA certificates this machine trusts."""
-    for name in (os.environ.get("SSL_CERT_FILE"), CA_FILE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"):
-        if name and Path(name).is_file():
-            return Path(name)
-    raise Missing("CA certificates", "Install the package ca-certificates, or point SSL_CERT_FILE at a bundle.")
-
-
-def base_image() -> str:
-    """The tag of the image that ours are built from: Debian bookworm slim with this machine's CA certificates."""
-    if image_exists(BASE):
-        return BASE
-    with locked("base-image"):
-        if not image_exists(BASE):
-            with step("making the base image (Debian bookworm)"):
-                _make_base()
-    return BASE
-
-
-def _make_base() -> None:
-    folder = cache_folder("docker", f"base-{os.getpid()}")
-    try:
-        source = "debian:bookworm-slim" if pull("debian:bookworm-slim") else _bootstrapped(folder)
-        shutil.copyfile(ca_bundle(), folder / "ca.crt")
-        variables = " ".join(f"{name}={CA_FILE}" for name in CA_VARIABLES)
-        (folder / "Dockerfile").write_text(
-            f"FROM {source}\nRUN mkdir -p /etc/ssl/certs\nCOPY ca.crt {CA_FILE}\nENV {variables}\n"
-        )
-        (folder / ".dockerignore").write_text("*.tar\n")
-        build(BASE, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _bootstrapped(folder: Path) -> str:
-    """Debian from its own archive, for where no image can be pulled."""
-    tag = "steno/debian:bookworm"
-    if image_exists(tag):
-        return tag
-    say("no registry of public images can be reached: taking Debian from its archive")
-    if shutil.which("mmdebstrap") is None:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            raise Missing(
-                "mmdebstrap",
-                "Install it (`sudo apt-get install mmdebstrap`) or see that Docker can pull debian:bookworm-slim.",
-            )
-        apt_install(("mmdebstrap",))
-    archive = folder / "base.tar"
-    run(["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", archive], timeout=900)
-    run(["docker", "import", archive, tag], timeout=300)
-    archive.unlink()
-    return tag
-
-
-def lacks_sys_resource() -> bool:
-    """Whether this machine's root lacks CAP_SYS_RESOURCE, so that `--privileged` containers cannot start."""
-    try:
-        found = re.search(r"^CapBnd:\s*([0-9a-f]+)", Path("/proc/self/status").read_text(), re.MULTILINE)
-    except OSError:
-        return False
-    return bool(found) and not int(found[1], 16) >> CAP_SYS_RESOURCE & 1

@@ -1,4 +1,4 @@
-"""Steps that say what they do and how long it took, and errors that are one clear line."""
+"""Run commands as timed steps: what they print goes to a log, and an error is one clear line with a remedy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from hack.paths import cache_folder
 
@@ -24,26 +27,24 @@ class StepError(Exception):
     exit_code = 1
 
 
-class Missing(StepError):  # noqa: N818 - reads as what it says
+class MissingError(StepError):
     """A prerequisite is absent and cannot be installed from here."""
 
     exit_code = 2
 
     def __init__(self, prerequisite: str, remedy: str) -> None:
-        """Takes what is missing and what to do about it."""
+        """Take what is missing and what to do about it."""
         super().__init__(f"missing: {prerequisite}. {remedy}")
-        self.prerequisite = prerequisite
-        self.remedy = remedy
 
 
 class CommandError(StepError):
     """A command failed; carries its exit status and the end of what it printed."""
 
     def __init__(self, command: Sequence[str], status: int | None, output: str, log: Path | None = None) -> None:
-        """Takes the command, its exit status (None: it ran out of time), its output and the log that has it all."""
+        """Take the command, its exit status (None: timed out), its output and the log that has all of it."""
         line = shlex.join(command)
         line = line if len(line) < 200 else line[:200] + " …"
-        what = "ran out of time" if status is None else f"exited with {status}"
+        what = "timed out" if status is None else f"exited with {status}"
         lines = output.rstrip().splitlines()[-TAIL_LINES:]
         where = [f"whole log: {log}"] if log else []
         super().__init__("\n".join([f"`{line}` {what}", *(f"    {text}" for text in lines), *where]))
@@ -53,7 +54,7 @@ class CommandError(StepError):
 
 @dataclass(frozen=True)
 class Done:
-    """A finished step: its title, how deep it was nested, and seconds."""
+    """A finished step: its title, nesting depth and seconds."""
 
     title: str
     depth: int
@@ -61,13 +62,19 @@ class Done:
     failed: bool = False
 
 
+class _Thread(threading.local):
+    """What each thread has of its own, so that steps may run side by side."""
+
+    depth = 0
+    log: Path | None = None
+
+
 _done: list[Done] = []
-_depth = 0
-_log: Path | None = None
+_thread = _Thread()
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them: `0.4 s`, `93 s`, `12 min 05 s`."""
+    """Return seconds as people read them: `0.4 s`, `93 s`, `12 min 05 s`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -75,37 +82,47 @@ def duration(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """Prints one line, under the step that is running."""
-    print("    " * _depth + text, file=sys.stderr, flush=True)
+    """Print one line, under the step that is running."""
+    print("    " * _thread.depth + text, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(title: str) -> Generator[None]:
-    """Prints that a step starts, and how long it took when it ends."""
-    global _depth  # noqa: PLW0603 - one terminal, one indentation
+    """Print that a step starts, and how long it took when it ends."""
     say(f"==> {title} …")
-    start, failed = time.monotonic(), True
-    depth = _depth
-    _depth += 1
+    start, failed, depth = time.monotonic(), True, _thread.depth
+    _thread.depth += 1
     try:
         yield
         failed = False
     finally:
-        _depth = depth
+        _thread.depth = depth
         seconds = time.monotonic() - start
         _done.append(Done(title, depth, seconds, failed))
         say(f"{'FAILED' if failed else '   '} {title} … {duration(seconds)}")
 
 
+def side_by_side(*bodies: Callable[[], object]) -> None:
+    """Run functions at the same time, each in a thread; raise the first error once all have ended."""
+    depth = _thread.depth
+
+    def run_one(body: Callable[[], object]) -> None:
+        _thread.depth = depth
+        body()
+
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        for future in [pool.submit(run_one, body) for body in bodies]:
+            future.result()
+
+
 def log_file() -> Path:
-    """The file that takes the output of this process's commands."""
-    global _log  # noqa: PLW0603 - one per process
-    if _log is None:
+    """Return the file that takes the output of this thread's commands."""
+    if _thread.log is None:
         folder = cache_folder("logs")
         for old in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[:-KEPT_LOGS]:
             old.unlink(missing_ok=True)
-        _log = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    return _log
+        _thread.log = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{threading.get_ident() % 9973}.log"
+    return _thread.log
 
 
 def run(
@@ -116,7 +133,7 @@ def run(
     timeout: float | None = None,
     text: str | None = None,
 ) -> None:
-    """Runs a command into the log file.
+    """Run a command into the log file.
 
     Args:
         command: the program and its arguments.
@@ -126,31 +143,13 @@ def run(
         text: what it reads on standard input.
 
     Raises:
-        CommandError: it failed or ran out of time; the end of its output is in the message.
+        CommandError: it failed or timed out; the end of its output is in the message.
     """
-    words = [str(word) for word in command]
-    log = log_file()
+    words, log = [str(word) for word in command], log_file()
     with log.open("a") as out:
         print(f"$ {shlex.join(words)}", file=out, flush=True)
         begin = out.tell()
-        status: int | None
-        try:
-            status = subprocess.run(
-                words,
-                cwd=cwd,
-                env={**os.environ, **(env or {})},
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                timeout=timeout,
-                input=text,
-                text=True,
-                stdin=subprocess.DEVNULL if text is None else None,
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            status = None
-        except FileNotFoundError:
-            raise Missing(words[0], "Install it or put it on PATH.") from None
+        status = _status(words, cwd=cwd, env=env, timeout=timeout, text=text, out=out)
     if status != 0:
         with log.open(errors="replace") as file:
             file.seek(begin)
@@ -158,21 +157,44 @@ def run(
 
 
 def tee(command: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
-    """Runs a command whose output people want to read while it runs.
+    """Run a command whose output people want to read while it runs.
 
     Raises:
-        CommandError: it failed; what it printed stands above the message.
+        CommandError: it failed; its output is above the message.
     """
     words = [str(word) for word in command]
     say(f"$ {shlex.join(words)}")
-    try:
-        status = subprocess.run(
-            words, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, check=False
-        ).returncode
-    except FileNotFoundError:
-        raise Missing(words[0], "Install it or put it on PATH.") from None
-    if status != 0:
+    if status := _status(words, cwd=cwd, env=env):
         raise CommandError(words, status, "")
+
+
+def _status(
+    words: list[str],
+    *,
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    timeout: float | None = None,
+    text: str | None = None,
+    out: IO[str] | None = None,
+) -> int | None:
+    """Run a command and return its exit status; None when it timed out."""
+    try:
+        return subprocess.run(
+            words,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            input=text,
+            stdin=subprocess.DEVNULL if text is None else None,
+            stdout=out,
+            stderr=subprocess.STDOUT if out else None,
+            timeout=timeout,
+            text=True,
+            check=False,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return None
+    except FileNotFoundError:
+        raise MissingError(words[0], "Install it or put it on PATH.") from None
 
 
 def output(
@@ -182,10 +204,16 @@ def output(
     env: Mapping[str, str] | None = None,
     timeout: float | None = 120,
 ) -> str:
-    """Runs a short command and returns what it printed on standard output, stripped.
+    """Run a short command and return what it printed on standard output, stripped.
+
+    Args:
+        command: the program and its arguments.
+        cwd: the folder to run it in.
+        env: variables added to this process's own.
+        timeout: seconds after which it is killed.
 
     Raises:
-        CommandError: it failed or ran out of time.
+        CommandError: it failed or timed out.
     """
     words = [str(word) for word in command]
     try:
@@ -202,14 +230,14 @@ def output(
     except subprocess.TimeoutExpired:
         raise CommandError(words, None, "") from None
     except FileNotFoundError:
-        raise Missing(words[0], "Install it or put it on PATH.") from None
+        raise MissingError(words[0], "Install it or put it on PATH.") from None
     if done.returncode:
         raise CommandError(words, done.returncode, done.stdout + done.stderr)
     return done.stdout.strip()
 
 
 def succeeds(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, timeout: float = 60) -> bool:
-    """Whether a short command ends well; a missing program or no answer in time is a no."""
+    """Return whether a short command succeeds; a missing program or a timeout counts as failure."""
     try:
         output(command, env=env, timeout=timeout)
     except StepError:
@@ -218,17 +246,26 @@ def succeeds(command: Sequence[str | Path], *, env: Mapping[str, str] | None = N
 
 
 def wait_for(what: str, ready: Callable[[], bool], *, timeout: float, interval: float = 0.3) -> None:
-    """Polls until `ready()`; raises StepError naming `what` after `timeout` seconds."""
+    """Poll until `ready()`.
+
+    Args:
+        what: the state that is waited for, for the message.
+        ready: whether it is reached.
+        timeout: seconds after which it is given up.
+        interval: seconds between two polls.
+
+    Raises:
+        StepError: it was not reached in time.
+    """
     deadline = time.monotonic() + timeout
     while not ready():
         if time.monotonic() > deadline:
-            msg = f"{what}: not so after {duration(timeout)} (log: {log_file()})"
-            raise StepError(msg)
+            raise StepError(f"{what}: not so after {duration(timeout)} (log: {log_file()})")
         time.sleep(interval)
 
 
 def summary(floor: float = 0.5) -> None:
-    """Prints every finished step of this process that took at least `floor` seconds, nested ones indented."""
+    """Print every finished step of this process that took at least `floor` seconds, nested ones indented."""
     shown = [done for done in _done if done.depth == 0 or done.seconds >= floor]
     if len(shown) < 2:
         return
@@ -240,7 +277,7 @@ def summary(floor: float = 0.5) -> None:
 
 
 def main(body: Callable[[], int | None]) -> int:
-    """Runs a program's body: a StepError becomes its text and exit status, never a traceback."""
+    """Run a program's body: a StepError becomes its text and exit status, never a traceback."""
     try:
         status = body() or 0
     except StepError as err:

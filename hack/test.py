@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hack import check, docker, models, uv
+from hack import check, images, models, uv
+from hack.airgapped import dockerd
 from hack.cluster import down, info, up
 from hack.deploy import deploy
 from hack.paths import ROOT
-from hack.steps import CommandError, Missing, main, say, step, tee
+from hack.steps import CommandError, MissingError, main, say, side_by_side, step, tee
 
 PREREQUISITES = {
     "/usr/bin/espeak-ng": "espeak-ng",
@@ -27,7 +28,7 @@ PREREQUISITES = {
 }
 """What tests need besides Python, and the Debian packages that bring it."""
 
-PROGRAMS = (*check.PROGRAMS, "kubernetes", "etcd", "kwok")
+PROGRAMS = (*check.PROGRAMS, "kubernetes", "kwok")
 """The groups of programs that tests without a cluster run."""
 
 NO_TESTS = 5
@@ -38,41 +39,40 @@ KEEP = bool(os.environ.get("STENO_E2E_KEEP"))
 
 
 def prerequisites() -> None:
-    """Installs the programs, fonts and data that tests use, where that is possible.
+    """Install the programs, fonts and data that tests use, where that is possible.
 
     Raises:
-        Missing: it is not.
+        MissingError: they are absent and cannot be installed from here.
     """
     absent = [package for path, package in PREREQUISITES.items() if not Path(path).exists()]
     if not absent:
         return
     names = " ".join(absent)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Missing("what the tests use", f"Install them: sudo apt-get install {names}")
+        raise MissingError("what the tests use", f"Install them: sudo apt-get install {names}")
     with step(f"installing {names}"):
-        docker.apt_install(tuple(names.split()))
+        dockerd.apt_install(tuple(names.split()))
 
 
 def everything() -> None:
-    """Static checks, then every test: the fast, those with a real apiserver, those with real models, the e2e."""
+    """Run the static checks, then every test: the fast, with a real apiserver, with real models, the e2e."""
     prerequisites()
     uv.sync()
-    check.static()
-    with step("model store for tests"):
-        models.build()
-    check.build(PROGRAMS)
+    side_by_side(lambda: check.build_programs(PROGRAMS), models.build)
+    check.lint()
     with step("unit, property, apiserver and model tests"):
         tee(uv.tool("pytest", "-m", "not e2e", "-n2", "--dist=loadfile", "--durations=10"), cwd=ROOT)
     e2e()
 
 
 def e2e(arguments: Sequence[str] = ()) -> None:
-    """The e2e tests on a kind cluster; `arguments` go to pytest."""
+    """Run the e2e tests on a kind cluster; `arguments` go to pytest."""
     prerequisites()
     uv.sync()
     try:
-        cluster = up(CLUSTER)
-        deploy(cluster)
+        dockerd.ensure()
+        side_by_side(lambda: up(CLUSTER), images.build)
+        deploy(info(CLUSTER))
         for title, chosen, options in (
             ("e2e tests, two at a time", "e2e and not disruptive and not streams", ["-n2", "--dist=worksteal"]),
             ("e2e tests of live sessions", "streams", []),
@@ -89,7 +89,7 @@ def e2e(arguments: Sequence[str] = ()) -> None:
 
 
 def _pytest(*words: str) -> None:
-    """Runs pytest; that a selection by name leaves one of the two parts without a test is no failure."""
+    """Run pytest; a selection by name (`-k`) may leave one of the parts without a test."""
     environment = {"STENO_E2E_CLUSTER": CLUSTER, "KUBECONFIG": str(info(CLUSTER).kubeconfig)}
     try:
         tee(uv.tool("pytest", *words), cwd=ROOT, env=environment)

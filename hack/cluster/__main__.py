@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from hack import cluster, docker, steps
-from hack.cluster import lifecycle, registry
+from hack import cluster, steps
+from hack.airgapped import dockerd
+from hack.cluster import lifecycle
 
 
 def _main() -> int:
@@ -14,13 +15,13 @@ def _main() -> int:
     named = argparse.ArgumentParser(add_help=False)
     named.add_argument("--name", default=cluster.DEFAULT_NAME, help="the cluster's name (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", parents=[named], help="bring the cluster up; a healthy one is taken as it is")
-    down = commands.add_parser("down", parents=[named], help="remove the cluster")
-    down.add_argument("--all", action="store_true", help="also the registry and the images")
+    commands.add_parser("up", parents=[named], help="bring the cluster up; a healthy one is used as it is")
+    down = commands.add_parser("down", parents=[named], help="delete the cluster")
+    down.add_argument("--all", action="store_true", help="also the images")
     status = commands.add_parser("status", parents=[named], help="say what runs where; exit 1 when not ready")
     status.add_argument("--json", action="store_true")
     commands.add_parser("kubeconfig", parents=[named], help="print the kubeconfig's path")
-    load = commands.add_parser("load", parents=[named], help="put local images into the registry")
+    load = commands.add_parser("load", parents=[named], help="put local images onto the node")
     load.add_argument("images", nargs="+", metavar="IMAGE")
     arguments = parser.parse_args()
     match arguments.command:
@@ -35,10 +36,9 @@ def _main() -> int:
         case "kubeconfig":
             print(cluster.kubeconfig(arguments.name))
         case _:
-            docker.ensure()
-            registry.ensure()
+            dockerd.ensure()
             for image in arguments.images:
-                print(cluster.load(image))
+                cluster.load(image, cluster.Cluster(arguments.name))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What every cluster gets: test GPUs, storage, and an S3 server."""
+"""What every cluster gets: test GPUs, an S3 server, and storage where kind brings none."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from hack import tools
-from hack.cluster import config, node, registry
+from hack import docker, tools
+from hack.airgapped import node_image, program_image
+from hack.cluster import config
 from hack.cluster.config import Cluster
+from hack.cluster.loading import load
 from hack.paths import ROOT, write_atomic
 from hack.steps import StepError, output, run, step, wait_for
 
-MANIFESTS = ROOT / "hack" / "cluster" / "manifests"
-_PROGRAMS = ("deviceplugin", "provisioner", "versitygw")
+GPUS = ROOT / "hack" / "cluster" / "manifests" / "gpus.yaml"
+S3 = ROOT / "hack" / "cluster" / "manifests" / "s3.yaml"
+STORAGE = ROOT / "hack" / "airgapped" / "storage.yaml"
+VERSITYGW = "versity/versitygw:v1.8.0"
+"""The S3 server, from a registry; where none answers, the same version is built."""
 
 
 def kubectl(cluster: Cluster) -> list[str | Path]:
-    """The beginning of a kubectl command line for a cluster."""
+    """Return the beginning of a kubectl command line for a cluster."""
     return [tools.path("kubectl"), "--kubeconfig", cluster.kubeconfig]
 
 
 def render(text: str, images: dict[str, str]) -> str:
-    """Fills a manifest's `${…}`; a name that is not known is an error."""
+    """Fill a manifest's `${…}`; an unknown name is an error."""
     values = {
         **images,
         "gpus": str(config.GPUS),
@@ -36,18 +41,25 @@ def render(text: str, images: dict[str, str]) -> str:
     return string.Template(text).substitute(values)
 
 
-def ensure(cluster: Cluster, node_image: str) -> None:
-    """Installs the add-ons (unless these very ones are) and waits until they work."""
-    names = ["gpus", "s3", *(["storage"] if node_image.startswith(node.OURS) else [])]
-    tags = {name: registry.scratch_image(name, tools.path(name)) for name in _PROGRAMS}
-    images = {name: config.reference(tag, registry.port()) for name, tag in tags.items()}
-    manifest = "\n---\n".join(render((MANIFESTS / f"{name}.yaml").read_text(), images) for name in names)
+def ensure(cluster: Cluster, node: str) -> None:
+    """Install the add-ons, unless these very ones are there, and wait until they work.
+
+    Args:
+        cluster: the cluster.
+        node: the name of its node's image.
+    """
+    stock = not node.startswith(node_image.REPOSITORY)
+    manifests = [GPUS, S3, *([] if stock else [STORAGE])]
+    programs = ["deviceplugin", *([] if stock else ["provisioner"])]
+    images = {name: program_image.build(name) for name in programs}
+    images["versitygw"] = VERSITYGW if stock and docker.pull(VERSITYGW) else program_image.build("versitygw")
+    manifest = "\n---\n".join(render(path.read_text(), images) for path in manifests)
     applied = cluster.folder / "addons.yaml"
     if not (
         applied.exists() and applied.read_text() == manifest and gpus(cluster) == config.GPUS and s3_answers(cluster)
     ):
-        for tag in tags.values():
-            registry.load(tag)
+        for image in images.values():
+            load(image, cluster)
         with step("installing test GPUs, storage and S3"):
             options = ["apply", "--server-side", "--force-conflicts", "-f", "-"]
             run([*kubectl(cluster), *options], text=manifest, timeout=120)
@@ -57,7 +69,7 @@ def ensure(cluster: Cluster, node_image: str) -> None:
 
 
 def gpus(cluster: Cluster) -> int:
-    """How many GPUs the node can allocate; 0 when nobody answers."""
+    """Return how many GPUs the node can allocate; 0 when the cluster does not answer."""
     try:
         nodes = json.loads(output([*kubectl(cluster), "get", "nodes", "-o", "json", "--request-timeout=10s"]))["items"]
     except StepError:
@@ -66,7 +78,7 @@ def gpus(cluster: Cluster) -> int:
 
 
 def s3_answers(cluster: Cluster) -> bool:
-    """Whether the S3 server answers on the host."""
+    """Return whether the S3 server answers on the host."""
     try:
         with urllib.request.urlopen(f"{cluster.s3_endpoint}/health", timeout=3) as answer:
             return answer.status == 200

@@ -1,17 +1,19 @@
-"""A cluster's life: up, down, status."""
+"""Create, start, inspect and delete clusters."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hack import docker, tools
-from hack.cluster import addons, config, node, registry
+from hack import airgapped, docker, tools
+from hack.airgapped import dockerd, node_image
+from hack.cluster import addons, config
 from hack.cluster.config import Cluster, kind_config
-from hack.paths import ROOT, cache_folder, locked, write_atomic
+from hack.cluster.kind import kind_environment
+from hack.cluster.loading import image_of
+from hack.paths import locked, write_atomic
 from hack.steps import CommandError, StepError, output, run, say, step, succeeds, wait_for
 
 
@@ -25,7 +27,6 @@ class Info:
     kubeconfig: str
     api: str
     gpus: int
-    registry: str
     s3_endpoint: str
     s3_endpoint_in_cluster: str
     s3_access_key: str
@@ -37,28 +38,14 @@ class Info:
     """Likewise for gRPC."""
 
 
-def kind_environment() -> dict[str, str]:
-    """Variables for kind: where `--privileged` cannot start, our `docker` comes first on its PATH."""
-    environment = {"KIND_EXPERIMENTAL_PROVIDER": "docker"}
-    real = shutil.which("docker")
-    if real and docker.lacks_sys_resource():
-        shim = ROOT / "hack" / "cluster" / "node" / "shim"
-        environment |= {"STENO_REAL_DOCKER": real, "PATH": f"{shim}{os.pathsep}{os.environ['PATH']}"}
-    return environment
-
-
 def up(name: str = config.DEFAULT_NAME) -> Info:
-    """Brings a cluster up: taken as it is when healthy, started when stopped, made anew when broken."""
+    """Bring a cluster up: a healthy one is used as it is, a stopped one started, a broken one made anew."""
     cluster = Cluster(name)
-    docker.ensure()
-    for group in ("kind", "kubernetes", "registry", "versitygw", "cluster"):
-        tools.build(group)
+    dockerd.ensure()
     with locked(f"cluster-{name}"):
-        registry.ensure()
         if not _revived(cluster):
             _create(cluster)
-        _join_registry(cluster)
-        addons.ensure(cluster, output(["docker", "inspect", "--format", "{{.Config.Image}}", cluster.node]))
+        addons.ensure(cluster, image_of(cluster))
     return info(name)
 
 
@@ -67,7 +54,7 @@ def _exists(cluster: Cluster) -> bool:
 
 
 def healthy(cluster: Cluster) -> bool:
-    """Whether the API server answers and the node is ready."""
+    """Return whether the API server answers and the node is ready."""
     if not cluster.kubeconfig.exists():
         return False
     path = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
@@ -92,7 +79,7 @@ def _revived(cluster: Cluster) -> bool:
             wait_for("the node is ready", lambda: healthy(cluster), timeout=90)
         except StepError as err:
             say(f"{err}".splitlines()[0])
-            say("it is broken: making it anew")
+            say("it is broken: a new one is made")
             return False
     return True
 
@@ -107,22 +94,17 @@ def _write_kubeconfig(cluster: Cluster) -> None:
 
 
 def _create(cluster: Cluster) -> None:
-    image = node.image()
+    image = node_image.image() if airgapped.chosen() else airgapped.NODE_IMAGE
+    kind = tools.path("kind")
     with step(f"creating the cluster {cluster.name}"):
         _delete(cluster)
         cluster.folder.mkdir(parents=True, exist_ok=True)
         (cluster.folder / "addons.yaml").unlink(missing_ok=True)
-        write_atomic(cluster.folder / "kind.json", kind_config(cluster))
-        options = ["--name", cluster.name, "--image", image, "--config", cluster.folder / "kind.json"]
+        write_atomic(cluster.folder / "kind.yaml", kind_config(cluster))
+        options = ["--name", cluster.name, "--image", image, "--config", cluster.folder / "kind.yaml"]
         options += ["--kubeconfig", cluster.kubeconfig, "--wait", "180s", "--retain"]
-        run([tools.path("kind"), "create", "cluster", *options], env=kind_environment(), timeout=600)
+        run([kind, "create", "cluster", *options], env=kind_environment(), timeout=600)
         wait_for("the node is ready", lambda: healthy(cluster), timeout=120)
-
-
-def _join_registry(cluster: Cluster) -> None:
-    folder = f"/etc/containerd/certs.d/localhost:{registry.port()}"
-    script = f"mkdir -p '{folder}' && cat > '{folder}/hosts.toml'"
-    run(["docker", "exec", "-i", cluster.node, "sh", "-c", script], text=config.hosts_toml())
 
 
 def _delete(cluster: Cluster) -> None:
@@ -132,51 +114,44 @@ def _delete(cluster: Cluster) -> None:
 
 
 def down(name: str = config.DEFAULT_NAME, *, everything: bool = False) -> None:
-    """Removes a cluster; with `everything` also the registry, its layers and the images built for clusters."""
+    """Delete a cluster; with `everything` also the images built for clusters, unless another kind cluster exists."""
     cluster = Cluster(name)
     if not docker.running():
         shutil.rmtree(cluster.folder, ignore_errors=True)
         if not everything:
             return
-        docker.ensure()
+        dockerd.ensure()
     with locked(f"cluster-{name}"):
-        with step(f"removing the cluster {name}"):
+        with step(f"deleting the cluster {name}"):
             _delete(cluster)
             shutil.rmtree(cluster.folder, ignore_errors=True)
         if everything:
-            _remove_shared()
+            _remove_images()
 
 
-def _remove_shared() -> None:
-    others = output(["docker", "ps", "-aq", "--filter", "label=io.x-k8s.kind.cluster"])
-    if others:
-        say("other kind clusters exist: the registry and the images stay")
+def _remove_images() -> None:
+    if output(["docker", "ps", "-aq", "--filter", "label=io.x-k8s.kind.cluster"]):
+        say("other kind clusters exist: the images stay")
         return
-    with step("removing the registry and the images"):
-        succeeds(["docker", "rm", "-f", "-v", config.REGISTRY])
-        shutil.rmtree(cache_folder("registry"), ignore_errors=True)
-        tags = output(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).split()
-        prefixes = ("steno/", f"localhost:{registry.port()}/steno/")
-        for tag in tags:
-            if tag.startswith(prefixes) and "<none>" not in tag:
+    with step("deleting the images"):
+        for tag in output(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).split():
+            if tag.startswith("steno/") and "<none>" not in tag:
                 succeeds(["docker", "rmi", "-f", tag], timeout=300)
         docker.prune()
-        succeeds(["docker", "network", "rm", config.NETWORK])
 
 
 def info(name: str = config.DEFAULT_NAME) -> Info:
-    """What a cluster is and whether it works; changes nothing."""
+    """Return what a cluster is and whether it works; change nothing."""
     cluster = Cluster(name)
     alive = healthy(cluster)
     count = addons.gpus(cluster) if alive else 0
     return Info(
         name=name,
-        ready=alive and count == config.GPUS and addons.s3_answers(cluster) and registry.answers(),
+        ready=alive and count == config.GPUS and addons.s3_answers(cluster),
         node=cluster.node,
         kubeconfig=str(cluster.kubeconfig),
         api=f"https://127.0.0.1:{cluster.api_port}",
         gpus=count,
-        registry=f"localhost:{registry.port()}",
         s3_endpoint=cluster.s3_endpoint,
         s3_endpoint_in_cluster=config.S3_IN_CLUSTER,
         s3_access_key=config.S3_ACCESS_KEY,
@@ -188,20 +163,19 @@ def info(name: str = config.DEFAULT_NAME) -> Info:
 
 
 def show(found: Info, *, as_json: bool) -> str:
-    """The text of a status."""
+    """Return a status as text."""
     if as_json:
         return json.dumps(asdict(found), indent=2)
     return "\n".join(f"{key.replace('_', ' '):<24} {value}" for key, value in asdict(found).items())
 
 
 def kubeconfig(name: str) -> Path:
-    """The path of a cluster's kubeconfig.
+    """Return the path of a cluster's kubeconfig.
 
     Raises:
         StepError: there is no such cluster.
     """
     path = Cluster(name).kubeconfig
     if not path.exists():
-        msg = f"there is no cluster {name}: `python3 -m hack.cluster up --name {name}` makes it"
-        raise StepError(msg)
+        raise StepError(f"there is no cluster {name}: `python3 -m hack.cluster up --name {name}` makes it")
     return path

@@ -13,7 +13,7 @@ from hack import steps
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(steps, "_log", None)
+    monkeypatch.setattr(steps._thread, "log", None)
     monkeypatch.setattr(steps, "_done", [])
 
 
@@ -27,14 +27,14 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_a_missing_prerequisite_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def body() -> int:
-        raise steps.Missing("Docker", "Install it.")
+        raise steps.MissingError("Docker", "Install it.")
 
     assert steps.main(body) == 2
     assert capsys.readouterr().err == "error: missing: Docker. Install it.\n"
 
 
 def test_an_absent_program_is_a_missing_prerequisite() -> None:
-    with pytest.raises(steps.Missing, match="no-such-program"):
+    with pytest.raises(steps.MissingError, match="no-such-program"):
         steps.run(["no-such-program"])
 
 
@@ -58,7 +58,7 @@ def test_a_failed_command_shows_its_own_end_and_the_log(capsys: pytest.CaptureFi
 
 
 def test_a_command_that_hangs_is_stopped() -> None:
-    with pytest.raises(steps.CommandError, match="ran out of time"):
+    with pytest.raises(steps.CommandError, match="timed out"):
         steps.run([sys.executable, "-c", "import time; time.sleep(600)"], timeout=0.2)
 
 
@@ -81,3 +81,19 @@ def test_nested_steps_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
 def test_waiting_says_what_for() -> None:
     with pytest.raises(steps.StepError, match="the moon is full"):
         steps.wait_for("the moon is full", lambda: False, timeout=0, interval=0)
+
+
+def test_steps_run_side_by_side_and_the_first_error_is_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with steps.step("left"):
+            steps.run([sys.executable, "-c", "raise SystemExit(3)"])
+
+    def work() -> None:
+        with steps.step("right"):
+            steps.run([sys.executable, "-c", "import time; time.sleep(0.3); print('done')"])
+
+    with pytest.raises(steps.CommandError, match="exited with 3"), steps.step("both"):
+        steps.side_by_side(fail, work)
+    printed = capsys.readouterr().err
+    assert "    FAILED left" in printed
+    assert "        right … " in printed

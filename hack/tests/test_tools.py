@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hack import golang, steps, test, tools
+from hack import airgapped, steps, test, tools
+from hack.airgapped import golang, programs
 from hack.paths import ROOT
 
 GO_MOD = (
@@ -16,22 +17,22 @@ GO_MOD = (
 
 
 def test_versions_are_read_from_go_mod() -> None:
-    assert tools.pinned_version(GO_MOD, "k8s.io/kubernetes") == "v1.35.4"
-    assert tools.pinned_version(GO_MOD, "github.com/coredns/coredns") == "v1.13.1"
+    assert programs.pinned_version(GO_MOD, "k8s.io/kubernetes") == "v1.35.4"
+    assert programs.pinned_version(GO_MOD, "github.com/coredns/coredns") == "v1.13.1"
     with pytest.raises(steps.StepError, match="does not require example"):
-        tools.pinned_version(GO_MOD, "example.com/x")
+        programs.pinned_version(GO_MOD, "example.com/x")
 
 
 def test_the_version_is_linked_in() -> None:
-    flags = tools.linker_flags(tools.GROUPS["kubernetes"], GO_MOD)
+    flags = programs.linker_flags(programs.GROUPS["kubernetes"], GO_MOD)
     assert "version.gitVersion=v1.35.4" in flags
     assert "version.gitMinor=35" in flags
 
 
 def test_a_key_depends_on_every_part_and_on_where_parts_end() -> None:
-    keys = {tools.key(parts) for parts in ([b"ab", b"c"], [b"a", b"bc"], [b"abc"], [b"ab", b"d"])}
+    keys = {programs.key(parts) for parts in ([b"ab", b"c"], [b"a", b"bc"], [b"abc"], [b"ab", b"d"])}
     assert len(keys) == 4
-    assert tools.key([b"ab", b"c"]) == tools.key([b"ab", b"c"])
+    assert programs.key([b"ab", b"c"]) == programs.key([b"ab", b"c"])
 
 
 @pytest.mark.parametrize(
@@ -39,23 +40,17 @@ def test_a_key_depends_on_every_part_and_on_where_parts_end() -> None:
     [("go.etcd.io/etcd/server/v3", "server"), ("sigs.k8s.io/kind", "kind"), ("helm.sh/helm/v4/cmd/helm", "helm")],
 )
 def test_go_names_its_output(package: str, name: str) -> None:
-    assert tools.go_output_name(package) == name
+    assert programs.go_output_name(package) == name
 
 
 def test_every_group_pins_its_programs() -> None:
-    for name, group in tools.GROUPS.items():
+    for name, group in programs.GROUPS.items():
         go_mod = (ROOT / group.folder / "go.mod").read_text()
         assert (ROOT / group.folder / "go.sum").exists()
-        if group.sources:
-            assert all((ROOT / group.folder / program).is_dir() for program in group.programs)
-            continue
-        assert tools.version(name).startswith("v")
-        assert all(f"{package}\n" in go_mod for package in group.programs.values())
-
-
-def test_an_unknown_program_is_named() -> None:
-    with pytest.raises(steps.StepError, match=r"no program 'kubctl'.*kubectl"):
-        tools.path("kubctl")
+        assert programs.pinned_version(go_mod, group.module).startswith("v")
+        for program, package in group.programs.items():
+            here = (ROOT / group.folder / program).is_dir()
+            assert here if package.startswith("./") else f"{package}\n" in go_mod, name
 
 
 def test_go_versions() -> None:
@@ -63,10 +58,33 @@ def test_go_versions() -> None:
     assert golang.parse_version("devel +abc") is None
 
 
-def test_the_go_module_of_the_cluster_is_of_the_pinned_kubernetes() -> None:
-    staging = tools.version("kubernetes").replace("v1.", "v0.")
-    go_mod = Path(ROOT / "hack" / "cluster" / "go.mod").read_text()
-    assert tools.pinned_version(go_mod, "k8s.io/kubelet") == staging
+def test_every_part_of_the_cluster_is_of_one_kubernetes() -> None:
+    assert programs.version("kubernetes") == airgapped.NODE_VERSION
+    staging = airgapped.NODE_VERSION.replace("v1.", "v0.")
+    go_mod = (ROOT / programs.GROUPS["kubernetes"].folder / "go.mod").read_text()
+    assert programs.pinned_version(go_mod, "k8s.io/kubelet") == staging
+    assert airgapped.NODE_VERSION.split(".")[1] in programs.PACKAGE
+
+
+def test_a_program_that_fits_is_taken_from_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(version: str) -> bool:
+        (tmp_path / "helm").write_text(f"#!/bin/sh\necho {version}\n")
+        (tmp_path / "helm").chmod(0o755)
+        return tools._installed("helm") == tmp_path / "helm"
+
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert installed("v3.19.0")
+    assert installed("v4.1.4")
+    assert not installed("v2.17.0")
+    assert tools._installed("versitygw") is None
+
+
+def test_the_assets_of_envtest_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etcd").touch()
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+    tools.path.cache_clear()
+    assert tools.path("etcd") == tmp_path / "etcd"
+    tools.path.cache_clear()
 
 
 def test_what_tests_run_is_built_before_them() -> None:
@@ -74,4 +92,4 @@ def test_what_tests_run_is_built_before_them() -> None:
     texts = [file.read_text() for folder in folders for file in (ROOT / folder).rglob("*.py")]
     named = {name for text in texts for name in re.findall(r'(?:tools\.path\(|"path", )"([\w-]+)"', text)}
     assert {"kube-apiserver", "kwok", "versitygw", "helm"} <= named
-    assert {group for group, spec in tools.GROUPS.items() if named & set(spec.programs)} <= set(test.PROGRAMS)
+    assert {group for group in programs.ALL_GROUPS if named & set(programs.programs(group))} <= set(test.PROGRAMS)

