@@ -106,7 +106,7 @@ def _custom_resource(where: Round, number: int, name: str) -> Object:
     spec = {
         "source": {"uri": "s3://inputs/one.pdf"},
         "output": {"uri": "s3://results"},
-        "profile": where.namespace,
+        "profileRef": {"name": where.namespace},
     }
     body = {"apiVersion": "steno.dev/v1alpha1", "kind": definition.kind, "metadata": {"name": name}, "spec": spec}
     return f"{STENO}/namespaces/{{namespace}}/{definition.plural}", body

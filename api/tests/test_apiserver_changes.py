@@ -24,8 +24,8 @@ IMMUTABLE_CHANGES: dict[str, Any] = {
     "another model": {"model": {"name": "base"}},
     "another batch size": {"model": {"batchSize": 4}},
     "another language": {"language": "en"},
-    "another profile": {"profile": "cpu"},
-    "tenant added": {"tenant": "acme"},
+    "another profile": {"profileRef": {"name": "cpu"}},
+    "tenant added": {"tenantRef": {"name": "acme"}},
     "meeting removed": {"meetingID": None},
     "meeting changed": {"meetingID": "other"},
     "diarization removed": {"diarization": None},
@@ -126,7 +126,12 @@ def test_the_pages_of_an_ocr_job_cannot_change(apiserver: ApiServer, namespace: 
 def test_a_session_cannot_change(apiserver: ApiServer, namespace: str) -> None:
     resource = session(meetingID="standup")
     assert create(apiserver, namespace, resource).status == 201
-    for change in ({"pool": "other"}, {"meetingID": None}, {"output": {"uri": "s3://b"}}, {"maxDurationSeconds": 90}):
+    for change in (
+        {"poolRef": {"name": "other"}},
+        {"meetingID": None},
+        {"output": {"uri": "s3://b"}},
+        {"maxDurationSeconds": 90},
+    ):
         answer = patch(apiserver, namespace, resource, {"spec": change})
         assert answer.status == 422, answer.body
         assert "spec is immutable: delete the session and create another" in answer.message

@@ -78,7 +78,7 @@ def test_what_kubectl_get_shows_of_sessions(apiserver: ApiServer, namespace: str
     resource = session()
     stored = create(apiserver, namespace, resource).body["spec"]
     assert stored == {
-        "pool": "default",
+        "poolRef": {"name": "default"},
         "language": "auto",
         "interimResults": True,
         "endpointingMillis": 300,

@@ -64,6 +64,6 @@ def test_the_demos_jobs_use_its_secret(name: str):
 def test_the_demos_session_publishes_with_its_pools_credentials():
     pool = RuntimePool.model_validate(yaml.safe_load((EXAMPLES / "runtimepool.yaml").read_text()))
     session = StreamSession.model_validate(yaml.safe_load((EXAMPLES / "streamsession.yaml").read_text()))
-    assert session.spec.pool == pool.metadata.name
+    assert session.spec.pool_ref.name == pool.metadata.name
     assert pool.spec.output.secret_ref.name == SECRET["metadata"]["name"]
     assert gate_of(ObservedSession(session, pool), Policy("image", "url")).accepted.holds

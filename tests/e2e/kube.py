@@ -111,7 +111,7 @@ class Kube:
             "spec": {
                 "source": src | (self.s3() if src["uri"].startswith("s3://") else {}),
                 "output": {"uri": f"s3://{RESULTS}", "formats": ["json"], **self.s3()},
-                "profile": "gpu",
+                "profileRef": {"name": "gpu"},
                 **spec,
             },
         }

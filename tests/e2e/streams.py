@@ -149,7 +149,7 @@ def pool(kube: Kube, **spec: Any) -> None:
                 "kind": "RuntimePool",
                 "metadata": {"name": POOL, "namespace": kube.namespace},
                 "spec": {
-                    "profile": "gpu",
+                    "profileRef": {"name": "gpu"},
                     "model": BASE,
                     "sessionsPerReplica": 16,
                     "output": kube.s3(),

@@ -31,7 +31,9 @@ pytestmark = pytest.mark.usefixtures("documents")
 
 @pytest.mark.parametrize("language", BOUNDS)
 def test_a_scanned_document_of_two_pages(kube: Kube, store: Store, figure: Figure, language: str) -> None:
-    kube.recognise("scan", f"pages-{language}.tiff", languages=[language], documentID="minutes #3", tenant="acme")
+    kube.recognise(
+        "scan", f"pages-{language}.tiff", languages=[language], documentID="minutes #3", tenantRef={"name": "acme"}
+    )
     job = kube.complete("scan")
     document = store.document(job)
     errors = character_error_rate(scans.text(language), document["text"])

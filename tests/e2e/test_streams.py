@@ -127,7 +127,7 @@ def test_bad_clients_disturb_nobody(pool: Kube, alone: Heard, recording: bytes) 
     """While one session runs: no token, wrong and expired ones, others' true ones; audio too soon; garbage."""
     url, bearer = ready(pool, "victim")
     other_url, other = ready(pool, "other")
-    _, rival = ready(pool, "rival", tenant="rival")
+    _, rival = ready(pool, "rival", tenantRef={"name": "rival"})
     target = endpoint(pool.get("victim"), "grpc")
     good = ready(pool, "good")
     with ThreadPoolExecutor(1) as threads:

@@ -32,7 +32,7 @@ def test_two_speakers_in_every_format(kube: Kube, store: Store, figure: Figure, 
 
 
 def test_the_document_has_every_field_of_the_original_engine(kube: Kube, store: Store) -> None:
-    kube.transcribe("call", "sample.wav", **TWO_SPEAKERS, meetingID="standup-42", tenant="acme")
+    kube.transcribe("call", "sample.wav", **TWO_SPEAKERS, meetingID="standup-42", tenantRef={"name": "acme"})
     transcript = store.transcript(kube.complete("call"))
     assert transcript["meeting_id"] == "standup-42"
     assert transcript["tenant_id"] == "acme"

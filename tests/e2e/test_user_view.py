@@ -58,7 +58,7 @@ def test_too_many_gpus_wait_and_say_so(kube: Kube, store: Store) -> None:
     }  # fmt: skip
     kube.kubectl("apply", "-f", "-", stdin=json.dumps(body))
     try:
-        kube.transcribe("call", "sample.wav", profile=profile)
+        kube.transcribe("call", "sample.wav", profileRef={"name": profile})
         job = kube.until("call", lambda j: j.get("status", {}).get("queue", {}).get("reason") == "Unschedulable")
         assert "nvidia.com/gpu" in job["status"]["queue"]["message"]
         assert job["status"]["phase"] == "Waiting"
@@ -68,7 +68,7 @@ def test_too_many_gpus_wait_and_say_so(kube: Kube, store: Store) -> None:
 
 def test_a_missing_profile_waits_until_it_exists(kube: Kube, store: Store) -> None:
     name = f"later-{kube.namespace}"
-    kube.transcribe("call", "sample.wav", profile=name)
+    kube.transcribe("call", "sample.wav", profileRef={"name": name})
     job = kube.until("call", lambda j: condition(j, "Accepted").get("reason") == "ProfileNotFound")
     assert name in condition(job, "Accepted")["message"]
     profile = json.loads(kube.kubectl("get", "runtimeprofile", "cpu", "-o", "json"))
@@ -87,7 +87,7 @@ def test_an_image_that_cannot_be_pulled(kube: Kube, store: Store) -> None:
     }  # fmt: skip
     kube.kubectl("apply", "-f", "-", stdin=json.dumps(body))
     try:
-        kube.transcribe("call", "sample.wav", profile=profile)
+        kube.transcribe("call", "sample.wav", profileRef={"name": profile})
         job = kube.until("call", lambda j: "Image" in j.get("status", {}).get("queue", {}).get("reason", ""))
         assert "no-such-image" in job["status"]["queue"]["message"]
     finally:

@@ -189,7 +189,7 @@ class Place:
             "spec": {
                 "source": {"uri": "s3://meetings/talk.wav"},
                 "output": {"uri": "s3://results"},
-                "profile": self.namespace,
+                "profileRef": {"name": self.namespace},
                 **spec,
             },
         }

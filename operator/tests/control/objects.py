@@ -21,7 +21,11 @@ def resource(name: str = "talk", uid: str = "u1", version: int = 1, **status: An
             "managedFields": [{"manager": "kubectl"}],
             "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "yes"},
         },
-        "spec": {"source": {"uri": "s3://meetings/talk.wav"}, "output": {"uri": "s3://results"}, "profile": "gpu"},
+        "spec": {
+            "source": {"uri": "s3://meetings/talk.wav"},
+            "output": {"uri": "s3://results"},
+            "profileRef": {"name": "gpu"},
+        },
         "status": status,
     }
 

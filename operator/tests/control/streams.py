@@ -40,7 +40,9 @@ class Streams:
         return self.place.must("POST", self.path(kind), body)
 
     def pool(self, name: str = "default", **spec: Any) -> Any:
-        return self.create("pool", name, **{"profile": self.place.namespace, "scaleDownDelaySeconds": 0, **spec})
+        return self.create(
+            "pool", name, **{"profileRef": {"name": self.place.namespace}, "scaleDownDelaySeconds": 0, **spec}
+        )
 
     def session(self, name: str = "call", **spec: Any) -> Any:
         return self.create("session", name, **spec)

@@ -48,7 +48,7 @@ class World:
         head = {"apiVersion": "steno.dev/v1alpha1", "kind": KINDS[plural]}
         spec = {
             "source": {"uri": "s3://meetings/talk.wav"}, "output": {"uri": "s3://results"},
-            "profile": f"gpus-{number % 3}", "priority": number % 2, "suspend": number % 11 == 0,
+            "profileRef": {"name": f"gpus-{number % 3}"}, "priority": number % 2, "suspend": number % 11 == 0,
             **({"ttlPolicy": "DeleteResource", "ttlSecondsAfterFinished": 0} if number % 7 == 0 else {}),
         }  # fmt: skip
         metadata = {"name": f"job{self.jobs}", "namespace": list(SPACES)[number % len(SPACES)]}
@@ -61,7 +61,10 @@ class World:
         raw = self.server.objects.pop(where)
         self.server.story.pop()
         raw["metadata"] = {"name": f"job{self.jobs}", "namespace": namespace}
-        raw |= {"kind": "TranscriptionJob", "spec": {**raw["spec"], "profile": f"gpus-{gpus}", "suspend": False}}
+        raw |= {
+            "kind": "TranscriptionJob",
+            "spec": {**raw["spec"], "profileRef": {"name": f"gpus-{gpus}"}, "suspend": False},
+        }
         raw["spec"] = {name: value for name, value in raw["spec"].items() if not name.startswith("ttl")}
         self.server.put("transcriptionjobs", raw)
         return Key("TranscriptionJob", namespace, f"job{self.jobs}")

@@ -69,7 +69,7 @@ def test_nothing_is_written_at_idle(place):
     place.apply("done")
     place.publish(place.run_pod("done-1"))
     place.wait("Complete", "done")
-    place.apply("waits", profile="missing")
+    place.apply("waits", profileRef={"name": "missing"})
     place.wait("Accepted", "waits", "False")
     writes = replica.metric("steno_status_writes_total") + replica.metric("steno_actions_total")
     looks = replica.metric("steno_reconcile_seconds_count")
@@ -84,7 +84,7 @@ def test_nothing_is_written_at_idle(place):
 def test_a_job_waits_for_its_profile(place):
     place.start()
     name = f"{place.namespace}-late"
-    place.apply(profile=name)
+    place.apply(profileRef={"name": name})
     place.wait("Accepted", status="False")
     assert place.condition("Accepted")["reason"] == "ProfileNotFound"
     body = {"apiVersion": "steno.dev/v1alpha1", "kind": "RuntimeProfile", "metadata": {"name": name}, "spec": {}}

@@ -115,7 +115,9 @@ def test_a_refused_secret_is_told_and_tried_again(place, streams):
 
 def test_another_model_replaces_its_servers(place, streams):
     place.start()
-    streams.pool(minReplicas=1, model={"name": "base"}, tenant="acme", allowedSources=["https://m.example.com/"])
+    streams.pool(
+        minReplicas=1, model={"name": "base"}, tenantRef={"name": "acme"}, allowedSources=["https://m.example.com/"]
+    )
     [old] = streams.warm()
     streams.wait("pool", "default", "Ready", "Serving")
     task = task_of(streams.deployment())
@@ -170,7 +172,7 @@ def test_what_is_not_ours_is_left_alone(place, streams):
 def test_a_deleted_pool_takes_its_servers_along_and_its_sessions_wait(place, streams):
     replica = place.start()
     streams.pool("fast", minReplicas=1)
-    streams.session(pool="fast")
+    streams.session(poolRef={"name": "fast"})
     [pod] = streams.warm(pool="fast")
     streams.wait("session", "call", "EndpointReady")
     said = streams.said(audioSeconds=1)
@@ -180,7 +182,7 @@ def test_a_deleted_pool_takes_its_servers_along_and_its_sessions_wait(place, str
     streams.delete("pool", "fast")
     path = f"/apis/apps/v1/namespaces/{place.namespace}/deployments/fast-pool"
     place.until("its Deployment is gone", lambda: streams.found(path) is None)
-    streams.session("other", pool="fast")
+    streams.session("other", poolRef={"name": "fast"})
     streams.wait("session", "other", "Accepted", "PoolNotFound", status="False")
     place.until("its server is gone", lambda: not streams.pods("fast"))
     status = streams.wait("session", "call", "Active", status="False")
@@ -195,7 +197,7 @@ def test_a_deleted_pool_takes_its_servers_along_and_its_sessions_wait(place, str
 def test_a_pool_waits_for_its_profile(place, streams):
     place.start()
     name = f"{place.namespace}-late"
-    streams.pool(profile=name)
+    streams.pool(profileRef={"name": name})
     streams.session()
     streams.wait("pool", "default", "Accepted", "ProfileNotFound", status="False")
     streams.wait("session", "call", "Accepted", "ProfileNotFound", status="False")

@@ -142,10 +142,10 @@ def test_an_output_that_is_not_the_pools(place, streams):
     place.start()
     streams.pool("bare")
     streams.pool("rich", output={"secretRef": {"name": "s3"}, "region": "x"})
-    streams.session("a", pool="bare", output={"uri": "s3://t"})
-    streams.session("b", pool="rich", output={"uri": "s3://t", "secretRef": {"name": "other"}})
-    streams.session("c", pool="rich", output={"uri": "s3://t", "region": "x"})
-    streams.session("d", pool="none")
+    streams.session("a", poolRef={"name": "bare"}, output={"uri": "s3://t"})
+    streams.session("b", poolRef={"name": "rich"}, output={"uri": "s3://t", "secretRef": {"name": "other"}})
+    streams.session("c", poolRef={"name": "rich"}, output={"uri": "s3://t", "region": "x"})
+    streams.session("d", poolRef={"name": "none"})
     for name, reason, words in (
         ("a", "OutputNotOfPool", 'RuntimePool "bare" has no spec.output'),
         ("b", "OutputNotOfPool", 'spec.output.secretRef is not that of RuntimePool "rich"'),

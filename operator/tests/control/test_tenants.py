@@ -73,7 +73,7 @@ class Crowd:
         spec = {
             "source": {"uri": "s3://meetings/talk.wav"},
             "output": {"uri": "s3://results"},
-            "profile": self.profile(GPUS[number % len(GPUS)]),
+            "profileRef": {"name": self.profile(GPUS[number % len(GPUS)])},
             "priority": 7 if number in ENDLESS else number % 7,
         }
         kind = kind_of(number)

@@ -39,7 +39,7 @@ def test_names_default_to_the_resources_own():
     made = task()
     assert (made.meeting_id, made.tenant) == ("standup", "acme")
     assert made.job.uid == "uid-1"
-    made = task(meetingID="standup-42", tenant="other")
+    made = task(meetingID="standup-42", tenantRef={"name": "other"})
     assert (made.meeting_id, made.tenant) == ("standup-42", "acme")
 
 

@@ -38,7 +38,7 @@ def test_a_job_waits_for_admission_and_then_starts_as_its_tenants():
 
 
 def test_without_a_tenant_the_spec_or_the_namespace_says_who_pays():
-    for spec, name in (({}, "team-a"), ({"tenant": "someone"}, "someone")):
+    for spec, name in (({}, "team-a"), ({"tenantRef": {"name": "someone"}}, "someone")):
         [start] = deeds(Life(**spec).see())
         assert start.manifest["metadata"]["labels"]["steno.dev/tenant"] == name
 

@@ -145,7 +145,7 @@ def test_who_was_admitted_stays_so():
 
 
 def test_the_claims_say_everything():
-    world = World(session(tenant="acme", output={"uri": "s3://t/p/", "formats": ["srt"]}), pool(output={}))
+    world = World(session(tenantRef={"name": "acme"}, output={"uri": "s3://t/p/", "formats": ["srt"]}), pool(output={}))
     [issued] = [action for action in world.plan().actions if isinstance(action, IssueToken)]
     claims = issued.claims
     assert claims.output_uri == "s3://t/p/ns/call/0123456789"

@@ -161,11 +161,11 @@ def test_a_connection_that_came_late_is_not_over_before_it_began():
 
 @pytest.mark.parametrize(
     ("what", "words"),
-    [({"pool": "typo"}, 'RuntimePool "typo" does not exist'), (OUTPUT, "has no spec.output")],
+    [({"poolRef": {"name": "typo"}}, 'RuntimePool "typo" does not exist'), (OUTPUT, "has no spec.output")],
     ids=["no pool", "output not of the pool"],
 )
 def test_what_fits_no_pool_does_not_hold_its_tenants_stream_for_long(what, words):
-    world = World(session(**what), None if "pool" in what else pool(), admission=Admission("Admitted"))
+    world = World(session(**what), None if "poolRef" in what else pool(), admission=Admission("Admitted"))
     assert world.reconcile().requeue_after <= ACCEPT_PATIENCE
     world.now += ACCEPT_PATIENCE.total_seconds() - 1
     world.reconcile()
@@ -177,7 +177,7 @@ def test_what_fits_no_pool_does_not_hold_its_tenants_stream_for_long(what, words
 
 
 def test_what_holds_no_stream_waits_for_its_pool_from_when_it_does():
-    world = World(session(pool="typo"), None, admission=Admission("Refused", "NoTenant", "None has it."))
+    world = World(session(poolRef={"name": "typo"}), None, admission=Admission("Refused", "NoTenant", "None has it."))
     world.reconcile()
     world.now += 10 * ACCEPT_PATIENCE.total_seconds()
     world.reconcile()

@@ -28,6 +28,13 @@ EndpointURL = Annotated[
     ),
 ]
 
+TenantName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    Pattern(DNS_NAME, "must be a Kubernetes name: lower-case letters, digits, '-' and '.'"),
+]
+"""A tenant's name; it is used as a label's value, hence the length."""
+
 S3_ONLY_RULES = (
     Rule(
         "!has(self.endpointURL) || self.uri.startsWith('s3://')", "endpointURL is for s3:// URIs only", ".endpointURL"
@@ -59,6 +66,20 @@ class SecretRef(Model):
 
     name: Name
     """The Secret's name."""
+
+
+class ProfileRef(Model):
+    """A RuntimeProfile of the cluster."""
+
+    name: Name = "gpu"
+    """The RuntimeProfile's name."""
+
+
+class TenantRef(Model):
+    """A Tenant of the cluster, or a tenant's bare name where no Tenant has the namespace."""
+
+    name: TenantName
+    """The tenant's name."""
 
 
 class Source(Model):

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
-from steno_api.rules import Pattern, Rule
-from steno_api.v1alpha1.common import DNS_NAME, LastFailure, Name, Output, Phase, QueueStatus, Results, Source
+from steno_api.rules import Rule
+from steno_api.v1alpha1.common import LastFailure, Output, Phase, ProfileRef, QueueStatus, Results, Source, TenantRef
 from steno_api.v1alpha1.meta import Condition
 
 MAP_BY_TYPE: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -24,13 +24,6 @@ MUTABLE_SPEC_FIELDS = (
     "suspend", "priority", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "ttlPolicy",
 )  # fmt: skip
 """Fields of a job's spec that may change after creation: how it runs, never what it makes."""
-
-Tenant = Annotated[
-    str,
-    Field(min_length=1, max_length=63),
-    Pattern(DNS_NAME, "must be a Kubernetes name: lower-case letters, digits, '-' and '.'"),
-]
-"""A tenant's name; it is a label's value, hence the length."""
 
 
 def immutable_rule(fields: Iterable[str]) -> Rule:
@@ -93,11 +86,11 @@ class JobSpec(Model):
     """The one file to work on."""
     output: Output
     """Where to publish, and what."""
-    profile: Name = "gpu"
-    """RuntimeProfile: what the worker pod asks for."""
-    tenant: Tenant | None = None
-    """Who pays: the Tenant that has the namespace, which need not be named. Where no Tenant has it: any name but a
-    Tenant's, by default the namespace's."""
+    profile_ref: ProfileRef = ProfileRef()
+    """RuntimeProfile: what the worker pod requests."""
+    tenant_ref: TenantRef | None = None
+    """Tenant that the job is charged to: the one that has the namespace, which need not be named. Where no Tenant has
+    the namespace: any name that is not a Tenant's, by default the namespace's."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Of two waiting jobs of a tenant, the higher starts first."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 2
@@ -111,7 +104,12 @@ class JobSpec(Model):
     ttl_policy: Literal["DeleteChildren", "DeleteResource"] = "DeleteChildren"
     """The resource stays by default, so that GitOps tools do not create it, and pay for it, again."""
     suspend: bool = False
-    """True stops the worker and keeps the job; false goes on."""
+    """True stops the worker and keeps the job; false resumes it."""
+
+    @property
+    def tenant_name(self) -> str | None:
+        """Name in `tenant_ref`, if given."""
+        return self.tenant_ref.name if self.tenant_ref else None
 
 
 class JobStatus(Model):

@@ -102,7 +102,7 @@ class OCRJob(Resource):
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
         ),
         rules=(JOB_NAME_RULE,),
-        selectable=(".status.phase", ".spec.profile", ".spec.tenant"),
+        selectable=(".status.phase", ".spec.profileRef.name", ".spec.tenantRef.name"),
     )
     kind: Literal["OCRJob"] = "OCRJob"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     spec: OCRJobSpec

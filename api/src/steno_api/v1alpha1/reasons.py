@@ -41,7 +41,7 @@ class Reason(StrEnum):
     PROFILE_NOT_FOUND = "ProfileNotFound"
     """The RuntimeProfile does not exist (yet): the job or pool waits for it."""
     TENANT_MISMATCH = "TenantMismatch"
-    """`spec.tenant` names a Tenant that does not have the resource's namespace."""
+    """`spec.tenantRef` names a Tenant that does not have the resource's namespace."""
     NO_TENANT = "NoTenant"
     """No Tenant has the namespace, and this cluster refuses work without one: the job waits for it."""
     WAITING_FOR_ADMISSION = "WaitingForAdmission"

@@ -8,8 +8,8 @@ from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.v1alpha1.common import EndpointURL, Name, SecretRef
-from steno_api.v1alpha1.job import MAP_BY_TYPE, Tenant
+from steno_api.v1alpha1.common import EndpointURL, ProfileRef, SecretRef, TenantRef
+from steno_api.v1alpha1.job import MAP_BY_TYPE
 from steno_api.v1alpha1.meta import Condition, PrinterColumn, Resource, ResourceDefinition, Scale
 from steno_api.v1alpha1.runtimeprofile import LABEL_KEYS
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
@@ -103,13 +103,14 @@ class RuntimePoolSpec(Model):
         ),
     )
 
-    profile: Name = "gpu"
-    """RuntimeProfile: what each server's pod asks for."""
+    profile_ref: ProfileRef = ProfileRef()
+    """RuntimeProfile: what each server's pod requests."""
     model: SpeechModel = SpeechModel()
     """The speech model, loaded once per server."""
-    tenant: Tenant | None = None
-    """Label `steno.dev/tenant` of the servers' pods, for whoever meters them; default: the namespace's name, also where
-    a Tenant has the namespace. A Tenant's limits count the pool's sessions, not its servers."""
+    tenant_ref: TenantRef | None = None
+    """Value of the label `steno.dev/tenant` of the servers' pods, for metering; default: the namespace's name, even if
+    a Tenant has the namespace. It has no effect on limits: the Tenant that has the namespace limits both the sessions
+    of the pool and the accelerators of its servers."""
     min_replicas: Annotated[int, Field(ge=0, le=1000)] = 0
     """Servers that are kept warm without any session."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -141,6 +142,11 @@ class RuntimePoolSpec(Model):
     """The Service in front of the servers."""
     endpoints: PoolEndpoints | None = None
     """What clients outside of the cluster use; absent: the Service's name in the cluster."""
+
+    @property
+    def tenant_name(self) -> str | None:
+        """Name in `tenant_ref`, if given."""
+        return self.tenant_ref.name if self.tenant_ref else None
 
 
 PoolPhase = Literal["Pending", "Scaling", "Ready", "Idle", "Failed"]
@@ -187,12 +193,12 @@ class RuntimePool(Resource):
             PrinterColumn("Sessions", ".status.sessions", "integer", "Open sessions"),
             PrinterColumn("Capacity", ".status.capacity", "integer", "Sessions the pool takes at most", wide=True),
             PrinterColumn("Model", ".spec.model.name"),
-            PrinterColumn("Profile", ".spec.profile", wide=True),
+            PrinterColumn("Profile", ".spec.profileRef.name", wide=True),
             PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
         ),
         rules=POOL_NAME_RULES,
-        selectable=(".status.phase", ".spec.profile"),
+        selectable=(".status.phase", ".spec.profileRef.name"),
         scale=Scale(),
     )
     kind: Literal["RuntimePool"] = "RuntimePool"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen

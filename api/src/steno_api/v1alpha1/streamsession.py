@@ -8,8 +8,8 @@ from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.v1alpha1.common import QueueStatus, Results
-from steno_api.v1alpha1.job import MAP_BY_TYPE, Tenant
+from steno_api.v1alpha1.common import QueueStatus, Results, TenantRef
+from steno_api.v1alpha1.job import MAP_BY_TYPE
 from steno_api.v1alpha1.meta import Condition, PrinterColumn, Resource, ResourceDefinition
 from steno_api.v1alpha1.runtimepool import PoolOutputSpec
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
@@ -18,6 +18,17 @@ DEFAULT_POOL = "default"
 """The pool that is made on demand."""
 
 SESSION_NAME_RULE = Rule("size(self.metadata.name) <= 63", "metadata.name must be at most 63 characters")
+
+
+class PoolRef(Model):
+    """A RuntimePool of the same namespace."""
+
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=50),
+        Pattern(r"[a-z]([-a-z0-9]*[a-z0-9])?", "must be a RuntimePool's name: lower-case letters, digits and '-'"),
+    ] = DEFAULT_POOL
+    """The RuntimePool's name."""
 
 
 class SessionOutput(PoolOutputSpec):
@@ -51,12 +62,8 @@ class StreamSessionSpec(Model):
         ),
     )
 
-    pool: Annotated[
-        str,
-        Field(min_length=1, max_length=50),
-        Pattern(r"[a-z]([-a-z0-9]*[a-z0-9])?", "must be a RuntimePool's name: lower-case letters, digits and '-'"),
-    ] = DEFAULT_POOL
-    """RuntimePool of the same namespace; `default` is made when it is not there."""
+    pool_ref: PoolRef = PoolRef()
+    """RuntimePool that serves the session; `default` is created if it does not exist."""
     meeting_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="meetingID")
     """Your own name of the conversation; default: the resource's name."""
     language: Annotated[
@@ -78,11 +85,16 @@ class StreamSessionSpec(Model):
     output: SessionOutput | None = None
     """Where the transcript is published when the session ends; absent: nowhere. A session whose transcript could not
     be published fails."""
-    tenant: Tenant | None = None
-    """Who pays: the Tenant that has the namespace, which need not be named. Where no Tenant has it: any name but a
-    Tenant's, by default the namespace's."""
+    tenant_ref: TenantRef | None = None
+    """Tenant that the session is charged to: the one that has the namespace, which need not be named. Where no Tenant
+    has the namespace: any name that is not a Tenant's, by default the namespace's."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
     """The resource is deleted so long after the session ended, its transcript never; absent: it stays."""
+
+    @property
+    def tenant_name(self) -> str | None:
+        """Name in `tenant_ref`, if given."""
+        return self.tenant_ref.name if self.tenant_ref else None
 
 
 class Endpoint(Model):
@@ -176,13 +188,13 @@ class StreamSession(Resource):
             PrinterColumn(
                 "Final-Latency", ".status.figures.finalLatencyMillis", "integer", "Milliseconds, 95th percentile"
             ),
-            PrinterColumn("Pool", ".spec.pool"),
+            PrinterColumn("Pool", ".spec.poolRef.name"),
             PrinterColumn("URL", ".status.endpoints[0].url", wide=True),
             PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
         ),
         rules=(SESSION_NAME_RULE,),
-        selectable=(".status.phase", ".spec.pool", ".spec.tenant"),
+        selectable=(".status.phase", ".spec.poolRef.name", ".spec.tenantRef.name"),
     )
     kind: Literal["StreamSession"] = "StreamSession"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     spec: StreamSessionSpec = StreamSessionSpec()

@@ -118,7 +118,7 @@ class TranscriptionJob(Resource):
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
         ),
         rules=(JOB_NAME_RULE,),
-        selectable=(".status.phase", ".spec.profile", ".spec.tenant"),
+        selectable=(".status.phase", ".spec.profileRef.name", ".spec.tenantRef.name"),
     )
     kind: Literal["TranscriptionJob"] = "TranscriptionJob"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     spec: TranscriptionJobSpec

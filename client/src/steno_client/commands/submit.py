@@ -140,8 +140,8 @@ def transcription(
         "model": None if model is None else {"name": model},
         "language": language,
         "diarization": {"minSpeakers": min_speakers, "maxSpeakers": max_speakers} if speakers else None,
-        "profile": profile,
-        "tenant": tenant,
+        "profileRef": None if profile is None else {"name": profile},
+        "tenantRef": None if tenant is None else {"name": tenant},
         "priority": priority,
     }
     build = _builder("TranscriptionJob", name, source, namespace, spec)
@@ -198,8 +198,8 @@ def ocr(
         "engine": engine,
         "pages": pages,
         "mode": mode,
-        "profile": profile,
-        "tenant": tenant,
+        "profileRef": None if profile is None else {"name": profile},
+        "tenantRef": None if tenant is None else {"name": tenant},
         "priority": priority,
     }
     build = _builder("OCRJob", name, source, namespace, spec)

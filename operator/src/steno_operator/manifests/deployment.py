@@ -39,7 +39,7 @@ class Serving:
 
 def tenant_of(pool: RuntimePool) -> str:
     """Returns the tenant who pays for the servers: the spec's, else the namespace."""
-    return pool.spec.tenant or pool.metadata.namespace or "default"
+    return pool.spec.tenant_name or pool.metadata.namespace or "default"
 
 
 def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, serving: Serving) -> PoolTask:

@@ -24,7 +24,7 @@ def token_secret_name(session: StreamSession) -> str:
 
 def session_tenant(session: StreamSession) -> str:
     """Returns the tenant who pays where no Tenant has the namespace: the spec's, else the namespace."""
-    return session.spec.tenant or session.metadata.namespace or "default"
+    return session.spec.tenant_name or session.metadata.namespace or "default"
 
 
 def build_claims(session: StreamSession, tenant: str, issued: datetime, expires: datetime) -> SessionClaims:
@@ -35,7 +35,7 @@ def build_claims(session: StreamSession, tenant: str, issued: datetime, expires:
     directory = None if output is None else f"{output.uri.rstrip('/')}/{namespace}/{metadata.name}/{metadata.uid}"
     formats = [TranscriptFormat.JSON] if output is None else output.formats
     return SessionClaims(
-        aud=token_audience(namespace, spec.pool),
+        aud=token_audience(namespace, spec.pool_ref.name),
         sub=f"{namespace}/{metadata.name}",
         iat=int(issued.timestamp()),
         exp=int(expires.timestamp()),
@@ -82,7 +82,7 @@ def build_default_pool(
     would wait in vain for one without `output`.
     """
     spec: dict[str, Any] = {
-        "profile": profile,
+        "profileRef": {"name": profile},
         "model": {"name": model},
         "maxReplicas": max_replicas,
         "sessionsPerReplica": sessions_per_replica,
@@ -93,7 +93,7 @@ def build_default_pool(
         "apiVersion": API_VERSION,
         "kind": "RuntimePool",
         "metadata": {
-            "name": session.spec.pool,
+            "name": session.spec.pool_ref.name,
             "namespace": session.metadata.namespace,
             "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE},
         },

@@ -36,7 +36,7 @@ class Attempt:
 
 def tenant_of(metadata: ObjectMeta, spec: JobSpec) -> str:
     """Returns the tenant who pays where no Tenant has the namespace: the spec's, else the namespace."""
-    return spec.tenant or metadata.namespace or "default"
+    return spec.tenant_name or metadata.namespace or "default"
 
 
 def job_ref(metadata: ObjectMeta) -> ObjectRef:

@@ -27,7 +27,7 @@ SESSION_KIND = StreamSession.definition.kind
 
 def pool_key(session: Mapping[str, Any]) -> Key:
     """Returns the key of the pool that a session names."""
-    pool = (session.get("spec") or {}).get("pool") or DEFAULT_POOL
+    pool = ((session.get("spec") or {}).get("poolRef") or {}).get("name") or DEFAULT_POOL
     return Key(POOL_KIND, session["metadata"].get("namespace", ""), pool)
 
 

@@ -145,7 +145,9 @@ class Store:
     def _profile_changed(self, name: str) -> None:
         self.tenancy.profile_changed()
         for key, raw in self.resources():
-            if raw.get("spec", {}).get("profile") == name and not (raw.get("status") or {}).get("completionTime"):
+            if (raw.get("spec", {}).get("profileRef") or {}).get("name") == name and not (raw.get("status") or {}).get(
+                "completionTime"
+            ):
                 self._changed(key)
 
     def profiles(self) -> Iterable[dict[str, Any]]:
@@ -362,10 +364,10 @@ class Store:
         report = self._reports.get(uid)
         return ObservedJob(
             job=job,
-            profile=self.profile(job.spec.profile),
+            profile=self.profile(job.spec.profile_ref.name),
             children=tuple(children),
             admission=self.tenancy.admission(
-                key, uid, claimed=job.spec.tenant, gpus=self.accelerators(job.spec.profile, uid) or 0
+                key, uid, claimed=job.spec.tenant_name, gpus=self.accelerators(job.spec.profile_ref.name, uid) or 0
             ),
             foreign=self._in_the_way(key, uid),
             progress=report[1] if report is not None and report[0] == latest else None,

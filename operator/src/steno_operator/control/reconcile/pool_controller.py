@@ -34,12 +34,12 @@ class PoolController(Controller[RuntimePool, ObservedPool, PoolPlan]):
         pools, uid, signing = self._store.pools, resource.metadata.uid, self._signer.key
         return ObservedPool(
             pool=resource,
-            profile=self._store.profile(resource.spec.profile),
+            profile=self._store.profile(resource.spec.profile_ref.name),
             deployment=pools.deployment(uid),
             service_digest=pools.service_digest(uid),
             servers=pools.servers(uid),
             sessions=pools.wanted(key),
-            admission=self._store.tenancy.admission(key, uid, claimed=resource.spec.tenant),
+            admission=self._store.tenancy.admission(key, uid, claimed=resource.spec.tenant_name),
             token_keys=() if signing is None else (signing.public_pem,),
             foreign=pools.foreign(uid),
         )

@@ -29,11 +29,11 @@ class SessionController(Controller[StreamSession, ObservedSession, SessionPlan])
     def observe(self, key: Key, resource: StreamSession) -> ObservedSession:
         """See `Controller`."""
         pools, uid, signing = self._store.pools, resource.metadata.uid, self._signer.key
-        pool = self._pool(Key(POOL_KIND, key.namespace, resource.spec.pool))
+        pool = self._pool(Key(POOL_KIND, key.namespace, resource.spec.pool_ref.name))
         return ObservedSession(
             session=resource,
             pool=pool,
-            admission=self._store.tenancy.admission(key, uid, claimed=resource.spec.tenant),
+            admission=self._store.tenancy.admission(key, uid, claimed=resource.spec.tenant_name),
             ahead=pools.ahead(key),
             key_id="" if signing is None else signing.key_id,
             connection=pools.connection(uid),

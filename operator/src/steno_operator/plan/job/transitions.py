@@ -56,7 +56,7 @@ class Situation:
     @property
     def accepted(self) -> Fact:
         """The condition Accepted of a job whose profile exists, or is no longer needed."""
-        profile = self.observed.job.spec.profile
+        profile = self.observed.job.spec.profile_ref.name
         return Fact(True, Reason.ACCEPTED, f'The spec is valid and RuntimeProfile "{profile}" exists.')
 
     @property
@@ -288,7 +288,7 @@ def _without_profile(at: Situation) -> Step:
 
 
 def _profile_missing(at: Situation) -> Fact:
-    profile = at.observed.job.spec.profile
+    profile = at.observed.job.spec.profile_ref.name
     message = f'RuntimeProfile "{profile}" does not exist: create it, or name another in a new resource.'
     return Fact(False, str(Reason.PROFILE_NOT_FOUND), message)
 

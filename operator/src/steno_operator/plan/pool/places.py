@@ -49,6 +49,7 @@ def place_request(session: Mapping[str, Any]) -> PlaceRequest:
     """Return what a session asks of its pool, from the raw object."""
     metadata: Mapping[str, Any] = session["metadata"]
     spec: Mapping[str, Any] = session.get("spec") or {}
+    pool_ref: Mapping[str, str] = spec.get("poolRef") or {}
     status: Mapping[str, Any] = session.get("status") or {}
     conditions: Sequence[Mapping[str, str]] = status.get("conditions") or ()
     by_type = {each["type"]: each["status"] for each in conditions}
@@ -59,7 +60,7 @@ def place_request(session: Mapping[str, Any]) -> PlaceRequest:
         namespace=metadata.get("namespace", ""),
         name=metadata["name"],
         uid=metadata["uid"],
-        pool=spec.get("pool") or DEFAULT_POOL,
+        pool=pool_ref.get("name") or DEFAULT_POOL,
         created=metadata.get("creationTimestamp", ""),
         open=is_open,
         queued=is_open and ConditionStatus.FALSE not in entry,

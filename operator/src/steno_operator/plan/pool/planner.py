@@ -151,7 +151,8 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Step:
     """The ladder: the first rung that holds is what happens."""
     pool = observed.pool
     if observed.profile is None:
-        message = f'RuntimeProfile "{pool.spec.profile}" does not exist: create it, or name another in spec.profile.'
+        name = pool.spec.profile_ref.name
+        message = f'RuntimeProfile "{name}" does not exist: create it, or name another in spec.profileRef.'
         missing = Fact(False, Reason.PROFILE_NOT_FOUND, message)
         return _Step(_facts(missing, accepted=missing), requeue_after=PROFILE_RECHECK)
     if not observed.token_keys:

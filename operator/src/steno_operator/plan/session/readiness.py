@@ -81,7 +81,7 @@ def _unadmitted(answer: Admission, accepted: Fact, admitted: Fact) -> Gate:
 
 
 def _without_pool(observed: ObservedSession, admitted: Fact, policy: Policy) -> Gate:
-    session, name = observed.session, observed.session.spec.pool
+    session, name = observed.session, observed.session.spec.pool_ref.name
     if observed.pool is not None:
         message, actions = f'RuntimePool "{name}" is being deleted.', ()
     elif name != DEFAULT_POOL:
@@ -100,7 +100,9 @@ def _without_pool(observed: ObservedSession, admitted: Fact, policy: Policy) -> 
 def _make_pool(session: StreamSession, policy: Policy) -> tuple[Action, ...]:
     given = policy.default_pool
     manifest = build_default_pool(session, given.profile, given.model, given.max_replicas, given.sessions_per_replica)
-    told = EmitEvent("Normal", Reason.POOL_CREATED, f'RuntimePool "{session.spec.pool}" is made for this session.')
+    told = EmitEvent(
+        "Normal", Reason.POOL_CREATED, f'RuntimePool "{session.spec.pool_ref.name}" is made for this session.'
+    )
     return CreatePool(manifest), told
 
 
