@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.tests.stream.fake import FakeEngine
-from steno_runtime.stream.scheduler import Kind, Priority, Scheduler, Window
+from runtime.tests.stream.fake_engine import FakeEngine
+from steno_runtime.stream.scheduler import DecodeKind, Priority, Scheduler, Window
 
 AUDIO = np.zeros(16_000, np.float32)
 BUCKETS = (500, 1000, 1500)
@@ -31,25 +31,25 @@ def percentile(values: list[float], part: float) -> float:
 
 async def session(scheduler: Scheduler, number: int, until: float, waits: dict[str, list[float]]) -> None:
     rng = random.Random(number)
-    scheduler.joined()
+    scheduler.session_opened()
     await asyncio.sleep(rng.random())
     turn = 0
     while time.monotonic() < until:
         turn += 1
         final = turn % 6 == 0
-        kind, priority = (Kind.FINAL, Priority.FINAL) if final else (Kind.DRAFT, Priority.PARTIAL)
+        kind, priority = (DecodeKind.FINAL, Priority.FINAL) if final else (DecodeKind.DRAFT, Priority.PARTIAL)
         begin = time.monotonic()
         window = Window(kind, f"t{number % 10}", f"s{number}", rng.choice(BUCKETS), lambda: AUDIO, "en")
         await asyncio.wrap_future(scheduler.submit(window, priority))
         taken = time.monotonic() - begin
         waits[kind.value].append(taken)
         await asyncio.sleep(max(0.0, 0.4 + 0.6 * rng.random() - taken))
-    scheduler.left(f"t{number % 10}", f"s{number}")
+    scheduler.session_closed(f"t{number % 10}", f"s{number}")
 
 
 def measure(sessions: int, seconds: float, cost: float) -> dict[str, Any]:
     engine = FakeEngine(lambda _: cost, batch_size=64)
-    scheduler = Scheduler(engine, most_frames=64 * 1500)
+    scheduler = Scheduler(engine, max_frames=64 * 1500)
     waits: dict[str, list[float]] = {"draft": [], "final": []}
 
     async def run() -> None:
@@ -68,7 +68,7 @@ def measure(sessions: int, seconds: float, cost: float) -> dict[str, Any]:
             "queue_p95_millis": round(1000 * percentile(queued, 0.95), 1),
             "queue_p95_batches": round(percentile(queued, 0.95) / cost, 2),
         }
-    figures["mean_batch_rows"] = round(scheduler.mean_rows, 2)
+    figures["mean_batch_rows"] = round(scheduler.mean_batch_size, 2)
     figures["engine_busy"] = round(len(engine.calls) * cost / wall, 3)
     figures["cores_used"] = round(used / wall, 3)
     scheduler.close()

@@ -22,7 +22,7 @@ import numpy as np
 from bench.stt_batch import sample
 from hack.models import build
 from steno_runtime.cores import available_cores
-from steno_runtime.stream.agreement import bare
+from steno_runtime.stream.agreement import normalize
 from steno_runtime.stream.engine import StreamEngine
 from steno_runtime.stream.events import Event, Final, Partial
 from steno_runtime.stream.session import SessionConfig
@@ -77,11 +77,11 @@ def lags(record: ClientRecord) -> list[float]:
     for _, final in record.events:
         if not isinstance(final, Final):
             continue
-        words = [bare(word.word) for word in final.words]
+        words = [normalize(word.word) for word in final.words]
         shown: dict[int, float] = {}
         for when, event in record.events:
             if isinstance(event, Partial | Final) and event.utterance == final.utterance:
-                said = [bare(word) for word in event.text.split()]
+                said = [normalize(word) for word in event.text.split()]
                 for block in SequenceMatcher(None, words, said, autojunk=False).get_matching_blocks():
                     for index in range(block.a, block.a + block.size):
                         shown.setdefault(index, when)

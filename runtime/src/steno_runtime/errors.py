@@ -40,7 +40,13 @@ class Stopped(Exception):  # noqa: N818  (not an error: the worker was asked to)
 _OUT_OF_MEMORY_TYPES = frozenset({"OutOfMemoryError", "MemoryError"})
 """Names, since torch is not imported to ask: `torch.OutOfMemoryError`, `MemoryError` and what inherits from them."""
 
-_OUT_OF_MEMORY_TEXTS = ("out of memory", "cublas_status_alloc_failed", "cannot allocate memory", "bad_alloc")
+_OUT_OF_MEMORY_TEXTS = (
+    "out of memory",
+    "cublas_status_alloc_failed",
+    "cannot allocate memory",
+    "bad_alloc",
+    "bad alloc",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

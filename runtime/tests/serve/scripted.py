@@ -12,7 +12,7 @@ from steno_api.failures import FailureReason
 from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.errors import WorkError
 from steno_runtime.stream.engine import EngineStatus, SessionLimit
-from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded, SpeechStarted, Word
+from steno_runtime.stream.events import Event, Final, FinalWord, Lag, Partial, SpeechEnded, SpeechStarted
 from steno_runtime.stream.session import SessionClosed, SessionConfig
 from steno_runtime.stt.options import TranscriptionOptions
 
@@ -107,7 +107,7 @@ class ScriptedSession:
         )  # fmt: skip
 
     @property
-    def settled(self) -> float:
+    def finalized_seconds(self) -> float:
         return self.spoken / 10
 
     @property
@@ -120,7 +120,7 @@ class ScriptedSession:
             return
         begin = self.spoken
         self.spoken += count
-        words = tuple(Word(WORD, self._at(begin + n), self._at(begin + n + 1), 0.9) for n in range(count))
+        words = tuple(FinalWord(WORD, self._at(begin + n), self._at(begin + n + 1), 0.9) for n in range(count))
         at = (self._at(begin), self._at(begin + count))
         language = "en" if self.config.language == "auto" else self.config.language
         final = Final(

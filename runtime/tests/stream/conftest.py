@@ -7,7 +7,7 @@ import pytest
 
 from steno_runtime.stream.engine import StreamEngine
 
-from .fake import RATE, FakeEngine
+from .fake_engine import RATE, FakeEngine
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +25,13 @@ def noise_pcm() -> bytes:
 
 
 @pytest.fixture
-def fake() -> FakeEngine:
+def fake_engine() -> FakeEngine:
     return FakeEngine()
 
 
 @pytest.fixture
-def streams(fake: FakeEngine):
-    engine = StreamEngine(fake, model="fake", max_sessions=16)
+def stream_engine(fake_engine: FakeEngine):
+    engine = StreamEngine(fake_engine, model="fake", max_sessions=16)
     yield engine
-    fake.go.set()
+    fake_engine.unblocked.set()
     engine.close()

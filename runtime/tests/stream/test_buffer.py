@@ -8,7 +8,7 @@ from steno_runtime.stream.buffer import AudioBuffer
 
 
 @given(st.lists(st.tuples(st.integers(0, 50_000), st.integers(0, 60_000))))
-def test_windows_are_what_was_appended_and_not_let_go(steps):
+def test_windows_are_what_was_appended_and_not_released(steps):
     buffer = AudioBuffer()
     audio = np.zeros(0, np.int16)
     base = 0
@@ -24,7 +24,7 @@ def test_windows_are_what_was_appended_and_not_let_go(steps):
         assert np.array_equal(buffer.window(max(base, len(audio) - 1000), len(audio) + 10), expected)
 
 
-def test_a_quiet_session_is_small():
+def test_a_silent_session_is_small():
     buffer = AudioBuffer()
     buffer.append(bytes(2 * 16_000 * 29))
     assert buffer.nbytes <= 2 * 2**19

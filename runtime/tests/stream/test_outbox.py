@@ -32,7 +32,7 @@ async def test_an_unread_partial_is_replaced_and_numbers_have_no_gap():
 
 
 async def test_a_full_queue_makes_the_writer_wait_for_the_reader():
-    outbox = Outbox(most=2)
+    outbox = Outbox(max_events=2)
     for offset in range(2):
         await outbox.put(SpeechStarted(offset))
     writer = asyncio.create_task(outbox.put(SpeechStarted(2)))
@@ -43,7 +43,7 @@ async def test_a_full_queue_makes_the_writer_wait_for_the_reader():
     await writer
 
 
-async def test_a_failure_comes_behind_what_was_said_before():
+async def test_a_failure_comes_after_the_events_before_it():
     outbox = Outbox()
     await outbox.put(SpeechStarted(0))
     outbox.close(ValueError("x"))
@@ -55,7 +55,7 @@ async def test_a_failure_comes_behind_what_was_said_before():
 
 
 async def test_discarding_frees_a_waiting_writer_and_ends_the_reader():
-    outbox = Outbox(most=1)
+    outbox = Outbox(max_events=1)
     await outbox.put(SpeechStarted(0))
     writer = asyncio.create_task(outbox.put(SpeechStarted(1)))
     await asyncio.sleep(0)

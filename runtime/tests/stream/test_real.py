@@ -18,8 +18,8 @@ from steno_runtime.stream.events import Partial
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import transcribe
 
-from .fake import RATE
-from .talk import check_invariants, finals, pieces, talk
+from .fake_engine import RATE
+from .session_client import check_invariants, finals, run_session, split
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -41,19 +41,19 @@ def real(store):
 
 
 @pytest.fixture(scope="module")
-def alone(real, sample_pcm):
+def reference(real, sample_pcm):
     """The events of one session with the sample, and its figures and segments."""
 
     async def run():
         session = real.open(SessionConfig("alone", "t"))
-        events = await talk(session, pieces(sample_pcm, 3200))
+        events = await run_session(session, split(sample_pcm, 3200))
         return events, session.figures, session.segments
 
     return asyncio.run(run())
 
 
-def test_words_of_the_sample(alone, sample_wav):
-    events, figures, segments = alone
+def test_words_of_the_sample(reference, sample_wav):
+    events, figures, segments = reference
     lines = sample_wav.with_suffix(".stm").read_text().splitlines()
     reference = " ".join(line.split(maxsplit=5)[5] for line in lines if line.strip())
     said = " ".join(final.text for final in finals(events))
@@ -64,14 +64,14 @@ def test_words_of_the_sample(alone, sample_wav):
     assert " ".join(segment.text for segment in segments).split() == said.split()
 
 
-def test_what_is_stable_stays_and_begins_the_final(alone):
-    events, _, _ = alone
+def test_stable_text_stays_and_begins_the_final(reference):
+    events, _, _ = reference
     check_invariants(events)
     assert any(isinstance(event, Partial) and event.stable_text for event in events)
 
 
-def test_words_are_where_speech_is(alone):
-    events, _, _ = alone
+def test_words_are_where_speech_is(reference):
+    events, _, _ = reference
     words = [word for final in finals(events) for word in final.words]
     assert words[0].start_ms == pytest.approx(6_680, abs=500)
     assert words[-1].end_ms == pytest.approx(29_990, abs=500)
@@ -79,27 +79,27 @@ def test_words_are_where_speech_is(alone):
         assert before.end_ms <= after.start_ms + 200
 
 
-async def test_eight_sessions_end_with_the_finals_of_one(real, sample_pcm, alone):
+async def test_eight_sessions_end_with_the_finals_of_one(real, sample_pcm, reference):
     sessions = [real.open(SessionConfig(f"s{index}", f"t{index % 3}")) for index in range(8)]
-    heard = await asyncio.gather(*(talk(session, pieces(sample_pcm, 3200)) for session in sessions))
+    results = await asyncio.gather(*(run_session(session, split(sample_pcm, 3200)) for session in sessions))
 
-    def told(events) -> list[tuple]:
+    def texts(events) -> list[tuple]:
         return [(one.utterance, one.text, one.language, one.speech_final) for one in finals(events)]
 
-    for events in heard:
+    for events in results:
         check_invariants(events)
-        assert told(events) == told(alone[0])
+        assert texts(events) == texts(reference[0])
     assert real.status().mean_batch_rows > 1.5
     assert real.status().sessions == 0
 
 
-async def test_noise_says_little_and_silence_nothing(real, noise_pcm):
-    events = await talk(real.open(SessionConfig("noise", "t")), pieces(noise_pcm, 3200))
+async def test_noise_yields_few_words_and_silence_none(real, noise_pcm):
+    events = await run_session(real.open(SessionConfig("noise", "t")), split(noise_pcm, 3200))
     assert sum(len(final.words) for final in finals(events)) <= 3
-    assert await talk(real.open(SessionConfig("silence", "t")), pieces(bytes(20 * 2 * RATE), 3200)) == []
+    assert await run_session(real.open(SessionConfig("silence", "t")), split(bytes(20 * 2 * RATE), 3200)) == []
 
 
-async def test_a_recording_is_transcribed_beside_a_session(real, store, sample_pcm, alone):
+async def test_a_recording_is_transcribed_beside_a_session(real, store, sample_pcm, reference):
     samples = np.frombuffer(sample_pcm, "<i2").astype(np.float32) / 32768
     result = []
 
@@ -109,9 +109,9 @@ async def test_a_recording_is_transcribed_beside_a_session(real, store, sample_p
 
     thread = threading.Thread(target=work)
     thread.start()
-    events = await talk(real.open(SessionConfig("beside", "t")), pieces(sample_pcm, 3200))
+    events = await run_session(real.open(SessionConfig("beside", "t")), split(sample_pcm, 3200))
     await asyncio.to_thread(thread.join)
-    assert [final.text for final in finals(events)] == [final.text for final in finals(alone[0])]
+    assert [final.text for final in finals(events)] == [final.text for final in finals(reference[0])]
     assert len(" ".join(segment.text for segment in result[0].segments).split()) > 50
     assert result[0].language == "en"
     assert real.status().decodes["batch"] > 0

@@ -1,4 +1,4 @@
-"""Sessions with real speech and real voice activity, and an engine whose words and cost are known."""
+"""Sessions with real speech and real voice activity detection, and an engine whose words and cost are known."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from steno_runtime.errors import WorkError
 from steno_runtime.stream.engine import SessionConfig, SessionLimit, StreamEngine
 from steno_runtime.stream.events import Lag, Partial, SpeechEnded, SpeechStarted
 from steno_runtime.stream.session import SessionClosed
-from steno_runtime.stt.chunks import FRAME
-from steno_runtime.stt.vad import VoiceState, listen
+from steno_runtime.stt.chunks import VAD_FRAME
+from steno_runtime.stt.vad import VadState, speech_probabilities
 
-from .fake import POISON, RATE, FakeEngine
-from .talk import check_invariants, finals, pieces, talk
+from .fake_engine import POISON, RATE, FakeEngine
+from .session_client import check_invariants, finals, run_session, split
 
 
 def config(uid="s", **changed) -> SessionConfig:
@@ -31,9 +31,9 @@ def config(uid="s", **changed) -> SessionConfig:
 
 
 @pytest.fixture
-async def alone(sample_pcm):
+async def reference(sample_pcm):
     engine = StreamEngine(FakeEngine(), model="fake", max_sessions=1)
-    events = await talk(engine.open(config()), pieces(sample_pcm, 3200))
+    events = await run_session(engine.open(config()), split(sample_pcm, 3200))
     engine.close()
     return finals(events)
 
@@ -42,9 +42,9 @@ def texts(events) -> list[tuple]:
     return [(final.utterance, final.text, final.words, final.speech_final) for final in finals(events)]
 
 
-async def test_speech_becomes_partials_and_finals(streams, sample_pcm):
-    session = streams.open(config())
-    events = await talk(session, pieces(sample_pcm, 3200))
+async def test_speech_becomes_partials_and_finals(stream_engine, sample_pcm):
+    session = stream_engine.open(config())
+    events = await run_session(session, split(sample_pcm, 3200))
     check_invariants(events)
     assert any(isinstance(event, Partial) and event.stable_text for event in events)
     starts = [event for event in events if isinstance(event, SpeechStarted)]
@@ -59,10 +59,10 @@ async def test_speech_becomes_partials_and_finals(streams, sample_pcm):
     assert session.figures.final_latency_millis is not None
     said = " ".join(segment.text for segment in session.segments)
     assert said == " ".join(final.text for final in finals(events))
-    assert streams.status().sessions == 0
+    assert stream_engine.status().sessions == 0
 
 
-async def test_finals_do_not_depend_on_how_audio_is_cut(streams, sample_pcm, alone):
+async def test_finals_do_not_depend_on_how_audio_is_cut(stream_engine, sample_pcm, reference):
     chances = random.Random(1)
 
     def odd():
@@ -72,62 +72,64 @@ async def test_finals_do_not_depend_on_how_audio_is_cut(streams, sample_pcm, alo
             yield sample_pcm[at : at + size]
             at += size
 
-    events = await talk(streams.open(config()), odd())
+    events = await run_session(stream_engine.open(config()), odd())
     check_invariants(events)
-    assert texts(events) == texts(alone)
+    assert texts(events) == texts(reference)
 
 
-async def test_finals_do_not_depend_on_what_else_is_decoded_or_how_long_it_takes(sample_pcm, alone):
+async def test_finals_do_not_depend_on_what_else_is_decoded_or_how_long_it_takes(sample_pcm, reference):
     chances = random.Random(2)
     engine = StreamEngine(FakeEngine(lambda _: chances.random() / 50), model="fake", max_sessions=8)
-    heard = await asyncio.gather(*(talk(engine.open(config(f"s{i}")), pieces(sample_pcm, 3200)) for i in range(8)))
+    results = await asyncio.gather(
+        *(run_session(engine.open(config(f"s{i}")), split(sample_pcm, 3200)) for i in range(8))
+    )
     status = engine.status()
     engine.close()
-    for events in heard:
+    for events in results:
         check_invariants(events)
-        assert texts(events) == texts(alone)
+        assert texts(events) == texts(reference)
     assert status.mean_batch_rows > 1.5
 
 
-async def test_one_sample_at_a_time(streams, sample_pcm):
+async def test_one_sample_at_a_time(stream_engine, sample_pcm):
     part = sample_pcm[2 * 6 * RATE : 2 * 8 * RATE]
-    whole = await talk(streams.open(config("a")), [part])
-    single = await talk(streams.open(config("b")), pieces(part, 2))
+    whole = await run_session(stream_engine.open(config("a")), [part])
+    single = await run_session(stream_engine.open(config("b")), split(part, 2))
     assert finals(whole)
     assert texts(single) == texts(whole)
 
 
 @pytest.mark.parametrize("pcm", [b"", b"\0", bytes(2 * 16_000 * 40)])
-async def test_silence_says_nothing(streams, fake, pcm):
-    assert await talk(streams.open(config()), [pcm]) == []
-    assert not fake.calls
+async def test_silence_has_no_events(stream_engine, fake_engine, pcm):
+    assert await run_session(stream_engine.open(config()), [pcm]) == []
+    assert not fake_engine.calls
 
 
-async def test_without_interim_results_there_are_only_finals(streams, fake, sample_pcm):
-    events = await talk(streams.open(config(interim_results=False)), pieces(sample_pcm, 3200))
+async def test_without_interim_results_there_are_only_finals(stream_engine, fake_engine, sample_pcm):
+    events = await run_session(stream_engine.open(config(interim_results=False)), split(sample_pcm, 3200))
     assert finals(events)
     assert not any(isinstance(event, Partial) for event in events)
-    assert all(what != "draft" for what, _, _ in fake.calls)
+    assert all(what != "greedy" for what, _, _ in fake_engine.calls)
 
 
-async def test_the_language_is_asked_for_once_and_kept(streams, fake, sample_pcm):
-    fake.speaks = "ko"
-    session = streams.open(config())
-    events = await talk(session, pieces(sample_pcm, 3200))
+async def test_the_language_is_detected_once_and_kept(stream_engine, fake_engine, sample_pcm):
+    fake_engine.detected = "ko"
+    session = stream_engine.open(config())
+    events = await run_session(session, split(sample_pcm, 3200))
     assert finals(events)[-1].language == session.figures.language == "ko"
-    asked = [what for what, _, _ in fake.calls if what == "detect"]
-    assert 1 <= len(asked) <= 2  # the first utterance is a short hello
-    assert {language for what, language, _ in fake.calls if what != "detect"} == {"ko"}
+    detections = [what for what, _, _ in fake_engine.calls if what == "detect"]
+    assert 1 <= len(detections) <= 2  # the first utterance is a short hello
+    assert {language for what, language, _ in fake_engine.calls if what != "detect"} == {"ko"}
 
 
-async def test_a_language_that_is_told_is_not_asked_for(streams, fake, sample_pcm):
-    events = await talk(streams.open(config(language="ja")), pieces(sample_pcm, 3200))
+async def test_a_requested_language_is_not_detected(stream_engine, fake_engine, sample_pcm):
+    events = await run_session(stream_engine.open(config(language="ja")), split(sample_pcm, 3200))
     assert {final.language for final in finals(events)} == {"ja"}
-    assert all(what != "detect" for what, _, _ in fake.calls)
+    assert all(what != "detect" for what, _, _ in fake_engine.calls)
 
 
-async def test_finalize_ends_the_open_utterance_and_the_session_goes_on(streams, sample_pcm):
-    session = streams.open(config())
+async def test_finalize_ends_the_open_utterance_and_the_session_goes_on(stream_engine, sample_pcm):
+    session = stream_engine.open(config())
     events, came = [], asyncio.Event()
     reader = asyncio.create_task(_collect(session, events, came))
     await session.feed(sample_pcm[: 2 * 10 * RATE])  # somebody is speaking there
@@ -156,111 +158,111 @@ async def _collect(session, events, came=None) -> None:
             came.set()
 
 
-async def test_a_full_buffer_makes_the_client_wait_and_loses_nothing(streams, fake, sample_pcm, alone):
-    fake.go.clear()
-    session = streams.open(config())
+async def test_a_full_buffer_makes_the_client_wait_and_loses_nothing(stream_engine, fake_engine, sample_pcm, reference):
+    fake_engine.unblocked.clear()
+    session = stream_engine.open(config())
     events = []
     reader = asyncio.create_task(_collect(session, events))
     pcm = sample_pcm * 3
     feeding = asyncio.create_task(_feed_all(session, pcm))
-    assert await asyncio.to_thread(fake.entered.acquire, timeout=10)
+    assert await asyncio.to_thread(fake_engine.batch_started.acquire, timeout=10)
     with pytest.raises(TimeoutError):  # it takes a fraction of that once the engine goes on
         await asyncio.wait_for(asyncio.shield(feeding), 3)
     assert session._buffer.end > 36 * RATE  # the first speech is 6.6 s in; 30 s more fit
     assert session._buffer.held <= 30 * RATE
     assert session.nbytes <= 2 * 2**19
-    fake.go.set()
+    fake_engine.unblocked.set()
     await feeding
     await reader
-    assert texts(events)[: len(alone) - 1] == texts(alone)[:-1]
+    assert texts(events)[: len(reference) - 1] == texts(reference)[:-1]
     assert finals(events)[-1].end_ms > 89_000
 
 
 async def _feed_all(session, pcm) -> None:
-    for chunk in pieces(pcm, 3200):
+    for chunk in split(pcm, 3200):
         await session.feed(chunk)
     await session.finish()
 
 
-async def test_a_reader_that_does_not_read_holds_up_nobody_else(streams, sample_pcm, alone):
-    deaf = streams.open(config("deaf"))
-    feeding = asyncio.create_task(_feed_all(deaf, sample_pcm * 30))
-    events = await talk(streams.open(config("other")), pieces(sample_pcm, 3200))
-    assert texts(events) == texts(alone)
+async def test_a_reader_that_does_not_read_delays_no_other_session(stream_engine, sample_pcm, reference):
+    unread = stream_engine.open(config("unread"))
+    feeding = asyncio.create_task(_feed_all(unread, sample_pcm * 30))
+    events = await run_session(stream_engine.open(config("other")), split(sample_pcm, 3200))
+    assert texts(events) == texts(reference)
     assert not feeding.done()
-    assert len(deaf._outbox._unread) <= 67
-    deaf.abort()
+    assert len(unread._outbox._unread) <= 67
+    unread.abort()
     with pytest.raises(SessionClosed):
         await feeding
-    assert streams.status().sessions == 0
+    assert stream_engine.status().sessions == 0
 
 
-async def test_what_is_settled_is_known_while_the_rest_waits(streams, fake, sample_pcm):
-    session = streams.open(config(language="en", interim_results=False))
+async def test_what_is_final_is_known_while_the_rest_waits(stream_engine, fake_engine, sample_pcm):
+    session = stream_engine.open(config(language="en", interim_results=False))
     events = []
     reader = asyncio.create_task(_collect(session, events))
     await session.feed(sample_pcm[: 32_000 * 10])
     await session.finalize()
-    heard = 10 - FRAME / RATE
+    seen = 10 - VAD_FRAME / RATE
     async with asyncio.timeout(10):
-        while session.settled < heard:  # noqa: ASYNC110
+        while session.finalized_seconds < seen:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    fake.go.clear()
+    fake_engine.unblocked.clear()
     await session.feed(sample_pcm[32_000 * 10 : 32_000 * 15])
     await session.finalize()
-    assert heard <= session.settled < 14.9
-    fake.go.set()
+    assert seen <= session.finalized_seconds < 14.9
+    fake_engine.unblocked.set()
     await session.finish()
     await reader
-    assert session.settled == 15
+    assert session.finalized_seconds == 15
 
 
-async def test_abort_frees_everything(streams, fake, sample_pcm):
-    fake.go.clear()
-    session = streams.open(config())
+async def test_abort_frees_everything(stream_engine, fake_engine, sample_pcm):
+    fake_engine.unblocked.clear()
+    session = stream_engine.open(config())
     events = []
     reader = asyncio.create_task(_collect(session, events))
     feeding = asyncio.create_task(_feed_all(session, sample_pcm * 3))
-    assert await asyncio.to_thread(fake.entered.acquire, timeout=10)
+    assert await asyncio.to_thread(fake_engine.batch_started.acquire, timeout=10)
     session.abort()
     session.abort()
     await reader
     with pytest.raises(SessionClosed):
         await feeding
-    status = streams.status()
+    status = stream_engine.status()
     assert status.sessions == 0
     assert set(status.queue_depth.values()) == {0}
     assert session.nbytes == 0
     gone = weakref.ref(session)
-    fake.go.set()
+    fake_engine.unblocked.set()
     del session, reader, feeding, events
     async with asyncio.timeout(10):
         while gone() is not None:
             await asyncio.sleep(0.01)
             gc.collect()
-    streams.open(config()).abort()  # its place is free
+    stream_engine.open(config()).abort()  # its place is free
 
 
-async def test_a_window_that_cannot_be_decoded_ends_its_session_only(streams, sample_pcm, alone):
-    bad, good = streams.open(config("bad", language="en")), streams.open(config("good"))
+async def test_a_window_that_cannot_be_decoded_ends_its_session_only(stream_engine, sample_pcm, reference):
+    bad, good = stream_engine.open(config("bad", language="en")), stream_engine.open(config("good"))
     events = []
     reader = asyncio.create_task(_collect(bad, events))
     spoil(bad)
     feeding = asyncio.create_task(_feed_all(bad, sample_pcm))
-    others = await talk(good, pieces(sample_pcm, 3200))
-    assert texts(others) == texts(alone)
+    others = await run_session(good, split(sample_pcm, 3200))
+    assert texts(others) == texts(reference)
     with pytest.raises(WorkError) as caught:
         await reader
     assert caught.value.reason is FailureReason.INTERNAL
     assert not finals(events)
     with contextlib.suppress(SessionClosed):
         await feeding
-    assert streams.status().sessions == 0
+    assert stream_engine.status().sessions == 0
 
 
 def spoil(session) -> None:
-    """Has every window of a session be one that the engine chokes on; what is listened to stays speech."""
-    submit = session._text._scheduler.submit
+    """Make the engine fail on every window of a session; voice activity detection still gets its speech."""
+    submit = session._transcriber._scheduler.submit
 
     class Spoiled:
         def submit(self, wanted, *args, **kwargs):
@@ -269,15 +271,17 @@ def spoil(session) -> None:
         def __getattr__(self, name):
             return getattr(scheduler, name)
 
-    scheduler, session._text._scheduler = session._text._scheduler, Spoiled()
+    scheduler, session._transcriber._scheduler = session._transcriber._scheduler, Spoiled()
 
 
-async def test_a_defect_is_told_to_its_client_without_the_text_that_met_it(streams, sample_pcm, monkeypatch, caplog):
+async def test_a_defect_is_reported_to_its_client_without_the_text_that_caused_it(
+    stream_engine, sample_pcm, monkeypatch, caplog
+):
     def broken(*_args):
         raise KeyError("secret words")
 
-    monkeypatch.setattr("steno_runtime.stream.utterance.Utterance.final", broken)
-    session = streams.open(config())
+    monkeypatch.setattr("steno_runtime.stream.utterance.Utterance.finalize", broken)
+    session = stream_engine.open(config())
     reader = asyncio.create_task(_collect(session, []))
     with contextlib.suppress(SessionClosed):
         await _feed_all(session, sample_pcm)
@@ -285,14 +289,14 @@ async def test_a_defect_is_told_to_its_client_without_the_text_that_met_it(strea
         await reader
     assert caught.value.reason is FailureReason.INTERNAL
     assert "secret" not in caught.value.message + caplog.text
-    assert streams.status().sessions == 0
+    assert stream_engine.status().sessions == 0
 
 
-async def test_a_slow_engine_is_said_once_and_when_it_is_over(sample_pcm, monkeypatch):
+async def test_a_slow_engine_is_reported_once_and_again_when_it_recovers(sample_pcm, monkeypatch):
     monkeypatch.setattr("steno_runtime.stream.transcriber.SLOW_SECONDS", 0.05)
     monkeypatch.setattr("steno_runtime.stream.transcriber.OK_SECONDS", 0.04)
     engine = StreamEngine(FakeEngine(lambda _: 0.1), model="fake", max_sessions=1)
-    events = await talk(engine.open(config()), pieces(sample_pcm, 3200))
+    events = await run_session(engine.open(config()), split(sample_pcm, 3200))
     engine.close()
     states = [event.state for event in events if isinstance(event, Lag)]
     assert states[0] == "slow"
@@ -300,43 +304,43 @@ async def test_a_slow_engine_is_said_once_and_when_it_is_over(sample_pcm, monkey
     assert all(a != b for a, b in pairwise(states))
 
 
-async def test_a_server_takes_so_many_sessions_and_no_more(streams):
-    sessions = [streams.open(config(f"s{index}")) for index in range(16)]
+async def test_a_server_takes_max_sessions_and_no_more(stream_engine):
+    sessions = [stream_engine.open(config(f"s{index}")) for index in range(16)]
     with pytest.raises(SessionLimit, match="16"):
-        streams.open(config("one more"))
+        stream_engine.open(config("one more"))
     sessions[0].abort()
-    sessions[0] = streams.open(config("one more"))
+    sessions[0] = stream_engine.open(config("one more"))
     for session in sessions:
         session.abort()
-    assert streams.status().sessions == 0
+    assert stream_engine.status().sessions == 0
 
 
 @pytest.mark.parametrize("changed", [{"language": "xx"}, {"endpointing_millis": 10}])
-async def test_what_cannot_be_is_refused_with_a_remedy(streams, changed):
+async def test_an_invalid_option_is_refused_with_a_remedy(stream_engine, changed):
     with pytest.raises(WorkError, match="se ") as caught:
-        streams.open(config(**changed))
+        stream_engine.open(config(**changed))
     assert caught.value.reason is FailureReason.INVALID_SPEC
-    assert streams.status().sessions == 0
+    assert stream_engine.status().sessions == 0
 
 
-async def test_a_session_is_open_once(streams):
-    session = streams.open(config())
+async def test_a_session_is_open_once(stream_engine):
+    session = stream_engine.open(config())
     with pytest.raises(WorkError, match="already"):
-        streams.open(config())
+        stream_engine.open(config())
     session.abort()
 
 
 async def test_closing_the_engine_ends_its_sessions(sample_pcm):
-    fake = FakeEngine()
-    fake.go.clear()
-    engine = StreamEngine(fake, model="fake", max_sessions=2)
+    fake_engine = FakeEngine()
+    fake_engine.unblocked.clear()
+    engine = StreamEngine(fake_engine, model="fake", max_sessions=2)
     session = engine.open(config())
     reader = asyncio.create_task(_collect(session, []))
     feeding = asyncio.create_task(_feed_all(session, sample_pcm * 3))
-    assert await asyncio.to_thread(fake.entered.acquire, timeout=10)
+    assert await asyncio.to_thread(fake_engine.batch_started.acquire, timeout=10)
     closing = asyncio.create_task(asyncio.to_thread(engine.close))
     await reader
-    fake.go.set()
+    fake_engine.unblocked.set()
     await closing
     with pytest.raises(SessionClosed):
         await feeding
@@ -346,21 +350,21 @@ async def test_closing_the_engine_ends_its_sessions(sample_pcm):
         engine.engine.decode([np.zeros(RATE, np.float32)], "en")
 
 
-async def test_who_waits_to_be_heard_when_the_engine_closes_is_told_that_it_closed(sample_pcm, monkeypatch):
-    heard, go = threading.Event(), threading.Event()
+async def test_audio_that_waits_for_vad_when_the_engine_closes_is_refused_as_closed(sample_pcm, monkeypatch):
+    vad_started, go = threading.Event(), threading.Event()
 
-    def deaf(block, voice):
-        heard.set()
+    def blocked_vad(block, state):
+        vad_started.set()
         go.wait(20)
-        return [0.0] * (len(block) // 512), voice
+        return [0.0] * (len(block) // 512), state
 
-    monkeypatch.setattr("steno_runtime.stream.engine.listen", deaf)
+    monkeypatch.setattr("steno_runtime.stream.engine.speech_probabilities", blocked_vad)
     engine = StreamEngine(FakeEngine(), model="fake", max_sessions=2)
     sessions = [engine.open(config(uid)) for uid in ("one", "two")]
     feeding = [asyncio.create_task(session.feed(sample_pcm[:32_000])) for session in sessions]
-    assert await asyncio.to_thread(heard.wait, 10)
+    assert await asyncio.to_thread(vad_started.wait, 10)
     closing = asyncio.create_task(asyncio.to_thread(engine.close))
-    for session in sessions:  # both are aborted before the thread that listens is free again
+    for session in sessions:  # both are aborted before the VAD thread is free again
         assert [event async for event in session.events()] == []
     go.set()
     results = await asyncio.gather(*feeding, return_exceptions=True)
@@ -374,10 +378,10 @@ def test_speech_probabilities_are_those_of_faster_whisper(sample_pcm):
     audio = np.frombuffer(sample_pcm, "<i2").astype(np.float32) / 32768
     audio = audio[: len(audio) // 512 * 512]
     theirs = get_vad_model()(audio.copy()).ravel()
-    state, ours = VoiceState(), []
+    state, ours = VadState(), []
     for begin in range(0, len(audio), 3 * 512):
-        found, state = listen(audio[begin : begin + 3 * 512], state)
+        found, state = speech_probabilities(audio[begin : begin + 3 * 512], state)
         ours.extend(found)
     # Theirs takes the last frame's end for the first one's context, and blanks it there.
     assert np.abs(np.array(ours) - theirs)[:-1].max() < 1e-5
-    assert listen(audio, VoiceState())[0] == ours
+    assert speech_probabilities(audio, VadState())[0] == ours

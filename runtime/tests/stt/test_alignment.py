@@ -60,7 +60,7 @@ def test_words_are_timed_by_the_model_of_the_language(aligning, store, sample):
         assert one.start <= following.start
 
 
-def test_what_is_no_such_model_is_said(aligning, sample):
+def test_a_folder_that_is_not_such_a_model_is_reported(aligning, sample):
     for name in ("config.json", "model.safetensors"):
         (aligning / "align-en" / name).write_text("{}")
     with pytest.raises(WorkError, match="align-en") as error:

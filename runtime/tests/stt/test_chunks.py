@@ -3,11 +3,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt.chunks import (
-    FRAME,
     FULL_FRAMES,
     MAX_CHUNK_SECONDS,
-    SAMPLE_RATE,
+    VAD_FRAME,
+    VAD_FRAME_MILLIS,
     Span,
     VadOptions,
     batches,
@@ -16,7 +17,7 @@ from steno_runtime.stt.chunks import (
     speech_spans,
 )
 
-MOST = int(MAX_CHUNK_SECONDS * SAMPLE_RATE)
+MAX_SAMPLES = int(MAX_CHUNK_SECONDS * SAMPLE_RATE)
 probabilities = st.lists(
     st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 1.0]), st.integers(1, 700)), max_size=20
 ).map(lambda runs: [value for value, count in runs for _ in range(count)])
@@ -26,45 +27,48 @@ probabilities = st.lists(
 def audio(draw):
     """Spans that do not overlap, none longer than a chunk, and the audio's length."""
     spans, at = [], 0
-    for gap, length in draw(st.lists(st.tuples(st.integers(1, 5 * SAMPLE_RATE), st.integers(1000, MOST)), max_size=30)):
+    for gap, length in draw(
+        st.lists(st.tuples(st.integers(1, 5 * SAMPLE_RATE), st.integers(1000, MAX_SAMPLES)), max_size=30)
+    ):
         spans.append(Span(at + gap, at + gap + length))
         at += gap + length
     return spans, at + draw(st.integers(0, 10 * SAMPLE_RATE))
 
 
-@given(probabilities, st.integers(0, FRAME - 1))
+@given(probabilities, st.integers(0, VAD_FRAME - 1))
 def test_spans_are_sorted_disjoint_bounded_and_hold_what_is_clearly_speech(frames, missing):
-    length = max(0, len(frames) * FRAME - missing)
+    length = max(0, len(frames) * VAD_FRAME - missing)
     spans = speech_spans(frames, length)
     options = VadOptions()
     edges = [edge for span in spans for edge in (span.start, span.end)]
     assert edges == sorted(edges)
     assert all(0 <= span.start < span.end <= length for span in spans)
-    assert all(span.end - span.start <= options.max_speech * FRAME for span in spans)
-    covered = {frame for span in spans for frame in range(span.start // FRAME, -(-span.end // FRAME))}
+    max_frames = int(options.max_speech_duration_s * SAMPLE_RATE) // VAD_FRAME
+    assert all(span.end - span.start <= max_frames * VAD_FRAME for span in spans)
+    detected = {frame for span in spans for frame in range(span.start // VAD_FRAME, -(-span.end // VAD_FRAME))}
     run = 0
     for index, value in enumerate([*frames, 0.0]):
-        if value >= options.onset:
+        if value >= options.threshold:
             run += 1
             continue
-        if run >= options.min_speech:
-            assert set(range(index - run, index)) <= covered | {len(frames) - 1}
+        if run >= options.min_speech_duration_ms // VAD_FRAME_MILLIS:
+            assert set(range(index - run, index)) <= detected | {len(frames) - 1}
         run = 0
 
 
 def test_silence_between_thresholds_does_not_end_speech_but_real_silence_does():
-    assert len(speech_spans([1.0] * 10 + [0.4] * 20 + [1.0] * 10, 40 * FRAME)) == 1
-    assert len(speech_spans([1.0] * 10 + [0.1] * 5 + [1.0] * 10, 25 * FRAME)) == 2
-    assert len(speech_spans([1.0] * 10 + [0.1] * 4 + [1.0] * 10, 24 * FRAME)) == 1
-    assert speech_spans([0.0] * 50, 50 * FRAME) == []
+    assert len(speech_spans([1.0] * 10 + [0.4] * 20 + [1.0] * 10, 40 * VAD_FRAME)) == 1
+    assert len(speech_spans([1.0] * 10 + [0.1] * 5 + [1.0] * 10, 25 * VAD_FRAME)) == 2
+    assert len(speech_spans([1.0] * 10 + [0.1] * 4 + [1.0] * 10, 24 * VAD_FRAME)) == 1
+    assert speech_spans([0.0] * 50, 50 * VAD_FRAME) == []
     assert speech_spans([], 0) == []
 
 
 def test_long_speech_is_cut_where_it_is_least_likely():
     frames = [1.0] * 900
     frames[450] = 0.5
-    first, second = speech_spans(frames, 900 * FRAME)
-    assert first.end == second.start == 451 * FRAME
+    first, second = speech_spans(frames, 900 * VAD_FRAME)
+    assert first.end == second.start == 451 * VAD_FRAME
 
 
 @given(audio())
@@ -77,7 +81,7 @@ def test_every_span_is_in_one_chunk_and_chunks_keep_their_bounds(given_audio):
     for chunk in chunks:
         assert 0 <= chunk.start <= chunk.speech[0].start
         assert chunk.speech[-1].end <= chunk.end <= length
-        assert chunk.end - chunk.start <= MOST
+        assert chunk.end - chunk.start <= MAX_SAMPLES
 
 
 def test_a_chunk_is_cut_at_the_longest_pause_of_its_second_half():
@@ -106,13 +110,13 @@ def test_a_bucket_has_room_for_the_tail(frames):
 
 
 @given(st.lists(st.sampled_from([500, 1000, 1500, 2000]), max_size=60), st.integers(1, 9))
-def test_batches_hold_every_window_once_with_its_like(sizes, most):
-    made = batches(sizes, most)
+def test_batches_hold_every_window_once_with_its_like(sizes, max_windows):
+    made = batches(sizes, max_windows)
     assert sorted(index for batch in made for index in batch) == list(range(len(sizes)))
     for batch in made:
-        assert 1 <= len(batch) <= most
+        assert 1 <= len(batch) <= max_windows
         assert len({sizes[index] for index in batch}) == 1
     assert [batch[0] for batch in made] == sorted(batch[0] for batch in made)
     # No more batches than needed: at most one of each size is not full.
     for size in set(sizes):
-        assert sum(len(batch) < most for batch in made if sizes[batch[0]] == size) <= 1
+        assert sum(len(batch) < max_windows for batch in made if sizes[batch[0]] == size) <= 1

@@ -25,12 +25,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def told_apart(run, sample):
+def diarized(run, sample):
     return run(sample, diarize=True, max_speakers=2)
 
 
-def test_words_of_the_sample(told_apart, reference_text):
-    result, _ = told_apart
+def test_words_of_the_sample(diarized, reference_text):
+    result, _ = diarized
     said = " ".join(segment.text for segment in result.segments)
     error = jiwer.wer(normal(reference_text), normal(said))
     print(f"WER {error:.3f}")
@@ -40,12 +40,12 @@ def test_words_of_the_sample(told_apart, reference_text):
     assert 0.5 < result.confidence <= 1
 
 
-def test_speakers_of_the_sample_with_only_a_bound_from_above(told_apart, sample_wav):
+def test_speakers_of_the_sample_with_only_a_bound_from_above(diarized, sample_wav):
     from pyannote.core import Annotation, Segment, Timeline
     from pyannote.database.util import load_rttm
     from pyannote.metrics.diarization import DiarizationErrorRate
 
-    result, _ = told_apart
+    result, _ = diarized
     assert {segment.speaker for segment in result.segments} == {"SPEAKER_00", "SPEAKER_01"}
     assert result.segments[0].speaker == "SPEAKER_00"
     found = Annotation()
@@ -68,8 +68,8 @@ def test_a_longer_recording_keeps_its_two_speakers(run, sample):
     assert min(seconds.values()) > 0.25 * sum(seconds.values())
 
 
-def test_word_times_are_in_order_and_where_speech_is(told_apart):
-    result, _ = told_apart
+def test_word_times_are_in_order_and_where_speech_is(diarized):
+    result, _ = diarized
     words = [word for segment in result.segments for word in segment.words]
     for before, after in pairwise(words):
         assert before.start <= after.start
@@ -81,8 +81,8 @@ def test_word_times_are_in_order_and_where_speech_is(told_apart):
     assert result.segments[-1].end == pytest.approx(29.99, abs=0.5)
 
 
-def test_progress_only_goes_up_and_names_every_stage(told_apart):
-    _, reports = told_apart
+def test_progress_only_goes_up_and_names_every_stage(diarized):
+    _, reports = diarized
     order = [Stage.LOADING_MODEL, Stage.DETECTING_SPEECH, Stage.DECODING, Stage.DIARIZING]
     assert list(dict.fromkeys(update.stage for update in reports)) == order
     for stage in order:
@@ -163,7 +163,7 @@ def test_contradicting_bounds_are_refused(run, sample):
     assert error.value.reason is FailureReason.INVALID_SPEC
 
 
-def test_no_speaker_encoder_is_said_with_its_remedy(store, sample, tmp_path):
+def test_a_missing_speaker_encoder_is_reported_with_its_remedy(store, sample, tmp_path):
     (tmp_path / "whisper-base").symlink_to(store / "whisper-base")
     with pytest.raises(WorkError, match="ge2e") as error:
         transcribe(

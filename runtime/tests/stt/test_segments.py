@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_runtime.stt.engine import Decoded, TimedWord, compression, invented, suspicious
-from steno_runtime.stt.segments import Turn, assign, ends_sentence, segments, smooth, snap
+from steno_runtime.stt.engine import Decoded, TimedWord, compression_ratio, hallucinated, needs_fallback
+from steno_runtime.stt.segments import (
+    SpeakerTurn,
+    assign_word_speakers,
+    clamp_to_speech,
+    ends_sentence,
+    group_into_segments,
+    smooth_speakers,
+)
 
 times = st.floats(0, 100, allow_nan=False)
 words_in_order = st.lists(
@@ -18,7 +25,7 @@ speech = st.lists(times, max_size=20, unique=True).map(
     lambda edges: list(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False))
 )
 turns = st.lists(st.tuples(times, st.floats(0.1, 20), st.sampled_from("ABC")), max_size=12).map(
-    lambda rows: [Turn(start, start + length, speaker) for start, length, speaker in rows]
+    lambda rows: [SpeakerTurn(start, start + length, speaker) for start, length, speaker in rows]
 )
 
 
@@ -27,25 +34,25 @@ def say(*rows: tuple[str, float, float]) -> list[TimedWord]:
 
 
 @given(words_in_order, speech)
-def test_snapped_words_are_the_same_words_with_times_in_order(words, spans):
-    snapped = snap(words, spans)
-    assert [word.text for word in snapped] == [word.text for word in words]
-    for word in snapped:
+def test_clamped_words_are_the_same_words_with_times_in_order(words, spans):
+    clamped = clamp_to_speech(words, spans)
+    assert [word.text for word in clamped] == [word.text for word in words]
+    for word in clamped:
         assert 0 <= word.start <= word.end
-    for before, after in pairwise(snapped):
+    for before, after in pairwise(clamped):
         assert before.start <= after.start
         assert before.end <= after.start or before.end == before.start
 
 
 def test_a_word_that_reaches_into_a_pause_is_pulled_back():
-    (word,) = snap(say(("hello", 0.0, 3.0)), [(2.0, 2.8)])
+    (word,) = clamp_to_speech(say(("hello", 0.0, 3.0)), [(2.0, 2.8)])
     assert word.start == pytest.approx(2.0 - 0.12)
     assert word.end == pytest.approx(2.8 + 0.12)
 
 
 @given(words_in_order, turns)
 def test_every_word_has_the_speaker_it_overlaps_most(words, given_turns):
-    found = assign(words, given_turns)
+    found = assign_word_speakers(words, given_turns)
     assert len(found) == len(words)
     for word, speaker in zip(words, found, strict=True):
         if not given_turns:
@@ -60,23 +67,23 @@ def test_every_word_has_the_speaker_it_overlaps_most(words, given_turns):
 
 
 def test_a_word_outside_every_turn_goes_to_the_nearest():
-    given_turns = [Turn(0, 1, "A"), Turn(10, 11, "B")]
-    assert assign(say(("x", 2, 2.5), ("y", 8, 8.5)), given_turns) == ["A", "B"]
+    given_turns = [SpeakerTurn(0, 1, "A"), SpeakerTurn(10, 11, "B")]
+    assert assign_word_speakers(say(("x", 2, 2.5), ("y", 8, 8.5)), given_turns) == ["A", "B"]
 
 
 def test_one_stray_word_goes_back_to_its_sentence_but_an_answer_stays():
     words = say(("I", 0, 0.2), ("was", 0.2, 0.4), ("there", 0.4, 0.6), ("too.", 0.6, 0.9), ("Yes.", 0.9, 1.2))
-    assert smooth(words, ["A", "A", "A", "B", "B"]) == ["A", "A", "A", "A", "B"]
+    assert smooth_speakers(words, ["A", "A", "A", "B", "B"]) == ["A", "A", "A", "A", "B"]
 
 
 @given(words_in_order, st.data())
 def test_segments_keep_every_word_of_one_speaker_each(words, data):
-    words = snap(words, [])
+    words = clamp_to_speech(words, [])
     speakers = data.draw(
         st.lists(st.sampled_from(["A", "B"]), min_size=len(words), max_size=len(words)) if data.draw(st.booleans())
         else st.just([None] * len(words))
     )  # fmt: skip
-    made = segments(words, speakers)
+    made = group_into_segments(words, speakers)
     assert [word.word for segment in made for word in segment.words] == [word.text for word in words]
     assert [word.speaker for segment in made for word in segment.words] == speakers
     for segment in made:
@@ -88,13 +95,13 @@ def test_segments_keep_every_word_of_one_speaker_each(words, data):
 def test_words_are_joined_as_their_language_writes_them():
     english = [TimedWord("Hello", 0, 1, 1), TimedWord("there.", 1, 2, 1)]
     japanese = [TimedWord("こん", 0, 1, 1, spaced=False), TimedWord("にちは", 1, 2, 1, spaced=False)]
-    assert segments(english, [None, None])[0].text == "Hello there."
-    assert segments(japanese, [None, None])[0].text == "こんにちは"
+    assert group_into_segments(english, [None, None])[0].text == "Hello there."
+    assert group_into_segments(japanese, [None, None])[0].text == "こんにちは"
 
 
 def test_korean_is_composed():
     decomposed = "\u1112\u1161\u11ab\u1100\u1173\u11af"
-    (segment,) = segments([TimedWord(decomposed, 0, 1, 1)], [None])
+    (segment,) = group_into_segments([TimedWord(decomposed, 0, 1, 1)], [None])
     assert segment.text == "한글"
     assert segment.words[0].word == "한글"
 
@@ -108,7 +115,7 @@ def test_sentence_ends(word, ends):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds", "log_probability", "refused"),
+    ("text", "seconds", "avg_logprob", "fallback"),
     [
         ("Hello there, how are you today?", 3.0, -0.3, False),
         ("", 3.0, -0.1, True),
@@ -117,21 +124,21 @@ def test_sentence_ends(word, ends):
         ("Hello there", 3.0, -1.4, True),
     ],
 )
-def test_the_guard(text, seconds, log_probability, refused):
-    assert suspicious(text, seconds, log_probability) is refused
+def test_which_texts_need_a_fallback(text, seconds, avg_logprob, fallback):
+    assert needs_fallback(text, seconds, avg_logprob) is fallback
 
 
-def test_what_is_unsure_over_no_speech_is_dropped():
+def test_unsure_text_over_no_speech_is_a_hallucination():
     sure = Decoded("Thanks for watching!", (), -0.3, 0.9)
     unsure = Decoded("Thanks for watching!", (), -1.3, 0.9)
-    assert not invented(sure, 3, 1)
-    assert invented(unsure, 3, 1)
-    assert invented(unsure, 10, 4)
-    assert not invented(unsure, 5, 4)
-    assert invented(Decoded(" ", (), -0.1, 0.0), 3, 3)
-    assert invented(Decoded("1,000,000" + ",000" * 60, (), -0.1, 0.0), 13, 13)
+    assert not hallucinated(sure, 3, 1)
+    assert hallucinated(unsure, 3, 1)
+    assert hallucinated(unsure, 10, 4)
+    assert not hallucinated(unsure, 5, 4)
+    assert hallucinated(Decoded(" ", (), -0.1, 0.0), 3, 3)
+    assert hallucinated(Decoded("1,000,000" + ",000" * 60, (), -0.1, 0.0), 13, 13)
 
 
 @given(st.text())
-def test_compression_takes_any_text(text):
-    assert compression(text) >= 0
+def test_compression_ratio_takes_any_text(text):
+    assert compression_ratio(text) >= 0

@@ -12,7 +12,7 @@ import pytest
 from runtime.tests.conftest import reply
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.stt.diarization import COMMUNITY, find_models
+from steno_runtime.stt.diarization import COMMUNITY, find_speaker_models
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import transcribe
 
@@ -113,10 +113,10 @@ params: {onset: 0.5, offset: 0.4, min_duration_on: 0.0, min_duration_off: 0.0}
         COMMUNITY,
         {"config.yaml": config, "segmentation/pytorch_model.bin": segmentation.read_bytes(), "README.md": b"#"},
     )
-    make = find_models(tmp_path, token="hf_mine")
+    make = find_speaker_models(tmp_path, token="hf_mine")
     asked = len(hub.web.requests)
     assert make(1.0).instantiated
     assert len(hub.web.requests) == asked
     assert not [path for path, _ in hub.web.requests if path.endswith("README.md")]
     hub.refuse(COMMUNITY, 503)
-    find_models(tmp_path, token="hf_mine")  # what is there stays usable while the hub is not
+    find_speaker_models(tmp_path, token="hf_mine")  # what is there stays usable while the hub is not

@@ -1,4 +1,4 @@
-"""A session's audio, as long as somebody may still need it."""
+"""Audio buffer of a session: the samples that voice activity detection or decoding may still need."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
 
-_SMALLEST = 32_768
-"""Samples room is made for at first (64 KiB)."""
+_MIN_CAPACITY = 32_768
+"""Samples (64 KiB)."""
 
 
 class AudioBuffer:
-    """Samples since the session's first, of which the oldest are let go. 16 bits each.
+    """16-bit samples, numbered from the session's first; the oldest are released as they are no longer needed.
 
     The session appends and releases; the decoding thread copies windows out of it.
     """
@@ -28,35 +28,35 @@ class AudioBuffer:
 
     @property
     def end(self) -> int:
-        """Samples received since the session began."""
+        """Number of samples received since the session began."""
         return self._end
 
     @property
     def held(self) -> int:
-        """Samples kept."""
+        """Number of samples kept."""
         return self._end - self._base
 
     @property
     def nbytes(self) -> int:
-        """Memory taken."""
+        """Bytes of memory allocated."""
         return self._data.nbytes
 
     def append(self, pcm: bytes | memoryview) -> None:
-        """Takes whole samples, s16le."""
+        """Append whole samples (s16le, mono, 16 kHz)."""
         import numpy as np
 
-        new = np.frombuffer(pcm, "<i2")
+        samples = np.frombuffer(pcm, "<i2")
         with self._lock:
             used = self._end - self._base
-            if used + len(new) > len(self._data):
-                grown = np.zeros(max(_SMALLEST, 1 << (used + len(new) - 1).bit_length()), np.int16)
+            if used + len(samples) > len(self._data):
+                grown = np.zeros(max(_MIN_CAPACITY, 1 << (used + len(samples) - 1).bit_length()), np.int16)
                 grown[:used] = self._data[:used]
                 self._data = grown
-            self._data[used : used + len(new)] = new
-            self._end += len(new)
+            self._data[used : used + len(samples)] = samples
+            self._end += len(samples)
 
     def window(self, begin: int, end: int) -> Samples:
-        """A copy of samples `[begin, end)`, float32; those no longer (or not yet) there are missing."""
+        """Return a copy of samples `[begin, end)` as float32 in [-1, 1]; those released or not received are missing."""
         import numpy as np
 
         with self._lock:
@@ -64,7 +64,7 @@ class AudioBuffer:
             return self._data[low:high].astype(np.float32) / 32768.0
 
     def release(self, before: int) -> None:
-        """Lets go of the samples in front of `before`."""
+        """Release the samples before number `before`."""
         import numpy as np
 
         with self._lock:
@@ -75,11 +75,11 @@ class AudioBuffer:
             rest = self._data[before - self._base : self._end - self._base].copy()
             if not kept:
                 self._data = rest
-            elif len(self._data) > max(_SMALLEST, 4 * kept):  # a long utterance is over
-                self._data = np.zeros(max(_SMALLEST, 1 << (kept - 1).bit_length()), np.int16)
+            elif len(self._data) > max(_MIN_CAPACITY, 4 * kept):  # a long utterance is over
+                self._data = np.zeros(max(_MIN_CAPACITY, 1 << (kept - 1).bit_length()), np.int16)
             self._data[:kept] = rest
             self._base = before
 
     def clear(self) -> None:
-        """Lets go of everything."""
+        """Release all samples."""
         self.release(self._end)

@@ -1,6 +1,6 @@
-"""Where utterances begin and end: a pure machine over speech probabilities, one per frame of 32 ms.
+"""Endpointing: where utterances begin and end, from speech probabilities, one per frame of 32 ms. Pure.
 
-What it decides depends on the audio alone, never on when something is decoded: a loaded server cuts as an idle one.
+The decisions depend on the audio alone, never on when something is decoded: a loaded server cuts as an idle one does.
 """
 
 from __future__ import annotations
@@ -8,98 +8,92 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from steno_runtime.stt.chunks import FRAME, MAX_CHUNK_SECONDS, SAMPLE_RATE
-
-FRAME_MILLIS = 1000 * FRAME // SAMPLE_RATE
+from steno_runtime.media.audio import SAMPLE_RATE
+from steno_runtime.stt.chunks import MAX_CHUNK_SECONDS, VAD_FRAME, VAD_FRAME_MILLIS
 
 
 @dataclass(frozen=True)
 class EndpointOptions:
-    """Thresholds, and lengths in frames."""
+    """Thresholds, as in `VadOptions`, and lengths in frames of 32 ms."""
 
-    endpoint: int
+    min_silence: int
     """Silence that ends an utterance."""
-    onset: float = 0.5
-    offset: float = 0.35
-    start: int = 2
-    """Speech that begins one: 64 ms."""
-    before: int = 10
+    threshold: float = 0.5
+    neg_threshold: float = 0.35
+    min_speech: int = 2
+    """Speech that begins an utterance: 64 ms."""
+    pad_before: int = 10
     """Audio kept before speech: 320 ms."""
-    after: int = 5
-    """And behind it: 160 ms, or less where the next utterance begins sooner."""
-    longest: int = int(MAX_CHUNK_SECONDS * SAMPLE_RATE) // FRAME
-    """Longer ones are cut; the batch path's measure."""
-    looks: tuple[int, ...] = (62, 156, 250, 344)
-    """Lengths at which an utterance is looked at to see which words stand: after 2, 5, 8 and 11 s. Not later: what
-    stands must be in front of the cut, which wants room to choose its place."""
+    pad_after: int = 5
+    """Audio kept after speech: 160 ms, or less where the next utterance begins sooner."""
+    max_length: int = int(MAX_CHUNK_SECONDS * SAMPLE_RATE) // VAD_FRAME
+    """Longer utterances are cut; the same bound as in the batch path."""
+    check_at: tuple[int, ...] = (62, 156, 250, 344)
+    """Lengths at which an utterance is decoded to see which words are stable: after 2, 5, 8 and 11 s. Not later: what
+    is stable must lie before the cut, which needs room to choose its place."""
 
     @classmethod
-    def of(cls, endpointing_millis: int) -> EndpointOptions:
-        """Options for a silence in milliseconds."""
-        return cls(endpoint=max(1, math.ceil(endpointing_millis / FRAME_MILLIS)))
+    def from_millis(cls, endpointing_millis: int) -> EndpointOptions:
+        """Return options with this silence, in milliseconds."""
+        return cls(min_silence=max(1, math.ceil(endpointing_millis / VAD_FRAME_MILLIS)))
 
 
 @dataclass(frozen=True)
-class Started:
-    """An utterance begins: its audio at frame `begin`, speech at frame `speech`."""
+class UtteranceStarted:
+    """An utterance begins: its audio at frame `begin`, its speech at frame `speech`."""
 
     begin: int
     speech: int
 
 
 @dataclass(frozen=True)
-class Look:
-    """The utterance's audio up to frame `end` is to be looked at, whatever the load."""
+class StabilityCheck:
+    """The utterance's audio up to frame `end` must be decoded to find stable words, whatever the load."""
 
     end: int
 
 
 @dataclass(frozen=True)
-class Quiet:
-    """A pause. If it lasts, the utterance's audio ends at frame `end`; if not, `Resumed` follows."""
+class PossibleEnd:
+    """A pause. If it lasts, the utterance's audio ends at frame `end`; otherwise `SpeechResumed` follows."""
 
     end: int
 
 
 @dataclass(frozen=True)
-class Resumed:
-    """Speech goes on after `Quiet`."""
+class SpeechResumed:
+    """Speech goes on after `PossibleEnd`."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """An utterance ends: audio of frames `[begin, end)`, the last speech ends at frame `speech_end`."""
+class UtteranceEnded:
+    """An utterance ends: its audio is frames `[begin, end)`, its last speech ends at frame `speech_end`."""
 
     begin: int
     end: int
     speech_end: int
     speech_frames: int
-    """Frames that hold speech."""
+    """Number of frames with speech."""
     cut: bool = False
-    """Whether only its length ended it: the next utterance begins at `end`, without `Started`."""
+    """Whether only its length ended it: the next utterance begins at `end`, without `UtteranceStarted`."""
 
 
-Change = Started | Look | Quiet | Resumed | Ended
+EndpointEvent = UtteranceStarted | StabilityCheck | PossibleEnd | SpeechResumed | UtteranceEnded
 
 
 class Endpointer:
-    """Tells utterances from probabilities, frame by frame."""
+    """Finds utterances in speech probabilities, frame by frame."""
 
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
-        self._index = 0  # frames heard
-        self._onset = 0  # frames of speech in a row, while nobody is taken to speak
+        self._index = 0  # frames pushed
+        self._onset = 0  # frames of speech in a row while no utterance is open
         self._floor = 0  # where the last utterance's audio ended
         self._begin: int | None = None
-        self._heard: list[float] = []  # probabilities since `begin`
+        self._probabilities: list[float] = []  # since `begin`
         self._silent = 0
-        self._looks: list[int] = []
-        self._due = 0
-
-    @property
-    def begin(self) -> int | None:
-        """First frame of the open utterance; None when nobody speaks."""
-        return self._begin
+        self._checks: list[int] = []  # lengths at the checks so far
+        self._checks_due = 0
 
     @property
     def speaking(self) -> bool:
@@ -108,7 +102,7 @@ class Endpointer:
 
     @property
     def index(self) -> int:
-        """Frames heard."""
+        """Number of frames pushed."""
         return self._index
 
     @property
@@ -116,85 +110,85 @@ class Endpointer:
         """First frame that an utterance, open or to come, may contain."""
         if self._begin is not None:
             return self._begin
-        return max(self._floor, self._index - self._onset - self._options.before)
+        return max(self._floor, self._index - self._onset - self._options.pad_before)
 
-    def push(self, probability: float) -> list[Change]:
-        """Takes the next frame; returns what it changes, in order."""
+    def push(self, probability: float) -> list[EndpointEvent]:
+        """Take the next frame's speech probability; return its events, in order."""
         self._index += 1
         if self._begin is None:
-            return self._wait(probability)
-        self._heard.append(probability)
-        return self._go_on(self._begin, probability)
+            return self._wait_for_speech(probability)
+        self._probabilities.append(probability)
+        return self._continue(self._begin, probability)
 
-    def flush(self) -> list[Change]:
-        """Ends the open utterance here."""
+    def flush(self) -> list[EndpointEvent]:
+        """End the open utterance here."""
         if self._begin is None:
             self._onset = 0
             return []
         return [self._end(self._begin)]
 
-    def _wait(self, probability: float) -> list[Change]:
+    def _wait_for_speech(self, probability: float) -> list[EndpointEvent]:
         options = self._options
-        self._onset = self._onset + 1 if probability >= options.onset else 0
-        if self._onset < options.start:
+        self._onset = self._onset + 1 if probability >= options.threshold else 0
+        if self._onset < options.min_speech:
             return []
         speech = self._index - self._onset
-        self._begin = max(self._floor, speech - options.before)
-        self._heard = [0.0] * (speech - self._begin) + [1.0] * self._onset
-        self._onset, self._silent, self._looks, self._due = 0, 0, [], 0
-        return [Started(self._begin, speech)]
+        self._begin = max(self._floor, speech - options.pad_before)
+        self._probabilities = [0.0] * (speech - self._begin) + [1.0] * self._onset
+        self._onset, self._silent, self._checks, self._checks_due = 0, 0, [], 0
+        return [UtteranceStarted(self._begin, speech)]
 
-    def _go_on(self, begin: int, probability: float) -> list[Change]:
+    def _continue(self, begin: int, probability: float) -> list[EndpointEvent]:
         options = self._options
-        changes: list[Change] = []
-        if probability >= options.onset:
-            if self._silent >= options.after:
-                changes.append(Resumed())
+        events: list[EndpointEvent] = []
+        if probability >= options.threshold:
+            if self._silent >= options.pad_after:
+                events.append(SpeechResumed())
             self._silent = 0
-        elif probability < options.offset or self._silent:
+        elif probability < options.neg_threshold or self._silent:
             # Between the thresholds a silence goes on, but does not begin.
             self._silent += 1
-            if self._silent >= options.endpoint:
+            if self._silent >= options.min_silence:
                 return [self._end(begin)]
-            if self._silent == options.after:
-                changes.append(Quiet(self._index))
-        length = len(self._heard)
-        if length >= options.longest:
-            # A pause that could be waited out no longer ends it like any; otherwise it is cut, and speech goes on.
-            return [self._end(begin) if self._silent >= options.after else self._cut(begin)]
-        due = sum(length >= look for look in options.looks)
-        if self._silent == 0 and due > self._due:
-            self._due = due
-            self._looks.append(length)
-            changes.append(Look(self._index))
-        return changes
+            if self._silent == options.pad_after:
+                events.append(PossibleEnd(self._index))
+        length = len(self._probabilities)
+        if length >= options.max_length:
+            # In a long enough pause it simply ends; otherwise it is cut, and speech goes on.
+            return [self._end(begin) if self._silent >= options.pad_after else self._cut(begin)]
+        due = sum(length >= at for at in options.check_at)
+        if self._silent == 0 and due > self._checks_due:
+            self._checks_due = due
+            self._checks.append(length)
+            events.append(StabilityCheck(self._index))
+        return events
 
-    def _end(self, begin: int) -> Ended:
+    def _end(self, begin: int) -> UtteranceEnded:
         speech_end = self._index - self._silent
-        end = min(self._index, speech_end + self._options.after)
-        ended = Ended(begin, end, speech_end, self._speech(self._heard[: end - begin]))
-        self._floor, self._begin, self._silent, self._onset, self._heard = ended.end, None, 0, 0, []
+        end = min(self._index, speech_end + self._options.pad_after)
+        ended = UtteranceEnded(begin, end, speech_end, self._speech_frames(self._probabilities[: end - begin]))
+        self._floor, self._begin, self._silent, self._onset, self._probabilities = ended.end, None, 0, 0, []
         return ended
 
-    def _cut(self, begin: int) -> Ended:
-        """Cuts in the middle of the longest pause, else where speech is least likely."""
-        length = len(self._heard)
-        # What the last look but one did not hear cannot stand yet, and what stands is never behind the cut.
-        low = max(length // 2, self._looks[-2] if len(self._looks) > 1 else 0)
+    def _cut(self, begin: int) -> UtteranceEnded:
+        """Cut in the middle of the longest pause, else where speech is least likely."""
+        length = len(self._probabilities)
+        # Audio after the last check but one cannot be stable yet, and what is stable never lies behind the cut.
+        low = max(length // 2, self._checks[-2] if len(self._checks) > 1 else 0)
         high = length - self._silent
         pause, at = 0, 0
         run = 0
         for position in range(low, high):
-            run = run + 1 if self._heard[position] < self._options.offset else 0
+            run = run + 1 if self._probabilities[position] < self._options.neg_threshold else 0
             if run and run >= pause:
                 pause, at = run, position + 1 - run // 2
         if not pause:
-            at = min(range(low, high), key=lambda position: (self._heard[position], -position)) + 1
-        heard, self._heard = self._heard[:at], self._heard[at:]
-        ended = Ended(begin, begin + at, begin + at, self._speech(heard), cut=True)
+            at = min(range(low, high), key=lambda position: (self._probabilities[position], -position)) + 1
+        before, self._probabilities = self._probabilities[:at], self._probabilities[at:]
+        ended = UtteranceEnded(begin, begin + at, begin + at, self._speech_frames(before), cut=True)
         self._floor = self._begin = ended.end
-        self._looks, self._due = [], 0
+        self._checks, self._checks_due = [], 0
         return ended
 
-    def _speech(self, heard: list[float]) -> int:
-        return sum(probability >= self._options.offset for probability in heard)
+    def _speech_frames(self, probabilities: list[float]) -> int:
+        return sum(probability >= self._options.neg_threshold for probability in probabilities)

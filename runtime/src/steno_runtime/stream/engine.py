@@ -1,4 +1,4 @@
-"""The streaming engine of a process: one model, one scheduler, many sessions."""
+"""Streaming engine of a process: one model, one scheduler, many sessions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stream import metrics
-from steno_runtime.stream.scheduler import Kind, Priority, Scheduler, SchedulerClosed, Window
+from steno_runtime.stream.scheduler import PROFILES, DecodeKind, Priority, Scheduler, SchedulerClosed, Window
 from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
-from steno_runtime.stt.chunks import FULL_FRAMES, SAMPLE_RATE, bucket, frames_of
-from steno_runtime.stt.engine import Decoded, Effort, Engine
+from steno_runtime.stt.chunks import FULL_FRAMES, bucket, mel_frames
+from steno_runtime.stt.engine import Decoded, DecodeProfile, Engine
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import load_engine
-from steno_runtime.stt.vad import VoiceState, listen
+from steno_runtime.stt.vad import VadState, speech_probabilities
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
@@ -27,30 +28,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """What the engine is doing."""
+    """The state of the engine, as the server's status shows it."""
 
     model: str
     device: str
     sessions: int
     max_sessions: int
     queue_depth: Mapping[str, int]
-    """Windows waiting, by priority: `final`, `partial`, `batch`."""
+    """Waiting windows by priority: `final`, `partial`, `batch`."""
     decodes: Mapping[str, int]
-    """Windows decoded since the start, by kind: `detect`, `draft`, `final`, `batch`."""
+    """Windows decoded since the start by kind: `detect`, `draft`, `final`, `batch`."""
     mean_batch_rows: float
-    """Windows decoded together, on average since the start."""
+    """Mean number of windows decoded together since the start."""
     lag_ms: int
     """How far the slowest session's text is behind its audio."""
 
 
+_KINDS = {profile: kind for kind, profile in PROFILES.items()}
+
+
 class SessionLimit(Exception):  # noqa: N818  (not an error of ours: the server is full)
-    """`max_sessions` are open; the message says so."""
+    """`max_sessions` sessions are open; the message says so."""
 
 
 class BatchEngine:
     """`Engine` for batch work: its windows are decoded beside the sessions', at the lowest priority.
 
-    Any number of threads may call it.
+    Unlike other engines, any number of threads may call it.
     """
 
     def __init__(self, scheduler: Scheduler, engine: Engine) -> None:
@@ -61,19 +65,24 @@ class BatchEngine:
 
     def detect_languages(self, windows: Sequence[Samples]) -> list[Mapping[str, float]]:
         """See `Engine`."""
-        return self._all(windows, Kind.DETECT, "")
+        return self._run_all(windows, DecodeKind.DETECT, "")
 
-    def decode(self, windows: Sequence[Samples], language: str, effort: Effort = Effort.BATCH) -> list[Decoded]:
+    def decode(
+        self,
+        windows: Sequence[Samples],
+        language: str,
+        profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
+    ) -> list[Decoded]:
         """See `Engine`."""
-        return self._all(windows, Kind(effort.value), language)
+        return self._run_all(windows, _KINDS[profile], language)
 
-    def _all(self, windows: Sequence[Samples], kind: Kind, language: str) -> list[Any]:
+    def _run_all(self, windows: Sequence[Samples], kind: DecodeKind, language: str) -> list[Any]:
         futures: list[Future[Any]] = []
         try:
-            for window in windows:
-                frames = FULL_FRAMES if kind is Kind.DETECT else bucket(frames_of(len(window)))
-                one = Window(kind, "", f"batch-{get_ident()}", frames, lambda window=window: window, language)
-                futures.append(self._scheduler.submit(one, Priority.BATCH))
+            for samples in windows:
+                frames = FULL_FRAMES if kind is DecodeKind.DETECT else bucket(mel_frames(len(samples)))
+                window = Window(kind, "", f"batch-{get_ident()}", frames, lambda samples=samples: samples, language)
+                futures.append(self._scheduler.submit(window, Priority.BATCH))
             return [future.result() for future in futures]
         except (CancelledError, SchedulerClosed) as err:
             raise WorkError(FailureReason.INTERNAL, "The server is stopping.") from err
@@ -83,11 +92,13 @@ class BatchEngine:
 
 
 class StreamEngine:
-    """One per process. Its methods may be called from any thread, a session's from one event loop.
+    """Opens sessions on one model. One per process.
+
+    Its methods may be called from any thread; a session's, from one event loop.
 
     Args:
-        engine: runs the model; `load` makes one.
-        model: its name.
+        engine: runs the model; `load` loads one.
+        model: the model's name.
         max_sessions: open at once.
     """
 
@@ -97,8 +108,8 @@ class StreamEngine:
         self._max_sessions = max_sessions
         self._scheduler = Scheduler(engine)
         self._batch = BatchEngine(self._scheduler, engine)
-        # Listening takes well under a millisecond for each 32 ms: one thread does it for all, beside the event loop.
-        self._ears = ThreadPoolExecutor(1, "steno-listen")
+        # VAD takes well under a millisecond for 32 ms of audio: one thread serves all sessions, beside the event loop.
+        self._vad_executor = ThreadPoolExecutor(1, "steno-vad")
         self._sessions: dict[str, tuple[Session, asyncio.AbstractEventLoop]] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -117,22 +128,22 @@ class StreamEngine:
         return cls(load_engine(options), model=options.model, max_sessions=max_sessions)
 
     def warm(self) -> None:
-        """Decodes something, as a live session would: after it, a server may say that it is ready.
+        """Decode something as a live session would; afterwards the server is ready.
 
         Raises:
             WorkError: decoding does not work.
         """
         import numpy as np
 
-        second = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
-        listen(second, VoiceState())
-        self._batch.detect_languages([second])
+        noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
+        speech_probabilities(noise, VadState())
+        self._batch.detect_languages([noise])
         language = "en" if "en" in self._languages else min(self._languages)
-        for effort in (Effort.DRAFT, Effort.FINAL):
-            self._batch.decode([second], language, effort)
+        for profile in (DecodeProfile.GREEDY, DecodeProfile.BEAM):
+            self._batch.decode([noise], language, profile)
 
     def open(self, config: SessionConfig) -> Session:
-        """Opens a session, in a running event loop.
+        """Open a session in the running event loop.
 
         Raises:
             SessionLimit: `max_sessions` are open.
@@ -161,20 +172,24 @@ class StreamEngine:
                     f"All {self._max_sessions} sessions of this server are taken. Try again when one has ended."
                 )
             session = Session(
-                config, scheduler=self._scheduler, languages=self._languages, listen=self._hear, on_end=self._ended
+                config,
+                scheduler=self._scheduler,
+                languages=self._languages,
+                run_vad=self._run_vad,
+                on_end=self._on_session_end,
             )
             self._sessions[config.uid] = session, loop
-            self._scheduler.joined()
+            self._scheduler.session_opened()
             metrics.SESSIONS.inc()
         return session
 
     @property
     def engine(self) -> Engine:
-        """Decodes for batch work beside the sessions, at the lowest priority; give it to `stt.pipeline.transcribe`."""
+        """An engine for batch work beside the sessions, at the lowest priority; for `stt.pipeline.transcribe`."""
         return self._batch
 
     def status(self) -> EngineStatus:
-        """What it is doing."""
+        """Return the engine's state."""
         with self._lock:
             sessions = [session for session, _ in self._sessions.values()]
         return EngineStatus(
@@ -184,12 +199,12 @@ class StreamEngine:
             max_sessions=self._max_sessions,
             queue_depth=self._scheduler.depth(),
             decodes=self._scheduler.decodes(),
-            mean_batch_rows=round(self._scheduler.mean_rows, 3),
+            mean_batch_rows=round(self._scheduler.mean_batch_size, 3),
             lag_ms=round(1000 * max((session.lag for session in sessions), default=0.0)),
         )
 
     def close(self) -> None:
-        """Aborts the sessions, ends the threads behind the batch that runs, and frees the model. Idempotent."""
+        """Abort the sessions, end the threads after the batch that runs, and free the model. Idempotent."""
         with self._lock:
             self._closed = True
             sessions = list(self._sessions.values())
@@ -199,17 +214,17 @@ class StreamEngine:
             else:
                 loop.call_soon_threadsafe(session.abort)
         self._scheduler.close()
-        # Not cancelled: a session that waits for its ears would take that for its own task's end.
-        self._ears.shutdown(wait=True)
+        # Not cancelled: a session that waits for its VAD would take that for the cancellation of its own task.
+        self._vad_executor.shutdown(wait=True)
 
-    async def _hear(self, block: Samples, voice: VoiceState) -> tuple[list[float], VoiceState]:
+    async def _run_vad(self, block: Samples, state: VadState) -> tuple[list[float], VadState]:
         try:
-            listening = self._ears.submit(listen, block, voice)
+            probabilities = self._vad_executor.submit(speech_probabilities, block, state)
         except RuntimeError:  # closed meanwhile
             raise SessionClosed from None
-        return await asyncio.wrap_future(listening)
+        return await asyncio.wrap_future(probabilities)
 
-    def _ended(self, session: Session) -> None:
+    def _on_session_end(self, session: Session) -> None:
         with self._lock:
             del self._sessions[session.config.uid]
         metrics.SESSIONS.dec()

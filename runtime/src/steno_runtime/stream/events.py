@@ -1,4 +1,4 @@
-"""What a session says about its audio. Times are milliseconds from the session's first sample."""
+"""Events of a streaming session. Times are milliseconds from the session's first sample."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Word:
+class FinalWord:
     """A word of a final text."""
 
     word: str
@@ -20,7 +20,7 @@ class Word:
 
 @dataclass(frozen=True)
 class SpeechStarted:
-    """Somebody began to speak: a new utterance."""
+    """Speech began: a new utterance."""
 
     offset_ms: int
 
@@ -34,14 +34,14 @@ class SpeechEnded:
 
 @dataclass(frozen=True)
 class Partial:
-    """What the open utterance seems to say so far; each replaces the one before."""
+    """The text of the open utterance so far; each replaces the previous one."""
 
     seq: int
     """Counts partials and finals of the session, from 1, without gaps."""
     utterance: int
     """Counts utterances of the session, from 0."""
     text: str
-    """May change; empty when nothing of what was shown stands."""
+    """May change; empty when the text shown before is withdrawn."""
     stable_text: str
     """A prefix of `text` that only grows and that the utterance's final begins with."""
     start_ms: int
@@ -55,19 +55,19 @@ class Final:
     seq: int
     utterance: int
     text: str
-    words: tuple[Word, ...]
+    words: tuple[FinalWord, ...]
     start_ms: int
     end_ms: int
     confidence: float
     """Mean of the words'."""
     language: str
     speech_final: bool
-    """False when the utterance was cut for its length and speech goes on."""
+    """False when the utterance was cut because of its length and speech goes on."""
 
 
 @dataclass(frozen=True)
 class Lag:
-    """How far behind its audio the session's text is; said when the state changes."""
+    """How far the session's text is behind its audio; sent when the state changes."""
 
     lag_ms: int
     state: Literal["ok", "slow"]

@@ -1,11 +1,16 @@
-"""What the streaming engine tells Prometheus. No label names a session or a tenant: there may be any number."""
+"""Prometheus metrics of the streaming engine, and the latencies of one session.
+
+No label names a session or a tenant: there may be any number of them.
+"""
 
 from __future__ import annotations
+
+from collections import deque
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
-"""Of this process; a server shows it among its own."""
+"""Of this process; a server exports it with its own."""
 
 _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
@@ -38,3 +43,19 @@ QUEUE_DEPTH = Gauge("steno_stream_queue_depth", "Windows waiting.", ["priority"]
 QUEUE_SECONDS = Histogram(
     "steno_stream_queue_seconds", "Time a window waited.", ["priority"], buckets=_SECONDS, registry=REGISTRY
 )
+
+
+class RecentLatencies:
+    """The last thousand latencies, and their 95th percentile."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=1000)
+
+    def add(self, seconds: float) -> None:
+        """Add a latency."""
+        self._seconds.append(seconds)
+
+    def p95_millis(self) -> int | None:
+        """Return the 95th percentile in milliseconds; None before the first."""
+        ordered = sorted(self._seconds)
+        return round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))] * 1000) if ordered else None

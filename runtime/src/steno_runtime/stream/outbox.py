@@ -1,4 +1,4 @@
-"""Events on their way to one reader: bounded, in order, the newest partial instead of the ones before."""
+"""Bounded event queue to one reader: in order, and a newer partial replaces an unread older one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from steno_runtime.stream.events import Event, Final, Lag, Partial
 
 
 class Outbox:
-    """A queue of events. A writer waits while it is full; partials and lag never do: they replace what is unread.
+    """A queue of events. Writers wait while it is full; partials and lag never do: they replace what is unread.
 
     Used from one event loop.
     """
 
-    def __init__(self, most: int = 64) -> None:
-        self._most = most
+    def __init__(self, max_events: int = 64) -> None:
+        self._max_events = max_events
         self._unread: deque[Event] = deque()
         self._readable, self._room = asyncio.Event(), asyncio.Event()
         self._closed = False
@@ -25,38 +25,38 @@ class Outbox:
         self._seq = 0
 
     async def put(self, event: Event) -> None:
-        """Appends an event as soon as there is room; after `close` it is dropped."""
-        while len(self._unread) >= self._most and not self._closed:
+        """Append an event as soon as there is room; after `close` it is dropped."""
+        while len(self._unread) >= self._max_events and not self._closed:
             self._room.clear()
             await self._room.wait()
         self._append(event)
 
     def put_latest(self, event: Partial | Lag) -> None:
-        """Appends an event in place of an unread one that it outdates."""
+        """Append an event in place of an unread one that it supersedes."""
         for index, old in enumerate(self._unread):
-            outdated = isinstance(old, type(event)) and (
+            superseded = isinstance(old, type(event)) and (
                 not isinstance(old, Partial) or not isinstance(event, Partial) or old.utterance == event.utterance
             )
-            if outdated:
+            if superseded:
                 del self._unread[index]
                 break
         self._append(event)
 
     def close(self, failure: Exception | None = None) -> None:
-        """Ends the events behind those unread; a failure is raised there."""
+        """End the events after the unread ones; a failure is raised there."""
         if not self._closed:
             self._closed, self._failure = True, failure
         self._room.set()
         self._readable.set()
 
     def discard(self) -> None:
-        """Ends the events at once; the unread ones are dropped."""
+        """End the events at once; the unread ones are dropped."""
         self._unread.clear()
         self._failure = None
         self.close()
 
     async def read(self) -> AsyncIterator[Event]:
-        """Yields events until they end; partials and finals are numbered as they are read."""
+        """Yield events until they end; partials and finals are numbered as they are read."""
         while True:
             while not self._unread:
                 if self._failure is not None:

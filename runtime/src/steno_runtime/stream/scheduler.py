@@ -1,8 +1,8 @@
-"""One thread runs the model for everybody: windows of many sessions are decoded together.
+"""Batching scheduler: one thread runs the model, and decodes windows of many sessions together.
 
-An idle engine is given what there is at once; while it is busy, windows gather. Finals go first, then what is said
-while somebody speaks, then batch work; within that, whoever has waited longest leads a batch, and whoever was given the
-least joins it. A batch holds windows of one kind, frame bucket and language.
+An idle engine gets what there is at once; while it is busy, windows gather. Finals go first, then partials, then batch
+work. Within a priority, the window that has waited longest leads the batch and the sessions that have received the
+least work join it (`stream.fairness`). A batch holds windows of one kind, frame bucket and language.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from typing import TYPE_CHECKING, Any
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.stream import metrics
-from steno_runtime.stream.fairness import Shares
-from steno_runtime.stt.engine import Effort, Engine
+from steno_runtime.stream.fairness import FairQueue
+from steno_runtime.stt.engine import DecodeProfile, Engine
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
 
 _log = logging.getLogger(__name__)
 
-BATCH_PATIENCE = 5.0
-"""Seconds that batch work waits behind live work, at most; then one small batch of it is next."""
-PARTIAL_PATIENCE = 4
-"""Batches that a partial waits behind finals, at most; then it is as urgent as they are."""
-LEAST_PATIENCE = 0.05
-"""Seconds that it does so in any case."""
-BATCH_SHARE = 4
-"""While sessions are open, a batch of batch work is that much smaller: live windows wait for it to end."""
-MOST_FRAMES = {"cpu": 6_000, "cuda": 24_000}
-"""Mel frames (10 ms) decoded at once."""
+BATCH_MAX_WAIT_SECONDS = 5.0
+"""Batch work waits at most this long behind live work; then one small batch of it is next."""
+PARTIAL_MAX_WAIT_BATCHES = 4
+"""A partial waits at most this many batches behind finals; then it is as urgent as they are."""
+PARTIAL_MIN_WAIT_SECONDS = 0.05
+"""A partial waits at least this long before it becomes so."""
+LIVE_BATCH_DIVISOR = 4
+"""Divides the size of batch work's batches while sessions are open: live windows wait for them to end."""
+MAX_FRAMES = {"cpu": 6_000, "cuda": 24_000}
+"""Mel frames (10 ms) decoded at once, by device."""
 
 
 class Priority(IntEnum):
@@ -48,81 +48,97 @@ class Priority(IntEnum):
     BATCH = 2
 
 
-class Kind(StrEnum):
-    """What is asked of the engine."""
+class DecodeKind(StrEnum):
+    """What the engine does with a window; also a label of the metrics."""
 
     DETECT = "detect"
+    """Detect the language."""
     DRAFT = "draft"
+    """Decode for a partial or a stability check."""
     FINAL = "final"
+    """Decode for a final."""
     BATCH = "batch"
+    """Decode a recording's chunk."""
 
 
-_EFFORTS = {Kind.DRAFT: Effort.DRAFT, Kind.FINAL: Effort.FINAL, Kind.BATCH: Effort.BATCH}
+PROFILES = {
+    DecodeKind.DRAFT: DecodeProfile.GREEDY,
+    DecodeKind.FINAL: DecodeProfile.BEAM,
+    DecodeKind.BATCH: DecodeProfile.BEAM_WITH_FALLBACK,
+}
 
 
 class SchedulerClosed(Exception):  # noqa: N818  (not an error: the engine was closed)
-    """Nothing is taken any more."""
+    """The scheduler takes no more windows."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Audio to decode, for whom."""
+    """Audio to decode, and the session it belongs to."""
 
-    kind: Kind
+    kind: DecodeKind
     tenant: str
     session: str
     frames: int
-    """The frame bucket: what it costs."""
+    """The bucket (mel frames of 10 ms): its cost."""
     load: Callable[[], Samples]
-    """Gives the samples, when it is its turn, in the scheduler's thread."""
+    """Returns the samples; called in the scheduler's thread when it is the window's turn."""
     language: str = ""
+    """ISO 639 code; empty for `DETECT`."""
 
 
 @dataclass(eq=False)
-class _Row:
+class QueuedWindow:
+    """A window in the queue; see `fairness.Owned`."""
+
     window: Window
     priority: Priority
     queued: float
+    """When, by the scheduler's clock."""
     future: Future[Any] = field(default_factory=Future[Any])
 
     @property
     def tenant(self) -> str:
+        """The tenant it is accounted to."""
         return self.window.tenant
 
     @property
     def session(self) -> str:
+        """The session it is accounted to."""
         return self.window.session
 
     @property
     def cost(self) -> int:
+        """Mel frames."""
         return self.window.frames
 
     @property
-    def group(self) -> tuple[Kind, int, str]:
+    def group(self) -> tuple[DecodeKind, int, str]:
+        """Only windows of one group are decoded together."""
         return self.window.kind, self.window.frames, self.window.language
 
 
 class Scheduler:
-    """Gives windows to the engine, in its own thread.
+    """Gives windows to the engine, in its own thread. Its methods may be called from any thread.
 
     Args:
         engine: called from that thread only.
-        most_frames: mel frames decoded at once; None: by the device.
-        clock: seconds; for tests.
+        max_frames: mel frames (10 ms) decoded at once; None: by the device.
+        clock: returns seconds; for tests.
     """
 
     def __init__(
-        self, engine: Engine, *, most_frames: int | None = None, clock: Callable[[], float] = time.monotonic
+        self, engine: Engine, *, max_frames: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._engine = engine
-        self._most_frames = most_frames or MOST_FRAMES.get(engine.device, MOST_FRAMES["cpu"])
-        self._most_rows = engine.batch_size
+        self._max_frames = max_frames or MAX_FRAMES.get(engine.device, MAX_FRAMES["cpu"])
+        self._max_windows = engine.batch_size
         self._clock = clock
-        self._waiting: list[_Row] = []  # in the order in which they came
+        self._waiting: list[QueuedWindow] = []  # in the order in which they came
         self._running = 0
-        self._shares = Shares()
-        self._served: dict[str, float] = {}  # when each session was given something last
-        self._live = 0
+        self._fair_queue = FairQueue()
+        self._last_served: dict[str, float] = {}  # when each session's window was last taken
+        self._open_sessions = 0
         self._closed = False
         self._changed = threading.Condition()
         self._decodes: Counter[str] = Counter()
@@ -132,54 +148,57 @@ class Scheduler:
         self._thread.start()
 
     def submit(self, window: Window, priority: Priority, *, replaces: Future[Any] | None = None) -> Future[Any]:
-        """Queues a window; its future gives `Decoded`, or for `DETECT` the languages' probabilities.
+        """Queue a window.
 
         Args:
-            window: what to decode. Rows are cancelled through their futures.
+            window: what to decode.
             priority: how soon.
-            replaces: a queued window that this one outdates: it is cancelled, and this one takes its place.
+            replaces: future of a queued window that this one supersedes: it is cancelled, and this one takes its place.
+
+        Returns:
+            A future of `Decoded`, or for `DETECT` of the languages' probabilities. Cancelling it cancels the window.
 
         Raises:
             SchedulerClosed: `close` was called.
         """
-        row = _Row(window, priority, self._clock())
+        queued = QueuedWindow(window, priority, self._clock())
         with self._changed:
             if self._closed:
                 raise SchedulerClosed
-            if not any(one.tenant == row.tenant and one.session == row.session for one in self._waiting):
-                self._shares.join(row.tenant, row.session)
-            place = next((i for i, one in enumerate(self._waiting) if one.future is replaces), None)
-            if replaces is not None and replaces.cancel() and place is not None:
-                row.queued = self._waiting[place].queued
-                self._waiting[place] = row
+            if not any(one.tenant == queued.tenant and one.session == queued.session for one in self._waiting):
+                self._fair_queue.join(queued.tenant, queued.session)
+            position = next((i for i, one in enumerate(self._waiting) if one.future is replaces), None)
+            if replaces is not None and replaces.cancel() and position is not None:
+                queued.queued = self._waiting[position].queued
+                self._waiting[position] = queued
                 metrics.COALESCED.inc()
             else:
-                self._waiting.append(row)
+                self._waiting.append(queued)
             self._changed.notify_all()
-        return row.future
+        return queued.future
 
-    def promote(self, session: str) -> None:
-        """What a session has waiting is needed for a final now."""
+    def raise_priority(self, session: str) -> None:
+        """Give a session's waiting partials the priority of finals: a final now depends on them."""
         with self._changed:
-            for row in self._waiting:
-                if row.session == session and row.priority is Priority.PARTIAL:
-                    row.priority = Priority.FINAL
+            for queued in self._waiting:
+                if queued.session == session and queued.priority is Priority.PARTIAL:
+                    queued.priority = Priority.FINAL
 
-    def joined(self) -> None:
-        """A session opened."""
+    def session_opened(self) -> None:
+        """Count a session: batch work now comes in smaller batches."""
         with self._changed:
-            self._live += 1
+            self._open_sessions += 1
 
-    def left(self, tenant: str, session: str) -> None:
-        """A session is over: what it has waiting is cancelled."""
+    def session_closed(self, tenant: str, session: str) -> None:
+        """Forget a session, and cancel its waiting windows."""
         with self._changed:
-            self._live -= 1
-            gone = [row for row in self._waiting if row.session == session]
-            self._waiting = [row for row in self._waiting if row.session != session]
-            self._shares.forget(tenant, session)
-            self._served.pop(session, None)
-        for row in gone:
-            row.future.cancel()
+            self._open_sessions -= 1
+            cancelled = [queued for queued in self._waiting if queued.session == session]
+            self._waiting = [queued for queued in self._waiting if queued.session != session]
+            self._fair_queue.remove(tenant, session)
+            self._last_served.pop(session, None)
+        for queued in cancelled:
+            queued.future.cancel()
 
     @property
     def idle(self) -> bool:
@@ -188,155 +207,160 @@ class Scheduler:
             return not self._waiting and not self._running
 
     @property
-    def pace(self) -> float:
-        """Seconds that batches of live work took of late, on average; 0 before the first."""
+    def batch_seconds(self) -> float:
+        """Mean duration of the last batches of live work, in seconds; 0 before the first."""
         with self._changed:
             return sum(self._recent) / len(self._recent) if self._recent else 0.0
 
     def depth(self) -> Mapping[str, int]:
-        """Windows waiting, by priority."""
+        """Return the number of waiting windows by priority."""
         with self._changed:
-            count = Counter(row.priority for row in self._waiting if not row.future.cancelled())
+            count = Counter(queued.priority for queued in self._waiting if not queued.future.cancelled())
         return {priority.name.lower(): count[priority] for priority in Priority}
 
     def decodes(self) -> Mapping[str, int]:
-        """Windows decoded, by kind."""
+        """Return the number of windows decoded by kind."""
         with self._changed:
-            return {kind.value: self._decodes[kind.value] for kind in Kind}
+            return {kind.value: self._decodes[kind.value] for kind in DecodeKind}
 
     @property
-    def mean_rows(self) -> float:
-        """Windows decoded together, on average."""
+    def mean_batch_size(self) -> float:
+        """Mean number of windows decoded together."""
         with self._changed:
             return sum(self._decodes.values()) / self._batches if self._batches else 0.0
 
     def close(self) -> None:
-        """Cancels what waits, and ends the thread behind the batch that runs."""
+        """Cancel the waiting windows, and end the thread after the batch that runs."""
         with self._changed:
             self._closed = True
-            gone, self._waiting = self._waiting, []
+            cancelled, self._waiting = self._waiting, []
             self._changed.notify_all()
-        for row in gone:
-            row.future.cancel()
+        for queued in cancelled:
+            queued.future.cancel()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _run(self) -> None:
-        while self._turn():
+        while self._run_batch():
             pass
 
-    def _turn(self) -> bool:
-        """Waits for windows and decodes a batch; nothing of it stays: a window leads to its session's audio."""
+    def _run_batch(self) -> bool:
+        """Wait for windows and decode a batch; return False once closed.
+
+        A method of its own so that no local variable outlives the batch: a window refers to its session's audio.
+        """
         with self._changed:
-            while not self._pending():
+            while not self._has_waiting():
                 if self._closed:
                     return False
                 self._changed.wait()
-            rows = [row for row in self._take() if row.future.set_running_or_notify_cancel()]
-            self._running = len(rows)
+            batch = [queued for queued in self._take_batch() if queued.future.set_running_or_notify_cancel()]
+            self._running = len(batch)
         now = self._clock()
-        for row in rows:
-            metrics.QUEUE_SECONDS.labels(row.priority.name.lower()).observe(max(0.0, now - row.queued))
+        for queued in batch:
+            metrics.QUEUE_SECONDS.labels(queued.priority.name.lower()).observe(max(0.0, now - queued.queued))
         for priority, depth in self.depth().items():
             metrics.QUEUE_DEPTH.labels(priority).set(depth)
-        if rows:
-            self._decode(rows)
+        if batch:
+            self._load_and_decode(batch)
         with self._changed:
             self._running = 0
         return True
 
-    def _pending(self) -> bool:
-        self._waiting = [row for row in self._waiting if not row.future.cancelled()]
+    def _has_waiting(self) -> bool:
+        self._waiting = [queued for queued in self._waiting if not queued.future.cancelled()]
         return bool(self._waiting)
 
-    def _take(self) -> list[_Row]:
-        """Chooses the next batch and takes it out of the queue."""
+    def _take_batch(self) -> list[QueuedWindow]:
+        """Choose the next batch and remove it from the queue."""
         now = self._clock()
 
-        def since(row: _Row) -> float:
-            # Who was served meanwhile has waited since then only: a session that asks for much is no oldest for it.
-            return max(row.queued, self._served.get(row.session, row.queued))
+        def waiting_since(queued: QueuedWindow) -> float:
+            # A session that was served meanwhile has waited only since then: asking for much does not make it oldest.
+            return max(queued.queued, self._last_served.get(queued.session, queued.queued))
 
-        patience = max(LEAST_PATIENCE, PARTIAL_PATIENCE * self.pace)
+        partial_wait = max(PARTIAL_MIN_WAIT_SECONDS, PARTIAL_MAX_WAIT_BATCHES * self.batch_seconds)
 
-        def urgency(row: _Row) -> int:
-            if row.priority is Priority.BATCH and now - row.queued >= BATCH_PATIENCE:
+        def urgency(queued: QueuedWindow) -> int:
+            if queued.priority is Priority.BATCH and now - queued.queued >= BATCH_MAX_WAIT_SECONDS:
                 return -1
-            # There are always finals on a busy server: strictly behind them, partials would never come.
-            return 0 if row.priority is Priority.PARTIAL and now - since(row) > patience else row.priority
+            # A busy server always has finals waiting: strictly behind them, partials would never be decoded.
+            overdue = queued.priority is Priority.PARTIAL and now - waiting_since(queued) > partial_wait
+            return 0 if overdue else queued.priority
 
-        def due(row: _Row) -> tuple[int, float]:
-            return urgency(row), since(row) + (patience if row.priority is Priority.PARTIAL else 0.0)
+        def due(queued: QueuedWindow) -> tuple[int, float]:
+            wait = partial_wait if queued.priority is Priority.PARTIAL else 0.0
+            return urgency(queued), waiting_since(queued) + wait
 
         lead = min(self._waiting, key=due)
-        alike = [row for row in self._waiting if row.group == lead.group]
-        most = self._most_rows
-        if lead.priority is Priority.BATCH and self._live:
-            most = max(1, most // BATCH_SHARE)
-        most = max(1, min(most, self._most_frames // max(1, lead.cost)))
-        taken = [lead]
-        for level in sorted({urgency(row) for row in alike}):
-            for row in self._shares.order(row for row in alike if urgency(row) == level):
-                if len(taken) < most and row is not lead:
-                    taken.append(row)
-        for row in taken:
-            self._shares.charge(row)
-            self._served[row.session] = now
-        chosen = set(map(id, taken))
-        self._waiting = [row for row in self._waiting if id(row) not in chosen]
-        return taken
+        group = [queued for queued in self._waiting if queued.group == lead.group]
+        max_windows = self._max_windows
+        if lead.priority is Priority.BATCH and self._open_sessions:
+            max_windows = max(1, max_windows // LIVE_BATCH_DIVISOR)
+        max_windows = max(1, min(max_windows, self._max_frames // max(1, lead.cost)))
+        batch = [lead]
+        for level in sorted({urgency(queued) for queued in group}):
+            for queued in self._fair_queue.order(queued for queued in group if urgency(queued) == level):
+                if len(batch) < max_windows and queued is not lead:
+                    batch.append(queued)
+        for queued in batch:
+            self._fair_queue.account(queued)
+            self._last_served[queued.session] = now
+        taken = set(map(id, batch))
+        self._waiting = [queued for queued in self._waiting if id(queued) not in taken]
+        return batch
 
-    def _decode(self, rows: Sequence[_Row]) -> None:
-        windows: list[Samples] = []
-        loaded: list[_Row] = []
-        for row in rows:
+    def _load_and_decode(self, batch: Sequence[QueuedWindow]) -> None:
+        samples: list[Samples] = []
+        loaded: list[QueuedWindow] = []
+        for queued in batch:
             try:
-                windows.append(row.window.load())
-                loaded.append(row)
-            except Exception as err:  # noqa: BLE001 - whatever it is, it is this row's, and the others go on
-                self._fail(row, err)
+                samples.append(queued.window.load())
+                loaded.append(queued)
+            except Exception as err:  # noqa: BLE001 - whatever it is, it is this window's, and the others go on
+                self._fail(queued, err)
         if loaded:
-            self._attempt(loaded, windows)
+            self._decode_or_split(loaded, samples)
 
-    def _attempt(self, rows: Sequence[_Row], windows: Sequence[Samples]) -> None:
-        """Decodes; what does not work together is tried in halves (memory) or one by one."""
-        first = rows[0].window
+    def _decode_or_split(self, batch: Sequence[QueuedWindow], samples: Sequence[Samples]) -> None:
+        """Decode; a batch that fails is tried again in halves (out of memory) or window by window."""
+        first = batch[0].window
         begin = self._clock()
         try:
-            if first.kind is Kind.DETECT:
-                results: Sequence[Any] = self._engine.detect_languages(windows)
+            if first.kind is DecodeKind.DETECT:
+                results: Sequence[Any] = self._engine.detect_languages(samples)
             else:
-                results = self._engine.decode(windows, first.language, _EFFORTS[first.kind])
-            pairs = list(zip(rows, results, strict=True))
-        except Exception as err:  # noqa: BLE001 - an engine may raise anything; nobody else may suffer from it
-            if len(rows) == 1:
-                self._fail(rows[0], err)
+                results = self._engine.decode(samples, first.language, PROFILES[first.kind])
+            pairs = list(zip(batch, results, strict=True))
+        except Exception as err:  # noqa: BLE001 - an engine may raise anything; other sessions must not suffer from it
+            if len(batch) == 1:
+                self._fail(batch[0], err)
                 return
             size = 1
             if isinstance(err, WorkError) and err.reason is FailureReason.OUT_OF_MEMORY:
-                size = -(-len(rows) // 2)
-                self._most_frames = max(first.frames, min(self._most_frames, size * first.frames))
-            _log.warning("a batch failed, and is tried again in parts", extra={"rows": len(rows), "size": size})
-            for low in range(0, len(rows), size):
-                self._attempt(rows[low : low + size], windows[low : low + size])
+                size = -(-len(batch) // 2)
+                self._max_frames = max(first.frames, min(self._max_frames, size * first.frames))
+            _log.warning("a batch failed and is tried again in parts", extra={"rows": len(batch), "size": size})
+            for low in range(0, len(batch), size):
+                self._decode_or_split(batch[low : low + size], samples[low : low + size])
             return
-        taken = self._clock() - begin
+        seconds = self._clock() - begin
         with self._changed:
             self._batches += 1
-            self._decodes[first.kind.value] += len(rows)
-            if first.kind is not Kind.BATCH:
-                self._recent.append(taken)
-        metrics.WINDOWS.labels(first.kind.value).inc(len(rows))
-        metrics.BATCH_ROWS.observe(len(rows))
-        metrics.BATCH_SECONDS.labels(first.kind.value).observe(taken)
-        for row, result in pairs:
-            row.future.set_result(result)
+            self._decodes[first.kind.value] += len(batch)
+            if first.kind is not DecodeKind.BATCH:
+                self._recent.append(seconds)
+        metrics.WINDOWS.labels(first.kind.value).inc(len(batch))
+        metrics.BATCH_ROWS.observe(len(batch))
+        metrics.BATCH_SECONDS.labels(first.kind.value).observe(seconds)
+        for queued, result in pairs:
+            queued.future.set_result(result)
 
     @staticmethod
-    def _fail(row: _Row, err: Exception) -> None:
+    def _fail(queued: QueuedWindow, err: Exception) -> None:
         if not isinstance(err, WorkError):
-            # Its text may quote anything: only its type is told.
+            # The error's text may quote anything: only its type is reported.
             err = WorkError(FailureReason.INTERNAL, f"Decoding failed ({type(err).__name__}).")
         metrics.FAILED.labels(err.reason.value).inc()
-        _log.warning("a window failed", extra={"kind": row.window.kind.value, "reason": err.reason.value})
-        row.future.set_exception(err)
+        _log.warning("a window failed", extra={"kind": queued.window.kind.value, "reason": err.reason.value})
+        queued.future.set_exception(err)

@@ -1,7 +1,8 @@
-"""One client's audio on its way to text.
+"""Streaming session: one client's audio in, text events out.
 
-Audio is listened to as it comes; the endpointer says where utterances begin and end, and when their words are looked
-at. What that asks of the engine, and what becomes of it, is the transcriber's.
+Voice activity detection runs on the audio as it comes; the endpointer finds the utterances; the transcriber decodes
+them. `pcm` is audio as bytes (s16le, mono, 16 kHz), `samples` the same as float32 in [-1, 1]; a `block` is the half
+second that voice activity detection takes at once, a `window` what is decoded at once.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from steno_api.documents.transcript import Segment
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.errors import WorkError
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stream import metrics
 from steno_runtime.stream.buffer import AudioBuffer
 from steno_runtime.stream.endpointing import (
-    Change,
-    Ended,
     Endpointer,
+    EndpointEvent,
     EndpointOptions,
-    Look,
-    Quiet,
-    Resumed,
-    Started,
+    PossibleEnd,
+    SpeechResumed,
+    StabilityCheck,
+    UtteranceEnded,
+    UtteranceStarted,
 )
 from steno_runtime.stream.events import Event, SpeechEnded, SpeechStarted
 from steno_runtime.stream.language import LanguageChoice
@@ -37,8 +39,8 @@ from steno_runtime.stream.outbox import Outbox
 from steno_runtime.stream.scheduler import Scheduler, SchedulerClosed
 from steno_runtime.stream.transcriber import Transcriber
 from steno_runtime.stream.utterance import millis
-from steno_runtime.stt.chunks import FRAME, SAMPLE_RATE
-from steno_runtime.stt.vad import VoiceState
+from steno_runtime.stt.chunks import VAD_FRAME
+from steno_runtime.stt.vad import VadState
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
@@ -46,15 +48,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 BUFFER_SECONDS = 30
-_BLOCK_SAMPLES = 16 * FRAME
-"""Listened to at once (half a second)."""
+BLOCK_SAMPLES = 16 * VAD_FRAME
+"""Samples per call of voice activity detection: half a second."""
 
-Listen = Callable[["Samples", VoiceState], Awaitable[tuple[list[float], VoiceState]]]
+RunVad = Callable[["Samples", VadState], Awaitable[tuple[list[float], VadState]]]
+"""`stt.vad.speech_probabilities`, run in another thread."""
 
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """What a session is told."""
+    """What a client, or its token, asks for."""
 
     uid: str
     """Unique among the open sessions."""
@@ -67,18 +70,18 @@ class SessionConfig:
     """Silence that ends an utterance, 50 to 5000."""
 
 
-class SessionClosed(Exception):  # noqa: N818  (not an error: somebody ended it)
+class SessionClosed(Exception):  # noqa: N818  (not an error: it was ended)
     """The session takes no more audio: it was finished, aborted, or failed."""
 
 
 class Session:
-    """Audio in, events out. Made by `StreamEngine.open`; used from one event loop.
+    """Takes audio, yields events. Made by `StreamEngine.open`; used from one event loop.
 
     Args:
-        config: what the session is told.
+        config: see there.
         scheduler: decodes.
-        languages: codes of the languages that the engine knows.
-        listen: says what is speech, see `stt.vad.listen`.
+        languages: ISO 639 codes of the languages that the engine knows.
+        run_vad: returns speech probabilities, see `stt.vad.speech_probabilities`.
         on_end: called once, when the session is over for whatever reason.
     """
 
@@ -88,20 +91,20 @@ class Session:
         *,
         scheduler: Scheduler,
         languages: frozenset[str],
-        listen: Listen,
+        run_vad: RunVad,
         on_end: Callable[[Session], None],
     ) -> None:
         self.config = config
         self._scheduler = scheduler
-        self._listen = listen
+        self._vad = run_vad
         self._on_end = on_end
         self._buffer = AudioBuffer()
-        self._odd = b""
-        self._voice = VoiceState()
-        self._heard = 0  # samples listened to
-        self._endpointer = Endpointer(EndpointOptions.of(config.endpointing_millis))
+        self._odd_byte = b""
+        self._vad_state = VadState()
+        self._vad_end = 0  # samples that voice activity detection has seen
+        self._endpointer = Endpointer(EndpointOptions.from_millis(config.endpointing_millis))
         self._outbox = Outbox()
-        self._text = Transcriber(
+        self._transcriber = Transcriber(
             config.uid,
             config.tenant,
             interim_results=config.interim_results,
@@ -109,73 +112,76 @@ class Session:
             scheduler=scheduler,
             buffer=self._buffer,
             outbox=self._outbox,
-            on_step=self._stepped,
+            on_step=self._on_step,
         )
-        self._unsaid: deque[Event] = deque()
-        self._spoken = 0.0
+        self._pending_events: deque[Event] = deque()
+        self._speech_received = 0.0
         self._lock = asyncio.Lock()
         self._room = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._over = False
 
     async def feed(self, pcm: bytes) -> None:
-        """Takes audio: s16le, mono, 16 kHz, any number of bytes. Waits while the session's buffer is full.
+        """Take audio; wait while the session's buffer is full.
+
+        Args:
+            pcm: s16le, mono, 16 kHz; any number of bytes.
 
         Raises:
             SessionClosed: after `finish`, `abort` or a failure.
         """
         async with self._lock:
             self._require_open()
-            data = self._odd + pcm
-            whole = len(data) & ~1
-            self._odd = data[whole:]
-            view = memoryview(data)[:whole]
-            for at in range(0, whole, 2 * _BLOCK_SAMPLES):
-                block = view[at : at + 2 * _BLOCK_SAMPLES]
+            pcm = self._odd_byte + pcm
+            whole = len(pcm) & ~1
+            self._odd_byte = pcm[whole:]
+            view = memoryview(pcm)[:whole]
+            for at in range(0, whole, 2 * BLOCK_SAMPLES):
+                block = view[at : at + 2 * BLOCK_SAMPLES]
                 while self._buffer.held + len(block) // 2 > BUFFER_SECONDS * SAMPLE_RATE:
                     self._room.clear()
                     await self._room.wait()
                     self._require_open()
                 self._buffer.append(block)
                 metrics.AUDIO_SECONDS.inc(len(block) / 2 / SAMPLE_RATE)
-                await self._hear()
+                await self._run_vad()
                 self._require_open()
 
     async def finalize(self) -> None:
-        """Ends the open utterance here; the session goes on.
+        """End the open utterance here; the session goes on.
 
         Raises:
             SessionClosed: after `finish`, `abort` or a failure.
         """
         async with self._lock:
             self._require_open()
-            await self._hear()
-            self._take(self._endpointer.flush())
-            await self._say()
+            await self._run_vad()
+            self._handle(self._endpointer.flush())
+            await self._send_pending()
 
     async def finish(self) -> None:
-        """Says that no audio follows. The remaining finals come, then `events` ends. Idempotent."""
+        """End the audio: the remaining finals come, then `events` ends. Idempotent."""
         async with self._lock:
             if self._closing or self._over:
                 return
-            await self._hear(rest=True)
-            self._take(self._endpointer.flush())
-            await self._say()
+            await self._run_vad(rest=True)
+            self._handle(self._endpointer.flush())
+            await self._send_pending()
             self._closing = True
             self._start()
-            self._text.finish()
+            self._transcriber.finish()
 
     def abort(self) -> None:
-        """Drops what is not decoded yet; `events` ends. Idempotent."""
+        """Drop what is not decoded yet; `events` ends. Idempotent."""
         if not self._over:
             self._end()
             self._outbox.discard()
-            if self._worker is not None:
-                self._worker.cancel()
+            if self._task is not None:
+                self._task.cancel()
 
     def events(self) -> AsyncIterator[Event]:
-        """The session's events, to be read by one reader until they end.
+        """Return the session's events, for one reader, until they end.
 
         Raises:
             WorkError: decoding failed for good; the session is over. `segments` keeps what was final.
@@ -184,127 +190,132 @@ class Session:
 
     @property
     def figures(self) -> SessionFigures:
-        """Figures so far; stays readable after the end."""
+        """Statistics so far; readable after the end."""
         return SessionFigures(
             audio_seconds=round(self._buffer.end / SAMPLE_RATE, 3),
-            segments=len(self._text.segments),
-            partial_latency_millis=self._text.partials.p95_millis(),
-            final_latency_millis=self._text.finals.p95_millis(),
-            language=self._text.choice.language,
+            segments=len(self._transcriber.segments),
+            partial_latency_millis=self._transcriber.partial_latencies.p95_millis(),
+            final_latency_millis=self._transcriber.final_latencies.p95_millis(),
+            language=self._transcriber.choice.language,
         )
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The finals so far as segments (seconds); stays readable after the end."""
-        return tuple(self._text.segments)
+        """The finals so far as segments, in seconds; readable after the end."""
+        return tuple(self._transcriber.segments)
 
     @property
-    def settled(self) -> float:
-        """Seconds of its audio, from the beginning, whose text is final; what follows would be lost by `abort`."""
-        unsettled = self._text.unsettled
-        return (self._heard if unsettled is None else min(self._heard, unsettled)) / SAMPLE_RATE
+    def finalized_seconds(self) -> float:
+        """Seconds of audio from the beginning whose text is final; `abort` would lose what follows."""
+        first = self._transcriber.first_unfinalized
+        return (self._vad_end if first is None else min(self._vad_end, first)) / SAMPLE_RATE
 
     @property
     def nbytes(self) -> int:
-        """Memory that its audio takes."""
+        """Bytes of memory that its audio takes."""
         return self._buffer.nbytes
 
     @property
     def lag(self) -> float:
         """Seconds that the oldest audio with a text still to come has waited."""
-        return self._text.lag
+        return self._transcriber.lag
 
     def _require_open(self) -> None:
         if self._over or self._closing:
             raise SessionClosed
 
-    async def _hear(self, *, rest: bool = False) -> None:
-        """Listens to what was not listened to yet. Cancelled at any point, it goes on there the next time."""
+    async def _run_vad(self, *, rest: bool = False) -> None:
+        """Run voice activity detection on new audio. Cancelled at any point, the next call goes on there.
+
+        Args:
+            rest: whether to include a last frame that is not full.
+        """
         received = time.monotonic()
         while not self._over:
-            await self._say()
-            count = min(self._buffer.end - self._heard, _BLOCK_SAMPLES)
+            await self._send_pending()
+            count = min(self._buffer.end - self._vad_end, BLOCK_SAMPLES)
             if not rest:
-                count -= count % FRAME
+                count -= count % VAD_FRAME
             if count <= 0:
                 break
-            found, voice = await self._listen(self._buffer.window(self._heard, self._heard + count), self._voice)
+            block = self._buffer.window(self._vad_end, self._vad_end + count)
+            probabilities, state = await self._vad(block, self._vad_state)
             if self._over:
                 return
-            self._heard, self._voice = self._heard + count, voice
-            for probability in found:
-                self._take(self._endpointer.push(probability))
+            self._vad_end, self._vad_state = self._vad_end + count, state
+            for probability in probabilities:
+                self._handle(self._endpointer.push(probability))
                 if self._endpointer.speaking:
-                    self._spoken = received
-                self._text.heard(self._endpointer.index * FRAME)
+                    self._speech_received = received
+                self._transcriber.detect_language_if_due(self._endpointer.index * VAD_FRAME)
             if self._endpointer.speaking:
-                self._text.refresh(self._endpointer.index * FRAME, received)
-            self._text.notice_lag()
+                self._transcriber.refresh_draft(self._endpointer.index * VAD_FRAME, received)
+            self._transcriber.report_lag()
             self._release()
-        await self._say()
+        await self._send_pending()
 
-    def _take(self, changes: list[Change]) -> None:
-        for change in changes:
-            match change:
-                case Started(begin, speech):
+    def _handle(self, events: list[EndpointEvent]) -> None:
+        for event in events:
+            match event:
+                case UtteranceStarted(begin, speech):
                     self._start()
-                    self._text.started(begin * FRAME, speech * FRAME)
-                    self._unsaid.append(SpeechStarted(millis(speech * FRAME)))
-                case Look(end):
-                    self._text.look(end * FRAME)
-                case Quiet(end):
-                    self._text.quiet(end * FRAME)
-                case Resumed():
-                    self._text.resumed()
-                case Ended():
-                    self._text.ended(change, self._spoken)
-                    if not change.cut:
-                        self._unsaid.append(SpeechEnded(millis(change.speech_end * FRAME)))
+                    self._transcriber.start_utterance(begin * VAD_FRAME, speech * VAD_FRAME)
+                    self._pending_events.append(SpeechStarted(millis(speech * VAD_FRAME)))
+                case StabilityCheck(end):
+                    self._transcriber.check_stability(end * VAD_FRAME)
+                case PossibleEnd(end):
+                    self._transcriber.speculate_final(end * VAD_FRAME)
+                case SpeechResumed():
+                    self._transcriber.cancel_speculation()
+                case UtteranceEnded():
+                    self._transcriber.end_utterance(event, self._speech_received)
+                    if not event.cut:
+                        self._pending_events.append(SpeechEnded(millis(event.speech_end * VAD_FRAME)))
 
-    async def _say(self) -> None:
-        while self._unsaid:
-            await self._outbox.put(self._unsaid[0])
-            if self._unsaid:  # the end clears it
-                self._unsaid.popleft()
+    async def _send_pending(self) -> None:
+        while self._pending_events:
+            await self._outbox.put(self._pending_events[0])
+            if self._pending_events:  # the end clears it
+                self._pending_events.popleft()
 
     def _start(self) -> None:
-        if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work())
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._transcribe())
 
-    async def _work(self) -> None:
+    async def _transcribe(self) -> None:
         failure: Exception | None = None
         try:
-            await self._text.run()
+            await self._transcriber.run()
         except WorkError as err:
             failure = err
         except SchedulerClosed:
             pass
-        except Exception as err:  # noqa: BLE001 - a defect of ours: the client is told, nobody else is disturbed
-            # Neither its text nor its locals are logged: they may hold a transcript's.
+        except Exception as err:  # noqa: BLE001 - a defect of ours: the client is told, other sessions go on
+            # Neither the error's text nor its locals are logged: they may hold a transcript's text.
             place = traceback.extract_tb(err.__traceback__)[-1]
             what = {"session": self.config.uid, "error": type(err).__name__, "at": f"{place.name}:{place.lineno}"}
-            _log.error("a session broke", extra=what)
-            failure = WorkError(FailureReason.INTERNAL, f"The session broke ({type(err).__name__}).")
+            _log.error("a session failed", extra=what)
+            failure = WorkError(FailureReason.INTERNAL, f"The session failed ({type(err).__name__}).")
         finally:
             self._end()
             self._outbox.close(failure)
 
-    def _stepped(self) -> None:
+    def _on_step(self) -> None:
         self._release()
         self._room.set()
 
     def _release(self) -> None:
-        needed = min(self._heard, self._endpointer.needed * FRAME)
-        oldest = self._text.oldest
-        self._buffer.release(needed if oldest is None else min(needed, oldest))
+        needed = min(self._vad_end, self._endpointer.needed * VAD_FRAME)
+        decoding = self._transcriber.needed
+        self._buffer.release(needed if decoding is None else min(needed, decoding))
 
     def _end(self) -> None:
         if self._over:
             return
         self._over = True
-        self._text.drop()
-        self._unsaid.clear()
+        self._transcriber.drop()
+        self._pending_events.clear()
         self._buffer.clear()
         self._room.set()
-        self._scheduler.left(self.config.tenant, self.config.uid)
+        self._scheduler.session_closed(self.config.tenant, self.config.uid)
         self._on_end(self)

@@ -1,20 +1,21 @@
-"""What is said between two pauses, from its first partial text to its final one. Pure."""
+"""An utterance: the speech between two pauses, from its first partial text to its final one. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from steno_runtime.stream.agreement import Agreement, tokens, written
-from steno_runtime.stream.endpointing import Ended
-from steno_runtime.stream.events import Final, Partial, Word
-from steno_runtime.stt.chunks import FRAME, SAMPLE_RATE
-from steno_runtime.stt.engine import UNSPACED, Decoded, TimedWord, invented, suspicious
-from steno_runtime.stt.segments import snap
+from steno_runtime.media.audio import SAMPLE_RATE
+from steno_runtime.stream.agreement import Agreement, join_tokens, tokenize
+from steno_runtime.stream.endpointing import UtteranceEnded
+from steno_runtime.stream.events import Final, FinalWord, Partial
+from steno_runtime.stt.chunks import VAD_FRAME
+from steno_runtime.stt.engine import UNSPACED, Decoded, TimedWord, hallucinated, needs_fallback
+from steno_runtime.stt.segments import clamp_to_speech
 
 
 def millis(samples: int) -> int:
-    """Samples as milliseconds."""
+    """Return a number of samples as milliseconds."""
     return samples * 1000 // SAMPLE_RATE
 
 
@@ -22,88 +23,98 @@ class Utterance:
     """The text of one utterance.
 
     Args:
-        number: counts the session's utterances.
+        number: counts the session's utterances from 0.
         begin: sample where its audio begins.
-        speech: and its speech.
+        speech: sample where its speech begins.
     """
 
     def __init__(self, number: int, begin: int, speech: int) -> None:
         self.number = number
         self.begin = begin
         self.speech = speech
-        self.drafted = speech
-        """Sample up to which a draft was asked for."""
+        self.draft_end = speech
+        """Sample up to which a draft was requested."""
         self._agreement = Agreement()
         self._shown: tuple[str, str] = ("", "")
         self._shown_end = begin
 
-    @property
-    def stands(self) -> bool:
-        """Whether some of its words stand already."""
-        return bool(self._agreement.committed)
+    def check_stability(self, decoded: Decoded, end: int, language: str) -> Partial | None:
+        """Take a stability check: the words on which it and the previous one agree are stable from now on.
 
-    def look(self, decoded: Decoded, end: int, language: str) -> Partial | None:
-        """Takes a look at its audio up to sample `end`: what it agrees on with the look before stands from now on.
+        Args:
+            decoded: of its audio up to sample `end`.
+            end: see above.
+            language: ISO 639 code of what was spoken.
 
         Returns:
-            What is to be shown, if that is new.
+            The new partial, if the text to show has changed.
         """
-        if suspicious(decoded.text, (end - self.begin) / SAMPLE_RATE, decoded.average_log_probability):
+        if needs_fallback(decoded.text, (end - self.begin) / SAMPLE_RATE, decoded.avg_logprob):
             return None
-        self._agreement = self._agreement.look(tokens(decoded.text, spaced=language not in UNSPACED))
+        self._agreement = self._agreement.update(tokenize(decoded.text, spaced=language not in UNSPACED))
         return self.draft(decoded, end, language)
 
     def draft(self, decoded: Decoded, end: int, language: str) -> Partial | None:
-        """Takes a draft of its audio up to sample `end`; returns what is to be shown, if that is new and plausible."""
-        if end < self._shown_end or suspicious(
-            decoded.text, (end - self.begin) / SAMPLE_RATE, decoded.average_log_probability
-        ):
-            return None
-        self._shown_end = end
-        return self._show(self._agreement.shown(tokens(decoded.text, spaced=language not in UNSPACED)), end)
-
-    def vanish(self, end: int) -> Partial | None:
-        """It has no final text: what was shown of it is to be taken back."""
-        return self._show("", end) if self._shown[0] else None
-
-    def final(self, decoded: Decoded | None, ended: Ended, language: str) -> tuple[Final, tuple[TimedWord, ...]] | None:
-        """Settles its text.
+        """Take a draft, which changes what is shown but not what is stable.
 
         Args:
-            decoded: the last look; None when there was nothing to look at.
-            ended: where it ended.
-            language: what was spoken.
+            decoded: of its audio up to sample `end`.
+            end: see above.
+            language: ISO 639 code of what was spoken.
 
         Returns:
-            The final (its `seq` is 0) and its words, in seconds from the session's first sample; None when nothing
-            was said.
+            The new partial, if the text to show has changed and is plausible.
         """
-        begin, end = ended.begin * FRAME, ended.end * FRAME
+        seconds = (end - self.begin) / SAMPLE_RATE
+        if end < self._shown_end or needs_fallback(decoded.text, seconds, decoded.avg_logprob):
+            return None
+        self._shown_end = end
+        return self._show(self._agreement.display_text(tokenize(decoded.text, spaced=language not in UNSPACED)), end)
+
+    def withdraw(self, end: int) -> Partial | None:
+        """Return an empty partial that withdraws what was shown: there is no final text."""
+        return self._show("", end) if self._shown[0] else None
+
+    def finalize(
+        self, decoded: Decoded | None, ended: UtteranceEnded, language: str
+    ) -> tuple[Final, tuple[TimedWord, ...]] | None:
+        """Return its final text.
+
+        Args:
+            decoded: the whole utterance; None when there was nothing to decode.
+            ended: where it ended.
+            language: ISO 639 code of what was spoken.
+
+        Returns:
+            The final (its `seq` is 0) and its words, in seconds from the session's first sample; None without words.
+        """
+        begin, end = ended.begin * VAD_FRAME, ended.end * VAD_FRAME
         spaced = language not in UNSPACED
         words: Sequence[TimedWord] = ()
-        if decoded is not None and not invented(
-            decoded, (end - begin) / SAMPLE_RATE, ended.speech_frames * FRAME / SAMPLE_RATE
+        if decoded is not None and not hallucinated(
+            decoded, (end - begin) / SAMPLE_RATE, ended.speech_frames * VAD_FRAME / SAMPLE_RATE
         ):
             words = _placed(decoded, begin / SAMPLE_RATE, end / SAMPLE_RATE, spaced=spaced)
-            words = snap(words, [(self.speech / SAMPLE_RATE, max(self.speech, ended.speech_end * FRAME) / SAMPLE_RATE)])
-        settled = self._agreement.settled(words, spaced=spaced, start=begin / SAMPLE_RATE, end=end / SAMPLE_RATE)
-        if not settled:
+            speech_end = max(self.speech, ended.speech_end * VAD_FRAME)
+            words = clamp_to_speech(words, [(self.speech / SAMPLE_RATE, speech_end / SAMPLE_RATE)])
+        finalized = self._agreement.finalize(words, spaced=spaced, start=begin / SAMPLE_RATE, end=end / SAMPLE_RATE)
+        if not finalized:
             return None
         final = Final(
             seq=0,
             utterance=self.number,
-            text=written(settled),
+            text=join_tokens(finalized),
             words=tuple(
-                Word(word.text, round(word.start * 1000), round(word.end * 1000), round(word.probability, 4))
-                for word in settled
+                FinalWord(word.text, round(word.start * 1000), round(word.end * 1000), round(word.probability, 4))
+                for word in finalized
             ),
-            start_ms=round(settled[0].start * 1000),
-            end_ms=round(settled[-1].end * 1000),
-            confidence=round(sum(word.probability for word in settled) / len(settled), 4),
+            start_ms=round(finalized[0].start * 1000),
+            end_ms=round(finalized[-1].end * 1000),
+            confidence=round(sum(word.probability for word in finalized) / len(finalized), 4),
             language=language,
             speech_final=not ended.cut,
         )
-        return final, settled
+        return final, finalized
 
     def _show(self, text: str, end: int) -> Partial | None:
         stable = self._agreement.stable_text if text else ""
@@ -114,10 +125,10 @@ class Utterance:
 
 
 def _placed(decoded: Decoded, begin: float, end: float, *, spaced: bool) -> list[TimedWord]:
-    """Words on the session's clock; a text whose words could not be timed is spread over the window."""
+    """Return words in seconds of the session; a text whose words could not be timed is spread over the window."""
     words: Sequence[TimedWord] = decoded.words
     if not words:
-        parts = tokens(decoded.text, spaced=spaced)
+        parts = tokenize(decoded.text, spaced=spaced)
         step = (end - begin) / max(1, len(parts))
         words = [
             TimedWord(part.text, index * step, (index + 1) * step, 0.5, part.spaced) for index, part in enumerate(parts)

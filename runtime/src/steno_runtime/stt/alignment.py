@@ -1,4 +1,7 @@
-"""Word times from a wav2vec2 model of the language, through WhisperX. Imports torch: only where the store has one."""
+"""Forced alignment: word times from a wav2vec2 CTC model of the language, through WhisperX.
+
+Imports torch, so it is only imported where the model store has such a model.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
-from steno_runtime.errors import WorkError
+from steno_runtime.errors import Check, WorkError
 from steno_runtime.stt.engine import TimedWord
 from steno_runtime.stt.segments import ends_sentence
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
 
-_GROUP = 16
-_LONGEST = 15.0
-_PAUSE = 0.8
-_MARGIN = 0.2
-"""Seconds kept around a stretch, so that a word whose time was late or early is still inside."""
+_BATCH = 16
+_MAX_SECONDS = 15.0
+_MAX_PAUSE_SECONDS = 0.8
+_PAD_SECONDS = 0.2
+"""Kept around a sentence, so that a word whose time was late or early is still inside."""
 
 
 class _WholeText:
-    """Stands in for NLTK's sentence splitter, which WhisperX would download: stretches are sentences already."""
+    """Replaces NLTK's sentence splitter, which WhisperX would download: its input is sentences already."""
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         return [(0, len(text))]
@@ -37,9 +40,21 @@ def realign(
     folder: Path,
     device: str,
     on_progress: Callable[[float], None],
-    check: Callable[[], None],
+    check: Check,
 ) -> list[TimedWord]:
-    """Times words anew; words the model cannot spell keep the time they had.
+    """Time words anew; words the model cannot spell keep their time.
+
+    Args:
+        samples: float32, mono, 16 kHz.
+        words: in the order spoken, times in seconds from the beginning of the audio.
+        language: ISO 639 code.
+        folder: a wav2vec2 CTC model as transformers saves it.
+        device: `cpu` or `cuda`.
+        on_progress: called with the fraction done.
+        check: called between batches; may raise to stop.
+
+    Returns:
+        The same words, none starting before its predecessor.
 
     Raises:
         WorkError: `ModelNotFound` when the folder is not a wav2vec2 CTC model as transformers saves it.
@@ -55,48 +70,48 @@ def realign(
             f"{folder} is not a wav2vec2 CTC model that transformers can load. Correct it, or remove it to time words "
             "by Whisper itself.",
         ) from err
-    stretches = _stretches(words)
+    sentences = _sentences(words)
     timed: list[TimedWord] = []
-    for first in range(0, len(stretches), _GROUP):
+    for first in range(0, len(sentences), _BATCH):
         check()
-        group = stretches[first : first + _GROUP]
+        group = sentences[first : first + _BATCH]
         segments: list[Any] = [
             {
-                "start": max(0.0, stretch[0].start - _MARGIN),
-                "end": stretch[-1].end + _MARGIN,
-                "text": "".join(f" {word.text}" if word.spaced else word.text for word in stretch).strip(),
+                "start": max(0.0, sentence[0].start - _PAD_SECONDS),
+                "end": sentence[-1].end + _PAD_SECONDS,
+                "text": "".join(f" {word.text}" if word.spaced else word.text for word in sentence).strip(),
             }
-            for stretch in group
+            for sentence in group
         ]
         aligned = whisperx.align(segments, model, metadata, samples, device)["segments"]
-        for stretch, segment in zip(group, aligned, strict=True):
-            timed.extend(_retimed(stretch, segment["words"]))
-        on_progress(min(1.0, (first + _GROUP) / len(stretches)))
+        for sentence, segment in zip(group, aligned, strict=True):
+            timed.extend(_retimed(sentence, segment["words"]))
+        on_progress(min(1.0, (first + _BATCH) / len(sentences)))
     return timed
 
 
-def _stretches(words: Sequence[TimedWord]) -> list[list[TimedWord]]:
-    stretches: list[list[TimedWord]] = []
+def _sentences(words: Sequence[TimedWord]) -> list[list[TimedWord]]:
+    sentences: list[list[TimedWord]] = []
     for word in words:
-        last = stretches[-1] if stretches else None
+        last = sentences[-1] if sentences else None
         if (
             last is None
             or ends_sentence(last[-1].text)
-            or word.start - last[-1].end > _PAUSE
-            or word.end - last[0].start > _LONGEST
+            or word.start - last[-1].end > _MAX_PAUSE_SECONDS
+            or word.end - last[0].start > _MAX_SECONDS
         ):
-            stretches.append([word])
+            sentences.append([word])
         else:
             last.append(word)
-    return stretches
+    return sentences
 
 
-def _retimed(stretch: Sequence[TimedWord], aligned: Sequence[Any]) -> list[TimedWord]:
-    if len(aligned) != len(stretch):  # a language that WhisperX cuts into characters
-        return list(stretch)
+def _retimed(sentence: Sequence[TimedWord], aligned: Sequence[Any]) -> list[TimedWord]:
+    if len(aligned) != len(sentence):  # a language that WhisperX cuts into characters
+        return list(sentence)
     earliest = 0.0
     timed: list[TimedWord] = []
-    for word, new in zip(stretch, aligned, strict=True):
+    for word, new in zip(sentence, aligned, strict=True):
         start, end = float(new.get("start", word.start)), float(new.get("end", word.end))
         start = max(start, earliest)
         timed.append(replace(word, start=start, end=max(end, start)))

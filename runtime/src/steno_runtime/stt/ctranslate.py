@@ -1,24 +1,37 @@
 # ruff: noqa: RUF001 - full-width punctuation is meant
-"""Whisper through CTranslate2 in this process, in windows no longer than the speech needs."""
+"""Whisper through CTranslate2 in this process.
+
+Windows are only as long as the speech needs, not 30 s each: the encoder is most of the cost of short speech.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
 from steno_runtime.cores import available_cores
-from steno_runtime.errors import WorkError
-from steno_runtime.stt.chunks import FULL_FRAMES, SAMPLE_RATE, TAIL_FRAMES, bucket, frames_of
-from steno_runtime.stt.engine import UNSPACED, Decoded, Effort, TimedWord, compression, suspicious
+from steno_runtime.errors import WorkError, is_out_of_memory
+from steno_runtime.media.audio import SAMPLE_RATE
+from steno_runtime.stt.chunks import FULL_FRAMES, TAIL_FRAMES, bucket, mel_frames
+from steno_runtime.stt.engine import (
+    NO_SPEECH_THRESHOLD,
+    UNSPACED,
+    Decoded,
+    DecodeProfile,
+    TimedWord,
+    compression_ratio,
+    needs_fallback,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
     from steno_runtime.stt.engine import Samples
 
-BEAM = 5
+BEAM_SIZE = 5
 FALLBACK_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 MAX_LENGTH = 448
 _PREPENDED = "\"'“¿([{-「『（《"
@@ -27,32 +40,32 @@ _GIB = 1024**3
 
 
 def choose_device(wanted: str) -> str:
-    """`auto` is the GPU when there is one.
+    """Return `cuda` or `cpu`; `auto` chooses the GPU if there is one.
 
     Raises:
-        WorkError: `InvalidSpec` when a GPU is asked for and there is none.
+        WorkError: `InvalidSpec` when a GPU is requested and none is visible.
     """
     import ctranslate2
 
     gpus = ctranslate2.get_cuda_device_count() if wanted != "cpu" else 0
     if wanted == "cuda" and not gpus:
         raise WorkError(
-            FailureReason.INVALID_SPEC, "A GPU is asked for, but none is visible here. Choose a profile that has one."
+            FailureReason.INVALID_SPEC, "A GPU is requested, but none is visible here. Choose a profile that has one."
         )
     return "cuda" if gpus else "cpu"
 
 
 def default_batch_size(device: str, memory_mib: int | None = None) -> int:
-    """Windows decoded at once: 8 on a CPU (measured: 4 to 8 are alike), by memory on a GPU.
+    """Return the number of windows to decode at once: 8 on a CPU (measured: 4 to 8 are alike), by memory on a GPU.
 
     Args:
         device: `cpu` or `cuda`.
-        memory_mib: GPU memory this process has for itself; None: all of the device's.
+        memory_mib: GPU memory (MiB) this process has for itself; None: all of the device's.
     """
     if device == "cpu":
         return 8
     if memory_mib is None:
-        import torch  # only where nothing else says it: asking CTranslate2 for its memory is not possible
+        import torch  # only where it is needed: CTranslate2 cannot be asked for the device's memory
 
         total = torch.cuda.get_device_properties(0).total_memory / _GIB
     else:
@@ -67,9 +80,9 @@ class CTranslateEngine:
         folder: a CTranslate2 Whisper directory.
         device: `auto`, `cuda` or `cpu`.
         compute_type: CTranslate2's; `auto` is float16 on a GPU and int8 on a CPU.
-        batch_size: windows at once; None chooses.
-        batch_divisor: divides the batch size, after running out of memory.
-        memory_mib: GPU memory to choose the batch size by; None: the device's.
+        batch_size: windows decoded at once; None: by the device.
+        batch_divisor: divides the batch size, after an attempt that ran out of memory.
+        memory_mib: GPU memory (MiB) to choose the batch size by; None: the device's.
 
     Raises:
         WorkError: `ModelNotFound` when the directory is not such a model, `InvalidSpec` when the device cannot do
@@ -101,10 +114,10 @@ class CTranslateEngine:
                 cpu_threads=available_cores(),
                 local_files_only=True,
             )
-        except ValueError as err:  # CTranslate2's word for a compute type the device lacks
+        except ValueError as err:  # what CTranslate2 raises for a compute type that the device lacks
             raise WorkError(FailureReason.INVALID_SPEC, f"Model {folder.name!r} cannot be loaded: {err}") from err
         except RuntimeError as err:
-            raise _explained(err, f"Model {folder.name!r} cannot be loaded", FailureReason.MODEL_NOT_FOUND) from err
+            raise _work_error(err, f"Model {folder.name!r} cannot be loaded", FailureReason.MODEL_NOT_FOUND) from err
         self._model = self._whisper.model
         ctranslate2.set_random_seed(0)  # fallback samples: a retried attempt should say what the first would have
         # Not WhisperModel's own: that one needs preprocessor_config.json, which not every copy of a model has.
@@ -120,50 +133,62 @@ class CTranslateEngine:
         try:
             found = self._model.detect_language(self._encode(windows, FULL_FRAMES))
         except RuntimeError as err:
-            raise _explained(err, "Detecting the language failed", FailureReason.INTERNAL) from err
+            raise _work_error(err, "Detecting the language failed", FailureReason.INTERNAL) from err
         return [{token[2:-2]: probability for token, probability in row} for row in found]
 
-    def decode(self, windows: Sequence[Samples], language: str, effort: Effort = Effort.BATCH) -> list[Decoded]:
+    def decode(
+        self,
+        windows: Sequence[Samples],
+        language: str,
+        profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
+    ) -> list[Decoded]:
         """See `Engine`."""
         if not windows:
             return []
-        size = max(bucket(frames_of(len(window))) for window in windows)
+        size = max(bucket(mel_frames(len(window))) for window in windows)
         try:
-            decoded = self._decode(windows, language, size, most=size, draft=effort is Effort.DRAFT)
-            again = [index for index, one in enumerate(decoded) if _doubtful(one, windows[index])]
-            if again and effort is not Effort.DRAFT:
-                retried = self._retry(
-                    [windows[index] for index in again], language, [decoded[i] for i in again], size, effort
+            decoded = self._decode(windows, language, size, max_frames=size, greedy=profile is DecodeProfile.GREEDY)
+            again = [index for index, one in enumerate(decoded) if _needs_fallback(one, windows[index])]
+            if again and profile is not DecodeProfile.GREEDY:
+                retried = self._decode_with_fallback(
+                    [windows[index] for index in again], language, [decoded[i] for i in again], size, profile
                 )
                 for index, one in zip(again, retried, strict=True):
                     decoded[index] = one
         except RuntimeError as err:
-            raise _explained(err, "Decoding failed", FailureReason.INTERNAL) from err
+            raise _work_error(err, "Decoding failed", FailureReason.INTERNAL) from err
         return decoded
 
-    def _retry(
-        self, windows: Sequence[Samples], language: str, first: Sequence[Decoded], size: int, effort: Effort
+    def _decode_with_fallback(
+        self, windows: Sequence[Samples], language: str, first: Sequence[Decoded], size: int, profile: DecodeProfile
     ) -> list[Decoded]:
-        """Decodes in the full window, then ever more freely, until the text is plausible; else the likeliest stays."""
+        """Decode in the full window, then at rising temperatures, until the text passes; else keep the most plausible.
+
+        Args:
+            windows: whose first text failed the checks.
+            language: ISO 639 code.
+            first: the first result of each.
+            size: mel frames of the windows that they were decoded in.
+            profile: `BEAM` ends with the full window.
+        """
         best = list(first)
         todo = list(range(len(windows)))
         # Beam search in the full window first, unless that is what failed.
         temperatures = (0.0,) if size < FULL_FRAMES else ()
-        if effort is Effort.BATCH:
+        if profile is DecodeProfile.BEAM_WITH_FALLBACK:
             temperatures += FALLBACK_TEMPERATURES
         for temperature in temperatures:
-            rows = self._decode([windows[index] for index in todo], language, FULL_FRAMES, temperature, most=size)
+            rows = self._decode([windows[index] for index in todo], language, FULL_FRAMES, temperature, max_frames=size)
             for index, row in zip(todo, rows, strict=True):
-                settled = not _doubtful(row, windows[index])
-                if settled or _plausibility(row) > _plausibility(best[index]):
-                    best[index] = Decoded(
-                        row.text, row.words, row.average_log_probability, row.no_speech_probability, retried=True
-                    )
-            # Nothing said in the full window either, and sure of it: temperature would only invent something.
+                passed = not _needs_fallback(row, windows[index])
+                if passed or _plausibility(row) > _plausibility(best[index]):
+                    best[index] = replace(row, retried=True)
+            # No text in the full window either, and sure of it: a temperature would only make something up.
             todo = [
                 index
                 for index, row in zip(todo, rows, strict=True)
-                if _doubtful(row, windows[index]) and (row.text.strip() or row.no_speech_probability < 0.6)
+                if _needs_fallback(row, windows[index])
+                and (row.text.strip() or row.no_speech_prob < NO_SPEECH_THRESHOLD)
             ]
             if not todo:
                 break
@@ -176,25 +201,34 @@ class CTranslateEngine:
         size: int,
         temperature: float = 0.0,
         *,
-        most: int,
-        draft: bool = False,
+        max_frames: int,
+        greedy: bool = False,
     ) -> list[Decoded]:
-        """Decodes in windows of `size` frames what fits the bucket of `most` frames."""
+        """Decode in windows of `size` mel frames.
+
+        Args:
+            windows: see `Engine`.
+            language: ISO 639 code.
+            size: mel frames that each window is padded to.
+            temperature: 0: search; above: sampling.
+            max_frames: the bucket that the windows fit: bounds the text's length.
+            greedy: no beam search, and no word times.
+        """
         tokenizer = self._tokenizer(language)
         encoded = self._encode(windows, size)
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
         search: dict[str, Any] = (
-            {"beam_size": 1 if draft else BEAM}
+            {"beam_size": 1 if greedy else BEAM_SIZE}
             if temperature == 0
-            else {"beam_size": 1, "num_hypotheses": BEAM, "sampling_topk": 0, "sampling_temperature": temperature}
+            else {"beam_size": 1, "num_hypotheses": BEAM_SIZE, "sampling_topk": 0, "sampling_temperature": temperature}
         )
         # By the bucket, not by the longest row: a window's text must not depend on which others it is decoded with.
-        longest = (most - TAIL_FRAMES) / 100
+        max_seconds = (max_frames - TAIL_FRAMES) / 100
         results = self._model.generate(
             encoded,
             [prompt] * len(windows),
-            # A decoder gone astray must not run to 448 tokens while the others wait: nobody says 20 tokens a second.
-            max_length=min(MAX_LENGTH, len(prompt) + 24 + int(20 * longest)),
+            # A decoder in a loop must not run to 448 tokens while the others wait: speech has under 20 tokens a second.
+            max_length=min(MAX_LENGTH, len(prompt) + 24 + int(20 * max_seconds)),
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,
@@ -205,8 +239,8 @@ class CTranslateEngine:
         texts = [[token for token in result.sequences_ids[0] if token < tokenizer.eot] for result in results]
         times = (
             [()] * len(texts)
-            if draft
-            else self._align(encoded, tokenizer, texts, [frames_of(len(window)) for window in windows])
+            if greedy
+            else self._align(encoded, tokenizer, texts, [mel_frames(len(window)) for window in windows])
         )
         decoded: list[Decoded] = []
         for result, tokens, words in zip(results, texts, times, strict=True):
@@ -219,7 +253,7 @@ class CTranslateEngine:
     def _align(
         self, encoded: Any, tokenizer: Any, texts: Sequence[list[int]], frames: Sequence[int]
     ) -> list[tuple[TimedWord, ...]]:
-        """Times words by Whisper's own cross-attention; rows without text have none."""
+        """Time words by Whisper's own cross-attention; rows without text have none."""
         from faster_whisper.transcribe import merge_punctuations
 
         # One row of words for each row of the batch: faster-whisper's annotations say otherwise.
@@ -260,7 +294,7 @@ class CTranslateEngine:
 
 
 def _words(row: Sequence[Mapping[str, Any]], *, spaced: bool) -> tuple[TimedWord, ...]:
-    """Makes words of what alignment gives; where words are spaced, what has no space before it (`%`) joins its word."""
+    """Build words from an alignment; where words are spaced, a part without a leading space (`%`) joins its word."""
     words: list[TimedWord] = []
     for item in row:
         raw, text = str(item["word"]), str(item["word"]).strip()
@@ -277,19 +311,18 @@ def _words(row: Sequence[Mapping[str, Any]], *, spaced: bool) -> tuple[TimedWord
     return tuple(words)
 
 
-def _doubtful(decoded: Decoded, window: Samples) -> bool:
-    return suspicious(decoded.text, len(window) / SAMPLE_RATE, decoded.average_log_probability)
+def _needs_fallback(decoded: Decoded, window: Samples) -> bool:
+    return needs_fallback(decoded.text, len(window) / SAMPLE_RATE, decoded.avg_logprob)
 
 
 def _plausibility(decoded: Decoded) -> tuple[bool, bool, float]:
-    return bool(decoded.text), compression(decoded.text) <= 2.4, decoded.average_log_probability
+    return bool(decoded.text), compression_ratio(decoded.text) <= 2.4, decoded.avg_logprob
 
 
-def _explained(err: RuntimeError, what: str, otherwise: FailureReason) -> WorkError:
-    text = str(err)
-    if "out of memory" in text.lower() or "bad alloc" in text.lower() or "bad_alloc" in text.lower():
+def _work_error(err: RuntimeError, what: str, otherwise: FailureReason) -> WorkError:
+    if is_out_of_memory(err):
         return WorkError(
             FailureReason.OUT_OF_MEMORY,
             f"{what}: the device's memory is not enough. A smaller batchSize, model or computeType needs less.",
         )
-    return WorkError(otherwise, f"{what}: {text[:300]}")
+    return WorkError(otherwise, f"{what}: {str(err)[:300]}")

@@ -1,4 +1,4 @@
-"""Who speaks when: pyannote's pipeline, with models that need no token, or community-1 with one."""
+"""Speaker diarization: pyannote's pipeline, with models that need no token, or community-1 with one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
 from steno_runtime.cores import available_cores
-from steno_runtime.errors import WorkError
+from steno_runtime.errors import Check, WorkError
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.models import hub
 from steno_runtime.models import store as model_store
-from steno_runtime.stt.chunks import SAMPLE_RATE
-from steno_runtime.stt.segments import Turn
+from steno_runtime.stt.segments import SpeakerTurn
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -29,14 +29,14 @@ ENCODER_FILE = "pretrained.pt"
 COMMUNITY = "pyannote/speaker-diarization-community-1"
 _IGNORED = ["*.md", "*.png", "*.jpg", "*.gif", ".gitattributes"]
 
-MakePipeline = Callable[[float], Any]
-"""Makes the pipeline of models that are there already, for a file of that many seconds."""
+PipelineFactory = Callable[[float], Any]
+"""Builds the pipeline from models on disk, for a file of that many seconds."""
 
-MOST_WINDOWS = 4000
+MAX_WINDOWS = 4000
 """Segmentation windows of a file: clustering's cost grows with their square, so long files get a wider step."""
 WINDOW_SECONDS = 5.0
 STEP_SECONDS = 0.5
-WIDEST_STEP_SECONDS = 2.5
+MAX_STEP_SECONDS = 2.5
 
 # Mean cosine distance at which two groups are two speakers. Measured: one person's groups lie up to 0.10 apart, two
 # similar voices on the phone 0.17, different voices 0.23 to 0.50. Average linkage, not centroid: on long audio the
@@ -45,23 +45,23 @@ CLUSTERING = {"method": "average", "min_cluster_size": 6, "threshold": 0.165}
 
 
 def has_encoder(store: Path) -> bool:
-    """Tells whether the model store has the speaker encoder, without which nobody is told apart."""
+    """Return whether the model store has the speaker encoder that diarization without a token needs."""
     return (store / EMBEDDING / ENCODER_FILE).is_file()
 
 
-def find_models(
+def find_speaker_models(
     store: Path, *, token: str | None, min_speakers: int | None = None, max_speakers: int | None = None
-) -> MakePipeline:
-    """Finds the models, and downloads them if they are community-1's: all that can be missing, before any work.
+) -> PipelineFactory:
+    """Find the models, or download community-1's: whatever can be missing is reported before any work.
 
     Args:
         store: the model store; it has `ge2e/pretrained.pt`.
         token: a Hugging Face token that may read community-1; None uses the store's models.
-        min_speakers: at least that many, if known.
-        max_speakers: at most that many, if known.
+        min_speakers: at least this many, if known.
+        max_speakers: at most this many, if known.
 
     Returns:
-        What makes the pipeline, for `diarize`; nothing large is imported or loaded yet.
+        The pipeline's factory, for `diarize`; nothing large is imported or loaded yet.
 
     Raises:
         WorkError: `ModelNotFound` when a model is missing or the token may not read it, `ModelUnavailable` when the
@@ -80,34 +80,34 @@ def find_models(
 def diarize(
     samples: Samples,
     *,
-    make_pipeline: MakePipeline,
+    pipeline_factory: PipelineFactory,
     device: str,
     min_speakers: int | None,
     max_speakers: int | None,
     on_progress: Callable[[float], None],
-    check: Callable[[], None],
+    check: Check,
     threads: int | None = None,
-) -> list[Turn]:
-    """Tells speakers apart.
+) -> list[SpeakerTurn]:
+    """Find who speaks when.
 
     Args:
         samples: float32, mono, 16 kHz.
-        make_pipeline: from `find_models`.
+        pipeline_factory: from `find_speaker_models`.
         device: `cpu` or `cuda`.
-        min_speakers: at least that many, if known.
-        max_speakers: at most that many, if known.
+        min_speakers: at least this many, if known.
+        max_speakers: at most this many, if known.
         on_progress: called with the fraction done.
         check: called every second or so; may raise to stop.
         threads: CPU cores to use; None: all.
 
     Returns:
-        Turns in order; nobody speaks at the same time as another.
+        Turns in order, in seconds; they do not overlap.
 
     Raises:
         WorkError: a model cannot be read, or the work does not fit into the device's memory.
     """
-    with _quiet():
-        pipeline = make_pipeline(len(samples) / SAMPLE_RATE)
+    with _library_warnings_hidden():
+        pipeline = pipeline_factory(len(samples) / SAMPLE_RATE)
         import torch
 
         torch.set_num_threads(threads or available_cores())  # its own guess does not know the container's limit
@@ -125,16 +125,17 @@ def diarize(
             output = pipeline(file, min_speakers=min_speakers, max_speakers=max_speakers, hook=hook)
         except torch.cuda.OutOfMemoryError as err:
             raise WorkError(
-                FailureReason.OUT_OF_MEMORY, "Telling speakers apart did not fit into the device's memory."
+                FailureReason.OUT_OF_MEMORY,
+                "Diarization did not fit into the device's memory. Use a RuntimeProfile with more memory.",
             ) from err
     on_progress(1.0)
     tracks = output.exclusive_speaker_diarization.itertracks(yield_label=True)
-    return [Turn(turn.start, turn.end, str(speaker)) for turn, _, speaker in tracks]
+    return [SpeakerTurn(turn.start, turn.end, str(speaker)) for turn, _, speaker in tracks]
 
 
 def step_seconds(duration: float) -> float:
-    """Seconds between segmentation windows of a file of that many seconds."""
-    return min(WIDEST_STEP_SECONDS, max(STEP_SECONDS, duration / MOST_WINDOWS))
+    """Return the seconds between segmentation windows of a file of `duration` seconds."""
+    return min(MAX_STEP_SECONDS, max(STEP_SECONDS, duration / MAX_WINDOWS))
 
 
 def _download(token: str) -> Path:
@@ -162,7 +163,7 @@ def _download(token: str) -> Path:
     return folder
 
 
-def _community(folder: Path, duration: float) -> Any:  # noqa: ARG001 - see MakePipeline
+def _community(folder: Path, duration: float) -> Any:  # noqa: ARG001 - see PipelineFactory
     from pyannote.audio import Pipeline
 
     try:
@@ -183,7 +184,7 @@ def _not_readable(why: str) -> WorkError:
 
 
 def _find_offline(store: Path) -> tuple[Path, Path]:
-    """Returns the segmentation model that WhisperX carries, and the store's speaker encoder."""
+    """Return the segmentation model that WhisperX ships, and the store's speaker encoder."""
     folder = model_store.find(store, EMBEDDING, (ENCODER_FILE,))
     if folder is None:
         raise WorkError(
@@ -193,7 +194,10 @@ def _find_offline(store: Path) -> tuple[Path, Path]:
         )
     whisperx = find_spec("whisperx")
     if whisperx is None or not whisperx.submodule_search_locations:
-        raise WorkError(FailureReason.MODEL_NOT_FOUND, "WhisperX, which has the segmentation model, is not installed.")
+        raise WorkError(
+            FailureReason.MODEL_NOT_FOUND,
+            "WhisperX, which ships the segmentation model, is not installed. Use a runtime image that has it.",
+        )
     segmentation = Path(whisperx.submodule_search_locations[0]) / "assets" / "pytorch_model.bin"
     return segmentation, folder / ENCODER_FILE
 
@@ -201,12 +205,12 @@ def _find_offline(store: Path) -> tuple[Path, Path]:
 def _offline(segmentation_file: Path, encoder_file: Path, duration: float) -> Any:
     from pyannote.audio import Model
 
-    from steno_runtime.stt.speakers import pipeline
+    from steno_runtime.stt.speakers import build_pipeline
 
     segmentation = Model.from_pretrained(segmentation_file)
     if segmentation is None:
-        raise WorkError(FailureReason.INTERNAL, "The segmentation model that WhisperX carries cannot be read.")
-    made = pipeline(segmentation, encoder_file, step=step_seconds(duration) / WINDOW_SECONDS)
+        raise WorkError(FailureReason.INTERNAL, "The segmentation model that WhisperX ships cannot be read.")
+    made = build_pipeline(segmentation, encoder_file, step=step_seconds(duration) / WINDOW_SECONDS)
     made.instantiate(
         {
             "segmentation": {"threshold": 0.5, "min_duration_off": 0.3},
@@ -217,8 +221,8 @@ def _offline(segmentation_file: Path, encoder_file: Path, duration: float) -> An
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
-    """Keeps back the warnings of the libraries: nobody who runs a job can do anything about them."""
+def _library_warnings_hidden() -> Generator[None]:
+    """Hide the libraries' warnings: a user can do nothing about them."""
     import logging
 
     with warnings.catch_warnings():

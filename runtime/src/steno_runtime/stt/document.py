@@ -1,4 +1,4 @@
-"""The transcript document, from a result."""
+"""Transcript document: built from the pipeline's result, and summarised."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from steno_runtime.stt.pipeline import Result
 
 
 def build_transcript(result: Result, *, meeting_id: str, tenant_id: str, processing_time: float) -> Transcript:
-    """Builds the document that users read.
+    """Build the document that users read.
 
     Args:
-        result: what `transcribe` returned.
+        result: from `transcribe`.
         meeting_id: the recording's name.
-        tenant_id: whose it is.
-        processing_time: seconds from the task's start to here.
+        tenant_id: the tenant it belongs to.
+        processing_time: seconds since the task began.
     """
-    said: dict[str, list[int]] = {}
+    segments_of: dict[str, list[int]] = {}
     for index, segment in enumerate(result.segments):
         if segment.speaker is not None:
-            said.setdefault(segment.speaker, []).append(index)
+            segments_of.setdefault(segment.speaker, []).append(index)
     speakers = {
         name: Speaker(
             total_duration=round(sum(result.segments[i].end - result.segments[i].start for i in indexes), 3),
             segments_count=len(indexes),
             text_parts=[result.segments[i].text for i in indexes],
         )
-        for name, indexes in sorted(said.items())
+        for name, indexes in sorted(segments_of.items())
     }
     return Transcript(
         meeting_id=meeting_id,
@@ -46,7 +46,7 @@ def build_transcript(result: Result, *, meeting_id: str, tenant_id: str, process
 
 
 def summarise(transcript: Transcript, device: str) -> TranscriptionSummary:
-    """Returns the document's figures.
+    """Return the document's statistics.
 
     Args:
         transcript: the document.

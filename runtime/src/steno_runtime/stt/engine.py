@@ -1,4 +1,7 @@
-"""The seam between the pipeline and what runs Whisper: in this process today, another server later."""
+"""Speech engine interface: what the pipeline and the scheduler ask of Whisper, and when they trust its text.
+
+Today Whisper runs in this process (`stt.ctranslate`); another server can take its place behind the same `Engine`.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +16,28 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Samples = npt.NDArray[np.float32]
+    """Audio: float32 in [-1, 1], mono, 16 kHz; shape `(samples,)`."""
 
 
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 """Languages written without spaces between words: their words come without one."""
 
 
-class Effort(StrEnum):
-    """How much a text is worth."""
+class DecodeProfile(StrEnum):
+    """How a window is decoded: more effort for text that stays."""
 
-    DRAFT = "draft"
-    """The likeliest next token, no words, no second look: what is said while somebody still speaks."""
-    FINAL = "final"
-    """Beam search, words, a second look at what is suspicious; the same audio always gives the same text."""
-    BATCH = "batch"
-    """As `FINAL`, and where nothing else helps, ever more freely sampled text."""
+    GREEDY = "greedy"
+    """The likeliest next token; no word times, no second attempt. For text that is replaced within a second."""
+    BEAM = "beam"
+    """Beam search and word times; text that fails the checks is decoded once more in the full window. Deterministic:
+    the same audio always gives the same text."""
+    BEAM_WITH_FALLBACK = "beam_with_fallback"
+    """As `BEAM`, and where the text still fails the checks, sampled at rising temperatures."""
 
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word as spoken: seconds from the beginning of its window (or of the audio, where said so)."""
+    """A spoken word; times in seconds from the beginning of its window, or of the audio where stated."""
 
     text: str
     """Without surrounding space."""
@@ -40,37 +45,55 @@ class TimedWord:
     end: float
     probability: float
     spaced: bool = True
-    """Whether a space comes before it: Chinese, Japanese and Thai words follow each other without one."""
+    """Whether a space precedes it: Chinese, Japanese and Thai words follow each other without one."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was said in one window."""
+    """The text of one window."""
 
     text: str
     words: tuple[TimedWord, ...]
-    average_log_probability: float
-    no_speech_probability: float
+    avg_logprob: float
+    """Mean log probability of the tokens."""
+    no_speech_prob: float
+    """Whisper's probability (0 to 1) that the window has no speech."""
     retried: bool = False
-    """Whether the short window's text was refused and the full window decided."""
+    """Whether the short window's text was rejected and the full window decided."""
 
 
 class Engine(Protocol):
-    """Runs Whisper. Calls come from one thread."""
+    """Runs Whisper. Called from one thread at a time.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        batch_size: windows per call that the device decodes best.
+        languages: ISO 639 codes of the languages it knows.
+    """
 
     device: str
-    """`cpu` or `cuda`."""
     batch_size: int
-    """Windows it likes to be given at once."""
     languages: frozenset[str]
-    """Codes of the languages it knows."""
 
     def detect_languages(self, windows: Sequence[Samples]) -> list[Mapping[str, float]]:
-        """Returns the probability of each language in each window (float32, mono, 16 kHz, up to 30 s)."""
+        """Return the probability of each language in each window (float32, mono, 16 kHz, up to 30 s)."""
         ...
 
-    def decode(self, windows: Sequence[Samples], language: str, effort: Effort = Effort.BATCH) -> list[Decoded]:
-        """Decodes windows (float32, mono, 16 kHz, up to 27 s) of one language, at best of one frame bucket.
+    def decode(
+        self,
+        windows: Sequence[Samples],
+        language: str,
+        profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
+    ) -> list[Decoded]:
+        """Decode windows of one language, ideally all of one frame bucket.
+
+        Args:
+            windows: float32, mono, 16 kHz, up to 27 s each.
+            language: ISO 639 code, one of `languages`.
+            profile: how much effort the text is worth.
+
+        Returns:
+            One result per window, in order.
 
         Raises:
             WorkError: `OutOfMemory` when the batch did not fit.
@@ -79,46 +102,52 @@ class Engine(Protocol):
 
 
 # Text that fails one of these is decoded again: measured on short clips, 2 of 60 of a short window's texts fail, and
-# with the guard the error rate is that of full windows.
-MAX_COMPRESSION = 2.0
+# with the check the error rate is that of full windows. faster-whisper's names; its compression threshold is 2.4.
+COMPRESSION_RATIO_THRESHOLD = 2.0
 MAX_CHARS_BASE, MAX_CHARS_PER_SECOND = 8, 25
-MIN_LOG_PROBABILITY = -1.0
-MIN_NO_SPEECH = 0.6
-HOPELESS_COMPRESSION = 4.0
-"""Nobody repeats himself that much; songs come to about 3."""
-LITTLE_SPEECH_SECONDS = 2.0
+LOG_PROB_THRESHOLD = -1.0
+NO_SPEECH_THRESHOLD = 0.6
+HALLUCINATION_COMPRESSION_RATIO = 4.0
+"""Speech never repeats itself that much; songs reach about 3."""
+MIN_SPEECH_SECONDS = 2.0
 
 
-def compression(text: str) -> float:
-    """How much shorter zlib makes a text: repetition compresses well."""
+def compression_ratio(text: str) -> float:
+    """Return how many times shorter zlib makes the UTF-8 text (0 for none): repetition compresses well."""
     data = text.encode()
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def suspicious(text: str, seconds: float, log_probability: float) -> bool:
-    """Whether a text looks like a decoder gone astray: nothing, repetition, more than one can say, or a guess."""
+def needs_fallback(text: str, seconds: float, avg_logprob: float) -> bool:
+    """Return whether a text should be decoded again: it is empty, repetitive, too long for its audio, or a guess.
+
+    Args:
+        text: of one window.
+        seconds: length of the window.
+        avg_logprob: mean log probability of the text's tokens.
+    """
     return (
         not text.strip()
-        or compression(text) > MAX_COMPRESSION
+        or compression_ratio(text) > COMPRESSION_RATIO_THRESHOLD
         or len(text) > MAX_CHARS_BASE + MAX_CHARS_PER_SECOND * seconds
-        or log_probability < MIN_LOG_PROBABILITY
+        or avg_logprob < LOG_PROB_THRESHOLD
     )
 
 
-def invented(decoded: Decoded, seconds: float, speech_seconds: float) -> bool:
-    """Whether a text was probably made up over something that is not speech, and is better dropped.
+def hallucinated(decoded: Decoded, seconds: float, speech_seconds: float) -> bool:
+    """Return whether a text was probably made up over something that is not speech, and should be dropped.
 
     Args:
-        decoded: what was decoded, after every retry.
+        decoded: the result after all retries.
         seconds: length of the window.
         speech_seconds: how much of it voice activity detection takes for speech. Whisper alone is a poor judge of
             that: it doubts clear speech of a voice it does not know.
     """
-    little = speech_seconds < LITTLE_SPEECH_SECONDS or speech_seconds < seconds / 2
-    unsure = decoded.average_log_probability < MIN_LOG_PROBABILITY
+    little_speech = speech_seconds < MIN_SPEECH_SECONDS or speech_seconds < seconds / 2
+    unsure = decoded.avg_logprob < LOG_PROB_THRESHOLD
     return (
         not decoded.text.strip()
-        or compression(decoded.text) > HOPELESS_COMPRESSION
+        or compression_ratio(decoded.text) > HALLUCINATION_COMPRESSION_RATIO
         or len(decoded.text) > 2 * (MAX_CHARS_BASE + MAX_CHARS_PER_SECOND * seconds)
-        or (unsure and little and decoded.no_speech_probability > MIN_NO_SPEECH)
+        or (unsure and little_speech and decoded.no_speech_prob > NO_SPEECH_THRESHOLD)
     )

@@ -28,7 +28,7 @@ class TranscriptionOptions:
     memory_mib: int | None = None
     """GPU memory (MiB) to choose the batch size by; None: the device's."""
     language: str | None = None
-    """ISO 639 code; None: detected."""
+    """ISO 639 code; None or `auto`: detected."""
     diarize: bool = False
     min_speakers: int | None = None
     max_speakers: int | None = None

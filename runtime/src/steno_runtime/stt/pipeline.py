@@ -1,4 +1,7 @@
-"""The batch pipeline: speech is found, decoded in batches, timed by words, and told apart by speakers."""
+"""Batch pipeline: voice activity, chunks, decoding in batches, word times, speakers, segments.
+
+The steps of WhisperX, over one array of samples; memory beyond it does not grow with the audio.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,33 @@ from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import use_passive_openmp_waits
 from steno_runtime.errors import Check, WorkError
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.models import store
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt import vad
-from steno_runtime.stt.chunks import SAMPLE_RATE, Chunk, Span, batches, bucket, frames_of, pack
-from steno_runtime.stt.engine import Decoded, Engine, TimedWord, invented
+from steno_runtime.stt.chunks import Chunk, Span, batches, bucket, mel_frames, pack
+from steno_runtime.stt.engine import Decoded, Engine, TimedWord, hallucinated
 from steno_runtime.stt.options import TranscriptionOptions
-from steno_runtime.stt.segments import Turn, assign, segments, smooth, snap
+from steno_runtime.stt.segments import (
+    SpeakerTurn,
+    assign_word_speakers,
+    clamp_to_speech,
+    group_into_segments,
+    smooth_speakers,
+)
 
 if TYPE_CHECKING:
-    from steno_runtime.stt.diarization import MakePipeline
+    from steno_runtime.stt.diarization import PipelineFactory
     from steno_runtime.stt.engine import Samples
 
 UNKNOWN_LANGUAGE = "und"
-"""ISO 639's code for a language nobody knows: that of silence."""
+"""ISO 639's code for an undetermined language: that of silence."""
 _DETECTION_WINDOWS = 3
 
 
 @dataclass(frozen=True)
 class Result:
-    """A transcription, in plain numbers and text."""
+    """A transcription; times in seconds."""
 
     segments: tuple[Segment, ...]
     language: str
@@ -51,52 +61,52 @@ def transcribe(
     check: Check,
     engine: Engine | None = None,
 ) -> Result:
-    """Transcribes audio.
+    """Transcribe audio.
 
     Args:
         samples: float32, mono, 16 kHz.
         options: model, language, speakers.
         on_progress: called as each stage begins and goes on.
         check: called between pieces of work of a few seconds; may raise to stop.
-        engine: one that is loaded already, with the model that the options name; None: made here, and freed as soon
-            as everything is decoded.
+        engine: already loaded, with the model that the options name; None: loaded here, and freed as soon as
+            everything is decoded.
 
     Returns:
-        The transcription; without segments when nobody speaks.
+        The transcription; without segments when there is no speech.
 
     Raises:
-        WorkError: a model cannot be had, does not fit, or does not know the language.
+        WorkError: a model is missing, does not fit, or does not know the language.
     """
     on_progress(ProgressUpdate(Stage.LOADING_MODEL))
-    make_diarization = _find_speaker_models(options)
+    pipeline_factory = _find_speaker_models(options)
     check()
     if engine is None:
         engine = load_engine(options, check)
-    wanted = _wanted_language(options, engine)
+    requested = _requested_language(options, engine)
     on_progress(ProgressUpdate(Stage.LOADING_MODEL, 1.0))
 
-    def heard(done: int) -> None:
+    def on_block(done: int) -> None:
         check()
         on_progress(ProgressUpdate(Stage.DETECTING_SPEECH, done / max(1, len(samples))))
 
-    spans = vad.detect(samples, heard)
+    spans = vad.detect_speech(samples, on_block)
     chunks = pack(spans, len(samples))
-    language = wanted or (_detect(samples, chunks, engine) if chunks else UNKNOWN_LANGUAGE)
+    language = requested or (_detect_language(samples, chunks, engine) if chunks else UNKNOWN_LANGUAGE)
     decoded = _decode(samples, chunks, engine, language=language, on_progress=on_progress, check=check)
     device = engine.device
-    del engine  # its memory is the speaker models' now
-    words = _words(chunks, decoded, spans)
+    del engine  # frees its memory for the speaker models
+    words = _words_of(chunks, decoded, spans)
     if words:
         words = _realign(
             samples, words, options, language=language, device=device, on_progress=on_progress, check=check
         )
-    turns: Sequence[Turn] = ()
-    if make_diarization is not None and words:
+    turns: Sequence[SpeakerTurn] = ()
+    if pipeline_factory is not None and words:
         from steno_runtime.stt.diarization import diarize
 
         turns = diarize(
             samples,
-            make_pipeline=make_diarization,
+            pipeline_factory=pipeline_factory,
             device=device,
             min_speakers=options.min_speakers,
             max_speakers=options.max_speakers,
@@ -104,9 +114,9 @@ def transcribe(
             on_progress=lambda done: on_progress(ProgressUpdate(Stage.DIARIZING, done)),
             check=check,
         )
-    found = segments(words, smooth(words, assign(words, turns)))
+    segments = group_into_segments(words, smooth_speakers(words, assign_word_speakers(words, turns)))
     return Result(
-        segments=tuple(_named_in_order(found)),
+        segments=tuple(_rename_speakers(segments)),
         language=language,
         duration=round(len(samples) / SAMPLE_RATE, 3),
         confidence=round(sum(word.probability for word in words) / len(words), 4) if words else 0.0,
@@ -141,13 +151,13 @@ def load_engine(options: TranscriptionOptions, check: Check = lambda: None) -> E
     )
 
 
-def _find_speaker_models(options: TranscriptionOptions) -> MakePipeline | None:
-    """Before anything is decoded: a model that is missing, or a token that is refused, then costs nothing."""
+def _find_speaker_models(options: TranscriptionOptions) -> PipelineFactory | None:
+    """Find the speaker models before anything is decoded: a missing model or a refused token then costs nothing."""
     if not options.diarize:
         return None
-    from steno_runtime.stt.diarization import find_models
+    from steno_runtime.stt.diarization import find_speaker_models
 
-    return find_models(
+    return find_speaker_models(
         options.model_store,
         token=options.hf_token,
         min_speakers=options.min_speakers,
@@ -155,7 +165,7 @@ def _find_speaker_models(options: TranscriptionOptions) -> MakePipeline | None:
     )
 
 
-def _wanted_language(options: TranscriptionOptions, engine: Engine) -> str | None:
+def _requested_language(options: TranscriptionOptions, engine: Engine) -> str | None:
     language = options.language
     if language in (None, "auto"):
         return None if len(engine.languages) > 1 else next(iter(engine.languages))
@@ -168,8 +178,8 @@ def _wanted_language(options: TranscriptionOptions, engine: Engine) -> str | Non
     return language
 
 
-def _detect(samples: Samples, chunks: Sequence[Chunk], engine: Engine) -> str:
-    """Asks several windows, weighted by their length: one alone is often wrong. The earliest of enough speech."""
+def _detect_language(samples: Samples, chunks: Sequence[Chunk], engine: Engine) -> str:
+    """Detect the language from the earliest windows with enough speech, weighted by length: one is often wrong."""
     chosen = [chunk for chunk in chunks if chunk.seconds >= 5][:_DETECTION_WINDOWS]
     chosen = chosen or sorted(chunks, key=lambda chunk: -chunk.seconds)[:_DETECTION_WINDOWS]
     rows = engine.detect_languages([samples[chunk.start : chunk.end] for chunk in chosen])
@@ -190,7 +200,7 @@ def _decode(
     check: Check,
 ) -> list[Decoded | None]:
     decoded: list[Decoded | None] = [None] * len(chunks)
-    sizes = [bucket(frames_of(chunk.end - chunk.start)) for chunk in chunks]
+    sizes = [bucket(mel_frames(chunk.end - chunk.start)) for chunk in chunks]
     total = sum(chunk.seconds for chunk in chunks)
     done, count = 0.0, 0
     for batch in batches(sizes, engine.batch_size):
@@ -205,18 +215,18 @@ def _decode(
     return decoded
 
 
-def _words(chunks: Sequence[Chunk], decoded: Sequence[Decoded | None], spans: Sequence[Span]) -> list[TimedWord]:
-    """The words of all chunks on the audio's own clock, without what was made up."""
+def _words_of(chunks: Sequence[Chunk], decoded: Sequence[Decoded | None], spans: Sequence[Span]) -> list[TimedWord]:
+    """Return the words of all chunks in seconds of the audio, without hallucinated text."""
     words: list[TimedWord] = []
     for chunk, row in zip(chunks, decoded, strict=True):
-        heard = sum(span.seconds for span in chunk.speech)
-        if row is None or invented(row, chunk.seconds, heard):
+        speech_seconds = sum(span.seconds for span in chunk.speech)
+        if row is None or hallucinated(row, chunk.seconds, speech_seconds):
             continue
         offset, end = chunk.start / SAMPLE_RATE, chunk.end / SAMPLE_RATE
         words.extend(
             replace(word, start=min(end, offset + word.start), end=min(end, offset + word.end)) for word in row.words
         )
-    return snap(words, [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in spans])
+    return clamp_to_speech(words, [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in spans])
 
 
 def _realign(
@@ -229,7 +239,7 @@ def _realign(
     on_progress: ProgressCallback,
     check: Check,
 ) -> list[TimedWord]:
-    """Times words with WhisperX and a wav2vec2 model, where the store has one for the language (`align-<language>`)."""
+    """Time words with WhisperX and a wav2vec2 model, where the store has one for the language (`align-<language>`)."""
     folder = store.find(options.model_store, f"align-{language}", ("config.json",))
     if folder is None:
         return words
@@ -246,10 +256,10 @@ def _realign(
     )
 
 
-def _named_in_order(found: Sequence[Segment]) -> list[Segment]:
-    """Renames speakers to SPEAKER_00, SPEAKER_01, … in the order they first appear."""
+def _rename_speakers(segments: Sequence[Segment]) -> list[Segment]:
+    """Rename speakers to SPEAKER_00, SPEAKER_01, … in the order they first appear."""
     names: dict[str, str] = {}
-    for segment in found:
+    for segment in segments:
         if segment.speaker is not None:
             names.setdefault(segment.speaker, f"SPEAKER_{len(names):02d}")
 
@@ -263,5 +273,5 @@ def _named_in_order(found: Sequence[Segment]) -> list[Segment]:
                 "words": [word.model_copy(update={"speaker": renamed(word.speaker)}) for word in segment.words],
             }
         )
-        for segment in found
+        for segment in segments
     ]

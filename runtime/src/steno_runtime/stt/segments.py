@@ -1,5 +1,8 @@
 # ruff: noqa: RUF001 - full-width punctuation is meant
-"""From words to segments of one speaker each: pure decisions over words, speech and speaker turns."""
+"""Segmentation: from timed words and speaker turns to sentences of one speaker each.
+
+Pure decisions over words and times: nothing here touches audio or a model.
+"""
 
 from __future__ import annotations
 
@@ -12,38 +15,38 @@ from itertools import pairwise
 from steno_api.documents.transcript import Segment, Word
 from steno_runtime.stt.engine import TimedWord
 
-LONGEST_PAUSE = 0.8
-"""Seconds of silence between words that end a segment."""
-LONGEST_SEGMENT = 30.0
-_SLACK = 0.12
-"""Seconds that a word may stand out of detected speech: soft onsets and endings are found late and early."""
-_SHORTEST_WORD = 0.02
+MAX_PAUSE_SECONDS = 0.8
+"""Silence between words that ends a segment."""
+MAX_SEGMENT_SECONDS = 30.0
+_SLACK_SECONDS = 0.12
+"""Seconds that a word may reach beyond detected speech: soft onsets are found late, soft endings early."""
+_MIN_WORD_SECONDS = 0.02
 _SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "…", "؟", "।")
 _CLOSING = "\"'”’)]»」』）"
 _ABBREVIATIONS = frozenset({"mr.", "mrs.", "ms.", "dr.", "st.", "prof.", "vs.", "no.", "jr.", "sr."})
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Somebody speaks: seconds, and who."""
+class SpeakerTurn:
+    """One speaker speaks from `start` to `end`, in seconds."""
 
     start: float
     end: float
     speaker: str
 
 
-def snap(words: Iterable[TimedWord], speech: Sequence[tuple[float, float]]) -> list[TimedWord]:
-    """Pulls words into the speech they touch, and puts their times in order.
+def clamp_to_speech(words: Iterable[TimedWord], speech: Sequence[tuple[float, float]]) -> list[TimedWord]:
+    """Clamp words to the speech they touch, and put their times in order.
 
     Args:
-        words: words in the order spoken, times in seconds; cross-attention lets words reach into pauses.
+        words: in the order spoken, times in seconds; cross-attention lets words reach into pauses.
         speech: sorted spans of speech that do not overlap, in seconds.
 
     Returns:
         The words, none starting before its predecessor or ending before it starts.
     """
     starts = [start for start, _ in speech]
-    snapped: list[TimedWord] = []
+    clamped: list[TimedWord] = []
     earliest = 0.0
     for word in words:
         start, end = word.start, word.end
@@ -56,18 +59,26 @@ def snap(words: Iterable[TimedWord], speech: Sequence[tuple[float, float]]) -> l
         ]
         if touched:
             _, begin, stop = max(touched)  # a word is in one span: the one it is most in
-            start, end = max(start, begin - _SLACK), min(end, stop + _SLACK)
+            start, end = max(start, begin - _SLACK_SECONDS), min(end, stop + _SLACK_SECONDS)
         start = max(start, earliest)
-        end = max(end, start + _SHORTEST_WORD)
-        snapped.append(replace(word, start=start, end=end))
+        end = max(end, start + _MIN_WORD_SECONDS)
+        clamped.append(replace(word, start=start, end=end))
         earliest = start
     # A word ends where the next begins, at the latest.
-    ends = [max(word.start, min(word.end, following.start)) for word, following in pairwise(snapped)]
-    return [replace(word, end=end) for word, end in zip(snapped, ends, strict=False)] + snapped[len(ends) :]
+    ends = [max(word.start, min(word.end, following.start)) for word, following in pairwise(clamped)]
+    return [replace(word, end=end) for word, end in zip(clamped, ends, strict=False)] + clamped[len(ends) :]
 
 
-def assign(words: Sequence[TimedWord], turns: Sequence[Turn]) -> list[str | None]:
-    """Says who spoke each word: whose turns it overlaps most, else whose turn is nearest; None without turns."""
+def assign_word_speakers(words: Sequence[TimedWord], turns: Sequence[SpeakerTurn]) -> list[str | None]:
+    """Return the speaker of each word: whose turns it overlaps most, else whose turn is nearest.
+
+    Args:
+        words: times in seconds.
+        turns: in any order; they may overlap.
+
+    Returns:
+        One speaker per word; None throughout without turns.
+    """
     ordered = sorted(turns, key=lambda turn: turn.start)
     starts = [turn.start for turn in ordered]
     longest = max((turn.end - turn.start for turn in ordered), default=0.0)
@@ -92,24 +103,30 @@ def assign(words: Sequence[TimedWord], turns: Sequence[Turn]) -> list[str | None
 
 
 def ends_sentence(word: str) -> bool:
-    """Whether a word ends a sentence: initials and common abbreviations do not."""
-    bare = word.rstrip(_CLOSING)
-    if not bare.endswith(_SENTENCE_ENDS):
+    """Return whether a word ends a sentence; initials and common abbreviations do not."""
+    ending = word.rstrip(_CLOSING)
+    if not ending.endswith(_SENTENCE_ENDS):
         return False
-    return not (bare.endswith(".") and (bare.lower() in _ABBREVIATIONS or (len(bare) == 2 and bare[0].isupper())))
+    return not (
+        ending.endswith(".") and (ending.lower() in _ABBREVIATIONS or (len(ending) == 2 and ending[0].isupper()))
+    )
 
 
-def smooth(words: Sequence[TimedWord], speakers: Sequence[str | None]) -> list[str | None]:
-    """Gives a single word back to the speaker of the sentence around it.
+def smooth_speakers(words: Sequence[TimedWord], speakers: Sequence[str | None]) -> list[str | None]:
+    """Give a single stray word to the speaker of the sentence around it; return the speaker of each word.
 
     Word times are off by a few hundredths of a second where turns meet: a sentence's first or last word, or one
     inside it, alone with another speaker, is such an error far more often than an interruption.
+
+    Args:
+        words: in the order spoken, times in seconds.
+        speakers: the speaker of each word.
     """
     fixed = list(speakers)
     begin = 0
     for index, word in enumerate(words):
         last = index + 1 == len(words)
-        if not (last or ends_sentence(word.text) or words[index + 1].start - word.end > LONGEST_PAUSE):
+        if not (last or ends_sentence(word.text) or words[index + 1].start - word.end > MAX_PAUSE_SECONDS):
             continue
         sentence = fixed[begin : index + 1]
         for speaker in set(sentence):
@@ -120,12 +137,12 @@ def smooth(words: Sequence[TimedWord], speakers: Sequence[str | None]) -> list[s
     return fixed
 
 
-def segments(words: Sequence[TimedWord], speakers: Sequence[str | None]) -> list[Segment]:
-    """Groups words into segments: a sentence, or what is said between two pauses, by one speaker.
+def group_into_segments(words: Sequence[TimedWord], speakers: Sequence[str | None]) -> list[Segment]:
+    """Group words into segments: a sentence, or the words between two pauses, by one speaker.
 
     Args:
         words: in the order spoken, seconds from the beginning of the audio.
-        speakers: who spoke each; None throughout when nobody was told apart.
+        speakers: the speaker of each word; None throughout without diarization.
     """
     found: list[Segment] = []
     group: list[int] = []
@@ -134,9 +151,9 @@ def segments(words: Sequence[TimedWord], speakers: Sequence[str | None]) -> list
             last = words[group[-1]]
             if (
                 speakers[index] != speakers[group[-1]]
-                or word.start - last.end > LONGEST_PAUSE
+                or word.start - last.end > MAX_PAUSE_SECONDS
                 or ends_sentence(last.text)
-                or word.end - words[group[0]].start > LONGEST_SEGMENT
+                or word.end - words[group[0]].start > MAX_SEGMENT_SECONDS
             ):
                 found.append(_segment([words[i] for i in group], speakers[group[0]]))
                 group = []

@@ -1,8 +1,8 @@
-"""The diarization pipeline with the GE2E speaker encoder. Imports torch: import it only to diarize.
+"""Speaker diarization pipeline with the GE2E speaker encoder. Imports torch: import it only to diarize.
 
 pyannote embeds each window of the segmentation three times over, once for each local speaker, and windows overlap by
 90 %. Here every stretch of 1.6 s (what GE2E was trained on) is embedded once, and a speaker of a window is the mean of
-the stretches weighted by how much of each is his: twenty times less work for the same result.
+the stretches, weighted by the speaker's part of each: twenty times less work for the same result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyannote.audio import Model
 from pyannote.audio.core.plda import PLDA
 from pyannote.audio.pipelines.speaker_diarization import SpeakerDiarization
 
-from steno_runtime.stt.chunks import SAMPLE_RATE
+from steno_runtime.media.audio import SAMPLE_RATE
 
 DIMENSION = 256
 _MELS, _HIDDEN, _LAYERS = 40, 256, 3
@@ -31,7 +31,7 @@ _LEVEL = 10 ** (-30 / 10)
 
 
 class SpeakerEncoder(Model):
-    """The GE2E LSTM: stretches of 1.6 s, (batch, samples), to unit vectors, (batch, 256)."""
+    """The GE2E LSTM: from stretches of 1.6 s, (batch, samples), to unit vectors, (batch, 256)."""
 
     def __init__(self) -> None:
         super().__init__(sample_rate=SAMPLE_RATE, num_channels=1)
@@ -44,7 +44,7 @@ class SpeakerEncoder(Model):
 
     @classmethod
     def load(cls, path: Path) -> SpeakerEncoder:
-        """Reads the weights that Resemblyzer publishes (`pretrained.pt`)."""
+        """Read the weights that Resemblyzer publishes (`pretrained.pt`)."""
         encoder = cls()
         state = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
         encoder.load_state_dict({name: value for name, value in state.items() if name.startswith(("lstm", "linear"))})
@@ -56,7 +56,7 @@ class SpeakerEncoder(Model):
         return DIMENSION
 
     def forward(self, waveforms: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Embeds stretches of sound."""
+        """Embed stretches of sound: float32, (batch, samples), 16 kHz, to (batch, 256)."""
         gain = (_LEVEL / (waveforms.square().mean(dim=1) + 1e-10)).clamp(min=1.0)
         spectrum = torch.stft(
             waveforms, _FFT, _STEP, window=self.window, center=True, pad_mode="constant", return_complex=True
@@ -74,7 +74,7 @@ class _Pipeline(SpeakerDiarization):
         exclude_overlap: bool = False,
         hook: Callable[..., None] | None = None,
     ) -> np.ndarray[Any, Any]:
-        """Returns an embedding for each (window, local speaker): (windows, speakers, 256), NaN where nobody spoke."""
+        """Return an embedding for each (window, local speaker): (windows, speakers, 256), NaN for the silent."""
         del exclude_overlap
         active = np.nan_to_num(binary_segmentations.data)
         windows, frames, speakers = active.shape
@@ -92,7 +92,7 @@ class _Pipeline(SpeakerDiarization):
             touched = np.nonzero((begins < start + sliding.duration) & (begins + _STRETCH > start))[0]
             low = np.clip(np.round((begins[touched] - start) / frame).astype(int), 0, frames)
             high = np.clip(np.round((begins[touched] + _STRETCH - start) / frame).astype(int), 0, frames)
-            # Squared: a stretch that is half somebody else's says little.
+            # Squared: a stretch that is half another speaker's says little.
             weight = ((summed[window, high] - summed[window, low]) * frame / _STRETCH) ** 2
             weights.append((touched, weight))
             needed[touched[weight.any(axis=1)]] = True
@@ -128,13 +128,13 @@ class _Pipeline(SpeakerDiarization):
         return embedded
 
 
-def pipeline(segmentation: Model, encoder: Path, *, step: float) -> SpeakerDiarization:
-    """Puts the pipeline together; nothing is downloaded.
+def build_pipeline(segmentation: Model, encoder: Path, *, step: float) -> SpeakerDiarization:
+    """Build the pipeline; nothing is downloaded.
 
     Args:
         segmentation: pyannote's segmentation model.
         encoder: weights of `SpeakerEncoder`.
-        step: of the segmentation's windows, as a fraction of their length.
+        step: between the segmentation's windows, as a fraction of their length.
     """
     return _Pipeline(
         segmentation=segmentation,

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - full-width punctuation is meant
-"""Cues of subtitles: words cut into pieces that fit two lines and can be read in time. Pure."""
+"""Subtitle cues: words grouped so that each cue fits two lines and can be read in time. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from steno_api.documents.transcript import Segment, Word
 LINE_WIDTH = 42
 """Columns of a line; wide characters (Hangul, kanji) take two."""
 LINES = 2
-LONGEST_CUE = 7.0
-SHORTEST_CUE = 0.1
+MAX_CUE_SECONDS = 7.0
+MIN_CUE_SECONDS = 0.1
 _BREAK_AFTER = (".", "!", "?", ",", ";", ":", "。", "、", "，", "！", "？", "…")
 
 
 @dataclass(frozen=True)
 class Cue:
-    """What is shown at once: seconds, one or two lines, and who says it."""
+    """A subtitle: one or two lines, shown from `start` to `end` (seconds)."""
 
     start: float
     end: float
@@ -30,7 +30,7 @@ class Cue:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A word with what stands before it, so that joining pieces gives the segment's text."""
+    """A word with the text before it, so that joining pieces gives the segment's text."""
 
     text: str
     start: float
@@ -38,24 +38,24 @@ class _Piece:
 
 
 def width(text: str) -> int:
-    """Columns that a text takes."""
+    """Return the columns that a text takes."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
 def cues(segments: Sequence[Segment]) -> list[Cue]:
-    """Cuts segments into cues.
+    """Cut segments into cues.
 
-    Each has at most two lines of 42 columns (a single longer word stands alone) and lasts 7 s at most; cuts fall
-    after punctuation or at pauses where that is near. No cue begins before the one before it ends, unless people
+    Each has at most two lines of 42 columns (a single longer word is alone in its cue) and lasts 7 s at most; cuts
+    fall after punctuation or at pauses where one is near. No cue begins before the previous one ends, unless people
     speak at once.
     """
     made: list[Cue] = []
     for segment in segments:
         for group in _groups(_pieces(segment)):
             start = group[0].start
-            end = max(start + SHORTEST_CUE, min(max(piece.end for piece in group), start + LONGEST_CUE))
+            end = max(start + MIN_CUE_SECONDS, min(max(piece.end for piece in group), start + MAX_CUE_SECONDS))
             made.append(Cue(start, end, wrap("".join(piece.text for piece in group).strip()), segment.speaker))
     # A very short cue is shown a little longer, but not into the next.
     for index, (cue, following) in enumerate(pairwise(made[:])):
@@ -65,7 +65,7 @@ def cues(segments: Sequence[Segment]) -> list[Cue]:
 
 
 def wrap(text: str) -> tuple[str, ...]:
-    """Breaks a text into lines of about the same width where it does not fit one; spaces first, else anywhere."""
+    """Break a text that does not fit one line into lines of about equal width; at spaces first, else anywhere."""
     if width(text) <= LINE_WIDTH:
         return (text,) if text else ()
     words = text.split(" ")
@@ -89,7 +89,7 @@ def wrap(text: str) -> tuple[str, ...]:
 
 
 def _pieces(segment: Segment) -> list[_Piece]:
-    """The segment's words as they stand in its text; without words, the text's own, spread over its time."""
+    """Return the segment's words as its text has them; without words, the text's own, spread over its time."""
     words: list[Word] = segment.words
     if not words:
         texts = segment.text.split()
@@ -132,5 +132,5 @@ def _fits(group: Sequence[_Piece]) -> bool:
     return (
         len(lines) <= LINES
         and all(width(line) <= LINE_WIDTH for line in lines)
-        and group[-1].end - group[0].start <= LONGEST_CUE
+        and group[-1].end - group[0].start <= MAX_CUE_SECONDS
     )

@@ -1,4 +1,4 @@
-"""The formats a transcript is published in."""
+"""Transcript writers: the formats in which a transcript is published."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ class LiveSession:
     def _drop_undecoded(self, reason: FailureReason, why: str, remedy: str) -> None:
         """Abort decoding, and remember what is lost by it."""
         accepted = self.claims.max_duration_seconds - self._audio_left / BYTES_PER_SECOND
-        lost = round(accepted - self._session.settled, 1)
+        lost = round(accepted - self._session.finalized_seconds, 1)
         if lost > 0:
             log.warning("audio is lost", extra={"session": self.claims.sub, "seconds": lost})
             message = f"{why} the last {lost} s of audio were decoded; they are not in the transcript. {remedy}"

@@ -1,4 +1,4 @@
-"""A client in this process."""
+"""Session client in this process: sends audio, collects events, checks what every session must keep to."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from steno_runtime.stream.events import Event, Final, Partial
 from steno_runtime.stream.session import Session
 
 
-def pieces(pcm: bytes, size: int) -> Iterable[bytes]:
+def split(pcm: bytes, size: int) -> Iterable[bytes]:
     return (pcm[at : at + size] for at in range(0, len(pcm), size))
 
 
-async def talk(session: Session, chunks: Iterable[bytes]) -> list[Event]:
-    """Sends audio as fast as it is taken; returns every event."""
-    heard: list[Event] = []
+async def run_session(session: Session, chunks: Iterable[bytes]) -> list[Event]:
+    """Send audio as fast as it is taken; return every event."""
+    received: list[Event] = []
 
     async def read() -> None:
-        heard.extend([event async for event in session.events()])
+        received.extend([event async for event in session.events()])
 
     reader = asyncio.create_task(read())
     for chunk in chunks:
         await session.feed(chunk)
     await session.finish()
     await reader
-    return heard
+    return received
 
 
 def finals(events: Iterable[Event]) -> list[Final]:
@@ -33,7 +33,7 @@ def finals(events: Iterable[Event]) -> list[Final]:
 
 
 def check_invariants(events: Iterable[Event]) -> None:
-    """Numbers without gaps; what is stable only grows, and begins every later text of its utterance."""
+    """Check that numbers have no gaps, and that stable text only grows and begins every later text of its utterance."""
     stable: dict[int, str] = {}
     done: set[int] = set()
     seq = 0

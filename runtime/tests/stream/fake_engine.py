@@ -1,4 +1,4 @@
-"""An engine that costs what it is told to, and says one word for each half second of the audio it is given."""
+"""Fake engine: each batch costs a given time, and the text is one word for each half second of audio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.stt.engine import Decoded, Effort, TimedWord
+from steno_runtime.stt.engine import Decoded, DecodeProfile, TimedWord
 
 RATE = 16_000
 WORD_SECONDS = 0.5
@@ -19,7 +19,7 @@ _SYLLABLES = ["ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru", "sa", 
 
 
 def word(samples: np.ndarray) -> str:
-    """The word that is heard in some audio: always the same."""
+    """Return the word for some audio: always the same."""
     number = zlib.crc32(np.round(samples * 32768).astype("<i2").tobytes())
     return "".join(_SYLLABLES[number // 15**place % 15] for place in range(4))
 
@@ -28,9 +28,9 @@ class FakeEngine:
     """`Engine`.
 
     Args:
-        seconds: what a batch costs; given its windows.
-        batch_size: windows at once.
-        most_rows: more than that do not fit its memory.
+        seconds: returns what a batch of these windows costs.
+        batch_size: windows per batch.
+        max_windows: more windows do not fit its memory.
     """
 
     device = "cpu"
@@ -40,27 +40,29 @@ class FakeEngine:
         seconds: Callable[[Sequence[np.ndarray]], float] = lambda _: 0.0,
         *,
         batch_size: int = 8,
-        most_rows: int = 1000,
+        max_windows: int = 1000,
         languages: Sequence[str] = ("en", "ko", "ja"),
     ) -> None:
         self.batch_size = batch_size
         self.languages = frozenset(languages)
-        self.seconds, self.most_rows = seconds, most_rows
+        self.seconds, self.max_windows = seconds, max_windows
         self.calls: list[tuple[str, str, list[np.ndarray]]] = []
-        self.speaks = "en"
-        self.go = threading.Event()
-        self.go.set()
-        self.entered = threading.Semaphore(0)
+        self.detected = "en"
+        self.unblocked = threading.Event()
+        self.unblocked.set()
+        self.batch_started = threading.Semaphore(0)
 
     def detect_languages(self, windows: Sequence[np.ndarray]) -> list[Mapping[str, float]]:
-        self._work("detect", "", windows)
-        return [{self.speaks: 0.9, "xx": 0.1} for _ in windows]
+        self._run("detect", "", windows)
+        return [{self.detected: 0.9, "xx": 0.1} for _ in windows]
 
-    def decode(self, windows: Sequence[np.ndarray], language: str, effort: Effort = Effort.BATCH) -> list[Decoded]:
-        self._work(effort.value, language, windows)
-        return [self._said(window) for window in windows]
+    def decode(
+        self, windows: Sequence[np.ndarray], language: str, profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK
+    ) -> list[Decoded]:
+        self._run(profile.value, language, windows)
+        return [self._decoded(window) for window in windows]
 
-    def _said(self, window: np.ndarray) -> Decoded:
+    def _decoded(self, window: np.ndarray) -> Decoded:
         step = int(WORD_SECONDS * RATE)
         words = tuple(
             TimedWord(word(window[at : at + step]), at / RATE, min(len(window), at + step) / RATE, 0.9)
@@ -68,18 +70,18 @@ class FakeEngine:
         )
         return Decoded(" ".join(one.text for one in words), words, -0.2, 0.0)
 
-    def _work(self, what: str, language: str, windows: Sequence[np.ndarray]) -> None:
+    def _run(self, what: str, language: str, windows: Sequence[np.ndarray]) -> None:
         self.calls.append((what, language, list(windows)))
-        self.entered.release()
-        assert self.go.wait(30)
-        taken = self.seconds(windows)
-        if taken:
-            time.sleep(taken)
-        if len(windows) > self.most_rows:
+        self.batch_started.release()
+        assert self.unblocked.wait(30)
+        seconds = self.seconds(windows)
+        if seconds:
+            time.sleep(seconds)
+        if len(windows) > self.max_windows:
             raise WorkError(FailureReason.OUT_OF_MEMORY, "too many")
         if any(len(window) and window[0] == POISON for window in windows):
             raise ValueError("bad window with secret text")
 
 
 POISON = np.float32(0.75)
-"""A window that begins with it fails, and all that are decoded with it."""
+"""A window that begins with it fails, and so do all that are decoded with it."""
