@@ -117,7 +117,7 @@ async def test_a_lost_connection_ends_the_session(serve: Serve, operator: Operat
         code, _, said = await ended(process)
     assert code == 75
     assert said.endswith("stream the rest to it; if it has ended, create another StreamSession for the rest\n")
-    await until(lambda: server.server.registry.open == 0)
+    await until(lambda: server.server.registry.open_sessions == 0)
     code, _, said = await ended(await steno(server.http_port, token, "-"))
     assert code == 1
     assert said.endswith("(This session has ended. Create another StreamSession.): create another StreamSession\n")
