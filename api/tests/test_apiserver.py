@@ -108,8 +108,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "empty profile": profile(),
     "profile for a GPU": profile(
         image="localhost:5001/steno/runtime:1",
-        accelerator={"resource": "nvidia.com/gpu.shared"},
-        memoryMiB=46068,
+        accelerator={"resource": "nvidia.com/gpu.shared", "memory": "46068Mi"},
         resources={"requests": {"cpu": 4, "memory": "16Gi"}, "limits": {"memory": "16Gi"}},
         nodeSelector={"nvidia.com/gpu.product": "NVIDIA-L40S", "zone": ""},
         tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}, {"operator": "Exists"}],

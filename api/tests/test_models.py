@@ -253,9 +253,18 @@ def test_initialisms_are_written_as_kubernetes_does() -> None:
     source = Source(uri="s3://b/k", endpoint_url="https://s3:7070")
     assert source.to_wire() == {"uri": "s3://b/k", "endpointURL": "https://s3:7070"}
     assert set(TranscriptionTask.model_fields["meeting_id"].alias or "") >= set("ID")
-    profile = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"memoryMiB": 24000}})
-    assert profile.spec.memory_mi_b == 24000
-    assert profile.to_wire()["spec"]["memoryMiB"] == 24000
+
+
+@pytest.mark.parametrize(
+    ("memory", "mib"),
+    [("24000Mi", 24000), ("10Gi", 10240), ("1.5Gi", 1536), (2**31, 2048), ("10G", 9536), ("1k", 1), (None, None)],
+)
+def test_an_accelerators_memory_is_a_quantity(memory: str | int | None, mib: int | None) -> None:
+    accelerator = {"resource": "nvidia.com/gpu", **({} if memory is None else {"memory": memory})}
+    profile = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"accelerator": accelerator}})
+    assert profile.spec.accelerator is not None
+    assert profile.spec.accelerator.memory_mib == mib
+    assert profile.to_wire()["spec"]["accelerator"].get("memory") == (None if memory is None else str(memory))
 
 
 def test_models_cannot_be_changed() -> None:

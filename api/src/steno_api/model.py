@@ -12,7 +12,7 @@ from steno_api.rules import Rule
 
 
 def _camel(name: str) -> str:
-    """Wire name of a field: camelCase with capital initialisms (`meetingID`, `endpointURL`, `memoryMiB`)."""
+    """Wire name of a field: camelCase with capital initialisms (`meetingID`, `endpointURL`)."""
     camel = to_camel(name)
     for initialism in ("Id", "Url", "Uid"):
         if camel.endswith(initialism):

@@ -167,7 +167,7 @@ class World:
         }})  # fmt: skip
         if good:
             ocr = labels["steno.dev/kind"] == "OCRJob"
-            used = ("pagesToday", pages) if ocr else ("audioSecondsToday", seconds)
+            used = ("pagesToday", pages) if ocr else ("audioMillisToday", int(seconds * 1000))
             self.published[labels["steno.dev/job-uid"]] = (SPACES[metadata["namespace"]], *used)
 
     def edit_profile(self, number: int) -> None:
@@ -337,7 +337,7 @@ def test_no_order_of_things_lets_a_limit_be_passed_and_all_is_counted_once(histo
             name, usage = raw["metadata"]["name"], raw["status"]["usage"]
             assert (usage["gpus"], usage["runningJobs"], usage["queuedJobs"]) == (0, 0, 0)
             days = world.days(name)
-            for field in ("audioSecondsToday", "pagesToday"):
+            for field in ("audioMillisToday", "pagesToday"):
                 assert sum(day[field] for day in days) == world.billed(name, field)
 
     asyncio.run(run())
@@ -398,5 +398,5 @@ def test_the_model_gets_somewhere():
         return world
 
     world = asyncio.run(run())
-    assert {field for _, field, _ in world.published.values()} == {"audioSecondsToday", "pagesToday"}
+    assert {field for _, field, _ in world.published.values()} == {"audioMillisToday", "pagesToday"}
     assert Key("Tenant", "", "acme") in dict(world.operator.store.resources())

@@ -276,7 +276,7 @@ def test_streams_over_the_tenants_limit_are_refused_and_minutes_are_counted(plac
     streams.tell(replica, pod, streams.said("first", {"reason": "ClientEnded"}, audioSeconds=90))
     streams.wait("session", "first", "Complete")
     place.until("its place is free", lambda: usage()["streams"] == 0)
-    assert usage()["audioMinutesToday"] == 1.5
+    assert (usage()["audioMillisToday"], usage()["audioMinutesToday"]) == (90_000, 1)
     streams.session("third")
     streams.wait("session", "third", "Admitted")
     place.must("DELETE", f"{tenants}/{name}")

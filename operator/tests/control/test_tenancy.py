@@ -229,7 +229,7 @@ def test_a_job_that_published_and_is_suspended_keeps_its_share_until_its_status_
     ended = resource(version=9, completionTime=CREATED, summary={"duration": 12.5})
     store.put_resource("TranscriptionJob", ended)
     plan = plan_tenant(observe(store, raw), datetime.now(UTC))
-    assert (plan.status.admitted, plan.status.usage.audio_seconds_today) == ([], 12.5)
+    assert (plan.status.admitted, plan.status.usage.audio_millis_today) == ([], 12_500)
 
 
 def test_a_word_that_nobody_can_read_any_more_keeps_no_share(store):

@@ -78,7 +78,7 @@ def test_each_attempt_out_of_memory_halves_the_batch():
 
 def test_without_an_accelerator_the_device_is_the_cpu():
     assert task(profile={}).device == "cpu"
-    made = task(profile={"accelerator": {"resource": "nvidia.com/mig-1g.10gb"}, "memoryMiB": 9856})
+    made = task(profile={"accelerator": {"resource": "nvidia.com/mig-1g.10gb", "memory": "9856Mi"}})
     assert (made.device, made.memory_mib) == ("auto", 9856)
 
 

@@ -148,13 +148,13 @@ def test_a_reservation_stays_until_nothing_works_and_its_usage_is_added_when_it_
         replace(ended(job, audio_seconds=90.5), running=True), other
     )  # published, and its Job is not done
     assert harness.reserved == "a"
-    assert harness.tenant.status.usage.audio_seconds_today == 0
+    assert harness.tenant.status.usage.audio_millis_today == 0
     harness.reconcile(ended(job, audio_seconds=90.5), other)
     assert harness.reserved == "b"
-    assert harness.tenant.status.usage.audio_seconds_today == 90.5
-    assert harness.tenant.status.usage.audio_minutes_today == 1.508
+    assert harness.tenant.status.usage.audio_millis_today == 90_500
+    assert harness.tenant.status.usage.audio_minutes_today == 1
     harness.reconcile(ended(job, audio_seconds=90.5), other)  # an old view of it counts no more
-    assert harness.tenant.status.usage.audio_seconds_today == 90.5
+    assert harness.tenant.status.usage.audio_millis_today == 90_500
 
 
 def test_a_job_between_two_attempts_keeps_its_reservation():
@@ -237,7 +237,7 @@ def test_the_days_minutes_hold_back_audio_until_midnight_and_pages_go_on():
         at=evening + plan.requeue_after,
     )
     assert harness.reserved == "bcd"
-    assert (harness.tenant.status.day, harness.tenant.status.usage.audio_seconds_today) == ("2026-11-22", 0)
+    assert (harness.tenant.status.day, harness.tenant.status.usage.audio_millis_today) == ("2026-11-22", 0)
     harness.reconcile(
         make_request("b", running=True), make_request("c"), make_request("d", kind="OCRJob"), at=evening
     )  # a clock that is behind

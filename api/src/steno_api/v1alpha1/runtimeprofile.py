@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -32,6 +33,19 @@ Quantity = Annotated[
     ),
 ]
 """Kubernetes' quantity, a string here; YAML may say `cpu: 4`."""
+
+_SUFFIXES = {
+    "": Decimal(1), "m": Decimal("0.001"),
+    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
+    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
+}  # fmt: skip
+
+
+def bytes_of(quantity: str) -> Decimal:
+    """Return the number that a valid `Quantity` stands for: bytes, of one of memory."""
+    number = quantity.rstrip("mkMGTi")
+    return Decimal(number) * _SUFFIXES[quantity[len(number) :]]
+
 
 LABEL_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 
@@ -94,6 +108,14 @@ class Accelerator(Model):
     """Extended resource: `nvidia.com/gpu`, `nvidia.com/mig-1g.10gb`, `nvidia.com/gpu.shared`."""
     count: Annotated[int, Field(ge=1, le=16)] = 1
     """How many of them."""
+    memory: Quantity | None = None
+    """Memory of the accelerator that a pod has for itself, such as `9856Mi`, for `batchSize: Auto`; absent: all of the
+    device's."""
+
+    @property
+    def memory_mib(self) -> int | None:
+        """`memory` in MiB, at least 1; None where it is not given."""
+        return None if self.memory is None else max(1, int(bytes_of(self.memory) // 2**20))
 
 
 class Resources(Model):
@@ -173,8 +195,6 @@ class RuntimeProfileSpec(Model):
     """Names of Secrets in the job's namespace."""
     accelerator: Accelerator | None = None
     """Absent: CPU only."""
-    memory_mi_b: Annotated[int, Field(ge=1, le=16_777_216)] | None = Field(default=None, alias="memoryMiB")
-    """GPU memory a pod has for itself, for `batchSize: auto`."""
     resources: Resources = Resources()
     """CPU, memory and ephemeral storage; device plugins' resources are asked for in `accelerator`."""
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS] = Field(

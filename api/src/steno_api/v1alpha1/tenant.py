@@ -64,10 +64,10 @@ class TenantUsage(Model):
     """Jobs that wait for their turn."""
     streams: int = Field(default=0, ge=0)
     """Stream sessions that are admitted and not ended."""
-    audio_seconds_today: float = Field(default=0.0, ge=0)
-    """Length of the audio of what ended on `day`, to the millisecond."""
-    audio_minutes_today: float = Field(default=0.0, ge=0)
-    """The same in minutes."""
+    audio_millis_today: int = Field(default=0, ge=0)
+    """Milliseconds of audio of what ended on `day`."""
+    audio_minutes_today: int = Field(default=0, ge=0)
+    """The same in whole minutes, rounded down, for people."""
     pages_today: int = Field(default=0, ge=0)
     """Pages of what ended on `day`."""
 
@@ -129,7 +129,7 @@ class Tenant(Resource):
             PrinterColumn("GPU-Limit", ".spec.limits.gpus", "integer"),
             PrinterColumn("Running", ".status.usage.runningJobs", "integer", "Jobs let in"),
             PrinterColumn("Queued", ".status.usage.queuedJobs", "integer", "Jobs that wait"),
-            PrinterColumn("Minutes", ".status.usage.audioMinutesToday", "number", "Minutes of audio today"),
+            PrinterColumn("Minutes", ".status.usage.audioMinutesToday", "integer", "Minutes of audio today"),
             PrinterColumn("Pages", ".status.usage.pagesToday", "integer", "Pages today", wide=True),
             PrinterColumn("Streams", ".status.usage.streams", "integer", wide=True),
             PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),

@@ -50,7 +50,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, serving: Serving
         tenant=tenant_of(pool),
         model=spec.model,
         device="cpu" if profile.spec.accelerator is None else "auto",
-        memoryMiB=profile.spec.memory_mi_b,
+        memoryMiB=profile.spec.accelerator.memory_mib if profile.spec.accelerator else None,
         model_store=paths.MODELS,
         scratch_dir=paths.SCRATCH,
         max_sessions=spec.sessions_per_replica,

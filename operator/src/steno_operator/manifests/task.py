@@ -80,7 +80,7 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
         "output": build_output(spec.output, metadata, [str(item) for item in dict.fromkeys(formats)]),
         "batch_divisor": 2**attempt.out_of_memory,
         "device": "cpu" if profile.accelerator is None else "auto",
-        "memory_mib": profile.memory_mi_b,
+        "memory_mib": profile.accelerator.memory_mib if profile.accelerator else None,
         "model_store": paths.MODELS,
         "scratch_dir": paths.SCRATCH,
         "termination_message_path": paths.TERMINATION_LOG,

@@ -39,7 +39,7 @@ def _events(job: Job, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
         yield _normal(Reason.PUBLISHED, _message(new, ConditionType.COMPLETE))
     if _turned(old, new, ConditionType.FAILED, to=True):
         reason = find(new.conditions, ConditionType.FAILED)
-        yield _warning("Failed", f"{reason.reason if reason else ''}: {_message(new, ConditionType.FAILED)}")
+        yield _warning(Reason.FAILED, f"{reason.reason if reason else ''}: {_message(new, ConditionType.FAILED)}")
 
 
 def _acceptance(old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
@@ -52,7 +52,7 @@ def _acceptance(old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
 
 def _running(old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
     if _turned(old, new, ConditionType.RUNNING, to=True):
-        yield _normal("Running", f"Worker pod {new.pod_name} runs on node {new.node_name}.")
+        yield _normal(Reason.RUNNING, f"Worker pod {new.pod_name} runs on node {new.node_name}.")
     running = find(new.conditions, ConditionType.RUNNING)
     if _turned(old, new, ConditionType.RUNNING, to=False) and running and running.reason == FailureReason.PREEMPTED:
         yield _warning(running.reason, running.message)

@@ -98,11 +98,11 @@ def usage_of_day(tenant: Tenant, now: datetime) -> TenantUsage:
 def add_usage(usage: TenantUsage, released: Iterable[Usage]) -> TenantUsage:
     """Return `usage` with what ended since."""
     released = list(released)
-    seconds = round(usage.audio_seconds_today + math.fsum(each.audio_seconds for each in released), 3)
+    millis = usage.audio_millis_today + sum(round(each.audio_seconds * 1000) for each in released)
     return usage.model_copy(
         update={
-            "audio_seconds_today": seconds,
-            "audio_minutes_today": round(seconds / 60, 3),
+            "audio_millis_today": millis,
+            "audio_minutes_today": millis // 60_000,
             "pages_today": usage.pages_today + sum(each.pages for each in released),
         }
     )
@@ -141,7 +141,7 @@ class QuotaAllocator:
         """What the pending requests ahead leave of that; may be negative."""
         daily = tenant.spec.limits
         self._exhausted_today = {
-            "audio": _reached(usage.audio_seconds_today / 60, daily.audio_minutes_per_day),
+            "audio": _reached(usage.audio_millis_today / 60_000, daily.audio_minutes_per_day),
             "pages": _reached(usage.pages_today, daily.pages_per_day),
         }
 
