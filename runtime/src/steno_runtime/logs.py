@@ -1,16 +1,15 @@
-"""Logs: one JSON object a line on stderr, with fixed fields saying whose; no transcript's text, no secret."""
+"""Logging set-up: JSON lines on stderr in the schema of `steno_api.json_logs`; no transcript's text, no secret."""
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+from steno_api.json_logs import JsonFormatter
 
-_TALKATIVE = [
+_VERBOSE_LIBRARIES = [
     "asyncio",
     "fastapi",
     "grpc",
@@ -26,39 +25,22 @@ _TALKATIVE = [
     "uvicorn.asgi",
     "websockets",
 ]
-"""Libraries that log URLs (which hold tokens) or frames (which hold text) when they may."""
+"""Libraries that log URLs (which contain tokens) or frames (which contain text) below the level WARNING."""
 
 
-class JsonFormatter(logging.Formatter):
-    """Formats a record as JSON: its message, its `extra`, the traceback if there is one, and fixed fields."""
+def configure(fields: Mapping[str, Any], level: str = "INFO") -> None:
+    """Send the runtime's logs from `level` on, and every library's warnings, to stderr.
 
-    def __init__(self, fields: dict[str, Any]) -> None:
-        super().__init__()
-        self._fields = fields
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Returns one line."""
-        entry: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **self._fields,
-        }
-        entry |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
-
-
-def configure(fields: dict[str, Any], level: str = "INFO") -> None:
-    """Sends every library's warnings and our own news, from `level` on, to stderr."""
+    Args:
+        fields: added to every line.
+        level: of the runtime's own logs.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(fields))
     logging.root.handlers = [handler]
     logging.root.setLevel(logging.WARNING)
     logging.getLogger("steno_runtime").setLevel(level)
-    for name in _TALKATIVE:
+    for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     # WhisperX sets up a logger to stdout unless it has a handler, and its warnings quote the transcript.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Stopped, WorkError
-from steno_runtime.media.audio import SAMPLE_RATE, probe_duration, read_audio
+from steno_runtime.media.audio import SAMPLE_RATE, read_audio
 
 
 def go_on() -> None:
@@ -48,7 +48,6 @@ def test_every_promised_format_gives_the_same_samples_at_the_same_times(media, e
     assert abs(len(samples) - 30 * SAMPLE_RATE) < 0.05 * SAMPLE_RATE
     length = min(len(samples), len(original))
     assert np.corrcoef(samples[:length], original[:length])[0, 1] > 0.99
-    assert probe_duration(media[extension]) == pytest.approx(30, abs=0.1)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1, abs=0.01)
 

@@ -13,9 +13,9 @@ from steno_api.worker.task import TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
 from steno_runtime.storage import fetch, open_output
 from steno_runtime.storage.common import Retry
-from steno_runtime.storage.output import CHECK_NAME
+from steno_runtime.storage.s3 import CHECK_NAME
 
-FAST = Retry(attempts=2, first_pause=0.01, longest_pause=0.02)
+FAST = Retry(attempts=2, first_pause=0.01, max_pause=0.02)
 
 
 def read(s3, folder: Path, uri: str, **fields) -> bytes:

@@ -121,7 +121,7 @@ def test_a_file_system_without_hard_links(place, tmp_path, monkeypatch, number):
 def test_what_a_killed_writer_left_is_tidied_up(place, tmp_path):
     place.create("manifest.json", b"x", "application/json")
     (tmp_path / "a/b/uid/.transcript.json.abc.steno-tmp").write_bytes(b"half")
-    place.tidy()
+    place.cleanup()
     assert [path.name for path in (tmp_path / "a/b/uid").iterdir()] == ["manifest.json"]
 
 
@@ -130,7 +130,7 @@ def test_losing_the_temporary_file_to_a_winner_is_losing(place, tmp_path, monkey
 
     def winner_first(temporary: Path, final: Path) -> None:
         Path(final).write_bytes(b"winner")
-        place.tidy()
+        place.cleanup()
         link(temporary, final)
 
     monkeypatch.setattr(os, "link", winner_first)

@@ -22,7 +22,7 @@ from steno_runtime.storage import fetch
 from steno_runtime.storage.common import Retry
 
 DATA = bytes(range(256)) * 16_384  # 4 MiB
-FAST = Retry(attempts=3, first_pause=0.01, longest_pause=0.02)
+FAST = Retry(attempts=3, first_pause=0.01, max_pause=0.02)
 
 
 def respond(status, data=b"", **headers):
@@ -293,7 +293,7 @@ def test_waiting_for_the_next_try_stops_when_told_to(web, tmp_path):
             tmp_path,
             check=stop,
             on_bytes=lambda *_: None,
-            retry=Retry(first_pause=600, longest_pause=600),
+            retry=Retry(first_pause=600, max_pause=600),
         )
 
 

@@ -99,20 +99,20 @@ def test_a_page_from_a_bucket_to_a_bucket(make_ocr_task, start, s3, web, tmp_pat
     assert (again.code, again.result) == (0, ended.result)
 
 
-def test_the_pages_of_a_predecessor_that_died_are_taken_over(make_ocr_task, start, tmp_path):
+def test_the_pages_of_an_attempt_that_died_are_adopted(make_ocr_task, start, tmp_path):
     (tmp_path / "a.wav").write_bytes(encoded(page(["First page", "of two"]), page(), kind="TIFF"))
     first = start(make_ocr_task(languages=["en"])).ended(timeout=240)
     assert first.code == 0, first.log
     results = tmp_path / "results"
-    standing = (results / "pages.json").read_bytes()
-    assert len(Pages.model_validate_json(standing).pages) == 2
+    existing = (results / "pages.json").read_bytes()
+    assert len(Pages.model_validate_json(existing).pages) == 2
     for name in ("manifest.json", "pages.txt", "searchable.pdf"):
         (results / name).unlink()
 
     second = start(make_ocr_task(attempt=2, languages=["en"])).ended(timeout=240)
     assert second.code == 0, second.log
-    assert "taken over" in second.log
-    assert (results / "pages.json").read_bytes() == standing
+    assert "its document is used" in second.log
+    assert (results / "pages.json").read_bytes() == existing
     assert second.result.summary == first.result.summary
     text = subprocess.run(
         ["pdftotext", str(results / "searchable.pdf"), "-"], check=True, capture_output=True, text=True
@@ -121,7 +121,7 @@ def test_the_pages_of_a_predecessor_that_died_are_taken_over(make_ocr_task, star
     assert (results / "pages.txt").read_text().count("\f") == 1
 
 
-def test_pages_of_another_document_are_in_the_way_and_kept(make_ocr_task, start, tmp_path):
+def test_pages_of_another_document_are_a_conflict_and_kept(make_ocr_task, start, tmp_path):
     pages = Pages(
         tenant_id="acme", document_id="another", engine="auto", total_pages=0, failed_pages=0, confidence=0,
         processing_time=1, text="", pages=(),

@@ -18,7 +18,7 @@ from steno_api.worker.report import Report
 from steno_api.worker.termination import Succeeded
 from steno_runtime.storage.volume import VolumeOutput
 
-GAVE_UP = "did not stop by itself"
+GAVE_UP = "did not stop in time"
 
 
 def http(uri: str) -> dict[str, str]:
@@ -27,15 +27,15 @@ def http(uri: str) -> dict[str, str]:
 
 def no_traceback(ended) -> None:
     assert b"Traceback" not in ended.said
-    assert all({"time", "level", "message", "namespace", "job", "attempt"} <= set(entry) for entry in ended.entries)
+    assert all({"time", "level", "message", "resource", "attempt"} <= set(entry) for entry in ended.entries)
 
 
 def test_a_missing_source_ends_within_seconds_and_costs_no_import_of_torch(make_task, web):
     task = make_task(source=http(f"{web.url}/none.wav"))
     script = textwrap.dedent("""
         import sys, time
-        from steno_runtime.worker.main import work
-        code = work(sys.argv[1])
+        from steno_runtime.worker.main import execute
+        code = execute(sys.argv[1])
         heavy = {"torch", "whisperx", "ctranslate2", "transformers", "cv2", "tesserocr", "ocrmypdf"}
         assert not heavy & set(sys.modules)
         print(code, time.process_time())
@@ -88,13 +88,13 @@ def test_a_missing_output_bucket_ends_before_the_source_is_touched(make_task, we
     no_traceback(ended)
 
 
-def test_a_format_nobody_knows(make_task, start):
+def test_an_unknown_format(make_task, start):
     ended = start(make_task(output={"uri": "pvc://r", "path": "/nowhere", "formats": ["docx"]})).ended()
     assert (ended.code, ended.result.reason) == (64, FailureReason.INVALID_SPEC)
     assert "docx" in ended.result.message
 
 
-def test_finished_work_is_found_and_not_done_again(make_task, web, start, tmp_path):
+def test_finished_work_is_found_and_not_repeated(make_task, web, start, tmp_path):
     task = make_task(attempt=2, source=http(web.serve("/a.wav", b"x")))
     artifact = PublishedArtifact(format="json", name="transcript.json", sha256=hashlib.sha256(b"").hexdigest(), bytes=0)
     summary = TranscriptionSummary(
@@ -113,7 +113,7 @@ def test_finished_work_is_found_and_not_done_again(make_task, web, start, tmp_pa
     assert web.requests == []
 
 
-def test_a_task_nobody_understands():
+def test_a_task_of_an_unknown_kind():
     done = subprocess.run(
         [sys.executable, "-m", "steno_runtime.worker", "--task", '{"kind": "OtherTask"}'],
         check=False,
@@ -124,14 +124,14 @@ def test_a_task_nobody_understands():
     assert "Traceback" not in done.stderr
 
 
-def test_a_defect_is_told_without_its_text(make_task, start, tmp_path):
+def test_a_defect_is_reported_without_its_text(make_task, start, tmp_path):
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     (tmp_path / "scratch").write_bytes(b"a file where a directory should be")
     ended = start(make_task(source=http("http://127.0.0.1:9/a.wav"))).ended()
     assert (ended.code, ended.result.reason) == (70, FailureReason.INTERNAL)
     assert "FileExistsError" in ended.result.message
     assert str(tmp_path) not in ended.result.message
-    assert any("FileExistsError" in entry.get("traceback", "") for entry in ended.entries)
+    assert any("FileExistsError" in entry.get("exception", "") for entry in ended.entries)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -179,13 +179,13 @@ def test_a_stop_waits_for_what_is_shielded_and_for_nothing_else():
     script = textwrap.dedent("""
         import os, signal, sys
         from steno_runtime.errors import Stopped
-        from steno_runtime.worker.signals import Stop
-        stop = Stop(last_resort=lambda: print("last resort", flush=True))
-        stop.listen()
+        from steno_runtime.worker.signals import StopSignal
+        stop = StopSignal(on_timeout=lambda: print("timeout", flush=True))
+        stop.install()
         stop.check()
         with stop.shield():
             os.kill(os.getpid(), signal.SIGTERM)
-            assert stop._asked.wait(10)
+            assert stop._requested.wait(10)
             stop.check()
             print("finished", flush=True)
         try:
@@ -195,7 +195,7 @@ def test_a_stop_waits_for_what_is_shielded_and_for_nothing_else():
         signal.sigwait({signal.SIGUSR1})
     """)
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=30)
-    assert done.stdout.split("\n") == ["finished", "stopped", "last resort", ""]
+    assert done.stdout.split("\n") == ["finished", "stopped", "timeout", ""]
     assert done.returncode == 143
 
 

@@ -1,4 +1,4 @@
-"""Publishing once, whoever else publishes the same, and wherever somebody dies."""
+"""Publishing once, also when two workers publish the same result, and when they die at any step."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from steno_api.v1alpha1.ocrjob import PageFormat
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_api.worker.task import Task, TaskOutput, TranscriptionTask
 from steno_runtime.errors import WorkError
-from steno_runtime.storage import Output, open_output
+from steno_runtime.publishing import find_manifest
+from steno_runtime.storage import OutputDirectory, open_output
 from steno_runtime.storage.volume import VolumeOutput
 from steno_runtime.stt.writers import WRITERS
-from steno_runtime.worker import publish as steps
-from steno_runtime.worker import recognition
-from steno_runtime.worker.publish import find_manifest, succeeded
-from steno_runtime.worker.transcription import FORMATS, TranscriptDocument, Transcription
-from steno_runtime.worker.work import Attempt
+from steno_runtime.worker import recognition, run
+from steno_runtime.worker.run import succeeded
+from steno_runtime.worker.task_handler import Attempt
+from steno_runtime.worker.transcription import FORMATS, TranscriptDocument, TranscriptionHandler
 
 
 def transcript(text: str = "Hello there", *, meeting: str = "standup-42") -> Transcript:
@@ -47,34 +47,34 @@ def attempt_at(task: Task, scratch: Path) -> Attempt:
     )  # fmt: skip
 
 
-def publish(output: Output, task: TranscriptionTask, told: Transcript, device: str) -> Manifest:
+def publish(output: OutputDirectory, task: TranscriptionTask, document: Transcript, device: str) -> Manifest:
     """Writes and publishes a transcript as a worker does."""
     with tempfile.TemporaryDirectory() as scratch:
-        work, document = Transcription(task), TranscriptDocument(told, device)
+        handler, written = TranscriptionHandler(task), TranscriptDocument(document, device)
         attempt = attempt_at(task, Path(scratch))
-        return steps.publish(output, work, document, steps.write(work, document, attempt), attempt)
+        return run.publish(output, handler, written, run.write_files(handler, written, attempt), attempt)
 
 
-def find_transcript(output: Output, task: TranscriptionTask) -> Transcript | None:
-    found = steps.find_document(output, Transcription(task), attempt_at(task, Path()))
+def find_transcript(output: OutputDirectory, task: TranscriptionTask) -> Transcript | None:
+    found = run.find_document(output, TranscriptionHandler(task), attempt_at(task, Path()))
     return found.transcript if isinstance(found, TranscriptDocument) else None
 
 
-def assert_consistent(output: Output, manifest: Manifest) -> None:
+def assert_consistent(output: OutputDirectory, manifest: Manifest) -> None:
     """What any reader may rely on."""
     assert Manifest.model_validate_json(output.read(MANIFEST_NAME) or b"") == manifest
-    standing = {artifact.format: output.read(artifact.name) or b"" for artifact in manifest.artifacts}
+    existing = {artifact.format: output.read(artifact.name) or b"" for artifact in manifest.artifacts}
     for artifact in manifest.artifacts:
-        data = standing[artifact.format]
+        data = existing[artifact.format]
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (artifact.sha256, artifact.bytes)
-    if "json" in standing:
-        told = Transcript.model_validate_json(standing["json"])
-        assert {fmt: WRITERS[fmt](told) for fmt in standing} == standing
-        assert manifest.summary.words == sum(len(segment.words) for segment in told.segments)
+    if "json" in existing:
+        document = Transcript.model_validate_json(existing["json"])
+        assert {fmt: WRITERS[fmt](document) for fmt in existing} == existing
+        assert manifest.summary.words == sum(len(segment.words) for segment in document.segments)
 
 
 @pytest.fixture(params=["s3", "volume"])
-def place(request, tmp_path) -> Output:
+def output(request, tmp_path) -> OutputDirectory:
     if request.param == "volume":
         return VolumeOutput("pvc://results/x", tmp_path / "results")
     s3 = request.getfixturevalue("s3")
@@ -93,40 +93,39 @@ def test_every_format_of_the_api_has_a_writer():
     assert set(recognition.FORMATS) == set(PageFormat)
 
 
-def test_artifacts_and_manifest_stand(place, make_task):
+def test_artifacts_and_manifest_are_published(output, make_task):
     task = make_task(source={"uri": "https://u:pw@host/a.wav?sig=abc"})
-    assert find_manifest(place, task) is None
-    manifest = publish(place, task, transcript(), "cuda")
-    assert_consistent(place, manifest)
+    assert find_manifest(output, task.job.uid) is None
+    manifest = publish(output, task, transcript(), "cuda")
+    assert_consistent(output, manifest)
     assert {artifact.name for artifact in manifest.artifacts} == {f"transcript.{fmt}" for fmt in FORMATS}
     assert manifest.source_uri == "https://host/a.wav"
     assert (manifest.summary.device, manifest.summary.speed, manifest.summary.words) == ("cuda", 15.0, 2)
-    assert find_manifest(place, task) == manifest
-    word = succeeded(place, manifest)
-    assert word.manifest == f"{place.uri}/manifest.json"
+    assert find_manifest(output, task.job.uid) == manifest
+    assert succeeded(output, manifest).manifest == f"{output.uri}/manifest.json"
 
 
-def test_only_what_was_asked_for_is_published(place, make_task):
+def test_only_what_was_asked_for_is_published(output, make_task):
     task = make_task(output={"uri": "pvc://r/x", "formats": ["txt", "txt"]})
-    manifest = publish(place, task, transcript(), "cpu")
+    manifest = publish(output, task, transcript(), "cpu")
     assert [artifact.name for artifact in manifest.artifacts] == ["transcript.txt"]
-    assert place.read("transcript.json") is None
+    assert output.read("transcript.json") is None
 
 
-def test_a_second_attempt_takes_what_stands(place, make_task):
-    first = publish(place, make_task(attempt=1), transcript("Hello there"), "cuda")
-    second = publish(place, make_task(attempt=2), transcript("Yellow bear and more"), "cpu")
+def test_a_second_attempt_adopts_what_exists(output, make_task):
+    first = publish(output, make_task(attempt=1), transcript("Hello there"), "cuda")
+    second = publish(output, make_task(attempt=2), transcript("Yellow bear and more"), "cpu")
     assert second == first
-    assert_consistent(place, second)
+    assert_consistent(output, second)
 
 
-def test_the_transcript_of_a_predecessor_that_died_is_taken_over(place, make_task):
+def test_the_transcript_of_an_attempt_that_died_is_adopted(output, make_task):
     task = make_task(attempt=2)
-    place.create("transcript.json", WRITERS["json"](transcript("Hello there")), "application/json")
-    assert find_transcript(place, task) == transcript("Hello there")
-    manifest = publish(place, task, transcript("Something else"), "cuda")
-    assert_consistent(place, manifest)
-    assert b"Hello there" in (place.read("transcript.txt") or b"")
+    output.create("transcript.json", WRITERS["json"](transcript("Hello there")), "application/json")
+    assert find_transcript(output, task) == transcript("Hello there")
+    manifest = publish(output, task, transcript("Something else"), "cuda")
+    assert_consistent(output, manifest)
+    assert b"Hello there" in (output.read("transcript.txt") or b"")
 
 
 @pytest.mark.parametrize(
@@ -138,19 +137,19 @@ def test_the_transcript_of_a_predecessor_that_died_is_taken_over(place, make_tas
         ("transcript.json", transcript(meeting="another").model_dump_json().encode()),
     ],
 )
-def test_what_is_not_ours_is_in_the_way_and_kept(place, make_task, name, data):
-    place.create(name, data, "application/json")
+def test_what_is_not_ours_is_a_conflict_and_kept(output, make_task, name, data):
+    output.create(name, data, "application/json")
     with pytest.raises(WorkError) as caught:
-        find_manifest(place, make_task()) or find_transcript(place, make_task())
+        find_manifest(output, make_task().job.uid) or find_transcript(output, make_task())
     assert caught.value.reason is FailureReason.OUTPUT_FORBIDDEN
     assert name in caught.value.message
-    assert place.read(name) == data
+    assert output.read(name) == data
 
 
-def test_the_manifest_of_another_resource_is_not_taken(place, make_task):
-    publish(place, make_task(), transcript(), "cpu")
+def test_the_manifest_of_another_resource_is_not_adopted(output, make_task):
+    publish(output, make_task(), transcript(), "cpu")
     with pytest.raises(WorkError) as caught:
-        find_manifest(place, make_task(job={"namespace": "team-a", "name": "standup", "uid": "uid-2"}))
+        find_manifest(output, "uid-2")
     assert caught.value.reason is FailureReason.OUTPUT_FORBIDDEN
 
 
@@ -183,7 +182,7 @@ class Killed(BaseException):
 class Stepped:
     """An output whose every step waits for its turn; the worker behind it may be killed before any of them."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: OutputDirectory) -> None:
         self.uri = output.uri
         self._output = output
         self._turn, self._waits = threading.Semaphore(0), threading.Semaphore(0)
@@ -203,7 +202,7 @@ class Stepped:
         self.ended = True
         self._waits.release()
 
-    def _my_turn(self) -> Output:
+    def _my_turn(self) -> OutputDirectory:
         self._waits.release()
         assert self._turn.acquire(timeout=30)
         if self._killed:
@@ -219,8 +218,8 @@ class Stepped:
     def create(self, name: str, data: bytes, content_type: str) -> bool:
         return self._my_turn().create(name, data, content_type)
 
-    def tidy(self) -> None:
-        self._my_turn().tidy()
+    def cleanup(self) -> None:
+        self._my_turn().cleanup()
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,7 +10,7 @@ import pytest
 
 from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.worker.report import Report
-from steno_runtime.worker.reporter import HEARTBEAT_INTERVALS, Reporter, _due
+from steno_runtime.worker.reporter import HEARTBEAT_INTERVALS, Reporter, _is_due
 
 
 def progress(stage: Stage = Stage.DECODING, percent: int = 1) -> Progress:
@@ -87,11 +87,11 @@ def test_a_new_stage_is_reported_at_once_and_the_latest_news_wait_their_turn(web
     ],
 )
 def test_when_a_report_is_due(latest, sent, intervals, due):
-    assert _due(latest, sent, intervals) is due
+    assert _is_due(latest, sent, intervals) is due
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409, 500, 503])
-def test_an_operator_that_refuses_is_told_again(web, reports, make_task, tmp_path, caplog, status):  # noqa: PLR0917
+def test_reports_go_on_to_an_operator_that_refuses(web, reports, make_task, tmp_path, caplog, status):  # noqa: PLR0917
     reports.status = status
     reporter = Reporter(make_task(reporting=reporting(web, tmp_path)))
     reporter.publish(progress(Stage.FETCHING))

@@ -108,7 +108,7 @@ def test_silence_is_an_empty_transcript_and_no_failure(make_task, start, tmp_pat
     assert (ended.result.summary.segments, ended.result.summary.words) == (0, 0)
 
 
-def test_a_model_nobody_has(make_task, start, sample_wav, tmp_path, monkeypatch):
+def test_a_model_that_does_not_exist(make_task, start, sample_wav, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "a.wav").write_bytes(sample_wav.read_bytes())
     ended = start(make_task(model={"name": "no-such-model"})).ended(timeout=300)

@@ -1,4 +1,4 @@
-"""What the pipeline is told, from the task and the environment."""
+"""The options of the pipeline, from the task and the environment."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import pytest
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Stopped, WorkError
 from steno_runtime.stt.options import TranscriptionOptions
-from steno_runtime.worker.transcription import Transcription
-from steno_runtime.worker.work import Attempt
+from steno_runtime.worker.task_handler import Attempt
+from steno_runtime.worker.transcription import TranscriptionHandler
 
 
 @pytest.fixture
 def options(make_task, sample_wav, tmp_path, monkeypatch):
     """The options of the pipeline for a task with that diarization; nothing is transcribed."""
 
-    def told(**changes) -> TranscriptionOptions:
+    def make(**changes) -> TranscriptionOptions:
         given = []
 
         def transcribe(_, options, **__):
@@ -33,13 +33,13 @@ def options(make_task, sample_wav, tmp_path, monkeypatch):
             seconds=lambda: 1.0,
         )
         with pytest.raises(Stopped):
-            Transcription(task).produce(attempt)
+            TranscriptionHandler(task).run(attempt)
         return given[0]
 
-    return told
+    return make
 
 
-def test_a_profiles_token_does_not_change_how_speakers_are_told_apart(options, monkeypatch):
+def test_a_profiles_token_does_not_change_the_speaker_models(options, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_profile")
     made = options(diarization={"minSpeakers": 2})
     assert made.diarize

@@ -97,16 +97,6 @@ def read_audio(
     return out.finish()
 
 
-def probe_duration(path: Path) -> float | None:
-    """Returns the seconds of audio that `path` announces, or None if it doesn't; reads only its headers.
-
-    Raises:
-        WorkError: `UnsupportedMedia`, as `read_audio` would.
-    """
-    with _open(path) as container:
-        return _duration(container, _audio_stream(container))
-
-
 def _open(path: Path) -> InputContainer:
     import av
     from av.error import FFmpegError

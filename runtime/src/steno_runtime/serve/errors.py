@@ -10,7 +10,7 @@ from enum import Enum
 
 from steno_api.failures import FailureReason
 from steno_api.server.session_end import SessionEnd
-from steno_runtime.errors import Stopped, WorkError, is_out_of_memory
+from steno_runtime.errors import Stopped, WorkError, explain
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,7 @@ def to_api_error(error: BaseException) -> ApiError:
     if isinstance(error, Stopped):
         message = "The server had to stop before the work was done. Send it again."
         return ApiError(ErrorCode.DRAINING, message, retry_after=5)
-    if is_out_of_memory(error):
-        return ApiError(
-            failure_status(FailureReason.OUT_OF_MEMORY),
-            "The server ran out of memory. Send it again later, or give the pool's RuntimeProfile more memory.",
-            retry_after=30,
-        )
-    message = f"The server failed unexpectedly ({type(error).__name__}): this is a defect; please report it."
-    return ApiError(ErrorCode.INTERNAL, message)
+    remedy = "Send it again later, or give the pool's RuntimeProfile more memory."
+    failure = explain(error, "The server", remedy=remedy)
+    retry_after = 30 if failure.reason is FailureReason.OUT_OF_MEMORY else None
+    return ApiError(failure_status(failure.reason), failure.message, retry_after=retry_after)

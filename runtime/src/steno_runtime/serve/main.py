@@ -16,6 +16,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from steno_api.failures import EXIT_CODES, FailureClass, FailureReason
+from steno_api.json_logs import resource_fields
 from steno_api.model import ObjectRef
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         log.error("the task is not valid: use a runtime image of the operator's version", extra={"fields": where})  # noqa: TRY400
         code = EXIT_CODES[FailureReason.INVALID_SPEC.failure_class]
     else:
-        logs.configure({"namespace": task.pool.namespace, "pool": task.pool.name}, arguments.log_level)
+        logs.configure(resource_fields("RuntimePool", task.pool.namespace, task.pool.name), arguments.log_level)
         code = serve(task)
     logging.shutdown()
     sys.stdout.flush()

@@ -1,12 +1,12 @@
-"""Storage: where sources are read from and results are published to.
+"""Storage: sources are fetched to a local file, results are published to a directory of write-once objects.
 
-`fetch` brings a source to a local file; `open_output` opens the directory that results go to. Both hide whether that
-is S3, a web server or a mounted volume, and both speak in `WorkError`s.
+`fetch` and `open_output` hide whether that is S3, a web server or a mounted volume; both raise `WorkError`.
 """
 
 from __future__ import annotations
 
-from steno_runtime.storage.output import Output, open_output
+from steno_runtime.storage.open import open_output
+from steno_runtime.storage.output import OutputDirectory
 from steno_runtime.storage.source import fetch
 
-__all__ = ["Output", "fetch", "open_output"]
+__all__ = ["OutputDirectory", "fetch", "open_output"]

@@ -1,4 +1,4 @@
-"""What every kind of storage needs: patience, names that may be shown, and addresses that are refused."""
+"""Helpers of all storage: retries with backoff, URIs without secrets, and addresses that are refused."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ _METADATA_ADDRESSES = frozenset(
 )
 
 
-class Unavailable(Exception):  # noqa: N818  (a state of the far end, not a defect)
-    """The far end did not answer as it should, and may do so when asked again; the text says what happened."""
+class Unavailable(Exception):  # noqa: N818  (a state of the server, not a defect)
+    """The server did not answer as it should, but may when it is asked again; the text says what happened."""
 
 
 class ForbiddenAddress(Exception):  # noqa: N818
-    """The host is an address of the node's own metadata services, which a user's URI must never reach."""
+    """The host is an address of the node's metadata services, which a user's URI must never reach."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How often, and how patiently, something is tried again.
+    """Exponential backoff with jitter.
 
     Attributes:
         attempts: tries in a row without any progress before giving up.
         first_pause: seconds before the second try; doubled (and jittered) for each further one.
-        longest_pause: seconds no pause exceeds.
+        max_pause: seconds that no pause exceeds.
     """
 
     attempts: int = 5
     first_pause: float = 0.5
-    longest_pause: float = 10.0
+    max_pause: float = 10.0
 
     def pause(self, failures: int, check: Check) -> None:
-        """Waits after the given number of failures in a row; `check` may raise meanwhile."""
-        full = min(self.longest_pause, self.first_pause * 2 ** (failures - 1))
+        """Wait after the given number of failures in a row; `check` may raise meanwhile."""
+        full = min(self.max_pause, self.first_pause * 2 ** (failures - 1))
         end = time.monotonic() + full * random.uniform(0.5, 1.0)  # noqa: S311  (spreads load; not a secret)
         while (left := end - time.monotonic()) > 0:
             check()
@@ -56,7 +56,7 @@ class Retry:
 
 
 def redact(uri: str) -> str:
-    """Returns `uri` fit to be shown: without user, password, query and fragment, which may be credentials."""
+    """Return `uri` without user, password, query and fragment, which may be credentials."""
     if not uri.lower().startswith(("http://", "https://")):
         return uri
     try:
@@ -68,7 +68,7 @@ def redact(uri: str) -> str:
 
 
 def refuse_metadata_address(host: str) -> None:
-    """Refuses a host that is, or resolves to, a link-local address or a cloud's metadata service.
+    """Refuse a host that is, or resolves to, a link-local address or a cloud's metadata service.
 
     A name that does not resolve passes: connecting to it fails anyway, or a proxy resolves it.
 
@@ -85,7 +85,7 @@ def refuse_metadata_address(host: str) -> None:
 
 
 def is_metadata_address(address: str) -> bool:
-    """Tells whether a numeric address is link-local (169.254.0.0/16, fe80::/10) or a known metadata service."""
+    """Return whether a numeric address is link-local (169.254.0.0/16, fe80::/10) or a known metadata service."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -96,7 +96,7 @@ def is_metadata_address(address: str) -> bool:
 
 
 def human_bytes(count: int) -> str:
-    """Returns `count` bytes as people write it: `5.0 GiB`."""
+    """Return `count` bytes as people write it: `5.0 GiB`."""
     size = float(count)
     for unit in ("bytes", "KiB", "MiB"):
         if size < 1024:

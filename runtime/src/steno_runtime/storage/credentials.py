@@ -1,4 +1,4 @@
-"""Credentials from a mounted Secret: a directory with one file per key."""
+"""Credentials from a mounted Secret: a directory with one file per key; shared by S3 and web sources."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from steno_runtime.errors import WorkError
 
 
 def read_credentials(directory: str | None) -> dict[str, str]:
-    """Returns the Secret's keys and values; empty without a directory.
+    """Return the Secret's keys and values; empty without a directory.
 
-    The values are read at each call, since Kubernetes replaces the files when the Secret changes.
+    They are read at each call, since Kubernetes replaces the files when the Secret changes.
 
     Raises:
         WorkError: `InvalidSpec`: the directory is missing, or a value is not text.

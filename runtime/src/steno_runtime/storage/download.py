@@ -1,4 +1,4 @@
-"""Brings a remote body to a local file: streamed, bounded, resumed where the connection broke."""
+"""Download to a local file: streamed, limited in size, and resumed where the connection broke."""
 
 from __future__ import annotations
 
@@ -35,30 +35,39 @@ class Body:
     chunks: Iterator[bytes]
 
 
-class Remote(Protocol):
-    """Something that can be read from an offset on."""
+class RemoteFile(Protocol):
+    """A file on a server that can be read from an offset on."""
 
     @property
-    def shown(self) -> str:
-        """The URI as it may be shown to people."""
+    def display_uri(self) -> str:
+        """The URI without secrets."""
         ...
 
     def open(self, offset: int) -> AbstractContextManager[Body]:
-        """Opens the body at `offset`.
+        """Open the body at `offset`.
 
         Raises:
-            Unavailable: it may work when tried again.
+            Unavailable: it may succeed when tried again.
             WorkError: it will not.
         """
         ...
 
 
 def download(
-    remote: Remote, destination: Path, *, max_bytes: int, check: Check, on_bytes: OnBytes, retry: Retry
+    remote: RemoteFile, destination: Path, *, max_bytes: int, check: Check, on_bytes: OnBytes, retry: Retry
 ) -> None:
-    """Writes the whole of `remote` to `destination`.
+    """Write the whole of `remote` to `destination`.
 
-    A try counts as failed only if it got no further than the one before, so a slow, flaky source is read to its end.
+    A try counts as failed only if it got no further than the one before, so a slow, unreliable source is read to its
+    end.
+
+    Args:
+        remote: what to read.
+        destination: the local file.
+        max_bytes: more are refused.
+        check: called for every chunk; raises to stop.
+        on_bytes: see `OnBytes`.
+        retry: how a broken connection is retried.
 
     Raises:
         WorkError: `TooLarge`, `SourceUnavailable` once every try failed, or what `remote` raised.
@@ -84,7 +93,7 @@ def download(
                 if failures >= retry.attempts:
                     raise WorkError(
                         FailureReason.SOURCE_UNAVAILABLE,
-                        f"{remote.shown} could not be read: {error} ({failures} tries). "
+                        f"{remote.display_uri} could not be read: {error} ({failures} tries). "
                         "Check that the server is up and reachable from the cluster.",
                     ) from error
                 retry.pause(failures, check)
@@ -92,18 +101,24 @@ def download(
                 return
 
 
-def too_large(shown: str, size: int, max_bytes: int) -> WorkError:
-    """Returns the error for a source of (at least) `size` bytes."""
+def too_large(display_uri: str, size: int, max_bytes: int) -> WorkError:
+    """Return the error for a source that is too large.
+
+    Args:
+        display_uri: the source's URI, without secrets.
+        size: of the source, at least, in bytes.
+        max_bytes: the limit.
+    """
     return WorkError(
         FailureReason.TOO_LARGE,
-        f"{shown} has {human_bytes(size)} or more; at most {human_bytes(max_bytes)} are taken. "
+        f"{display_uri} has {human_bytes(size)} or more; the limit is {human_bytes(max_bytes)}. "
         "Extract its audio track, compress it (e.g. to Opus or M4A), or split it.",
     )
 
 
-def _refuse_large(remote: Remote, size: int | None, max_bytes: int) -> None:
+def _refuse_large(remote: RemoteFile, size: int | None, max_bytes: int) -> None:
     if size is not None and size > max_bytes:
-        raise too_large(remote.shown, size, max_bytes)
+        raise too_large(remote.display_uri, size, max_bytes)
 
 
 def _refuse_short(received: int, total: int | None) -> None:
@@ -112,9 +127,9 @@ def _refuse_short(received: int, total: int | None) -> None:
 
 
 def _resume(file: BinaryIO, body: Body, received: int) -> int:
-    """Puts `file` where `body` begins: where the last try ended, or back at the start."""
+    """Move `file` to where `body` begins: where the last try ended, or the start."""
     if body.offset not in (0, received):
-        raise Unavailable("the server sent another part than it was asked for")
+        raise Unavailable("the server sent a part that was not requested")
     file.seek(body.offset)
     file.truncate()
     return body.offset

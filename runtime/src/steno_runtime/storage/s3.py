@@ -1,10 +1,9 @@
-"""S3: sources and results in buckets, through obstore."""
+"""S3 sources and outputs, through obstore."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,44 +15,40 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError,
 from obstore.store import S3Store
 
 from steno_api.failures import FailureReason
+from steno_api.s3 import CREDENTIAL_KEYS, DEFAULT_REGION, parse_error
 from steno_api.worker.task import TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
 from steno_runtime.storage.common import ForbiddenAddress, Unavailable, redact, refuse_metadata_address
 from steno_runtime.storage.credentials import read_credentials
 from steno_runtime.storage.download import Body
-from steno_runtime.storage.output import CHECK_NAME
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig, S3Credential
 
 log = logging.getLogger(__name__)
 
-DEFAULT_REGION = "us-east-1"
+CHECK_NAME = ".steno-write-check"
+"""An empty object that is written and deleted at once, to find out whether results can be written later."""
 CHUNK_BYTES = 1024 * 1024
-CREDENTIALS_LIVE = timedelta(minutes=5)
+CREDENTIALS_LIFETIME = timedelta(minutes=5)
 """Mounted credentials are read again after this time, so that a rotated Secret is noticed."""
 
 _ERRORS: tuple[type[Exception], ...] = (BaseError, FileNotFoundError, ValueError, OSError)
 """What obstore raises: its own errors, and Python's where one fits."""
 
-_FORBIDDEN_CODES = frozenset(
-    {"AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
-     "XAdminUserNotFound"}
-)  # fmt: skip
-_REGION_CODES = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"})
 
-
-def _retry(attempts: int, longest: float) -> RetryConfig:
+def _retry(attempts: int, timeout: float) -> RetryConfig:
     return {
         "max_retries": attempts,
-        "retry_timeout": timedelta(seconds=longest),
+        "retry_timeout": timedelta(seconds=timeout),
         "backoff": {"init_backoff": timedelta(seconds=0.25), "max_backoff": timedelta(seconds=15), "base": 2},
     }
 
 
-_ONCE = _retry(0, 60)  # who uses it has a patience of its own
-_QUICK = _retry(4, 30)
-_PATIENT = _retry(10, 170)
+_NO_RETRY = _retry(0, 60)
+"""For callers that retry by themselves."""
+_SHORT_RETRY = _retry(4, 30)
+_LONG_RETRY = _retry(10, 170)
 """For results: losing them to a short outage would cost the whole work."""
 
 
@@ -61,17 +56,17 @@ class S3Source:
     """One object of a bucket."""
 
     def __init__(self, source: TaskSource) -> None:
-        self.shown = source.uri
-        self._store, self._key = _open(source, _ONCE, "source", read_timeout=30)
+        self.display_uri = source.uri
+        self._store, self._key = _open(source, _NO_RETRY, "source", read_timeout=30)
         self._ambient = not _has_keys(source.credentials_dir)
         self._etag: str | None = None
 
     @contextlib.contextmanager
     def open(self, offset: int) -> Iterator[Body]:
-        """See `Remote`."""
+        """See `RemoteFile`."""
         try:
             result = obstore.get(self._store, self._key, options=self._options(offset))
-        except PreconditionError as error:  # the object was replaced meanwhile: begin again with the new one
+        except PreconditionError as error:  # the object was replaced meanwhile: start over with the new one
             self._etag = None
             raise Unavailable("it changed while it was read") from error
         except _ERRORS as error:
@@ -92,37 +87,37 @@ class S3Source:
             raise Unavailable("the connection broke") from error
 
     def _translate(self, error: Exception) -> Exception:
-        answer = _Answer(error, self._ambient)
+        answer = _StoreError(error, self._ambient)
         if answer.kind == "missing":
             what = "its bucket does not exist" if answer.code == "NoSuchBucket" else "no such object"
             return WorkError(
                 FailureReason.SOURCE_NOT_FOUND,
-                f"{self.shown} was not found: {what}. Check bucket, key and endpoint; keys are case-sensitive.",
+                f"{self.display_uri} was not found: {what}. Check bucket, key and endpoint; keys are case-sensitive.",
             )
         if answer.kind == "forbidden":
             return WorkError(
                 FailureReason.SOURCE_FORBIDDEN,
-                f"{self.shown} may not be read: {answer.why}. {_credentials_remedy('source', self._ambient)} "
+                f"{self.display_uri} may not be read: {answer.reason}. {_credentials_remedy('source', self._ambient)} "
                 "They need s3:GetObject.",
             )
         if answer.kind == "invalid":
-            return WorkError(FailureReason.INVALID_SPEC, f"{self.shown} cannot be read: {answer.why}.")
-        return Unavailable(answer.why)
+            return WorkError(FailureReason.INVALID_SPEC, f"{self.display_uri} cannot be read: {answer.reason}.")
+        return Unavailable(answer.reason)
 
 
 class S3Output:
-    """A prefix of a bucket. Objects are put in one request each, so none is ever half written."""
+    """A prefix of a bucket. Each object is put in one request, so none is ever half written."""
 
     def __init__(self, output: TaskOutput) -> None:
         self.uri = output.uri
         self._ambient = not _has_keys(output.credentials_dir)
-        self._store, self._prefix = _open(output, _QUICK, "output", read_timeout=30)
-        self._impatient, _ = _open(output, _ONCE, "output", read_timeout=120)
-        self._patient, _ = _open(output, _PATIENT, "output", read_timeout=120)
+        self._store, self._prefix = _open(output, _SHORT_RETRY, "output", read_timeout=30)
+        self._no_retry_store, _ = _open(output, _NO_RETRY, "output", read_timeout=120)
+        self._long_retry_store, _ = _open(output, _LONG_RETRY, "output", read_timeout=120)
         self._conditional = True
 
     def check_writable(self) -> None:
-        """See `Output`."""
+        """See `OutputDirectory`."""
         key = self._key(CHECK_NAME)
         try:
             obstore.put(self._store, key, b"", use_multipart=False)
@@ -130,38 +125,40 @@ class S3Output:
             raise self._translate(error) from error
         try:
             obstore.delete(self._store, key)
-        except _ERRORS as error:  # may write, may not delete: enough for results; an empty object stays
-            log.info("cannot delete the write check", extra={"why": _Answer(error, self._ambient).why})
+        except _ERRORS as error:  # permission to write but not to delete is enough for results; an empty object stays
+            log.info("cannot delete the write check", extra={"why": _StoreError(error, self._ambient).reason})
 
     def read(self, name: str) -> bytes | None:
-        """See `Output`."""
+        """See `OutputDirectory`."""
         try:
             return bytes(obstore.get(self._store, self._key(name)).bytes())
         except _ERRORS as error:
-            answer = _Answer(error, self._ambient)
+            answer = _StoreError(error, self._ambient)
             if answer.kind == "missing" and answer.code != "NoSuchBucket":
                 return None
-            if answer.kind == "forbidden":  # S3's answer for a missing key, too, to who may not list the bucket
+            if answer.kind == "forbidden":  # also S3's answer for a missing key without permission to list the bucket
                 return None
             raise self._translate(error) from error
 
     def create(self, name: str, data: bytes, content_type: str) -> bool:
-        """See `Output`."""
+        """See `OutputDirectory`."""
         if self._conditional:
             try:
-                # Once, without patience: a store that knows no conditional writes says so as a server's error, which
-                # would be asked again for minutes.
-                return self._put(self._impatient, name, data, content_type, mode="create")
+                # Without retries: a store that has no conditional writes says so with a server error, which would be
+                # retried for minutes.
+                return self._put(self._no_retry_store, name, data, content_type, mode="create")
             except _ERRORS as error:
-                answer = _Answer(error, self._ambient)
+                answer = _StoreError(error, self._ambient)
                 self._conditional = not (isinstance(error, NotSupportedError) or answer.code == "NotImplemented")
                 if self._conditional and answer.kind != "unavailable":
                     raise self._translate(error) from error
         try:
             if self._conditional:
-                return self._put(self._patient, name, data, content_type, mode="create")
-            # What stands is still kept, but of two writers in the same instant the later would overwrite.
-            return self.read(name) is None and self._put(self._patient, name, data, content_type, mode="overwrite")
+                return self._put(self._long_retry_store, name, data, content_type, mode="create")
+            # What exists is still kept, but of two writers at the same instant the later one overwrites.
+            return self.read(name) is None and self._put(
+                self._long_retry_store, name, data, content_type, mode="overwrite"
+            )
         except _ERRORS as error:
             raise self._translate(error) from error
 
@@ -175,14 +172,14 @@ class S3Output:
             return False
         return True
 
-    def tidy(self) -> None:
-        """See `Output`. Nothing is ever left behind."""
+    def cleanup(self) -> None:
+        """See `OutputDirectory`. Puts leave nothing behind."""
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
 
     def _translate(self, error: Exception) -> WorkError:
-        answer = _Answer(error, self._ambient)
+        answer = _StoreError(error, self._ambient)
         if answer.kind == "missing":
             bucket = urlsplit(self.uri).netloc
             return WorkError(
@@ -192,69 +189,70 @@ class S3Output:
         if answer.kind == "forbidden":
             return WorkError(
                 FailureReason.OUTPUT_FORBIDDEN,
-                f"{self.uri} may not be written: {answer.why}. {_credentials_remedy('output', self._ambient)} "
+                f"{self.uri} may not be written: {answer.reason}. {_credentials_remedy('output', self._ambient)} "
                 "They need s3:PutObject and s3:GetObject.",
             )
         if answer.kind == "invalid":
-            return WorkError(FailureReason.INVALID_SPEC, f"{self.uri} cannot be written: {answer.why}.")
+            return WorkError(FailureReason.INVALID_SPEC, f"{self.uri} cannot be written: {answer.reason}.")
         return WorkError(
             FailureReason.OUTPUT_UNAVAILABLE,
-            f"{self.uri} could not be written: {answer.why}. Check that the S3 endpoint is up and reachable from the "
-            "cluster.",
+            f"{self.uri} could not be written: {answer.reason}. Check that the S3 endpoint is up and reachable from "
+            "the cluster.",
         )
 
 
-class _Answer:
-    """What an obstore error means. Its text is parsed, as the type alone does not tell a bucket from a key.
+class _StoreError:
+    """What an obstore error means.
 
     Attributes:
-        kind: `missing`, `forbidden`, `invalid` (asking again is no use) or `unavailable`.
+        kind: `missing`, `forbidden`, `invalid` (retrying is of no use) or `unavailable`.
         code: S3's error code, empty if there was none.
-        why: a few words for people, without anything secret.
+        reason: a few words for people, without anything secret.
     """
 
     def __init__(self, error: Exception, ambient: bool) -> None:
         text = str(error).partition("Debug source")[0]
-        code = re.search(r"<Code>(\w+)</Code>", text)
-        status = re.search(r"status code: (\d{3} [\w -]+)", text)
-        self.code = code.group(1) if code else ""
-        number = int(status.group(1)[:3]) if status else 0
-        said = " ".join(part for part in (status.group(1).strip() if status else "", self.code) if part)
+        answer = parse_error(error)
+        self.code, status = answer.code, answer.status
+        answered = f"the store answered {' '.join(part for part in (answer.phrase, answer.code) if part)}"
         if ambient and "169.254." in text:
-            self.kind, self.why = "forbidden", "there are no credentials"
-        elif self.code in _FORBIDDEN_CODES or number in (401, 403):
-            self.kind, self.why = "forbidden", f"the store answered {said}"
-        elif self.code in _REGION_CODES or "LOCATION" in text:
-            self.kind, self.why = "invalid", "the bucket is in another region; set region (or AWS_REGION in the Secret)"
-        elif isinstance(error, FileNotFoundError) or number == 404:
-            self.kind, self.why = "missing", f"the store answered {said}"
+            self.kind, self.reason = "forbidden", "there are no credentials"
+        elif answer.is_forbidden:
+            self.kind, self.reason = "forbidden", answered
+        elif answer.is_wrong_region or "LOCATION" in text:
+            self.kind = "invalid"
+            self.reason = "the bucket is in another region; set region (or AWS_REGION in the Secret)"
+        elif isinstance(error, FileNotFoundError) or status == 404:
+            self.kind, self.reason = "missing", answered
         elif isinstance(error, ValueError):
-            self.kind, self.why = "invalid", "its key has an empty or relative path segment, or is not valid"
-        elif 400 <= number < 500 and number not in (408, 425, 429):
-            self.kind, self.why = "invalid", f"the store answered {said}"
+            self.kind, self.reason = "invalid", "its key has an empty or relative path segment, or is not valid"
+        elif 400 <= status < 500 and status not in (408, 425, 429):
+            self.kind, self.reason = "invalid", answered
         else:
-            why = f"the store answered {said}" if said else "the store did not answer"
-            self.kind, self.why = "unavailable", why
+            self.kind = "unavailable"
+            self.reason = answered if answer.phrase or answer.code else "the store did not answer"
         log.info("the store answered with an error", extra={"error": text.partition(": <?xml")[0][:500]})
 
 
-def _open(place: TaskSource | TaskOutput, retry: RetryConfig, role: str, *, read_timeout: int) -> tuple[S3Store, str]:
-    """Returns the bucket of `place` and the key (or prefix) in it."""
-    parts = place.uri[len("s3://") :]
+def _open(
+    location: TaskSource | TaskOutput, retry: RetryConfig, role: str, *, read_timeout: int
+) -> tuple[S3Store, str]:
+    """Return the bucket of a source or output, and the key (or prefix) in it."""
+    parts = location.uri[len("s3://") :]
     bucket, _, key = parts.partition("/")
-    credentials = read_credentials(place.credentials_dir)
-    endpoint = place.endpoint_url or credentials.get("AWS_ENDPOINT_URL")
+    credentials = read_credentials(location.credentials_dir)
+    endpoint = location.endpoint_url or credentials.get("AWS_ENDPOINT_URL")
     config: dict[str, Any] = {}
     if endpoint:
         _refuse_endpoint(endpoint, role)
         config["endpoint"] = endpoint.rstrip("/")
-    region = place.region or credentials.get("AWS_REGION")
-    if region or place.credentials_dir:
+    region = location.region or credentials.get("AWS_REGION")
+    if region or location.credentials_dir:
         config["region"] = region or DEFAULT_REGION
     provider: Callable[[], S3Credential] | None = None
-    if _has_keys(place.credentials_dir):
-        provider = partial(_credential, place.credentials_dir, role)
-        provider()  # a Secret that lacks a key is told now, in our words
+    if _has_keys(location.credentials_dir):
+        provider = partial(_credential, location.credentials_dir, role)
+        provider()  # a Secret that lacks a key is reported now, in our words
     try:
         store = S3Store(
             bucket,
@@ -270,7 +268,7 @@ def _open(place: TaskSource | TaskOutput, retry: RetryConfig, role: str, *, read
         )
     except _ERRORS as error:
         raise WorkError(
-            FailureReason.INVALID_SPEC, f"{place.uri} cannot be opened: check its bucket name, endpoint and region."
+            FailureReason.INVALID_SPEC, f"{location.uri} cannot be opened: check its bucket name, endpoint and region."
         ) from error
     return store, key.strip("/") if role == "output" else key
 
@@ -281,17 +279,17 @@ def _refuse_endpoint(endpoint: str, role: str) -> None:
     except ForbiddenAddress as error:
         raise WorkError(
             FailureReason.INVALID_SPEC,
-            f"{role}.endpointURL {redact(endpoint)} is not an address that Steno may use. Give the S3 server's URL.",
+            f"{role}.endpointURL {redact(endpoint)} is an address that Steno must not use. Give the S3 server's URL.",
         ) from error
 
 
 def _has_keys(directory: str | None) -> bool:
-    return any(name in read_credentials(directory) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    return any(name in read_credentials(directory) for name in CREDENTIAL_KEYS)
 
 
 def _credential(directory: str | None, role: str) -> S3Credential:
     values = read_credentials(directory)
-    missing = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not values.get(name)]
+    missing = [name for name in CREDENTIAL_KEYS if not values.get(name)]
     if missing:
         raise WorkError(
             FailureReason.INVALID_SPEC, f"The Secret of {role}.secretRef lacks the key {missing[0]}. Add it."
@@ -300,11 +298,11 @@ def _credential(directory: str | None, role: str) -> S3Credential:
         "access_key_id": values["AWS_ACCESS_KEY_ID"],
         "secret_access_key": values["AWS_SECRET_ACCESS_KEY"],
         "token": values.get("AWS_SESSION_TOKEN") or None,
-        "expires_at": datetime.now(UTC) + CREDENTIALS_LIVE,
+        "expires_at": datetime.now(UTC) + CREDENTIALS_LIFETIME,
     }
 
 
 def _credentials_remedy(role: str, ambient: bool) -> str:
     if ambient:
-        return f"Set {role}.secretRef, or give the pod's ServiceAccount an identity that may."
-    return f"Check the credentials in the Secret of {role}.secretRef and what they are allowed."
+        return f"Set {role}.secretRef, or give the pod's ServiceAccount an identity with access."
+    return f"Check the credentials in the Secret of {role}.secretRef and their permissions."

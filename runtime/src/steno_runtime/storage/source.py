@@ -1,4 +1,4 @@
-"""Reads a task's source to a local file."""
+"""Sources: fetch a task's source to a local file, by its scheme."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from steno_api.failures import FailureReason
 from steno_api.worker.task import TaskSource
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.storage.common import Retry, redact
-from steno_runtime.storage.download import OnBytes, Remote, download, too_large
+from steno_runtime.storage.download import OnBytes, RemoteFile, download, too_large
 
 _MEDIA_SUFFIX_CHARS = 6
 
@@ -25,9 +25,15 @@ def fetch(
     retry: Retry | None = None,
     allowed: Callable[[str], bool] | None = None,
 ) -> Path:
-    """Returns a local file with the source's bytes: in `scratch`, or for a volume the mounted file itself.
+    """Return a local file with the source's bytes: in `scratch`, or for a volume the mounted file itself.
 
-    `allowed` is asked about every URL that a web server redirects to; None: all may be followed.
+    Args:
+        source: where it is.
+        scratch: a directory for the file.
+        check: called often; raises to stop.
+        on_bytes: called with the bytes received.
+        retry: how a broken connection is retried; None: the usual way.
+        allowed: whether a URL that a web server redirects to may be followed; None: all may be.
 
     Raises:
         WorkError: `SourceNotFound`, `SourceForbidden`, `SourceUnavailable`, `TooLarge` or `InvalidSpec`.
@@ -35,7 +41,7 @@ def fetch(
     scheme = source.uri.partition("://")[0].lower()
     if source.path is not None:
         return _mounted(source.uri, Path(source.path), source.max_bytes)
-    remote: Remote
+    remote: RemoteFile
     if scheme == "s3":
         from steno_runtime.storage.s3 import S3Source
 
@@ -92,10 +98,10 @@ def _mounted(uri: str, path: Path, max_bytes: int) -> Path:
 
 
 def _suffix(uri: str) -> str:
-    """Returns the URI's file extension, a hint for the demuxer; empty if it does not look like one."""
+    """Return the URI's file extension, a hint for the demuxer; empty if it does not look like one."""
     try:
         path = uri if uri.startswith("s3://") else unquote(urlsplit(uri).path)
-    except ValueError:  # `http://[`: who connects says what is wrong with it
+    except ValueError:  # `http://[`: connecting to it raises a better error
         return ""
     suffix = PurePosixPath(path).suffix.lower()
     return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= _MEDIA_SUFFIX_CHARS else ""

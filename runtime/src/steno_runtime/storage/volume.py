@@ -1,4 +1,4 @@
-"""Results on a mounted volume."""
+"""Output directory on a mounted volume: temporary files, then hard links for create-if-absent."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, err
 
 
 class VolumeOutput:
-    """A directory of a volume, whose objects appear whole, once, and stay as they are."""
+    """A directory of a volume, whose objects appear as a whole and never change."""
 
     def __init__(self, uri: str, directory: Path) -> None:
         self.uri = uri
         self._directory = directory
 
     def check_writable(self) -> None:
-        """See `Output`."""
+        """See `OutputDirectory`."""
         try:
             temporary = self._write_temporary("write-check", b"")
             temporary.unlink()
@@ -34,7 +34,7 @@ class VolumeOutput:
             raise self._translate(error) from error
 
     def read(self, name: str) -> bytes | None:
-        """See `Output`."""
+        """See `OutputDirectory`."""
         try:
             return (self._directory / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -43,11 +43,11 @@ class VolumeOutput:
             raise self._translate(error) from error
 
     def create(self, name: str, data: bytes, content_type: str) -> bool:  # noqa: ARG002  (files have none)
-        """See `Output`. The data is on the disk before its name is."""
+        """See `OutputDirectory`. The data is on the disk before its name is."""
         try:
             temporary = self._write_temporary(name, data)
             try:
-                created = self._give_name(temporary, self._directory / name)
+                created = self._link(temporary, self._directory / name)
             finally:
                 temporary.unlink(missing_ok=True)
             self._sync_directory()
@@ -55,8 +55,11 @@ class VolumeOutput:
             raise self._translate(error) from error
         return created
 
-    def tidy(self) -> None:
-        """See `Output`. A writer still at work loses its temporary file, and with it a race that it had lost."""
+    def cleanup(self) -> None:
+        """See `OutputDirectory`.
+
+        A writer that is still active loses its temporary file, after it had lost the race anyway.
+        """
         with contextlib.suppress(OSError):
             for leftover in self._directory.glob(f".*{_TEMPORARY_SUFFIX}"):
                 leftover.unlink(missing_ok=True)
@@ -74,26 +77,26 @@ class VolumeOutput:
             raise
         return temporary
 
-    def _give_name(self, temporary: Path, final: Path) -> bool:
+    def _link(self, temporary: Path, final: Path) -> bool:
         try:
             os.link(temporary, final)
         except FileExistsError:
             return False
         except FileNotFoundError:
-            if final.exists():  # `tidy` of a winner
+            if final.exists():  # `cleanup` of a faster writer
                 return False
             raise
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            # A file system without hard links: what stands is still kept, but two writers in the same instant race.
+            # A file system without hard links: what exists is still kept, but two writers in the same instant race.
             if final.exists():
                 return False
             temporary.rename(final)
         return True
 
     def _sync_directory(self) -> None:
-        # Some network file systems cannot sync a directory; they make names durable by themselves.
+        # Some network file systems cannot sync a directory, and make names durable by themselves.
         with contextlib.suppress(OSError):
             descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
             try:

@@ -1,4 +1,4 @@
-"""Sources on web servers, through httpx."""
+"""Web sources, through httpx: redirects are followed by hand, so that each is checked and none gets credentials."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _REDIRECTS = (301, 302, 303, 307, 308)
-_TRY_AGAIN = (408, 425, 429)
+_RETRYABLE = (408, 425, 429)
 
 
 class WebSource:
@@ -36,7 +36,7 @@ class WebSource:
 
     def __init__(self, source: TaskSource, allowed: Callable[[str], bool] | None = None) -> None:
         self._allowed = allowed
-        self.shown = redact(source.uri)
+        self.display_uri = redact(source.uri)
         try:
             self._url = httpx.URL(source.uri)
         except httpx.InvalidURL as error:
@@ -47,7 +47,7 @@ class WebSource:
 
     @contextlib.contextmanager
     def open(self, offset: int) -> Iterator[Body]:
-        """See `Remote`."""
+        """See `RemoteFile`."""
         headers = {"Accept-Encoding": "identity", "User-Agent": "steno-worker"}
         if offset and self._validator:
             headers |= {"Range": f"bytes={offset}-", "If-Range": self._validator}
@@ -60,7 +60,7 @@ class WebSource:
         except httpx.InvalidURL as error:
             raise self._invalid("the server redirects to something that is not a URL") from error
         except UnicodeError as error:  # of the resolver: a label is empty, or too long
-            raise self._invalid("the name of its host, or of one that it redirects to, is no host name") from error
+            raise self._invalid("the name of its host, or of one that it redirects to, is not a host name") from error
         except httpx.TransportError as error:
             raise self._translate(error) from error
 
@@ -87,7 +87,7 @@ class WebSource:
         if status == HTTPStatus.PARTIAL_CONTENT:
             found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
             if found is None:
-                raise self._invalid("the server answered a part that was not asked for")
+                raise self._invalid("the server answered with a part that was not requested")
             total = None if found.group(2) == "*" else int(found.group(2))
             return Body(offset=int(found.group(1)), total=total, chunks=response.iter_raw(CHUNK_BYTES))
         if status != HTTPStatus.OK:
@@ -98,7 +98,7 @@ class WebSource:
         etag = headers.get("etag", "")
         # Only a strong validator makes sure that the parts are of one and the same file.
         self._validator = etag if etag.startswith('"') else headers.get("last-modified")
-        if headers.get("content-encoding", "identity") != "identity":  # although nobody asked for it
+        if headers.get("content-encoding", "identity") != "identity":  # although it was not requested
             self._validator = None
             return Body(offset=0, total=None, chunks=_decoded(response))
         length = headers.get("content-length", "")
@@ -110,7 +110,8 @@ class WebSource:
         answered = f"{status} {response.reason_phrase}".strip()
         if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
             return WorkError(
-                FailureReason.SOURCE_NOT_FOUND, f"{self.shown} was not found: the server answered {answered}. Check it."
+                FailureReason.SOURCE_NOT_FOUND,
+                f"{self.display_uri} was not found: the server answered {answered}. Check source.uri.",
             )
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
             remedy = (
@@ -121,9 +122,9 @@ class WebSource:
             )
             return WorkError(
                 FailureReason.SOURCE_FORBIDDEN,
-                f"{self.shown} may not be read: the server answered {answered}. {remedy}",
+                f"{self.display_uri} may not be read: the server answered {answered}. {remedy}",
             )
-        if status >= 500 or status in (*_TRY_AGAIN, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+        if status >= 500 or status in (*_RETRYABLE, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
             return Unavailable(f"the server answered {answered}")
         return self._invalid(f"the server answered {answered}, not 200 OK")
 
@@ -133,7 +134,7 @@ class WebSource:
         if self._allowed is not None and url != self._url and not self._allowed(str(url)):
             raise WorkError(
                 FailureReason.SOURCE_FORBIDDEN,
-                f"{self.shown} redirects to a place that is not among the sources allowed here.",
+                f"{self.display_uri} redirects to a URL that is not among the allowed sources.",
             )
         try:
             refuse_metadata_address(url.host)
@@ -141,7 +142,7 @@ class WebSource:
             raise self._link_local() from error
 
     def _refuse_peer(self, response: httpx.Response) -> None:
-        """Looks at whom we are really connected to: the name may have resolved otherwise the second time."""
+        """Check the address that we are connected to: the name may have resolved differently the second time."""
         stream = response.extensions.get("network_stream")
         address = stream.get_extra_info("server_addr") if stream is not None else None
         if address and is_metadata_address(str(address[0])):
@@ -150,11 +151,11 @@ class WebSource:
     def _link_local(self) -> WorkError:
         return WorkError(
             FailureReason.SOURCE_FORBIDDEN,
-            f"{self.shown} leads to a link-local address, which sources may not be read from.",
+            f"{self.display_uri} leads to a link-local address, which sources may not be read from.",
         )
 
     def _invalid(self, why: str) -> WorkError:
-        return WorkError(FailureReason.INVALID_SPEC, f"{self.shown} cannot be read: {why}. Correct source.uri.")
+        return WorkError(FailureReason.INVALID_SPEC, f"{self.display_uri} cannot be read: {why}. Correct source.uri.")
 
     def _translate(self, error: httpx.TransportError) -> Exception:
         cause: BaseException | None = error
@@ -162,7 +163,7 @@ class WebSource:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return WorkError(
                     FailureReason.SOURCE_UNAVAILABLE,
-                    f"{self.shown} could not be read: the server's certificate is not trusted "
+                    f"{self.display_uri} could not be read: the server's certificate is not trusted "
                     f"({cause.verify_message}). Use a certificate of a public authority, or add yours to the image.",
                 )
             cause = cause.__cause__ or cause.__context__
@@ -180,7 +181,7 @@ def _decoded(response: httpx.Response) -> Iterator[bytes]:
         yield from response.iter_bytes(CHUNK_BYTES)
     except httpx.DecodingError as error:
         encoding = response.headers["content-encoding"]
-        raise Unavailable(f"what the server sent is not {encoding[:40]}, as its Content-Encoding says") from error
+        raise Unavailable(f"the body is not {encoding[:40]}, although its Content-Encoding says so") from error
 
 
 def _authorization(credentials: dict[str, str], url: httpx.URL) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
 from steno_runtime.cores import available_cores
-from steno_runtime.errors import WorkError, is_out_of_memory
+from steno_runtime.errors import WorkError, explain, is_out_of_memory
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt.chunks import FULL_FRAMES, TAIL_FRAMES, bucket, mel_frames
 from steno_runtime.stt.engine import (
@@ -321,8 +321,5 @@ def _plausibility(decoded: Decoded) -> tuple[bool, bool, float]:
 
 def _work_error(err: RuntimeError, what: str, otherwise: FailureReason) -> WorkError:
     if is_out_of_memory(err):
-        return WorkError(
-            FailureReason.OUT_OF_MEMORY,
-            f"{what}: the device's memory is not enough. A smaller batchSize, model or computeType needs less.",
-        )
+        return explain(err, f"{what}: the engine", remedy="A smaller batchSize, model or computeType needs less.")
     return WorkError(otherwise, f"{what}: {str(err)[:300]}")

@@ -1,1 +1,1 @@
-"""The batch worker: one task in, published results and a last word out."""
+"""The batch worker: one task in; published results and a termination message out."""

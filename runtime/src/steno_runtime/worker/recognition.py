@@ -1,4 +1,4 @@
-"""OCR as a kind of work."""
+"""Task handler for OCR: read the pages, spool them to disk, write the documents page by page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from steno_api.v1alpha1.job import Stage
 from steno_api.worker.task import OCRTask
 from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES, WRITERS, Header
 from steno_runtime.progress import OCR_WEIGHTS
-from steno_runtime.worker.work import Attempt, Format
+from steno_runtime.publishing import Format
+from steno_runtime.worker.task_handler import Attempt
 
 if TYPE_CHECKING:
     from steno_runtime.ocr.pipeline import Options, Result
@@ -24,7 +25,7 @@ FORMATS = {fmt: Format(FILE_NAMES[fmt], MEDIA_TYPES[fmt]) for fmt in WRITERS}
 
 @dataclass(frozen=True)
 class PagesDocument:
-    """Pages on disk, with the source they were read from."""
+    """Pages on disk, and the source they were read from."""
 
     result: Result
     header: Header
@@ -47,18 +48,18 @@ class PagesDocument:
         )
 
 
-class Recognition:
-    """See `Work`."""
+class OCRHandler:
+    """See `TaskHandler`."""
 
     formats: Mapping[str, Format] = FORMATS
     weights: Mapping[Stage, float] = OCR_WEIGHTS
-    relief = "use a RuntimeProfile with more memory, or fewer `pages`"
+    remedy = "use a RuntimeProfile with more memory, or fewer `pages`"
 
     def __init__(self, task: OCRTask) -> None:
         self._task = task
 
-    def produce(self, attempt: Attempt) -> PagesDocument:
-        """See `Work`."""
+    def run(self, attempt: Attempt) -> PagesDocument:
+        """See `TaskHandler`."""
         source = attempt.fetch(1.0)
         attempt.check()
         from steno_runtime.ocr.pipeline import recognize
@@ -68,11 +69,11 @@ class Recognition:
         )
         return PagesDocument(result, self._header(attempt.seconds()))
 
-    def adopt(self, data: bytes, attempt: Attempt) -> PagesDocument:
-        """See `Work`. The source is fetched again where a searchable PDF is to be made of it."""
+    def load_existing(self, data: bytes, attempt: Attempt) -> PagesDocument:
+        """See `TaskHandler`. The source is fetched again where a searchable PDF is to be made of it."""
         document = Pages.model_validate_json(data)
         if document.document_id != self._task.document_id:
-            raise ValueError("the pages of another document")
+            raise ValueError("they are the pages of another document")
         from steno_runtime.ocr.pipeline import Result
         from steno_runtime.ocr.spool import PageSpool
 
@@ -81,7 +82,7 @@ class Recognition:
         if "pdf" in self._task.output.formats:
             source = attempt.fetch(1.0)
             kind = _kind(source, options)
-        spool = PageSpool(attempt.scratch / "standing.jsonl")
+        spool = PageSpool(attempt.scratch / "existing.jsonl")
         engines: dict[str, int] = {}
         for page in document.pages:
             spool.add(page)

@@ -1,27 +1,21 @@
-"""Tells the operator how far the work is. Best effort: nothing here slows, fails or outlives the work."""
+"""Progress reporter: a thread that posts the latest progress; it never slows, fails or outlives the work."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 
 from steno_api.v1alpha1.job import Progress
 from steno_api.worker.report import REPORT_PATH, Report
 from steno_api.worker.task import Task, TaskReporting
+from steno_runtime.operator_client import OperatorClient
 
-log = logging.getLogger(__name__)
-
-TIMEOUT_SECONDS = 5.0
 HEARTBEAT_INTERVALS = 6
-"""Without news, a report is repeated after so many intervals: an operator that has just started knows nothing."""
+"""Without a change, a report is repeated after this many intervals, for an operator that has just started."""
 
 
 class Reporter:
-    """A background thread that posts the latest progress: at once on a new stage, else at most once an interval."""
+    """Posts the latest progress from a background thread: a new stage at once, else at most once an interval."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -29,12 +23,11 @@ class Reporter:
         self._latest: Progress | None = None
         self._urgent = False
         self._closed = False
-        self._complaint = ""
         if task.reporting is not None:
             threading.Thread(target=self._run, args=(task.reporting,), name="reporter", daemon=True).start()
 
     def publish(self, progress: Progress) -> None:
-        """Makes `progress` the latest; returns at once."""
+        """Make `progress` the latest; return immediately."""
         with self._changed:
             if self._latest is None or self._latest.stage is not progress.stage:
                 self._urgent = True
@@ -42,14 +35,13 @@ class Reporter:
             self._latest = progress
 
     def close(self) -> None:
-        """Ends reporting; a report under way is left to itself."""
+        """End reporting, without waiting for a report that is being sent."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     def _run(self, reporting: TaskReporting) -> None:
-        # A proxy of the environment is meant for sources outside, never for the operator beside us.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        client = OperatorClient(reporting, REPORT_PATH)
         interval = max(0.1, reporting.interval_seconds)
         sent: Progress | None = None
         sent_at = float("-inf")
@@ -60,37 +52,20 @@ class Reporter:
                 if self._closed:
                     return
                 latest, self._urgent = self._latest, False
-            if latest is None or not _due(latest, sent, (time.monotonic() - sent_at) / interval):
+            if latest is None or not _is_due(latest, sent, (time.monotonic() - sent_at) / interval):
                 continue
-            self._post(opener, reporting, latest)
+            client.post(Report(job=self._task.job, attempt=self._task.attempt, progress=latest))
             sent, sent_at = latest, time.monotonic()
 
-    def _post(self, opener: urllib.request.OpenerDirector, reporting: TaskReporting, progress: Progress) -> None:
-        complaint = ""
-        try:
-            # The token is replaced while we run, hence read each time.
-            token = Path(reporting.token_file).read_text(encoding="ascii").strip()
-            report = Report(job=self._task.job, attempt=self._task.attempt, progress=progress)
-            request = urllib.request.Request(  # noqa: S310  (the operator's own URL, from the task)
-                reporting.url.rstrip("/") + REPORT_PATH,
-                data=report.to_json().encode(),
-                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-                method="POST",
-            )
-            with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-                response.read(1024)
-        except urllib.error.HTTPError as error:
-            complaint = f"the operator answered {error.code}"
-            error.close()
-        except Exception as error:  # noqa: BLE001  (a lost report costs progress, nothing else)
-            complaint = f"{type(error).__name__}: {getattr(error, 'reason', error)}"
-        if complaint and complaint != self._complaint:
-            log.warning("a report was lost", extra={"why": complaint})
-        self._complaint = complaint
 
+def _is_due(latest: Progress, sent: Progress | None, intervals: float) -> bool:
+    """Return whether a report is to be sent.
 
-def _due(latest: Progress, sent: Progress | None, intervals: float) -> bool:
-    """Tells whether `latest` is to be sent, `intervals` after `sent` was."""
+    Args:
+        latest: the progress that it would have.
+        sent: the progress of the previous report; None: there was none.
+        intervals: since the previous report.
+    """
     if sent is None or latest.stage is not sent.stage:
         return True
     # A little less than one: the wait that led here may have ended a moment early.

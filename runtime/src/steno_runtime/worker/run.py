@@ -1,4 +1,4 @@
-"""The steps of one attempt, in the order in which they can fail cheaply."""
+"""One attempt of a task, step by step; the steps that fail cheaply come first."""
 
 from __future__ import annotations
 
@@ -8,38 +8,53 @@ import tempfile
 import time
 from pathlib import Path
 
+from steno_api.documents.manifest import MANIFEST_NAME, Manifest
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_api.worker.task import Task
 from steno_api.worker.termination import Succeeded
 from steno_runtime.errors import WorkError
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
-from steno_runtime.storage import fetch, open_output
-from steno_runtime.worker import publish
-from steno_runtime.worker.signals import Stop
-from steno_runtime.worker.work import Attempt, Work
+from steno_runtime.publishing import (
+    PRIMARY_FORMAT,
+    Document,
+    ManifestHeader,
+    find_manifest,
+    name_conflict,
+    publish_or_adopt,
+)
+from steno_runtime.storage import OutputDirectory, fetch, open_output
+from steno_runtime.storage.common import redact
+from steno_runtime.worker.signals import StopSignal
+from steno_runtime.worker.task_handler import Attempt, TaskHandler
 
 log = logging.getLogger(__name__)
 
 WRITTEN_SHARE = 0.8
-"""Of the stage `Publishing`; the rest is handing the files over."""
+"""Share of the stage `Publishing` that writing the files takes; the rest is for storing them."""
 
 
-def run(task: Task, work: Work, *, stop: Stop, on_progress: ProgressCallback) -> Succeeded:
-    """Does the task: adopts what an earlier attempt published, or works and publishes.
+def run(task: Task, handler: TaskHandler, *, stop: StopSignal, on_progress: ProgressCallback) -> Succeeded:
+    """Do a task: return what an earlier attempt published, or do the work and publish it.
+
+    Args:
+        task: what is to be done.
+        handler: does the work.
+        stop: ends the work early.
+        on_progress: called with the progress.
 
     Raises:
         WorkError: with the reason, in words for the user.
-        Stopped: the worker was told to stop.
+        Stopped: the worker was asked to stop.
     """
     started = time.monotonic()
     on_progress(ProgressUpdate(Stage.STARTING))
-    _check_formats(task, work)
+    _check_formats(task, handler)
     output = open_output(task.output)
-    manifest = publish.find_manifest(output, task)
+    manifest = find_manifest(output, task.job.uid)
     if manifest is not None:
         log.info("already published by an earlier attempt", extra={"by_attempt": manifest.attempt})
-        return publish.succeeded(output, manifest)
+        return succeeded(output, manifest)
     stop.check()
     output.check_writable()
     stop.check()
@@ -54,33 +69,113 @@ def run(task: Task, work: Work, *, stop: Stop, on_progress: ProgressCallback) ->
             fetch=functools.cache(lambda share: _fetch(task, Path(folder), stop, on_progress, share)),
             seconds=lambda: time.monotonic() - started,
         )
-        document = publish.find_document(output, work, attempt)
+        document = find_document(output, handler, attempt)
         if document is None:
-            document = work.produce(attempt)
+            document = handler.run(attempt)
         else:
-            log.info("an earlier attempt died while publishing; its document is taken over")
+            log.info("an earlier attempt ended while it published; its document is used")
         stop.check()
         on_progress(ProgressUpdate(Stage.PUBLISHING))
-        files = publish.write(work, document, attempt, share=WRITTEN_SHARE)
+        files = write_files(handler, document, attempt, share=WRITTEN_SHARE)
         stop.check()
         with stop.shield():
             on_progress(ProgressUpdate(Stage.PUBLISHING, WRITTEN_SHARE))
-            manifest = publish.publish(output, work, document, files, attempt)
-    log.info("published", extra={"manifest": f"{output.uri}/manifest.json", "seconds": time.monotonic() - started})
-    return publish.succeeded(output, manifest)
+            manifest = publish(output, handler, document, files, attempt)
+    log.info("published", extra={"manifest": f"{output.uri}/{MANIFEST_NAME}", "seconds": time.monotonic() - started})
+    return succeeded(output, manifest)
 
 
-def _check_formats(task: Task, work: Work) -> None:
+def find_document(output: OutputDirectory, handler: TaskHandler, attempt: Attempt) -> Document | None:
+    """Return the document of an earlier attempt that ended while it published, if there is one.
+
+    Args:
+        output: where it would be.
+        handler: knows its name and reads it.
+        attempt: the present one.
+
+    Raises:
+        WorkError: `OutputForbidden`: its name is taken by something else; or what `output` raises.
+    """
+    if PRIMARY_FORMAT not in attempt.task.output.formats:
+        return None
+    data = output.read(handler.formats[PRIMARY_FORMAT].name)
+    return None if data is None else _load_existing(data, output, handler, attempt)
+
+
+def write_files(handler: TaskHandler, document: Document, attempt: Attempt, *, share: float = 1.0) -> dict[str, Path]:
+    """Write every requested format to a file in the attempt's scratch directory, the primary one first.
+
+    This may take long, and a stop ends it.
+
+    Args:
+        handler: knows the names of the files.
+        document: what to write.
+        attempt: the present one.
+        share: of the stage `Publishing` that this takes.
+
+    Raises:
+        WorkError: the document cannot have one of the formats.
+        Stopped: the worker was asked to stop.
+    """
+    files: dict[str, Path] = {}
+    formats = sorted(set(attempt.task.output.formats), key=lambda fmt: (fmt != PRIMARY_FORMAT, fmt))
+    for number, fmt in enumerate(formats, 1):
+        attempt.check()
+        files[fmt] = attempt.scratch / handler.formats[fmt].name
+        document.write(fmt, files[fmt])
+        attempt.on_progress(ProgressUpdate(Stage.PUBLISHING, share * number / len(formats)))
+    return files
+
+
+def publish(
+    output: OutputDirectory, handler: TaskHandler, document: Document, files: dict[str, Path], attempt: Attempt
+) -> Manifest:
+    """Publish the files of a document; return the manifest that is valid.
+
+    Args:
+        output: where to.
+        handler: reads the document of another attempt, should there be one.
+        document: what `files` were written from.
+        files: what `write_files` returned.
+        attempt: the present one.
+
+    Raises:
+        WorkError: `OutputForbidden`, `OutputNotFound` or `OutputUnavailable`.
+    """
+    task = attempt.task
+    return publish_or_adopt(
+        output,
+        ManifestHeader(task.job, task.attempt, task.tenant, redact(task.source.uri)),
+        document,
+        files,
+        formats=handler.formats,
+        load_existing=lambda data: _load_existing(data, output, handler, attempt),
+    )
+
+
+def succeeded(output: OutputDirectory, manifest: Manifest) -> Succeeded:
+    """Return the result for a published manifest."""
+    return Succeeded(manifest=f"{output.uri}/{MANIFEST_NAME}", artifacts=manifest.artifacts, summary=manifest.summary)
+
+
+def _load_existing(data: bytes, output: OutputDirectory, handler: TaskHandler, attempt: Attempt) -> Document:
+    try:
+        return handler.load_existing(data, attempt)
+    except ValueError as error:  # pydantic's are ValueErrors, too
+        raise name_conflict(output, handler.formats[PRIMARY_FORMAT].name) from error
+
+
+def _check_formats(task: Task, handler: TaskHandler) -> None:
     formats = task.output.formats
-    unknown = [fmt for fmt in formats if fmt not in work.formats]
+    unknown = [fmt for fmt in formats if fmt not in handler.formats]
     if unknown or not formats:
         raise WorkError(
             FailureReason.INVALID_SPEC,
-            f"output.formats has {', '.join(unknown) or 'no format'}; choose from {', '.join(work.formats)}.",
+            f"output.formats has {', '.join(unknown) or 'no format'}; choose from {', '.join(handler.formats)}.",
         )
 
 
-def _fetch(task: Task, folder: Path, stop: Stop, on_progress: ProgressCallback, share: float) -> Path:
+def _fetch(task: Task, folder: Path, stop: StopSignal, on_progress: ProgressCallback, share: float) -> Path:
     def on_bytes(received: int, total: int | None) -> None:
         on_progress(ProgressUpdate(Stage.FETCHING, share * received / total if total else 0.0))
 

@@ -1,4 +1,4 @@
-"""Transcription as a kind of work."""
+"""Task handler for transcriptions: read the audio, run the speech pipeline, build the transcript."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from steno_api.v1alpha1.job import Stage
 from steno_api.v1alpha1.transcriptionjob import Diarization
 from steno_api.worker.task import TranscriptionTask
 from steno_runtime.errors import WorkError
-from steno_runtime.memory import available_memory
 from steno_runtime.progress import ProgressUpdate, transcription_weights
+from steno_runtime.publishing import Format
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
-from steno_runtime.worker.length import longest_seconds, too_long
-from steno_runtime.worker.work import Attempt, Format
+from steno_runtime.worker.limits import available_memory, max_seconds, too_long_message
+from steno_runtime.worker.task_handler import Attempt
 
 log = logging.getLogger(__name__)
 
 FETCHED_SHARE = 0.8
-"""Of the stage `Fetching`; the rest is reading the samples out of the file."""
+"""Share of the stage `Fetching` that the download takes; the rest is for decoding the samples."""
 
 FORMATS = {fmt: Format(FILE_NAMES[fmt], MEDIA_TYPES[fmt]) for fmt in WRITERS}
 
@@ -49,29 +49,29 @@ class TranscriptDocument:
         return summarise(self.transcript, self.device)
 
 
-class Transcription:
-    """See `Work`."""
+class TranscriptionHandler:
+    """See `TaskHandler`."""
 
     formats: Mapping[str, Format] = FORMATS
-    relief = "set a smaller model.batchSize, a smaller model, or a RuntimeProfile with more memory"
+    remedy = "set a smaller model.batchSize, a smaller model, or a RuntimeProfile with more memory"
 
     def __init__(self, task: TranscriptionTask) -> None:
         self._task = task
 
     @property
     def weights(self) -> Mapping[Stage, float]:
-        """See `Work`."""
+        """See `TaskHandler`."""
         return transcription_weights(diarize=self._task.diarization is not None)
 
-    def adopt(self, data: bytes, attempt: Attempt) -> TranscriptDocument:  # noqa: ARG002 - one shape for all kinds
-        """See `Work`."""
+    def load_existing(self, data: bytes, attempt: Attempt) -> TranscriptDocument:  # noqa: ARG002 - the interface of all kinds
+        """See `TaskHandler`."""
         transcript = Transcript.model_validate_json(data)
         if transcript.meeting_id != self._task.meeting_id:
-            raise ValueError("the transcript of another meeting")
+            raise ValueError("it is the transcript of another meeting")
         return TranscriptDocument(transcript, device="unknown")
 
-    def produce(self, attempt: Attempt) -> TranscriptDocument:
-        """See `Work`."""
+    def run(self, attempt: Attempt) -> TranscriptDocument:
+        """See `TaskHandler`."""
         task = self._task
         token = _community_token(task.diarization)
         samples = self._read(attempt)
@@ -90,7 +90,7 @@ class Transcription:
         return TranscriptDocument(transcript, result.device)
 
     def _read(self, attempt: Attempt) -> Any:
-        """Returns the source's samples; the file that was fetched for them is gone again."""
+        """Return the source's samples; the file that was fetched for them is removed."""
         path = attempt.fetch(FETCHED_SHARE)
         from steno_runtime.media.audio import SAMPLE_RATE, read_audio
 
@@ -102,8 +102,8 @@ class Transcription:
             path,
             check=attempt.check,
             on_progress=on_read,
-            max_seconds=longest_seconds(memory, diarize=diarize),
-            too_long=too_long(memory, diarize=diarize),
+            max_seconds=max_seconds(memory, diarize=diarize),
+            too_long=too_long_message(memory, diarize=diarize),
         )
         log.info("decoded", extra={"audio_seconds": round(samples.shape[0] / SAMPLE_RATE, 2)})
         if self._task.source.path is None:
@@ -112,9 +112,9 @@ class Transcription:
 
 
 def _community_token(diarization: Diarization | None) -> str | None:
-    """The token of the job's own Secret; None: the job names none, and the store's models tell speakers apart.
+    """Return the token of the job's own Secret; None: the job names none, and the model store's models are used.
 
-    A profile may set HF_TOKEN as well: for downloads, not to change how the jobs that use it tell speakers apart.
+    A profile may set HF_TOKEN as well: for downloads, not to change which models diarize the jobs that use it.
     """
     if diarization is None or diarization.token_secret_ref is None:
         return None

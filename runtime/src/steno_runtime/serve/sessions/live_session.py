@@ -16,7 +16,7 @@ from steno_api.server.claims import SessionClaims
 from steno_api.server.reports import SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionFigures
-from steno_runtime.errors import WorkError, is_out_of_memory
+from steno_runtime.errors import WorkError, explain
 from steno_runtime.serve.sessions.publish import SessionRecord
 from steno_runtime.stream.events import Event
 from steno_runtime.stream.session import Session, SessionClosed
@@ -176,12 +176,8 @@ class LiveSession:
             # Its text is not logged: it may quote what was decoded.
             log.error("decoding failed", extra={"session": self.claims.sub, "error": type(error).__name__})  # noqa: TRY400
             self._session.abort()
-            if is_out_of_memory(error):
-                return WorkError(FailureReason.OUT_OF_MEMORY, "The server ran out of memory while decoding.")
-            return WorkError(
-                FailureReason.INTERNAL,
-                f"Decoding failed unexpectedly ({type(error).__name__}): this is a defect; please report it.",
-            )
+            remedy = "Lower the pool's sessionsPerReplica, or give its RuntimeProfile more memory."
+            return explain(error, "Decoding", remedy=remedy)
         return None
 
     async def _enforce_limits(self) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from steno_api.documents.manifest import MANIFEST_NAME, Manifest, PublishedArtifact
+from steno_api.documents.manifest import MANIFEST_NAME, Manifest
 from steno_api.documents.transcript import Segment, Transcript
 from steno_api.failures import FailureReason
 from steno_api.model import ObjectRef
@@ -19,8 +19,9 @@ from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.server.task import PoolOutput
 from steno_api.worker.task import TaskOutput
-from steno_runtime.errors import WorkError
-from steno_runtime.storage import Output, once, open_output
+from steno_runtime.errors import WorkError, explain
+from steno_runtime.publishing import Format, ManifestHeader, publish_under_free_names
+from steno_runtime.storage import OutputDirectory, open_output
 from steno_runtime.stt.document import build_transcript, summarise
 from steno_runtime.stt.pipeline import UNKNOWN_LANGUAGE, Result
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
@@ -29,8 +30,7 @@ log = logging.getLogger(__name__)
 
 PUBLISHING_THREADS = 4
 INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 30.0
-_PRIMARY = "json"
-_MAX_NAME_TRIES = 20
+_FORMATS = {fmt: Format(FILE_NAMES[fmt], MEDIA_TYPES[fmt]) for fmt in WRITERS}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _transcript(record: SessionRecord) -> Transcript:
     )
 
 
-def open_session_output(claims: SessionClaims, place: PoolOutput) -> Output:
+def open_session_output(claims: SessionClaims, place: PoolOutput) -> OutputDirectory:
     """Open the directory that a session's results go to.
 
     Raises:
@@ -85,11 +85,8 @@ def open_session_output(claims: SessionClaims, place: PoolOutput) -> Output:
     )
 
 
-def publish_session(output: Output, record: SessionRecord) -> Manifest:
+def publish_session(output: OutputDirectory, record: SessionRecord) -> Manifest:
     """Publish a session; return its manifest, which may be one that was published before.
-
-    A session may have gone on at another server after its first one died, or was cut off, while publishing. What that
-    one published stays as it is, and this transcript, which is another part of the session, takes the next free names.
 
     Args:
         output: the session's directory.
@@ -99,30 +96,16 @@ def publish_session(output: Output, record: SessionRecord) -> Manifest:
         WorkError: `OutputForbidden`, `OutputNotFound`, `OutputUnavailable` or `InvalidSpec`.
     """
     claims = record.claims
-    existing = once.find_manifest(output, claims.uid)
-    if existing is not None:
-        return existing
     transcript = _transcript(record)
-    formats = sorted({fmt.value for fmt in claims.formats}, key=lambda fmt: (fmt != _PRIMARY, fmt))
-    data = {fmt: WRITERS[fmt](transcript) for fmt in formats}
-    manifest = Manifest(
+    header = ManifestHeader(
         job=ObjectRef(namespace=claims.namespace, name=claims.name, uid=claims.uid),
         attempt=1,
         tenant=claims.tenant,
-        created_at=datetime.now(UTC),
         source_uri=f"stream://{claims.sub}",
-        artifacts=_write(output, data),
-        summary=summarise(transcript, record.device),
     )
-    return once.seal(output, manifest)
-
-
-def _write(output: Output, data: dict[str, bytes]) -> list[PublishedArtifact]:
-    for number in range(1, _MAX_NAME_TRIES + 1):
-        names = {fmt: FILE_NAMES[fmt] if number == 1 else f"transcript-{number}.{fmt}" for fmt in data}
-        if all(once.write_once(output, names[fmt], data[fmt], MEDIA_TYPES[fmt]) == data[fmt] for fmt in data):
-            return [once.artifact(fmt, names[fmt], data[fmt]) for fmt in data]
-    raise once.in_the_way(output, FILE_NAMES[_PRIMARY])
+    contents = {fmt.value: WRITERS[fmt](transcript) for fmt in claims.formats}
+    summary = summarise(transcript, record.device)
+    return publish_under_free_names(output, header, contents, formats=_FORMATS, summary=summary)
 
 
 class SessionPublisher:
@@ -151,8 +134,8 @@ class SessionPublisher:
                     return result.model_copy(update={"failure": error.reason, "message": error.message[:1000]})
             except Exception as error:  # noqa: BLE001
                 log.error("publishing failed", extra={"session": claims.sub, "error": type(error).__name__})  # noqa: TRY400
-                why = f"Publishing failed unexpectedly ({type(error).__name__}): this is a defect; please report it."
-                return result.model_copy(update={"failure": FailureReason.INTERNAL, "message": why})
+                failure = explain(error, "Publishing", remedy="Give the pool's RuntimeProfile more memory.")
+                return result.model_copy(update={"failure": failure.reason, "message": failure.message})
             else:
                 uri = f"{output.uri}/{MANIFEST_NAME}"
                 return result.model_copy(update={"manifest": uri, "artifacts": manifest.artifacts})

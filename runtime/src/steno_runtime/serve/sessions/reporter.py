@@ -6,22 +6,14 @@ Best effort: a lost report is made good by the next one, and nothing here distur
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from pathlib import Path
-
-import httpx
-from pydantic import ValidationError
 
 from steno_api.model import ObjectRef
 from steno_api.server.reports import POOL_REPORT_PATH, PoolAnswer, PoolReport
 from steno_api.worker.task import TaskReporting
+from steno_runtime.operator_client import AsyncOperatorClient
 from steno_runtime.serve.sessions.registry import SessionRegistry
 
-log = logging.getLogger(__name__)
-
-TIMEOUT_SECONDS = 5.0
-MAX_ANSWER_BYTES = 1024 * 1024
 MIN_INTERVAL_SECONDS = 0.1
 """Between two reports, however often sessions change."""
 
@@ -37,9 +29,7 @@ class PoolReporter:
         self._registry = registry
         self._on_lost = on_lost
         self._due = asyncio.Event()
-        self._last_problem = ""
-        # A proxy of the environment is meant for sources outside, never for the operator beside us.
-        self._client = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_SECONDS)
+        self._client = AsyncOperatorClient(reporting, POOL_REPORT_PATH)
 
     def request_report(self) -> None:
         """Send the next report at once: a session was opened or has ended."""
@@ -59,22 +49,10 @@ class PoolReporter:
 
     async def report(self) -> bool:
         """Report once and act on the answer; return whether there was one."""
-        sessions = self._registry.reports()
-        problem, answer = "", None
-        try:
-            answer = await self._post(PoolReport(pool=self._pool, sessions=sessions))
-        except httpx.HTTPStatusError as error:
-            problem = f"the operator answered {error.response.status_code}"
-        except ValidationError:
-            problem = "the operator's answer is not a PoolAnswer"
-        except Exception as error:  # noqa: BLE001  (a lost report is made good by the next one)
-            problem = type(error).__name__
-        if problem:
-            self._on_lost()
-            if problem != self._last_problem:
-                log.warning("a report was lost", extra={"why": problem})
-        self._last_problem = problem
+        report = PoolReport(pool=self._pool, sessions=self._registry.reports())
+        answer = await self._client.post(report, PoolAnswer)
         if answer is None:
+            self._on_lost()
             return False
         for order in answer.end:
             self._registry.end(order.uid, order.reason)
@@ -96,20 +74,3 @@ class PoolReporter:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-    async def _post(self, report: PoolReport) -> PoolAnswer:
-        # The token is replaced while we run, hence read each time.
-        token = (await asyncio.to_thread(Path(self._reporting.token_file).read_text, "ascii")).strip()
-        async with self._client.stream(
-            "POST",
-            self._reporting.url.rstrip("/") + POOL_REPORT_PATH,
-            content=report.to_json(),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        ) as response:
-            response.raise_for_status()
-            body = b""
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise ValueError("the answer is too large")
-        return PoolAnswer.model_validate_json(body)

@@ -220,7 +220,7 @@ class JobQueue:
             job.result, job.status, job.progress = done.result(), "succeeded", 1.0
         else:
             job.error, job.status = to_api_error(error), "failed"
-            unexpected = job.error.status is ErrorCode.INTERNAL.value
+            unexpected = job.error.status == ErrorCode.INTERNAL.value
             log.log(
                 logging.ERROR if unexpected else logging.INFO,
                 "a job failed",

@@ -1,4 +1,4 @@
-"""A worker's last word: the pod's termination message, and the exit code that goes with it."""
+"""The termination message: how an attempt ended, for the pod's status, and the exit code that goes with it."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from pathlib import Path
 
 from steno_api.failures import EXIT_CODES, EXIT_TERMINATED, FailureReason
 from steno_api.worker.termination import MAX_TERMINATION_MESSAGE_BYTES, Failed, Succeeded, TerminationMessage
+from steno_runtime.errors import Stopped, explain
 
 log = logging.getLogger(__name__)
 
 STOPPED = Failed(
     reason=FailureReason.PREEMPTED,
-    message="The worker was told to stop before it was done: its pod was preempted, evicted or deleted.",
+    message="The worker was asked to stop before it was done: its pod was preempted, evicted or deleted.",
 )
-_LOCK_PATIENCE_SECONDS = 1.0
+_LOCK_TIMEOUT_SECONDS = 1.0
 
 DEFAULT_PATH = "/dev/termination-log"
-"""Where kubelet mounts the message's file; outside a pod there is none, and none is made."""
+"""Where kubelet mounts the message's file; outside a pod there is none, and none is created."""
 
 
-class LastWord:
-    """Writes the termination message, once: whoever speaks first, the work or the watchdog, is heard."""
+class TerminationWriter:
+    """Writes the termination message once: the first result counts, be it the work's or the stop's."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._lock = threading.Lock()
-        self._spoken: Succeeded | Failed | None = None
+        self._result: Succeeded | Failed | None = None
 
-    def say(self, result: Succeeded | Failed) -> Succeeded | Failed:
-        """Writes `result` unless something was said before; returns what stands. Never raises."""
-        locked = self._lock.acquire(timeout=_LOCK_PATIENCE_SECONDS)
+    def write(self, result: Succeeded | Failed) -> Succeeded | Failed:
+        """Write `result` unless one was written before; return the one that counts. Never raises."""
+        locked = self._lock.acquire(timeout=_LOCK_TIMEOUT_SECONDS)
         try:
-            if self._spoken is None:
-                self._spoken = result
+            if self._result is None:
+                self._result = result
                 self._write(result)
-            return self._spoken
+            return self._result
         finally:
             if locked:
                 self._lock.release()
@@ -45,14 +46,14 @@ class LastWord:
         if str(self._path) == DEFAULT_PATH and not self._path.exists():
             return
         try:
-            # In place: in a pod the file is a mount of its own, which nothing can be renamed to.
+            # In place: in a pod the file is a mount of its own, so nothing can be renamed to it.
             self._path.write_bytes(encode(result))
         except OSError as error:
             log.warning("the termination message could not be written", extra={"error": str(error)})
 
 
 def encode(result: Succeeded | Failed) -> bytes:
-    """Returns the termination message of `result`: JSON of at most 4,096 bytes, its message shortened if need be."""
+    """Return the termination message for `result`: JSON of at most 4,096 bytes; a longer message is shortened."""
     while True:
         data = TerminationMessage(result=result).to_json().encode()
         excess = len(data) - MAX_TERMINATION_MESSAGE_BYTES
@@ -69,8 +70,22 @@ def encode(result: Succeeded | Failed) -> bytes:
         result = Failed(reason=result.reason, message=result.message[:keep] + "…")
 
 
+def failure(error: BaseException, remedy: str = "use a RuntimeProfile with more memory") -> Failed:
+    """Return the result for an exception; `STOPPED` itself for `Stopped`.
+
+    Args:
+        error: what ended the work.
+        remedy: what the user can do when memory runs out, as the end of a sentence.
+    """
+    if isinstance(error, Stopped):
+        return STOPPED
+    retry = f"Steno tries again with half the batch; if it fails again, {remedy}."
+    explained = explain(error, "The worker", remedy=retry)
+    return Failed(reason=explained.reason, message=explained.message)
+
+
 def exit_code(result: Succeeded | Failed) -> int:
-    """Returns the exit code that says the same as `result`, as far as a code can."""
+    """Return the exit code for `result`: its failure class, as the Job's podFailurePolicy knows it."""
     if isinstance(result, Succeeded):
         return 0
     if result == STOPPED:

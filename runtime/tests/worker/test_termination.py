@@ -13,8 +13,7 @@ from steno_api.documents.manifest import PublishedArtifact, TranscriptionSummary
 from steno_api.failures import EXIT_CODES, FailureReason, class_of_exit_code
 from steno_api.worker.termination import Failed, Succeeded, TerminationMessage
 from steno_runtime.errors import Stopped, WorkError, is_out_of_memory
-from steno_runtime.worker.failure import failed
-from steno_runtime.worker.last_word import STOPPED, LastWord, encode, exit_code
+from steno_runtime.worker.termination import STOPPED, TerminationWriter, encode, exit_code, failure
 
 
 def success(uri: str = "s3://transcripts/a/b/uid") -> Succeeded:
@@ -33,10 +32,10 @@ def success(uri: str = "s3://transcripts/a/b/uid") -> Succeeded:
 def test_a_failure_always_fits_and_is_always_valid(reason, message):
     data = encode(Failed(reason=reason, message=message))
     assert len(data) <= 4096
-    said = TerminationMessage.model_validate_json(data).result
-    assert isinstance(said, Failed)
-    assert said.reason is reason
-    assert message.startswith(said.message.removesuffix("…")) or said.message == message
+    written = TerminationMessage.model_validate_json(data).result
+    assert isinstance(written, Failed)
+    assert written.reason is reason
+    assert message.startswith(written.message.removesuffix("…")) or written.message == message
 
 
 @pytest.mark.parametrize("character", ["한", "\x01", "😀", '"', "x"])
@@ -48,34 +47,34 @@ def test_the_worst_messages_fit(character):
 
 
 def test_a_success_with_the_longest_uri_the_api_allows_fits():
-    word = success("s3://" + "b" * 1019 + "/" + "n" * 63 + "/" + "j" * 253 + "/" + "u" * 36)
-    assert TerminationMessage.model_validate_json(encode(word)).result == word
+    result = success("s3://" + "b" * 1019 + "/" + "n" * 63 + "/" + "j" * 253 + "/" + "u" * 36)
+    assert TerminationMessage.model_validate_json(encode(result)).result == result
 
 
-def test_a_uri_beyond_all_limits_is_still_a_valid_last_word():
-    said = TerminationMessage.model_validate_json(encode(success("s3://" + "b" * 5000))).result
-    assert isinstance(said, Failed)
+def test_a_uri_beyond_all_limits_is_still_a_valid_message():
+    written = TerminationMessage.model_validate_json(encode(success("s3://" + "b" * 5000))).result
+    assert isinstance(written, Failed)
 
 
-def test_who_speaks_first_is_heard(tmp_path):
-    word = LastWord(str(tmp_path / "log"))
-    barrier, heard = threading.Barrier(2), []
+def test_the_first_result_counts(tmp_path):
+    writer = TerminationWriter(str(tmp_path / "log"))
+    barrier, counted = threading.Barrier(2), []
 
-    def say(result):
+    def write(result):
         barrier.wait()
-        heard.append(word.say(result))
+        counted.append(writer.write(result))
 
-    threads = [threading.Thread(target=say, args=(result,)) for result in (success(), STOPPED)]
+    threads = [threading.Thread(target=write, args=(result,)) for result in (success(), STOPPED)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert heard[0] == heard[1]
-    assert TerminationMessage.model_validate_json((tmp_path / "log").read_bytes()).result == heard[0]
+    assert counted[0] == counted[1]
+    assert TerminationMessage.model_validate_json((tmp_path / "log").read_bytes()).result == counted[0]
 
 
 def test_a_message_that_cannot_be_written_breaks_nothing(tmp_path):
-    assert LastWord(str(tmp_path / "none" / "log")).say(STOPPED) == STOPPED
+    assert TerminationWriter(str(tmp_path / "none" / "log")).write(STOPPED) == STOPPED
 
 
 def test_exit_codes_tell_the_class():
@@ -103,6 +102,7 @@ FakeTorchError.__name__ = "OutOfMemoryError"
         (FakeTorchError("Tried to allocate 2 GiB"), FailureReason.OUT_OF_MEMORY, 71),
         (RuntimeError("CUDA failed with error out of memory"), FailureReason.OUT_OF_MEMORY, 71),
         (RuntimeError("CUDA out of memory. Tried to"), FailureReason.OUT_OF_MEMORY, 71),
+        (RuntimeError("std::bad alloc"), FailureReason.OUT_OF_MEMORY, 71),
         (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"), FailureReason.OUT_OF_MEMORY, 71),
         (OSError(12, "Cannot allocate memory"), FailureReason.OUT_OF_MEMORY, 71),
         (ValueError("the secret text of the meeting"), FailureReason.INTERNAL, 70),
@@ -111,11 +111,11 @@ FakeTorchError.__name__ = "OutOfMemoryError"
     ],
 )
 def test_what_an_exception_means(error, reason, code):
-    word = failed(error)
-    assert word.reason is reason
-    assert exit_code(word) == code
-    assert "secret text" not in word.message
-    assert "Traceback" not in word.message
+    result = failure(error)
+    assert result.reason is reason
+    assert exit_code(result) == code
+    assert "secret text" not in result.message
+    assert "Traceback" not in result.message
 
 
 def test_numpy_says_memory_error_too():

@@ -1,0 +1,59 @@
+"""JSON log lines: one schema for the operator, workers and servers, so that one query finds a resource in all of them.
+
+Apart from each program's own logging set-up, which may import neither of the others.
+
+| field | |
+|---|---|
+| `time` | ISO 8601 in UTC, to the millisecond |
+| `level` | `debug`, `info`, `warning`, `error` or `critical` |
+| `logger` | the Python module |
+| `message` | for people; never a token, a credential, or text of a transcript or document |
+| `resource` | the custom resource that the line is about, as `kind`, `namespace` and `name`, where there is one |
+| `exception` | the traceback, if there is one |
+
+Further fields are those that a line's `extra` has, and those that a program adds to every line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON."""
+
+    def __init__(self, fields: Mapping[str, Any] | None = None) -> None:
+        """Format with `fields` added to every line."""
+        super().__init__()
+        self._fields = dict(fields or {})
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._fields,
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def resource_fields(kind: str, namespace: str | None, name: str) -> dict[str, Any]:
+    """Return the field `resource` for a line's `extra`, or for every line of a program.
+
+    Args:
+        kind: such as `TranscriptionJob`.
+        namespace: None for a resource without one.
+        name: of the resource.
+    """
+    return {"resource": {"kind": kind, **({"namespace": namespace} if namespace else {}), "name": name}}

@@ -1,0 +1,71 @@
+"""Memory limit of a worker (cgroup v2 or v1), and the longest recording that fits into it.
+
+The samples of a recording are in memory as a whole, beside the models.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from steno_runtime.cores import CGROUPS
+from steno_runtime.storage.common import human_bytes
+
+MEMORY_SHARE = 0.5
+"""For the samples and what grows with them; the rest is for the models and the decoder."""
+MIN_SECONDS = 4 * 3600.0
+"""Always accepted, however little memory there is: shorter audio is not what makes a small worker fail."""
+BYTES_PER_SECOND = 4 * 16_000
+"""float32 at 16 kHz."""
+BYTES_PER_SQUARE_SECOND = 3.0
+"""Diarization compares every voice with every other. A window begins every 2.5 s, with one and a half voices in the
+mean; SciPy keeps the distance of each pair (8 bytes), and copies all of them (measured)."""
+
+
+def available_memory(cgroups: Path = CGROUPS) -> int:
+    """Return the bytes that this process may use: the machine's memory, or its control group's limit if that is less.
+
+    Args:
+        cgroups: where control groups are mounted.
+    """
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _memory_limit(cgroups)
+    return machine if limit is None else min(machine, limit)
+
+
+def max_seconds(memory: int, *, diarize: bool) -> float:
+    """Return the seconds of audio that fit into a worker's memory.
+
+    Args:
+        memory: bytes that the worker may use.
+        diarize: whether speakers are distinguished.
+    """
+    room = MEMORY_SHARE * memory
+    if diarize:
+        # b·s + c·s² = room
+        root = math.sqrt(BYTES_PER_SECOND**2 + 4 * BYTES_PER_SQUARE_SECOND * room)
+        seconds = (root - BYTES_PER_SECOND) / (2 * BYTES_PER_SQUARE_SECOND)
+    else:
+        seconds = room / BYTES_PER_SECOND
+    return max(MIN_SECONDS, seconds)
+
+
+def too_long_message(memory: int, *, diarize: bool) -> str:
+    """Return the message for the user whose recording is longer than `max_seconds`."""
+    hours = math.floor(max_seconds(memory, diarize=diarize) / 360) / 10
+    purpose = " with diarization" if diarize else ""
+    return (
+        f"The audio is longer than the {hours:g} hours that fit into the worker's memory of {human_bytes(memory)}"
+        f"{purpose}. Split it, or use a RuntimeProfile with a higher resources.limits.memory."
+    )
+
+
+def _memory_limit(cgroups: Path) -> int | None:
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            text = (cgroups / name).read_text().strip()
+        except OSError:
+            continue
+        return int(text) if text.isdigit() and int(text) > 0 else None  # v2 says `max`, v1 a number near 2⁶³
+    return None
