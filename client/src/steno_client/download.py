@@ -17,6 +17,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from steno_api.s3 import CREDENTIAL_KEYS, DEFAULT_REGION, parse_error
 from steno_api.v1alpha1.common import ResultArtifact
 from steno_client import formatting
 from steno_client.errors import (
@@ -34,25 +35,13 @@ from steno_client.resource import OutputLocation, ResourceView
 if TYPE_CHECKING:
     from obstore.store import S3Credential
 
-DEFAULT_REGION = "us-east-1"
 CHUNK_BYTES = 1024 * 1024
-CREDENTIAL_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _WORKLOAD_IDENTITY = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 """Variables that give a pod or container an identity of its own."""
-_FORBIDDEN_CODES = frozenset(
-    {
-        "AccessDenied",
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "SignatureDoesNotMatch",
-        "XAdminUserNotFound",
-    }
-)
 _ERRORS: tuple[type[Exception], ...] = (BaseError, FileNotFoundError, ValueError, OSError)
 """The exceptions of obstore: its own, and the built-in ones that it uses."""
 
@@ -200,21 +189,18 @@ class ArtifactStore:
     def _error_for(self, uri: str, error: Exception) -> CommandError:
         if isinstance(error, OSError) and error.errno is not None:
             raise error  # the local file: the caller names it
-        text = str(error).partition("Debug source")[0]
-        code = re.search(r"<Code>(\w+)</Code>", text)
-        status = re.search(r"status code: (\d{3})", text)
-        number = int(status[1]) if status else 0
-        reason = code[1] if code else (f"HTTP {number}" if number else "")
-        if reason in _FORBIDDEN_CODES or isinstance(error, PermissionError) or number in (401, 403):
+        answer = parse_error(error)
+        reason = answer.code or (f"HTTP {answer.status}" if answer.status else "")
+        if answer.is_forbidden or isinstance(error, PermissionError):
             return CommandError(
                 f"reading {uri} is not allowed ({reason or 'forbidden'}): give other credentials, or --from-secret",
                 EXIT_DENIED,
             )
-        if isinstance(error, FileNotFoundError) or number == 404:
+        if isinstance(error, FileNotFoundError) or answer.status == 404:
             return CommandError(
                 f"{uri} does not exist: it was deleted, or --endpoint-url is that of another server", EXIT_NOT_FOUND
             )
-        if number and number < 500:
+        if answer.status and answer.status < 500:
             return CommandError(f"{uri} cannot be read: the store answered {reason}: check --region", EXIT_INPUT)
         return CommandError(_explain_outage(self._endpoint, reason), EXIT_TEMPORARY)
 

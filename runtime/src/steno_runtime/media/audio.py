@@ -1,7 +1,7 @@
-"""Decodes the first audio track of a media file to mono float32 at 16 kHz.
+"""Audio decoding through FFmpeg (PyAV): the first audio track of a media file, as mono float32 at 16 kHz.
 
-FFmpeg (through PyAV) reads the file, within two fences: only containers that hold media themselves are opened, never
-playlists that point elsewhere, and only local files are read. A source can thus not make the worker fetch anything.
+Two restrictions keep a source from making the worker fetch anything: only containers that hold media themselves are
+opened, never playlists that refer to others, and only local files are read.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ CONTAINERS = (
 OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
 
 MAX_JITTER_SECONDS = 0.2
-"""How late a track may be against its timestamps; longer holes, and those of damage, become silence, so that times stay
-those of the media."""
+"""How late a track may be against its timestamps. Longer gaps, and those of damage, become silence, so that times
+remain those of the media."""
 
 TOLERATED_BAD_PACKETS = 3
 TOLERATED_BAD_SHARE = 0.1
 CHECK_EVERY_PACKETS = 256
 
 MAX_RATE = 4_000_000
-"""Samples a second of a source: more than any recorder takes. To resample gigahertz takes gigabytes, and half a minute
-in which no stop is heard."""
+"""Samples a second of a source: more than any recorder has. Resampling gigahertz takes gigabytes, and half a minute in
+which a stop is not noticed."""
 
 
 def read_audio(
@@ -53,7 +53,7 @@ def read_audio(
     max_seconds: float | None = None,
     too_long: str | None = None,
 ) -> np.ndarray:
-    """Decodes the first audio track of `path`.
+    """Decode the first audio track of `path`.
 
     Takes the memory of one float32 array of the result (about 230 MB an hour) and little more.
 
@@ -62,8 +62,8 @@ def read_audio(
         check: called often; raises to stop.
         on_progress: called with the fraction decoded, if the file tells its length.
         max_seconds: longer audio is refused as soon as that is known, whatever its headers say, and before memory is
-            taken for it.
-        too_long: what the user is told then; None: the bound, and to make a job.
+            allocated for it.
+        too_long: the message for the user in that case; None: the limit, and to make a job.
 
     Returns:
         float32 samples in [-1, 1], shape `(samples,)`, 16 kHz, one channel. Time 0 is the beginning of the media.
@@ -73,13 +73,13 @@ def read_audio(
     """
     import av
 
-    bound = _Bound(float("inf") if max_seconds is None else max_seconds, too_long)
+    limit = _LengthLimit(float("inf") if max_seconds is None else max_seconds, too_long)
     with _open(path) as container:
         stream = _audio_stream(container)
         total = _duration(container, stream)
-        bound.refuse(total or 0.0)
-        out = _Samples(total, bound)
-        decoder = _Decoder(container, stream, check, bound)
+        limit.refuse(total or 0.0)
+        out = _Samples(total, limit)
+        decoder = _Decoder(container, stream, check, limit)
         origin = (container.start_time or 0) / av.time_base
         bad = 0
         for start, block in decoder.blocks():
@@ -130,19 +130,19 @@ def _duration(container: InputContainer, stream: AudioStream) -> float | None:
 
 
 @dataclass(frozen=True)
-class _Bound:
-    """How long the audio may be."""
+class _LengthLimit:
+    """The limit on the length of the audio."""
 
     seconds: float
     message: str | None
 
     def refuse(self, seconds: float) -> None:
-        """Raises `WorkError` if that is too long."""
+        """Raise `WorkError` if that is too long."""
         if seconds > self.seconds:
             raise WorkError(
                 FailureReason.TOO_LARGE,
                 self.message
-                or f"The audio is longer than the {self.seconds / 60:g} minutes taken here. Split it, or make a "
+                or f"The audio is longer than the {self.seconds / 60:g} minutes allowed here. Split it, or make a "
                 "TranscriptionJob.",
             )
 
@@ -152,12 +152,12 @@ def _unsupported(message: str) -> WorkError:
 
 
 class _Decoder:
-    """Demuxes and decodes one track, passing over packets that are damaged, and counting them."""
+    """Demuxes and decodes one track; damaged packets are skipped and counted."""
 
-    def __init__(self, container: InputContainer, stream: AudioStream, check: Check, bound: _Bound) -> None:
+    def __init__(self, container: InputContainer, stream: AudioStream, check: Check, limit: _LengthLimit) -> None:
         self.packets = 0
         self.bad = 0
-        self._bound = bound
+        self._limit = limit
         self._seconds = 0.0
         self._container = container
         self._stream = stream
@@ -165,7 +165,7 @@ class _Decoder:
         self._resampler: tuple[tuple[str, str, int], av.AudioResampler] | None = None
 
     def blocks(self) -> Iterator[tuple[float | None, np.ndarray]]:
-        """Yields `(start, samples)`; `start` is the timestamp in seconds, None where there is none."""
+        """Yield `(start, samples)`; `start` is the timestamp in seconds, None where there is none."""
         for frame in self._frames():
             start = float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else None
             for block in self._resample(frame):
@@ -221,7 +221,7 @@ class _Decoder:
             )
         # A frame of a very low rate grows ten-thousandfold, and becomes one block whatever its length.
         self._seconds += frame.samples / max(1, frame.sample_rate)
-        self._bound.refuse(self._seconds)
+        self._limit.refuse(self._seconds)
         key = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or self._resampler[0] != key:  # a track may change its format on the way
             yield from self._flush()
@@ -246,12 +246,12 @@ class _Decoder:
 
 
 class _Samples:
-    """One growing float32 array; grown in place, so that its memory is not taken twice."""
+    """One growing float32 array; grown in place, so that its memory is not allocated twice."""
 
-    def __init__(self, expected_seconds: float | None, bound: _Bound) -> None:
+    def __init__(self, expected_seconds: float | None, limit: _LengthLimit) -> None:
         import numpy as np
 
-        self._bound = bound
+        self._limit = limit
         expected = int(min(expected_seconds or 60.0, 86_400.0) * SAMPLE_RATE) + SAMPLE_RATE
         self._array = np.empty(expected, dtype=np.float32)
         self.length = 0
@@ -266,7 +266,7 @@ class _Samples:
         self.length += block.shape[0]
 
     def pad_to(self, start: float, *, jitter: float, limit: float | None) -> None:
-        """Appends silence up to `start` seconds where more than `jitter` is missing, within `limit`."""
+        """Append silence up to `start` seconds where more than `jitter` is missing, within `limit`."""
         gap = start - self.seconds
         if gap <= jitter or limit is None or start > limit + 1.0:
             return
@@ -281,6 +281,6 @@ class _Samples:
 
     def _reserve(self, count: int) -> None:
         needed = self.length + count
-        self._bound.refuse(needed / SAMPLE_RATE)
+        self._limit.refuse(needed / SAMPLE_RATE)
         if needed > self._array.shape[0]:
             self._array.resize((max(needed, self._array.shape[0] * 5 // 4),), refcheck=False)

@@ -1,4 +1,4 @@
-"""Says what a file is that could not be decoded, so that the message helps."""
+"""File type detection by magic bytes, for a helpful message about a file that could not be decoded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PRINTABLE = frozenset(string.printable.encode())
 
 
 def describe_unreadable(path: Path) -> WorkError:
-    """Returns the error for a file that no demuxer opens: `Encrypted`, or `UnsupportedMedia` and what it looks like."""
+    """Return the error for a file that no demuxer opens: `Encrypted`, or `UnsupportedMedia` and what it looks like."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if is_encrypted(path):
@@ -48,7 +48,7 @@ def describe_unreadable(path: Path) -> WorkError:
 
 
 def is_encrypted(path: Path) -> bool:
-    """Tells whether `path` is an MP4 family file whose audio is encrypted (`enca`, `drms` sample entries)."""
+    """Return whether `path` is an MP4 family file whose audio is encrypted (`enca`, `drms` sample entries)."""
     with path.open("rb") as file:
         if file.read(12)[4:8] != b"ftyp":
             return False

@@ -1,1 +1,1 @@
-"""Models by name: the model store first, then the Hugging Face hub."""
+"""Models by name: from the model store, else from the Hugging Face hub."""

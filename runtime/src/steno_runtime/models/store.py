@@ -1,6 +1,6 @@
-"""Finds a model by name: a directory of the model store, else the Hugging Face hub.
+"""Model store: models by name, from its directories, else from the Hugging Face hub.
 
-What the store has is never downloaded.
+A model that the store has is never downloaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from steno_runtime.models import hub
 
 SUMS = "SHA256SUMS"
 WHISPER_FILES = ("config.json", "model.bin", "tokenizer.json")
-"""What a CTranslate2 Whisper directory cannot do without."""
+"""Files that every CTranslate2 Whisper directory has."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _HUB_NAME = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
@@ -25,7 +25,7 @@ _LISTED = 12
 
 
 def find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
-    """Looks for a model in the store and checks it.
+    """Find a model in the store and check it.
 
     Args:
         store: directory with one directory per model.
@@ -36,8 +36,8 @@ def find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
         The model's directory, or None when the store has no directory of that name.
 
     Raises:
-        WorkError: `ModelNotFound` when the directory lacks a file; `ModelUnavailable` when a file is not what
-            `SHA256SUMS` beside it says (half copied, or damaged), or may not be read.
+        WorkError: `ModelNotFound` when the directory lacks a file; `ModelUnavailable` when a file does
+            not match `SHA256SUMS` beside it (half copied, or damaged), or cannot be read.
     """
     try:
         return _find(store, name, files)
@@ -64,7 +64,7 @@ def _find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
 
 
 def whisper(store: Path, name: str) -> Path:
-    """Returns the directory of a CTranslate2 Whisper model, downloading it if the store does not have it.
+    """Return the directory of a CTranslate2 Whisper model, downloading it if the store does not have it.
 
     Args:
         store: the model store.
@@ -72,7 +72,7 @@ def whisper(store: Path, name: str) -> Path:
             name of a CTranslate2 model, or an absolute path of such a directory.
 
     Raises:
-        WorkError: `ModelNotFound` when nobody has it, `ModelUnavailable` when the hub cannot be reached or the
+        WorkError: `ModelNotFound` when neither has it, `ModelUnavailable` when the hub cannot be reached or the
             store's copy is damaged.
     """
     if name.startswith("/"):
@@ -89,19 +89,19 @@ def whisper(store: Path, name: str) -> Path:
 
 
 def not_in_store(store: Path, name: str) -> str:
-    """One sentence for people: the store does not have a model, and what it has instead."""
+    """Return a sentence for people: the store does not have a model, and what it has instead."""
     try:
         # A Hugging Face name has two levels; hidden folders are drafts.
         names = sorted(path.name for path in store.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:
-        return f"There is no model store to be read at {store}, so no model {name!r} in it."
+        return f"There is no readable model store at {store}, hence no model {name!r}."
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"The model store {store} has no {name!r}; it has {', '.join(names[:_LISTED]) or 'nothing'}{more}."
 
 
 @functools.cache
 def _verify(folder: Path) -> None:
-    """Compares a model's files with its `SHA256SUMS`, once per process; without that file, everything is right."""
+    """Compare a model's files with its `SHA256SUMS`, once per process; without that file, nothing is checked."""
     sums = folder / SUMS
     if not sums.is_file():
         return
@@ -117,7 +117,7 @@ def _verify(folder: Path) -> None:
             )
 
 
-def _no_name(store: Path, name: str) -> WorkError:
+def _unknown_model(store: Path, name: str) -> WorkError:
     from faster_whisper.utils import available_models
 
     return WorkError(
@@ -140,21 +140,21 @@ def _download(store: Path, name: str, size: str) -> Path:
     elif size in available_models():
         hub_name = size
     else:
-        raise _no_name(store, name)
+        raise _unknown_model(store, name)
     from huggingface_hub import errors
 
     try:
         folder = Path(download_model(hub_name, local_files_only=True))
         if all((folder / file).is_file() for file in WHISPER_FILES):
-            return folder  # an earlier run's; asks nobody
+            return folder  # from an earlier run; the hub is not asked
     except errors.HFValidationError as err:  # the hub's rules for names are stricter than ours
-        raise _no_name(store, name) from err
+        raise _unknown_model(store, name) from err
     except (errors.LocalEntryNotFoundError, OSError):
         pass
     try:
         folder = Path(download_model(hub_name))
-    except Exception as err:  # the hub's client raises whatever its HTTP client and the disk do
-        if hub.denied(err):
+    except Exception as err:  # the hub's client raises anything that its HTTP client and the disk do
+        if hub.is_denied(err):
             raise WorkError(
                 FailureReason.MODEL_NOT_FOUND,
                 f"{not_in_store(store, name)} The Hugging Face hub has no public model {hub_name!r} either "
@@ -164,7 +164,7 @@ def _download(store: Path, name: str, size: str) -> Path:
         raise WorkError(
             FailureReason.MODEL_UNAVAILABLE,
             f"{not_in_store(store, name)} Downloading {hub_name!r} from the Hugging Face hub failed "
-            f"({type(err).__name__}). Put the model into the store, or give the pod a way to the hub.",
+            f"({type(err).__name__}). Put the model into the store, or give the pod network access to the hub.",
         ) from err
     if missing := [file for file in WHISPER_FILES if not (folder / file).is_file()]:
         raise WorkError(

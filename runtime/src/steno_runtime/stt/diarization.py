@@ -144,7 +144,7 @@ def _download(token: str) -> Path:
     try:
         folder = Path(snapshot_download(COMMUNITY, token=token, ignore_patterns=_IGNORED))
     except Exception as err:  # the hub's client raises whatever its HTTP client and the disk do
-        if hub.denied(err):
+        if hub.is_denied(err):
             raise WorkError(
                 FailureReason.MODEL_NOT_FOUND,
                 f"The token may not read {COMMUNITY}. Accept its licence at https://huggingface.co/{COMMUNITY} with "
