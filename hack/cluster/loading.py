@@ -1,4 +1,4 @@
-"""Puts a local image onto a cluster's node, under its local name."""
+"""Load a local image onto a cluster's node, under its local name."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def digest(data: bytes) -> str:
 
 
 def write_layer(root: Path, files: dict[str, bytes], below: str = "") -> tuple[str, str]:
-    """Lays a layer out as Docker does; returns its digest and its chain's."""
+    """Lay a layer out as Docker does; return its digest and its chain's."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for name, data in files.items():

@@ -42,7 +42,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class ApiServer:
-    """A running apiserver; every call is made as its administrator unless told otherwise."""
+    """A running apiserver; every call is made as its administrator unless it says otherwise."""
 
     url: str
     """`https://127.0.0.1:<port>`."""
@@ -58,13 +58,13 @@ class ApiServer:
     _supervisor: subprocess.Popen[str] = field(repr=False, compare=False)
 
     def start(self, name: str, *command: str) -> None:
-        """Starts one more program, which stops when the server does; its output goes to `folder/<name>.log`."""
+        """Start one more program, which stops when the server does; its output goes to `folder/<name>.log`."""
         _order(self._supervisor, name, *command)
 
     def kubectl(
         self, *arguments: str, stdin: str | None = None, check: bool = True, namespace: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Runs kubectl; a failure raises AssertionError unless `check` is off."""
+        """Run kubectl; a failure raises AssertionError unless `check` is off."""
         where = ["--namespace", namespace] if namespace else []
         command = [str(tools.path("kubectl")), "--kubeconfig", str(self.kubeconfig), *where, *arguments]
         environment = {**os.environ, "KUBECACHEDIR": str(self.folder / "kubectl-cache"), "KUBERC": "off"}
@@ -82,7 +82,7 @@ class ApiServer:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Response:
-        """One HTTP request, `path` with its query; refusals are returned, not raised."""
+        """Send one HTTP request, `path` with its query; refusals are returned, not raised."""
         headers = {"Authorization": f"Bearer {self.token}", "Accept": accept, "Content-Type": content_type}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
@@ -94,18 +94,18 @@ class ApiServer:
                 return Response(error.code, _decode(error.read()), _warnings(error.headers))
 
     def client(self) -> Any:
-        """A `kubernetes.client.ApiClient` with the administrator's rights; for asyncio read `kubeconfig`."""
+        """Return a `kubernetes.client.ApiClient` with the administrator's rights; for asyncio read `kubeconfig`."""
         from kubernetes import config
 
         return config.new_client_from_config(str(self.kubeconfig))
 
     def apply_crds(self, folder: Path = CRDS) -> None:
-        """Applies every CRD in `folder` and waits until they are established."""
+        """Apply every CRD in `folder` and waits until they are established."""
         self.kubectl("apply", "--server-side", "--force-conflicts", "--filename", str(folder))
         self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "--filename", str(folder))
 
     def namespace(self, prefix: str = "test") -> str:
-        """Creates a namespace of its own for a test and returns its name. It goes with the server."""
+        """Create a namespace for a test and return its name. It is deleted with the server."""
         name = f"{prefix}-{secrets.token_hex(4)}"
         answer = self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         if answer.status != 201:
@@ -115,7 +115,7 @@ class ApiServer:
     def service_account_token(
         self, namespace: str, name: str, *, audiences: Sequence[str] = (), pod: dict[str, str] | None = None
     ) -> str:
-        """A real token of a ServiceAccount, made when missing; `pod` ({name, uid}) is what it is bound to."""
+        """Return a real token of a ServiceAccount, made when missing; `pod` ({name, uid}) is what it is bound to."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         self.request("POST", path, {"metadata": {"name": name}})
         spec: dict[str, Any] = {"audiences": list(audiences)}
@@ -147,9 +147,9 @@ class Response:
 
 @contextmanager
 def serve(*, controllers: bool = False, options: Mapping[str, Sequence[str]] | None = None) -> Generator[ApiServer]:
-    """Starts etcd and kube-apiserver (and kube-controller-manager) on free ports; stops and deletes all at the end.
+    """Start etcd and kube-apiserver (and kube-controller-manager) on free ports; stops and deletes all at the end.
 
-    They also stop, and their folder goes, when this process dies in whatever way.
+    They also stop, and their folder is deleted, however this process ends.
 
     Args:
         controllers: whether kube-controller-manager runs.
@@ -175,7 +175,7 @@ _shared: dict[bool, ApiServer] = {}
 
 
 def shared(*, controllers: bool = False) -> ApiServer:
-    """One server per process and kind, with Steno's CRDs applied, kept until the process ends."""
+    """Return one server per process and kind, with Steno's CRDs applied, kept until the process ends."""
     if controllers not in _shared:
         if not _shared:
             atexit.register(_kept.close)
@@ -213,7 +213,7 @@ def _start(
     # The key of the serving certificate, which the apiserver makes for itself, also signs ServiceAccount tokens:
     # so nothing here needs openssl or a library for keys.
     key = certificates / "apiserver.key"
-    # Without the controller manager nobody makes the ServiceAccounts this plugin asks for before a pod may exist.
+    # Without the controller manager nothing makes the ServiceAccounts this plugin asks for before a pod may exist.
     plugins = [] if controllers else ["--disable-admission-plugins=ServiceAccount"]
     _order(
         supervisor, "kube-apiserver", str(tools.path("kube-apiserver")), f"--etcd-servers={etcd}",
@@ -283,7 +283,7 @@ def _write_kubeconfig(server: ApiServer) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, all different because they are held together."""
+    """Return free ports, all different because they are held together."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -299,6 +299,6 @@ def _decode(text: bytes) -> Any:
 
 
 def _warnings(headers: Any) -> tuple[str, ...]:
-    """The texts of `Warning: 299 - "text"` headers, unquoted."""
+    """Return the texts of `Warning: 299 - "text"` headers, unquoted."""
     quoted = [value.split(" ", 2)[2] for value in headers.get_all("Warning") or ()]
     return tuple(re.sub(r"\\(.)", r"\1", text[1:-1]) for text in quoted)

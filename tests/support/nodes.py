@@ -1,4 +1,4 @@
-"""A test control plane with a real scheduler and fake nodes, whose pods succeed at once with a worker's last word.
+"""A test control plane with a real scheduler and fake nodes, whose pods succeed at once with a worker's result.
 
 kwok plays the kubelets. Nothing runs in the pods: what is real is everything that the control plane does about them.
 """
@@ -45,7 +45,7 @@ conditions:
 
 @contextmanager
 def serve_nodes(count: int, gpus: int, messages: Mapping[str, str]) -> Generator[ApiServer]:
-    """Starts a control plane, tuned as a large cluster's is, with ready nodes. See `serve`.
+    """Start a control plane, tuned as a large cluster's is, with ready nodes. See `serve`.
 
     Args:
         count: how many nodes.
@@ -70,7 +70,7 @@ def serve_nodes(count: int, gpus: int, messages: Mapping[str, str]) -> Generator
 
 
 def kwok_config(messages: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Kwok's configuration: how pods start, succeed and go. A document each."""
+    """Return kwok's configuration: how pods start, succeed and go. A document each."""
     options = {
         "manageAllNodes": True,
         "enableDebuggingHandlers": False,
@@ -106,7 +106,7 @@ def _stays(**fields: str) -> list[dict[str, Any]]:
 
 
 def _status(head: str, phase: str, state: str) -> dict[str, str]:
-    """What a pod's status becomes: of its phase, its containers in that state."""
+    """Return what a pod's status becomes: of its phase, its containers in that state."""
     ready = str(phase == "Running").lower()
     words = {"READY": ready, "STATE": state, "PHASE": phase}
     text = _CONTAINERS
@@ -146,7 +146,7 @@ def _node(server: ApiServer, name: str, gpus: int) -> None:
 
 
 def _wait_for_a_pod(server: ApiServer, kind: str) -> None:
-    """Returns once a pod was scheduled, ran and succeeded: scheduler and kwok work."""
+    """Wait until a pod was scheduled, ran and succeeded: scheduler and kwok work."""
     namespace = server.namespace("nodes")
     pod = {
         "metadata": {"name": "first", "labels": {"steno.dev/kind": kind}},

@@ -91,7 +91,7 @@ def path(resource: dict[str, Any], namespace: str, *, named: bool = True) -> str
 
 
 def create(server: ApiServer, namespace: str, resource: dict[str, Any], query: str = "") -> Response:
-    """Creates a resource; `query` with its `?`."""
+    """Create a resource; `query` with its `?`."""
     return server.request("POST", path(resource, namespace, named=False) + query, resource)
 
 

@@ -1,4 +1,4 @@
-"""Runs the programs of one test control plane, and takes them and their folder along when the test process goes.
+"""Run the programs of one test control plane; stop them and delete their folder when the test process ends.
 
 Started as `python supervisor.py FOLDER`. Each line of standard input is a JSON object `{"name", "command"}`: a program
 to start, whose output goes to `FOLDER/<name>.log`. When standard input closes, because its owner asked or died in

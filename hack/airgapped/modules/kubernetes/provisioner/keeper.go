@@ -60,7 +60,7 @@ func wanted(class *storage.StorageClass, claim *v1.PersistentVolumeClaim) bool {
 	return !waits || claim.Annotations[selectedNode] != ""
 }
 
-// disposable tells whether a volume is ours and nobody's any more.
+// disposable says whether a volume is ours and no claim's any more.
 func disposable(volume *v1.PersistentVolume) bool {
 	return volume.Annotations[provisionedBy] == provisionerName && volume.DeletionTimestamp == nil && volume.Status.Phase == v1.VolumeReleased &&
 		volume.Spec.PersistentVolumeReclaimPolicy == v1.PersistentVolumeReclaimDelete
