@@ -69,8 +69,8 @@ def _buildkit() -> str:
 
 
 def prune() -> None:
-    """Delete the project's images that no tag and no container uses any more."""
-    succeeds(["docker", "image", "prune", "-f", "--filter", "label=app.kubernetes.io/part-of=steno"], timeout=300)
+    """Delete what builds leave behind that another build would not use: stages with sources, and untagged images."""
+    succeeds(["docker", "image", "prune", "-f", "--filter", "label=dev.steno.build"], timeout=300)
 
 
 def pull(reference: str, timeout: float = 600) -> bool:
