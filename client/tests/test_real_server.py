@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from runtime.tests.serve.conftest import Operator, Running, Serve, operator, serve, until
+from runtime.tests.serve.conftest import RunningServer, StartServer, TokenIssuer, issuer, start_server, wait_until
 from runtime.tests.serve.scripted import WORD
 
 from .server import recording
 
-__all__ = ["operator", "serve"]
+__all__ = ["issuer", "start_server"]
 
 STENO = [sys.executable, "-c", "from steno_client.cli import main; main()", "stream"]
 REST = "the final text so far was printed; create another StreamSession for the rest\n"
@@ -33,7 +33,7 @@ async def ended(process: Process) -> tuple[int | None, str, str]:
     return process.returncode, out.decode(), said.decode()
 
 
-async def speaking(server: Running, token: str, port: int | None = None) -> Process:
+async def speaking(server: RunningServer, token: str, port: int | None = None) -> Process:
     """Start a client that has sent a word, received a partial, and has more audio to send."""
     process = await steno(port or server.http_port, token, "-", "--json")
     assert process.stdin is not None
@@ -44,25 +44,27 @@ async def speaking(server: Running, token: str, port: int | None = None) -> Proc
     return process
 
 
-async def test_a_recording(serve: Serve, operator: Operator, tmp_path: Path):
-    server = await serve()
+async def test_a_recording(start_server: StartServer, issuer: TokenIssuer, tmp_path: Path):
+    server = await start_server()
     file = str(recording(tmp_path / "speech.wav", seconds=0.3))
-    done = await ended(await steno(server.http_port, operator.token(), file, "--speed", "10"))
+    done = await ended(await steno(server.http_port, issuer.token(), file, "--speed", "10"))
     assert done == (0, f"{WORD} {WORD} {WORD}\n", "")
 
 
-async def test_a_language_that_the_model_does_not_support(serve: Serve, operator: Operator, tmp_path: Path):
-    server = await serve()
+async def test_a_language_that_the_model_does_not_support(
+    start_server: StartServer, issuer: TokenIssuer, tmp_path: Path
+):
+    server = await start_server()
     file = str(recording(tmp_path / "speech.wav", seconds=0.1))
-    code, _, said = await ended(await steno(server.http_port, operator.token(), file, "-l", "tlh"))
+    code, _, said = await ended(await steno(server.http_port, issuer.token(), file, "-l", "tlh"))
     assert code == 64
     assert said.startswith("steno: the model does not support the language (")
     assert said.endswith("): give another with --language, or auto\n")
 
 
-async def test_a_server_that_has_to_stop(serve: Serve, operator: Operator):
-    server = await serve()
-    process = await speaking(server, operator.token())
+async def test_a_server_that_has_to_stop(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    process = await speaking(server, issuer.token())
     await server.stop()
     code, out, said = await ended(process)
     assert json.loads(out.splitlines()[-1])["reason"] == "Drained"
@@ -99,17 +101,19 @@ async def proxy(port: int, *, dropped: int = 0) -> AsyncIterator[tuple[int, list
         yield server.sockets[0].getsockname()[1], ends
 
 
-async def test_a_load_balancer_that_does_not_know_the_server_yet(serve: Serve, operator: Operator, tmp_path: Path):
-    server = await serve()
+async def test_a_load_balancer_that_does_not_know_the_server_yet(
+    start_server: StartServer, issuer: TokenIssuer, tmp_path: Path
+):
+    server = await start_server()
     file = str(recording(tmp_path / "speech.wav", seconds=0.1))
     async with proxy(server.http_port, dropped=2) as (port, _):
-        done = await ended(await steno(port, operator.token(), file))
+        done = await ended(await steno(port, issuer.token(), file))
     assert done == (0, f"{WORD}\n", "")
 
 
-async def test_a_lost_connection_ends_the_session(serve: Serve, operator: Operator):
-    server = await serve()
-    token = operator.token()
+async def test_a_lost_connection_ends_the_session(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    token = issuer.token()
     async with proxy(server.http_port) as (port, ends):
         process = await speaking(server, token, port)
         for end in ends:
@@ -117,7 +121,7 @@ async def test_a_lost_connection_ends_the_session(serve: Serve, operator: Operat
         code, _, said = await ended(process)
     assert code == 75
     assert said.endswith("stream the rest to it; if it has ended, create another StreamSession for the rest\n")
-    await until(lambda: server.server.registry.open_sessions == 0)
+    await wait_until(lambda: server.server.registry.open_sessions == 0)
     code, _, said = await ended(await steno(server.http_port, token, "-"))
     assert code == 1
     assert said.endswith("(This session has ended. Create another StreamSession.): create another StreamSession\n")

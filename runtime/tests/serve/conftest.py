@@ -1,4 +1,4 @@
-"""A real server on real sockets, with an engine by script, and tokens as the operator makes them."""
+"""A real server on real sockets with a scripted engine, and tokens such as the operator issues."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from steno_runtime.serve.server import Server
 from steno_runtime.serve.uploads import transcription
 from steno_runtime.stt.options import TranscriptionOptions
 
-from .rest import Pipeline
+from .rest_support import FakePipeline
 from .scripted import ScriptedEngine
 
 SECOND = b"\x01\x02" * 16_000
 
 
-async def until(true: Callable[[], object]) -> None:
-    """Waits until something is so that nobody tells us of."""
+async def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds that has no event."""
     async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 @dataclass
-class Operator:
-    """Has the key, and makes tokens."""
+class TokenIssuer:
+    """Has the operator's signing key, and issues tokens."""
 
     private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
 
@@ -62,7 +62,7 @@ class Operator:
 
 
 @dataclass
-class Running:
+class RunningServer:
     """A server that runs in this process."""
 
     server: Server
@@ -95,20 +95,20 @@ class Running:
         await self.running
 
 
-Serve = Callable[..., Awaitable[Running]]
+StartServer = Callable[..., Awaitable[RunningServer]]
 
 
 @pytest.fixture
-def operator() -> Operator:
-    return Operator()
+def issuer() -> TokenIssuer:
+    return TokenIssuer()
 
 
 @pytest.fixture
-async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
+async def start_server(issuer: TokenIssuer, tmp_path: Path) -> AsyncIterator[StartServer]:
     """Starts a server; `changes` are fields of its task's wire format, `engine` attributes of the scripted engine."""
-    started: list[Running] = []
+    started: list[RunningServer] = []
 
-    async def start(engine: dict[str, Any] | None = None, **changes: Any) -> Running:
+    async def start(engine: dict[str, Any] | None = None, **changes: Any) -> RunningServer:
         encoder = tmp_path / "models" / "ge2e" / "pretrained.pt"
         encoder.parent.mkdir(parents=True, exist_ok=True)
         encoder.touch()
@@ -116,7 +116,7 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
             "modelStore": str(tmp_path / "models"),
             "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
             "model": {"name": "whisper-base"}, "scratchDir": str(tmp_path / f"scratch-{len(started)}"),
-            "maxSessions": 4, "tokenKeys": [operator.public], "httpPort": 0, "grpcPort": 0, "drainSeconds": 4,
+            "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0, "drainSeconds": 4,
         }  # fmt: skip
         task = PoolTask.model_validate(document | changes)
         made: list[ScriptedEngine] = []
@@ -128,8 +128,8 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
         server = Server(task, load)
         running = asyncio.create_task(server.run())
         ports = await server.listening
-        await until(lambda: server.readiness.ready or running.done())
-        started.append(Running(server, made[0], task, running, *ports))
+        await wait_until(lambda: server.readiness.ready or running.done())
+        started.append(RunningServer(server, made[0], task, running, *ports))
         return started[-1]
 
     yield start
@@ -138,54 +138,54 @@ async def serve(operator: Operator, tmp_path: Path) -> AsyncIterator[Serve]:
 
 
 @pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """Stands where uploads are transcribed."""
-    made = Pipeline()
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
+    """Replaces the pipeline that transcribes uploads."""
+    made = FakePipeline()
     monkeypatch.setattr(transcription, "transcribe", made)
     return made
 
 
 @dataclass
-class Talk:
-    """One side of a conversation: sends what a client would, keeps what it was told."""
+class WebSocketClient:
+    """A client of `/stt/realtime` that keeps what it received."""
 
     socket: Any
-    told: list[dict[str, Any]] = field(default_factory=list)
+    received: list[dict[str, Any]] = field(default_factory=list)
 
-    async def say(self, kind: str, **fields: Any) -> None:
+    async def send(self, kind: str, **fields: Any) -> None:
         await self.socket.send(json.dumps({"type": kind, **fields}))
 
-    async def chunk(self, pcm: bytes) -> None:
-        await self.say("audio_chunk", audio_data=base64.b64encode(pcm).decode())
+    async def send_audio(self, pcm: bytes) -> None:
+        await self.send("audio_chunk", audio_data=base64.b64encode(pcm).decode())
 
-    async def hear(self, kind: str) -> dict[str, Any]:
-        """The next message of that type."""
+    async def expect(self, kind: str) -> dict[str, Any]:
+        """Return the next message of that type."""
         while True:
             message = json.loads(await asyncio.wait_for(self.socket.recv(), 20))
-            self.told.append(message)
+            self.received.append(message)
             if message["type"] == kind:
                 return message
 
     async def start(self, **fields: Any) -> dict[str, Any]:
-        await self.say("start_session", **fields)
-        return await self.hear("session_started")
+        await self.send("start_session", **fields)
+        return await self.expect("session_started")
 
     async def end(self) -> tuple[dict[str, Any], int]:
         """Ends the session; returns the last message and the close code."""
-        await self.say("end_session")
-        last = await self.hear("session_ended")
+        await self.send("end_session")
+        last = await self.expect("session_ended")
         return last, await self.closed()
 
     async def closed(self) -> int:
-        """The close code, once what is left was heard."""
+        """Return the close code, once everything has been received."""
         try:
             while True:
-                self.told.append(json.loads(await asyncio.wait_for(self.socket.recv(), 20)))
+                self.received.append(json.loads(await asyncio.wait_for(self.socket.recv(), 20)))
         except websockets.ConnectionClosed as error:
             return error.rcvd.code if error.rcvd else 1006
 
     def texts(self) -> list[str]:
-        return [message["text"] for message in self.told if message["type"] == "final"]
+        return [message["text"] for message in self.received if message["type"] == "final"]
 
     def error(self) -> dict[str, Any]:
-        return next(message for message in self.told if message["type"] == "error")
+        return next(message for message in self.received if message["type"] == "error")

@@ -1,4 +1,4 @@
-"""An engine that hears a word in every tenth of a second: for tests of the protocols, which need no model."""
+"""A scripted engine that recognizes a word in every tenth of a second: protocols are tested without a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from steno_api.documents.transcript import Segment
-from steno_api.documents.transcript import Word as SaidWord
+from steno_api.documents.transcript import Word as TranscriptWord
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.errors import WorkError
@@ -17,7 +17,7 @@ from steno_runtime.stream.session import SessionClosed, SessionConfig
 from steno_runtime.stt.options import TranscriptionOptions
 
 WORD = "klaatubarada"
-"""What is heard; no log may have it."""
+"""The recognized word; no log may contain it."""
 WORD_BYTES = 3_200
 LANGUAGES = frozenset({"en", "ko"})
 
@@ -28,39 +28,39 @@ class ScriptedSession:
 
     config: SessionConfig
     engine: ScriptedEngine
-    heard: bytearray = field(default_factory=bytearray)
+    audio: bytearray = field(default_factory=bytearray)
     finals: list[Final] = field(default_factory=list)
     queue: asyncio.Queue[Event | Exception | None] = field(default_factory=asyncio.Queue)
     closed: bool = False
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-    """Whether audio is taken; one that it is not taken from is `full`."""
-    full: asyncio.Event = field(default_factory=asyncio.Event)
-    spoken: int = 0
+    accepting: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether audio is accepted; `blocked` is set once some was not."""
+    blocked: asyncio.Event = field(default_factory=asyncio.Event)
+    finalized_words: int = 0
     seq: int = 0
 
     def __post_init__(self) -> None:
-        self.room.set()
+        self.accepting.set()
 
     async def feed(self, pcm: bytes) -> None:
         if self.closed:
             raise SessionClosed
-        if not self.room.is_set():
-            self.full.set()
-        await self.room.wait()
-        if self.engine.fail_after is not None and len(self.heard) + len(pcm) > self.engine.fail_after:
+        if not self.accepting.is_set():
+            self.blocked.set()
+        await self.accepting.wait()
+        if self.engine.fail_after is not None and len(self.audio) + len(pcm) > self.engine.fail_after:
             self.queue.put_nowait(self.engine.failure)
             self.closed = True
             raise SessionClosed
         first = not self._open
-        self.heard += pcm
+        self.audio += pcm
         if not self._open:
             return
         if first:
-            self.queue.put_nowait(SpeechStarted(self._at(self.spoken)))
+            self.queue.put_nowait(SpeechStarted(self._at(self.finalized_words)))
         if self.config.interim_results:
             words = [WORD] * self._open
             text, stable = " ".join(words), " ".join(words[:-1])
-            at = (self._at(self.spoken), self._at(self.spoken + self._open))
+            at = (self._at(self.finalized_words), self._at(self.finalized_words + self._open))
             self.queue.put_nowait(Partial(self._next(), len(self.finals), text, stable, *at))
 
     async def finalize(self) -> None:
@@ -90,7 +90,7 @@ class ScriptedSession:
 
     @property
     def figures(self) -> SessionFigures:
-        seconds = len(self.heard) / 32_000
+        seconds = len(self.audio) / 32_000
         return SessionFigures(audio_seconds=seconds, segments=len(self.finals), final_latency_millis=20, language="en")
 
     @property
@@ -99,7 +99,7 @@ class ScriptedSession:
             Segment(
                 start=final.start_ms / 1000, end=final.end_ms / 1000, text=final.text, confidence=final.confidence,
                 words=[
-                    SaidWord(word=w.word, start=w.start_ms / 1000, end=w.end_ms / 1000, confidence=w.confidence)
+                    TranscriptWord(word=w.word, start=w.start_ms / 1000, end=w.end_ms / 1000, confidence=w.confidence)
                     for w in final.words
                 ],
             )
@@ -108,18 +108,18 @@ class ScriptedSession:
 
     @property
     def finalized_seconds(self) -> float:
-        return self.spoken / 10
+        return self.finalized_words / 10
 
     @property
     def _open(self) -> int:
-        return len(self.heard) // WORD_BYTES - self.spoken
+        return len(self.audio) // WORD_BYTES - self.finalized_words
 
     def _final(self) -> None:
         count = self._open
         if not count:
             return
-        begin = self.spoken
-        self.spoken += count
+        begin = self.finalized_words
+        self.finalized_words += count
         words = tuple(FinalWord(WORD, self._at(begin + n), self._at(begin + n + 1), 0.9) for n in range(count))
         at = (self._at(begin), self._at(begin + count))
         language = "en" if self.config.language == "auto" else self.config.language

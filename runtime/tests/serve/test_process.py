@@ -26,7 +26,7 @@ from runtime.tests.stt.conftest import normal
 from steno_api.documents.manifest import Manifest
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
-from .conftest import Operator, Talk
+from .conftest import TokenIssuer, WebSocketClient
 
 CHUNK_SECONDS = 0.1
 
@@ -64,18 +64,18 @@ class Process:
 
 
 @pytest.fixture(scope="module")
-def operator() -> Operator:
-    return Operator()
+def issuer() -> TokenIssuer:
+    return TokenIssuer()
 
 
 @pytest.fixture(scope="module")
-def arguments(operator: Operator, s3: S3, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def arguments(issuer: TokenIssuer, s3: S3, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("server")
     task = {
         "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
         "model": {"name": "whisper-base"}, "device": "cpu", "scratchDir": str(folder / "scratch"),
         "modelStore": os.path.expandvars(f"{os.environ.get('XDG_CACHE_HOME', '$HOME/.cache')}/steno/models"),
-        "maxSessions": 4, "tokenKeys": [operator.public], "httpPort": 0, "grpcPort": 0,
+        "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0,
         "output": {"endpointURL": s3.endpoint, "credentialsDir": s3.credentials(folder / "secret")},
     }  # fmt: skip
     (folder / "task.json").write_text(json.dumps(task))
@@ -109,8 +109,8 @@ def error_rate(reference: str, texts: list[str]) -> float:
     return jiwer.wer(reference, normal(" ".join(texts)))
 
 
-def quiet(server: Process, *secrets: str) -> None:
-    """Nothing of what was said, and no token, is in the log, which is at its most talkative."""
+def assert_nothing_logged(server: Process, *secrets: str) -> None:
+    """Check that the log, at level DEBUG, has no recognized text and no token."""
     log = server.log.read_text().lower()
     assert '"level": "info"' in log
     for secret in secrets:
@@ -126,24 +126,24 @@ async def paced(pcm: bytes, send: Any) -> None:
 
 
 @pytest.mark.slow
-async def test_a_recording_over_websocket(server: Process, operator: Operator, s3: S3, pcm: bytes, reference: str):
+async def test_a_recording_over_websocket(server: Process, issuer: TokenIssuer, s3: S3, pcm: bytes, reference: str):
     prefix = str(uuid.uuid4())
-    token = operator.token(outputURI=f"s3://transcripts/{prefix}", language="en")
+    token = issuer.token(outputURI=f"s3://transcripts/{prefix}", language="en")
     async with server.connect(token) as socket:
-        talk = Talk(socket)
-        await talk.start()
-        ending = asyncio.create_task(talk.hear("session_ended"))
+        ws = WebSocketClient(socket)
+        await ws.start()
+        ending = asyncio.create_task(ws.expect("session_ended"))
         await paced(pcm, socket.send)
-        await talk.say("end_session")
+        await ws.send("end_session")
         async with asyncio.timeout(120):
             last = await ending
-        assert await talk.closed() == 1000
+        assert await ws.closed() == 1000
     assert last["reason"] == "ClientEnded"
-    rate = error_rate(reference, talk.texts())
+    rate = error_rate(reference, ws.texts())
     print(f"websocket: WER {rate:.3f}, {last['stats']}")
     assert rate <= 0.35
     stable: dict[int, str] = {}
-    for message in talk.told:
+    for message in ws.received:
         if message["type"] == "partial":
             assert message["text"].startswith(message["stable_text"])
             assert message["stable_text"].startswith(stable.get(message["utterance_id"], ""))
@@ -154,12 +154,12 @@ async def test_a_recording_over_websocket(server: Process, operator: Operator, s
     assert stable
     manifest = s3.client.get_object(Bucket="transcripts", Key=f"{prefix}/manifest.json")["Body"].read()
     assert Manifest.model_validate_json(manifest).summary.words > 50
-    quiet(server, token, "jersey", "texas", "chicago", "yankee")
+    assert_nothing_logged(server, token, "jersey", "texas", "chicago", "yankee")
 
 
 @pytest.mark.slow
-async def test_a_recording_over_grpc(server: Process, operator: Operator, pcm: bytes, reference: str):
-    token = operator.token(language="en")
+async def test_a_recording_over_grpc(server: Process, issuer: TokenIssuer, pcm: bytes, reference: str):
+    token = issuer.token(language="en")
     async with grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
         call = stt_pb2_grpc.STTServiceStub(channel).StreamingRecognize(metadata=(("authorization", f"Bearer {token}"),))
 
@@ -179,14 +179,14 @@ async def test_a_recording_over_grpc(server: Process, operator: Operator, pcm: b
     print(f"grpc: WER {rate:.3f}")
     assert rate <= 0.35
     assert events[-1].ended.reason == "ClientEnded"
-    quiet(server, token, "jersey", "texas", "chicago", "yankee")
+    assert_nothing_logged(server, token, "jersey", "texas", "chicago", "yankee")
 
 
 @pytest.mark.slow
 async def test_an_upload_and_a_document_beside_a_session(  # noqa: PLR0917
-    server: Process, operator: Operator, pcm: bytes, reference: str, media: dict[str, Path], tmp_path: Path
+    server: Process, issuer: TokenIssuer, pcm: bytes, reference: str, media: dict[str, Path], tmp_path: Path
 ):
-    token, streaming, foreign = operator.token(), operator.token(language="en"), Operator().token()
+    token, streaming, foreign = issuer.token(), issuer.token(language="en"), TokenIssuer().token()
     rendered = page("en", 1)
     rendered.image.save(tmp_path / "page.png")
     document = (tmp_path / "page.png").read_bytes()
@@ -198,8 +198,8 @@ async def test_an_upload_and_a_document_beside_a_session(  # noqa: PLR0917
         ) as client,
         grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel,
     ):  # fmt: skip
-        talk = Talk(socket)
-        await talk.start()
+        ws = WebSocketClient(socket)
+        await ws.start()
         speaking = asyncio.create_task(paced(pcm[: 10 * 32_000], socket.send))
         upload = await client.post(
             "/stt/upload",
@@ -225,18 +225,18 @@ async def test_an_upload_and_a_document_beside_a_session(  # noqa: PLR0917
         assert (bad.document_id, bad.error.code) == ("bad", "UnsupportedMedia")
         assert (good.document_id, good.text) == ("good", one.text)
         await speaking
-        assert (await talk.end())[1] == 1000
-        assert talk.texts()
+        assert (await ws.end())[1] == 1000
+        assert ws.texts()
     with pytest.raises(websockets.InvalidStatus):
         async with server.connect(foreign, query=True):
             pass
     spoken = ["jersey", "texas", "chicago", "yankee"]
-    quiet(server, token, streaming, foreign, *spoken, " ".join(one.text.split()[3:5]))
+    assert_nothing_logged(server, token, streaming, foreign, *spoken, " ".join(one.text.split()[3:5]))
 
 
 @pytest.mark.slow
-async def test_an_upload_is_told_apart_by_speakers(server: Process, operator: Operator, media: dict[str, Path]):
-    headers = {"Authorization": f"Bearer {operator.token()}"}
+async def test_an_upload_with_speakers(server: Process, issuer: TokenIssuer, media: dict[str, Path]):
+    headers = {"Authorization": f"Bearer {issuer.token()}"}
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{server.http}", headers=headers, timeout=200, trust_env=False
     ) as client:
@@ -247,36 +247,36 @@ async def test_an_upload_is_told_apart_by_speakers(server: Process, operator: Op
             assert response.status_code == 200, response.text
             return response.json()
 
-        told = await upload()
-        assert {segment["speaker"] for segment in told["segments"]} == {"SPEAKER_00", "SPEAKER_01"}
-        assert told["speakers"].keys() == {"SPEAKER_00", "SPEAKER_01"}
-        assert (told["has_diarization"], told["total_speakers"]) == (True, 2)
-        told = await upload(diarize="false")
-        assert {segment["speaker"] for segment in told["segments"]} == {None}
-        assert (told["has_diarization"], told["total_speakers"]) == (False, 0)
+        transcript = await upload()
+        assert {segment["speaker"] for segment in transcript["segments"]} == {"SPEAKER_00", "SPEAKER_01"}
+        assert transcript["speakers"].keys() == {"SPEAKER_00", "SPEAKER_01"}
+        assert (transcript["has_diarization"], transcript["total_speakers"]) == (True, 2)
+        transcript = await upload(diarize="false")
+        assert {segment["speaker"] for segment in transcript["segments"]} == {None}
+        assert (transcript["has_diarization"], transcript["total_speakers"]) == (False, 0)
 
 
 @pytest.mark.slow
-async def test_sigterm_in_the_middle(arguments: list[str], operator: Operator, s3: S3, pcm: bytes, tmp_path: Path):
+async def test_sigterm_in_the_middle(arguments: list[str], issuer: TokenIssuer, s3: S3, pcm: bytes, tmp_path: Path):
     server = Process(tmp_path / "server.log", *arguments)
     prefix = str(uuid.uuid4())
     try:
-        async with server.connect(operator.token(outputURI=f"s3://transcripts/{prefix}", language="en")) as socket:
-            talk = Talk(socket)
-            await talk.start()
+        async with server.connect(issuer.token(outputURI=f"s3://transcripts/{prefix}", language="en")) as socket:
+            ws = WebSocketClient(socket)
+            await ws.start()
             await socket.send(pcm[7 * 32_000 : 13 * 32_000])
-            await talk.hear("speech_started")
+            await ws.expect("speech_started")
             begun = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(30):
-                last = await talk.hear("session_ended")
-            assert (last["reason"], await talk.closed()) == ("Drained", 1012)
+                last = await ws.expect("session_ended")
+            assert (last["reason"], await ws.closed()) == ("Drained", 1012)
         assert await asyncio.to_thread(server.process.wait, 35) == 0
         assert time.monotonic() - begun < 30
     finally:
         server.process.kill()
         server.process.wait()
-    assert talk.texts()
+    assert ws.texts()
     assert f"{prefix}/manifest.json" in s3.keys("transcripts")
 
 
@@ -284,13 +284,13 @@ async def test_sigterm_in_the_middle(arguments: list[str], operator: Operator, s
     ("task", "code", "said"),
     [("{}", 64, "the task is not valid"), ('{"kind": "Other"}', 64, "the task is not valid")],
 )
-def test_a_task_that_is_none(tmp_path: Path, task: str, code: int, said: str):
+def test_an_invalid_task(tmp_path: Path, task: str, code: int, said: str):
     server = Process(tmp_path / "server.log", "--task", task, ready=False)
     assert server.process.wait(60) == code
     assert server.entries[-1]["message"].startswith(said)
 
 
-def test_a_model_that_is_none(arguments: list[str], tmp_path: Path):
+def test_a_missing_model(arguments: list[str], tmp_path: Path):
     task = json.loads(Path(arguments[1]).read_text())
     task |= {"model": {"name": "half-copied"}, "modelStore": str(tmp_path)}
     (tmp_path / "half-copied").mkdir()

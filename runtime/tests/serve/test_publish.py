@@ -19,9 +19,9 @@ from steno_runtime.errors import WorkError
 from steno_runtime.serve.sessions import publish as publishing
 from steno_runtime.serve.sessions.publish import SessionRecord, open_session_output, publish_session
 
-from .conftest import SECOND, Operator, Serve, Talk
+from .conftest import SECOND, StartServer, TokenIssuer, WebSocketClient
 from .scripted import WORD
-from .test_ends import ended
+from .test_session_endings import next_ended
 
 
 @pytest.fixture
@@ -33,19 +33,21 @@ def read(s3: S3, key: str) -> bytes:
     return s3.client.get_object(Bucket="transcripts", Key=key)["Body"].read()
 
 
-async def test_a_transcript_in_every_format_and_the_manifest_last(serve: Serve, operator: Operator, s3: S3, place):
-    server = await serve(output=place)
-    report = asyncio.create_task(ended(server))
+async def test_a_transcript_in_every_format_and_the_manifest_last(
+    start_server: StartServer, issuer: TokenIssuer, s3: S3, place
+):
+    server = await start_server(output=place)
+    report = asyncio.create_task(next_ended(server))
     prefix = f"team-a/standup/{uuid.uuid4()}"
     claims = {"outputURI": f"s3://transcripts/{prefix}", "formats": ["txt", "json", "srt", "vtt"], "name": "standup"}
-    token = operator.token(**claims, uid="uid-1")
+    token = issuer.token(**claims, uid="uid-1")
     async with server.connect(token) as socket:
-        talk = Talk(socket)
-        await talk.start(meeting_id="not the session's")
+        ws = WebSocketClient(socket)
+        await ws.start(meeting_id="not the session's")
         await socket.send(SECOND)
-        await talk.say("finalize")
+        await ws.send("finalize")
         await socket.send(SECOND[:3_200])
-        last, code = await talk.end()
+        last, code = await ws.end()
     assert code == 1000
     assert last["manifest"] == f"s3://transcripts/{prefix}/manifest.json"
     manifest = Manifest.model_validate_json(read(s3, f"{prefix}/manifest.json"))
@@ -54,110 +56,122 @@ async def test_a_transcript_in_every_format_and_the_manifest_last(serve: Serve, 
     for artifact in manifest.artifacts:
         data = read(s3, f"{prefix}/{artifact.name}")
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (artifact.sha256, artifact.bytes)
-    told = Transcript.model_validate_json(read(s3, f"{prefix}/transcript.json"))
-    assert (told.meeting_id, told.tenant_id, told.model, told.language) == ("standup-42", "acme", "whisper-base", "en")
-    assert [segment.text for segment in told.segments] == talk.texts() == [" ".join([WORD] * 10), WORD]
-    assert (told.duration, told.total_segments, told.confidence, told.has_diarization) == (1.1, 2, 0.9, False)
+    transcript = Transcript.model_validate_json(read(s3, f"{prefix}/transcript.json"))
+    assert (transcript.meeting_id, transcript.tenant_id, transcript.model, transcript.language) == (
+        "standup-42",
+        "acme",
+        "whisper-base",
+        "en",
+    )
+    assert [segment.text for segment in transcript.segments] == ws.texts() == [" ".join([WORD] * 10), WORD]
+    assert (transcript.duration, transcript.total_segments, transcript.confidence, transcript.has_diarization) == (
+        1.1,
+        2,
+        0.9,
+        False,
+    )
     result = (await report).result
     assert (result.reason, result.manifest, result.failure) == (SessionEnd.CLIENT_ENDED, last["manifest"], None)
     assert result.artifacts == manifest.artifacts
 
 
-async def test_a_client_that_vanishes_is_published(serve: Serve, operator: Operator, s3: S3, place):
-    server = await serve(output=place)
-    report = asyncio.create_task(ended(server))
+async def test_the_session_of_a_lost_client_is_published(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):
+    server = await start_server(output=place)
+    report = asyncio.create_task(next_ended(server))
     prefix = str(uuid.uuid4())
-    socket = await server.connect(operator.token(outputURI=f"s3://transcripts/{prefix}"))
-    talk = Talk(socket)
-    await talk.start()
+    socket = await server.connect(issuer.token(outputURI=f"s3://transcripts/{prefix}"))
+    ws = WebSocketClient(socket)
+    await ws.start()
     await socket.send(SECOND)
-    await talk.hear("partial")
+    await ws.expect("partial")
     socket.transport.abort()
     assert (await report).result.manifest == f"s3://transcripts/{prefix}/manifest.json"
     assert WORD in Transcript.model_validate_json(read(s3, f"{prefix}/transcript.json")).transcript
 
 
-async def test_what_a_drain_drops_is_told_and_the_rest_is_published(serve: Serve, operator: Operator, s3: S3, place):
-    server = await serve(engine={"stuck": True}, output=place, drainSeconds=1)
-    report = asyncio.create_task(ended(server))
+async def test_audio_dropped_by_a_drain_is_reported_and_the_rest_is_published(
+    start_server: StartServer, issuer: TokenIssuer, s3: S3, place
+):
+    server = await start_server(engine={"stuck": True}, output=place, drainSeconds=1)
+    report = asyncio.create_task(next_ended(server))
     prefix = str(uuid.uuid4())
-    async with server.connect(operator.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
-        talk = Talk(socket)
-        await talk.start()
+    async with server.connect(issuer.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
         await socket.send(SECOND)
-        await talk.say("finalize")
-        await talk.hear("final")
+        await ws.send("finalize")
+        await ws.expect("final")
         await socket.send(SECOND[:16_000])
-        await talk.hear("partial")
+        await ws.expect("partial")
         server.server.stop()
-        last = await talk.hear("session_ended")
-        assert await talk.closed() == 1012
+        last = await ws.expect("session_ended")
+        assert await ws.closed() == 1012
     result = (await report).result
     assert (result.reason, result.failure) == (SessionEnd.DRAINED, FailureReason.PREEMPTED)
     assert "last 0.5 s of audio" in result.message
     assert last["failure"] == {"reason": "Preempted", "message": result.message}
     assert last["manifest"] == result.manifest == f"s3://transcripts/{prefix}/manifest.json"
-    told = Transcript.model_validate_json(read(s3, f"{prefix}/transcript.json"))
-    assert [segment.text for segment in told.segments] == [" ".join([WORD] * 10)]
+    transcript = Transcript.model_validate_json(read(s3, f"{prefix}/transcript.json"))
+    assert [segment.text for segment in transcript.segments] == [" ".join([WORD] * 10)]
 
 
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [("s3://no-such-bucket/x", "OutputNotFound"), ("pvc://claim/x", "InvalidSpec"), ("/etc", "InvalidSpec")],
 )
-async def test_an_output_that_is_none(serve: Serve, operator: Operator, place, uri: str, reason: str):
-    server = await serve(output=place)
-    report = asyncio.create_task(ended(server))
-    async with server.connect(operator.token(outputURI=uri)) as socket:
-        talk = Talk(socket)
-        await talk.start()
+async def test_an_invalid_output(start_server: StartServer, issuer: TokenIssuer, place, uri: str, reason: str):
+    server = await start_server(output=place)
+    report = asyncio.create_task(next_ended(server))
+    async with server.connect(issuer.token(outputURI=uri)) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
         await socket.send(SECOND)
-        last, _ = await talk.end()
-    assert (len(talk.texts()), last["failure"]["reason"]) == (1, reason)
+        last, _ = await ws.end()
+    assert (len(ws.texts()), last["failure"]["reason"]) == (1, reason)
     assert ((await report).result.failure, (await report).result.manifest) == (reason, None)
 
 
-async def test_a_store_that_is_away_for_a_while(
-    serve: Serve, operator: Operator, s3: S3, place, monkeypatch: pytest.MonkeyPatch
+async def test_publishing_is_retried_while_the_store_is_unavailable(
+    start_server: StartServer, issuer: TokenIssuer, s3: S3, place, monkeypatch: pytest.MonkeyPatch
 ):
-    """The first tries find nobody; the session's transcript stands in the end all the same."""
+    """The first attempts fail; the transcript is published in the end."""
     monkeypatch.setattr(publishing, "INITIAL_BACKOFF_SECONDS", 0.05)
     tries = 0
 
-    def failing(output, told):
+    def failing(output, record):
         nonlocal tries
         tries += 1
         if tries < 3:
             raise WorkError(FailureReason.OUTPUT_UNAVAILABLE, "The store does not answer.")
-        return publish_session(output, told)
+        return publish_session(output, record)
 
     monkeypatch.setattr(publishing, "publish_session", failing)
-    server = await serve(output=place)
+    server = await start_server(output=place)
     prefix = str(uuid.uuid4())
-    async with server.connect(operator.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
-        talk = Talk(socket)
-        await talk.start()
-        last, _ = await talk.end()
+    async with server.connect(issuer.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
+        last, _ = await ws.end()
     assert (tries, last["manifest"]) == (3, f"s3://transcripts/{prefix}/manifest.json")
 
 
-async def test_a_store_that_stays_away_does_not_hold_up_the_drain(serve: Serve, operator: Operator, place):
+async def test_an_unavailable_store_does_not_delay_the_drain(start_server: StartServer, issuer: TokenIssuer, place):
     away = place | {"endpointURL": "http://127.0.0.1:9"}
-    server = await serve(output=away, drainSeconds=2)
-    report = asyncio.create_task(ended(server))
-    async with server.connect(operator.token(outputURI="s3://transcripts/x")) as socket:
-        talk = Talk(socket)
-        await talk.start()
+    server = await start_server(output=away, drainSeconds=2)
+    report = asyncio.create_task(next_ended(server))
+    async with server.connect(issuer.token(outputURI="s3://transcripts/x")) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
         await socket.send(SECOND)
-        await talk.hear("partial")
+        await ws.expect("partial")
         server.server.stop()
-        await talk.hear("final")
+        await ws.expect("final")
         await asyncio.wait_for(server.running, 10)
     result = (await report).result
     assert (result.reason, result.failure) == (SessionEnd.DRAINED, "OutputUnavailable")
 
 
-def told(uid: str, uri: str, text: str) -> SessionRecord:
+def make_record(uid: str, uri: str, text: str) -> SessionRecord:
     claims = SessionClaims.model_validate(
         {"aud": "x", "sub": "team-a/standup", "iat": 0, "exp": 0, "uid": uid, "tenant": "acme", "meetingID": "m",
          "outputURI": uri, "formats": ["json", "txt"]}
@@ -170,19 +184,19 @@ def told(uid: str, uri: str, text: str) -> SessionRecord:
 
 def test_publishing_again_changes_nothing(s3: S3, place):
     uri = f"s3://transcripts/{uuid.uuid4()}"
-    first = told("uid-1", uri, "one")
+    first = make_record("uid-1", uri, "one")
     output = open_session_output(first.claims, PoolOutput.from_wire(place))
     manifest = publish_session(output, first)
     assert publish_session(output, first) == manifest
-    assert publish_session(output, told("uid-1", uri, "another server's")) == manifest
+    assert publish_session(output, make_record("uid-1", uri, "another server's")) == manifest
     with pytest.raises(WorkError) as caught:
-        publish_session(output, told("uid-2", uri, "another session's"))
+        publish_session(output, make_record("uid-2", uri, "another session's"))
     assert caught.value.reason == "OutputForbidden"
 
 
-def test_what_a_server_left_that_died_while_publishing_is_kept(s3: S3, place):
+def test_files_of_a_server_that_died_while_publishing_are_kept(s3: S3, place):
     uri = f"s3://transcripts/{uuid.uuid4()}"
-    second = told("uid-1", uri, "two")
+    second = make_record("uid-1", uri, "two")
     output = open_session_output(second.claims, PoolOutput.from_wire(place))
     output.create("transcript.json", b"the first part", "application/json")
     manifest = publish_session(output, second)

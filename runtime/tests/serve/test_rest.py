@@ -12,15 +12,17 @@ import pytest
 from runtime.tests.conftest import S3, Web, reply
 from steno_runtime.serve.transports.rest.openapi import JobState, Problem, Queued
 
-from .conftest import Operator, Serve
-from .rest import FORM, problem
+from .conftest import StartServer, TokenIssuer
+from .rest_support import FORM, problem
 from .test_websocket import tokens
 
 
 @pytest.mark.parametrize("bad", ["expired", "alg=none", "another pool", "missing"])
-async def test_bad_tokens_are_refused_before_the_body_is_read(serve: Serve, operator: Operator, bad: str):
-    server = await serve()
-    token, code, _ = (tokens(operator) | {"missing": (None, "TokenMissing", 401)})[bad]
+async def test_invalid_tokens_are_rejected_before_the_body_is_read(
+    start_server: StartServer, issuer: TokenIssuer, bad: str
+):
+    server = await start_server()
+    token, code, _ = (tokens(issuer) | {"missing": (None, "TokenMissing", 401)})[bad]
     async with server.client(token) as client:
         for method, path in (
             ("GET", "/stt/status"), ("GET", "/status/x"), ("POST", "/stt/process"), ("POST", "/ocr/process"),
@@ -43,8 +45,8 @@ async def test_bad_tokens_are_refused_before_the_body_is_read(serve: Serve, oper
         assert response is None or problem(response) == (401, code)
 
 
-async def test_open_to_all(serve: Serve):
-    server = await serve()
+async def test_endpoints_without_tokens(start_server: StartServer):
+    server = await start_server()
     async with server.client() as client:
         health = (await client.get("/health")).json()
         assert (health["status"], health["model_loaded"], health["engine"]) == ("ok", True, "whisper-base (cpu)")
@@ -61,30 +63,32 @@ async def test_open_to_all(serve: Serve):
         assert problem(await client.get("/stt/realtime")) == (404, "NotFound")
 
 
-async def test_status(serve: Serve, operator: Operator):
-    server = await serve(maxSessions=3)
-    async with server.client(operator.token()) as client:
+async def test_status(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server(maxSessions=3)
+    async with server.client(issuer.token()) as client:
         status = (await client.get("/stt/status")).json()
     assert (status["sessions"], status["limits"]["max_sessions"], status["ready"]) == (0, 3, True)
     assert status["queue_depth"] == {"final": 0}
 
 
-async def test_without_keys_everybody_may(serve: Serve, pipeline, sample_wav):
-    server = await serve(tokenKeys=[])
+async def test_no_token_is_needed_without_keys(start_server: StartServer, pipeline, sample_wav):
+    server = await start_server(tokenKeys=[])
     async with server.client() as client:
         files = {"file": ("a.wav", sample_wav.read_bytes())}
         response = await client.post("/stt/upload", files=files, data={"tenant_id": "mine"})
         assert response.json()["tenant_id"] == "mine"
 
 
-async def test_a_url_is_fetched_if_it_is_allowed(serve: Serve, operator: Operator, pipeline, web: Web, sample_wav):
+async def test_only_allowed_urls_are_fetched(
+    start_server: StartServer, issuer: TokenIssuer, pipeline, web: Web, sample_wav
+):
     allowed = web.serve("/calls/a.wav", sample_wav.read_bytes())
     web.serve("/secret/a.wav", sample_wav.read_bytes())
     web.routes["/calls/away"] = reply(302, Location=f"{web.url}/secret/a.wav")
     web.routes["/calls/dots"] = reply(302, Location="/calls/../secret/a.wav")
     web.routes["/calls/near"] = reply(307, Location="/calls/a.wav")
-    server = await serve(allowedSources=[f"{web.url}/calls"])
-    async with server.client(operator.token()) as client:
+    server = await start_server(allowedSources=[f"{web.url}/calls"])
+    async with server.client(issuer.token()) as client:
         for url in (allowed, f"{web.url}/calls/near"):
             response = await client.post(
                 "/stt/process", json={"audio_url": url, "meeting_id": "m", "tenant_id": "acme"}
@@ -110,16 +114,16 @@ async def test_a_url_is_fetched_if_it_is_allowed(serve: Serve, operator: Operato
 
 
 async def test_an_object_is_fetched_with_the_pools_credentials(  # noqa: PLR0917
-    serve: Serve, operator: Operator, pipeline, s3: S3, sample_wav, tmp_path
+    start_server: StartServer, issuer: TokenIssuer, pipeline, s3: S3, sample_wav, tmp_path
 ):
     for key in ("calls/a.wav", "secret/a.wav", "callsign/a.wav"):
         s3.client.put_object(Bucket="meetings", Key=key, Body=sample_wav.read_bytes())
     place = {"endpointURL": s3.endpoint, "credentialsDir": s3.credentials(tmp_path / "secret")}
-    server = await serve(allowedSources=["s3://meetings/calls"], output=place)
-    async with server.client(operator.token()) as client:
+    server = await start_server(allowedSources=["s3://meetings/calls"], output=place)
+    async with server.client(issuer.token()) as client:
         response = await client.post("/stt/process", json={"audio_url": "s3://meetings/calls/a.wav"})
         assert (response.status_code, response.json()["duration"]) == (200, 30.0)
-        for url, refusal in (
+        for url, expected in (
             ("s3://meetings/secret/a.wav", (403, "SourceNotAllowed")),
             ("s3://meetings/callsign/a.wav", (403, "SourceNotAllowed")),
             ("s3://meetings/calls/../secret/a.wav", (403, "SourceNotAllowed")),
@@ -131,13 +135,13 @@ async def test_an_object_is_fetched_with_the_pools_credentials(  # noqa: PLR0917
             ("s3://meetings/calls", (404, "SourceNotFound")),
         ):
             for path, field in (("/stt/process", "audio_url"), ("/ocr/process", "document_url")):
-                assert problem(await client.post(path, json={field: url})) == refusal, url
+                assert problem(await client.post(path, json={field: url})) == expected, url
     assert len(pipeline.lengths) == 1
 
 
-async def test_json_that_is_none(serve: Serve, operator: Operator):
-    server = await serve()
-    async with server.client(operator.token()) as client:
+async def test_invalid_json(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with server.client(issuer.token()) as client:
         headers = {"Content-Type": "application/json"}
         for path in ("/stt/process", "/ocr/process"):
             for content in (b"", b"[]", b"{", b"[" * 60_000, b"{}", b'{"audio_url": 7, "document_url": 7}', b"\xff"):
@@ -149,25 +153,25 @@ async def test_json_that_is_none(serve: Serve, operator: Operator):
         assert problem(await client.post("/ocr/process", json=wrong)) == (400, "InvalidRequest")
 
 
-async def test_the_token_of_a_session_that_ended(serve: Serve, operator: Operator):
-    from .conftest import Talk
+async def test_the_token_of_an_ended_session(start_server: StartServer, issuer: TokenIssuer):
+    from .conftest import WebSocketClient
 
-    server = await serve()
-    token = operator.token()
+    server = await start_server()
+    token = issuer.token()
     async with server.connect(token) as socket:
-        talk = Talk(socket)
-        await talk.start()
-        await talk.end()
+        ws = WebSocketClient(socket)
+        await ws.start()
+        await ws.end()
     async with server.client(token) as client:
         assert problem(await client.get("/stt/status")) == (409, "SessionEnded")
 
 
-async def test_the_endpoints_describe_themselves(serve: Serve, operator: Operator, pipeline, sample_wav):
-    server = await serve()
+async def test_the_endpoints_describe_themselves(start_server: StartServer, issuer: TokenIssuer, pipeline, sample_wav):
+    server = await start_server()
     async with httpx.AsyncClient(base_url=server.http) as client:
-        told = (await client.get("/openapi.json")).json()
-        refused = (await client.get("/stt/status")).json()
-    assert {path: set(methods) for path, methods in told["paths"].items()} == {
+        document = (await client.get("/openapi.json")).json()
+        rejected = (await client.get("/stt/status")).json()
+    assert {path: set(methods) for path, methods in document["paths"].items()} == {
         "/health": {"get"},
         "/stt/status": {"get"},
         "/status/{job_id}": {"get"},
@@ -175,17 +179,19 @@ async def test_the_endpoints_describe_themselves(serve: Serve, operator: Operato
         "/stt/process": {"post"},
         "/ocr/process": {"post"},
     }
-    assert told["paths"]["/stt/upload"]["post"]["security"] == [{"token": []}]
-    assert "security" not in told["paths"]["/health"]["get"]
-    bodies = {path: told["paths"][path]["post"]["requestBody"]["content"] for path in ("/stt/upload", "/ocr/process")}
+    assert document["paths"]["/stt/upload"]["post"]["security"] == [{"token": []}]
+    assert "security" not in document["paths"]["/health"]["get"]
+    bodies = {
+        path: document["paths"][path]["post"]["requestBody"]["content"] for path in ("/stt/upload", "/ocr/process")
+    }
     upload = bodies["/stt/upload"]["multipart/form-data"]["schema"]
     assert upload["required"] == ["file"]
     assert {"file", "language", "meeting_id", "tenant_id", "max_speakers"} <= upload["properties"].keys()
     assert upload["properties"]["diarize"]["default"] is True
     assert bodies["/ocr/process"]["multipart/form-data"]["schema"]["properties"]["languages"]["type"] == "string"
     assert bodies["/ocr/process"]["application/json"]["schema"]["properties"]["languages"]["type"] == "array"
-    Problem.model_validate(refused, extra="forbid")
-    async with server.client(operator.token()) as client:
+    Problem.model_validate(rejected, extra="forbid")
+    async with server.client(issuer.token()) as client:
         files = {"file": ("a.wav", sample_wav.read_bytes())}
         queued = (await client.post("/stt/upload?async=true", files=files)).json()
         Queued.model_validate(queued, extra="forbid")

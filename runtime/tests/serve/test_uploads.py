@@ -1,4 +1,4 @@
-"""Uploads over real sockets: what is refused before it is read, places in the queue, jobs and their results."""
+"""Uploads over real sockets: what is rejected before it is read, the queue, jobs and their results."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import pytest
 from runtime.tests.conftest import Web
 from steno_runtime.serve.uploads import body, job_queue, transcription
 
-from .conftest import Operator, Serve, until
-from .rest import FORM, problem, scratch
+from .conftest import StartServer, TokenIssuer, wait_until
+from .rest_support import FORM, problem, scratch_files
 
 
-async def test_an_upload_answers_with_the_original_document(serve: Serve, operator: Operator, pipeline, sample_wav):
-    server = await serve()
-    async with server.client(operator.token()) as client:
+async def test_an_upload_answers_with_the_original_document(
+    start_server: StartServer, issuer: TokenIssuer, pipeline, sample_wav
+):
+    server = await start_server()
+    async with server.client(issuer.token()) as client:
         response = await client.post(
             "/stt/upload",
             files={"file": ("a.wav", sample_wav.read_bytes())},
@@ -29,21 +31,21 @@ async def test_an_upload_answers_with_the_original_document(serve: Serve, operat
     assert {*names.split(), "total_speakers", "has_diarization"} <= document.keys()
     assert (document["meeting_id"], document["tenant_id"], document["language"]) == ("m-1", "acme", "ko")
     assert document["duration"] == 30.0
-    assert [path.name for path in scratch(server)] == ["transcript.json"]
+    assert [path.name for path in scratch_files(server)] == ["transcript.json"]
 
 
-async def test_speakers_are_told_apart_unless_they_need_not_be(
-    serve: Serve, operator: Operator, pipeline, web: Web, sample_wav
+async def test_speakers_are_distinguished_by_default(
+    start_server: StartServer, issuer: TokenIssuer, pipeline, web: Web, sample_wav
 ):
     url = web.serve("/calls/a.wav", sample_wav.read_bytes())
-    server = await serve(allowedSources=[f"{web.url}/calls"])
+    server = await start_server(allowedSources=[f"{web.url}/calls"])
     files = {"file": ("a.wav", sample_wav.read_bytes())}
 
     def asked() -> tuple[bool, int | None, int | None]:
         options = pipeline.options[-1]
         return options.diarize, options.min_speakers, options.max_speakers
 
-    async with server.client(operator.token()) as client:
+    async with server.client(issuer.token()) as client:
         for fields, wanted in (
             ({}, (True, None, None)),
             ({"diarize": "false"}, (False, None, None)),
@@ -66,35 +68,35 @@ async def test_speakers_are_told_apart_unless_they_need_not_be(
         assert (await client.post("/stt/upload", files=files, data={"diarize": "0"})).status_code == 200
 
 
-async def test_an_upload_may_be_asked_for_later(serve: Serve, operator: Operator, pipeline, sample_wav):
-    server = await serve()
+async def test_an_asynchronous_upload(start_server: StartServer, issuer: TokenIssuer, pipeline, sample_wav):
+    server = await start_server()
     pipeline.go.clear()
-    token = operator.token()
+    token = issuer.token()
     async with server.client(token) as client:
         files = {"file": ("a.wav", sample_wav.read_bytes())}
         response = await client.post("/stt/upload?async=true", files=files)
         assert response.status_code == 202
-        told = response.json()
-        assert told["status_url"] == f"/status/{told['job_id']}" == response.headers["location"]
-        state = (await client.get(told["status_url"])).json()
+        accepted = response.json()
+        assert accepted["status_url"] == f"/status/{accepted['job_id']}" == response.headers["location"]
+        state = (await client.get(accepted["status_url"])).json()
         assert state["status"] in ("queued", "running")
         assert "result" not in state
         pipeline.go.set()
-        while (state := (await client.get(told["status_url"])).json())["status"] != "succeeded":  # noqa: ASYNC110
+        while (state := (await client.get(accepted["status_url"])).json())["status"] != "succeeded":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         assert state["progress"] == 1.0
         assert state["result"]["tenant_id"] == "acme"
-    async with server.client(operator.token(tenant="rival")) as client:
-        assert problem(await client.get(told["status_url"])) == (404, "JobNotFound")
-    async with server.client(operator.token()) as client:  # another session of the tenant
-        assert (await client.get(told["status_url"])).status_code == 200
+    async with server.client(issuer.token(tenant="rival")) as client:
+        assert problem(await client.get(accepted["status_url"])) == (404, "JobNotFound")
+    async with server.client(issuer.token()) as client:  # another session of the tenant
+        assert (await client.get(accepted["status_url"])).status_code == 200
         assert problem(await client.get("/status/none")) == (404, "JobNotFound")
 
 
 @pytest.mark.parametrize("path", ["/stt/upload", "/ocr/process"])
-async def test_forms_that_are_none(serve: Serve, operator: Operator, pipeline, path: str):
-    server = await serve()
-    async with server.client(operator.token()) as client:
+async def test_invalid_forms(start_server: StartServer, issuer: TokenIssuer, pipeline, path: str):
+    server = await start_server()
+    async with server.client(issuer.token()) as client:
         form = {"Content-Type": "multipart/form-data; boundary=x"}
         for content, headers in (
             (b"", {}),
@@ -111,14 +113,16 @@ async def test_forms_that_are_none(serve: Serve, operator: Operator, pipeline, p
         assert problem(await client.post(path, files={"file": ("a", b"a")}, data=long)) == (400, "InvalidRequest")
         other = {"tenant_id": "rival"}
         assert problem(await client.post(path, files={"file": ("a", b"a")}, data=other)) == (403, "TenantMismatch")
-    assert scratch(server) == []
+    assert scratch_files(server) == []
 
 
-async def test_uploads_that_are_too_large(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
+async def test_uploads_that_are_too_large(
+    start_server: StartServer, issuer: TokenIssuer, pipeline, monkeypatch, sample_wav
+):
     monkeypatch.setattr(body, "MAX_UPLOAD_BYTES", 200_000)
     monkeypatch.setattr(body, "MAX_FIELDS_BYTES", 10_000)
-    server = await serve()
-    async with server.client(operator.token()) as client:
+    server = await start_server()
+    async with server.client(issuer.token()) as client:
         announced = await client.post("/stt/upload", files={"file": ("a.wav", sample_wav.read_bytes())})
         assert problem(announced) == (413, "TooLarge")
 
@@ -133,38 +137,40 @@ async def test_uploads_that_are_too_large(serve: Serve, operator: Operator, pipe
         assert problem(await client.post("/stt/upload", content=chunked(), headers=headers)) == (413, "TooLarge")
         exact = await client.post("/stt/upload", files={"file": ("a.wav", b"x" * 200_001)})
         assert problem(exact) == (413, "TooLarge")
-    assert scratch(server) == []
+    assert scratch_files(server) == []
     assert pipeline.lengths == []
 
 
-async def test_recordings_that_are_too_long(serve: Serve, operator: Operator, pipeline, monkeypatch, media):
+async def test_recordings_that_are_too_long(
+    start_server: StartServer, issuer: TokenIssuer, pipeline, monkeypatch, media
+):
     monkeypatch.setattr(transcription, "MAX_SECONDS", 29.0)
-    server = await serve()
-    async with server.client(operator.token()) as client:
+    server = await start_server()
+    async with server.client(issuer.token()) as client:
         for kind in ("wav", "ogg"):
             response = await client.post("/stt/upload", files={"file": (f"a.{kind}", media[kind].read_bytes())})
             assert problem(response) == (413, "TooLarge")
     assert pipeline.lengths == []
 
 
-async def test_media_that_is_none(serve: Serve, operator: Operator, pipeline):
-    server = await serve()
-    async with server.client(operator.token()) as client:
+async def test_unsupported_media(start_server: StartServer, issuer: TokenIssuer, pipeline):
+    server = await start_server()
+    async with server.client(issuer.token()) as client:
         for data in (b"", b"abc", b"RIFF" + bytes(100)):
             response = await client.post("/stt/upload", files={"file": ("a.wav", data)})
             assert problem(response) == (422, "UnsupportedMedia")
         files = {"file": ("a.wav", b"x")}
         response = await client.post("/stt/upload", files=files, data={"language": "xx"})
         assert problem(response) == (400, "LanguageUnknown")
-    assert scratch(server) == []
+    assert scratch_files(server) == []
 
 
-async def test_a_queue_that_is_full(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
+async def test_a_full_queue(start_server: StartServer, issuer: TokenIssuer, pipeline, monkeypatch, sample_wav):
     monkeypatch.setattr(job_queue, "MAX_PENDING", 2)
     pipeline.go.clear()
-    server = await serve()
+    server = await start_server()
     files = {"file": ("a.wav", sample_wav.read_bytes())}
-    async with server.client(operator.token()) as client:
+    async with server.client(issuer.token()) as client:
         first = (await client.post("/stt/upload?async=1", files=files)).json()
         while (await client.get(first["status_url"])).json()["status"] != "running":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -188,73 +194,79 @@ class Upload:
         yield b"\r\n--x--\r\n"
 
 
-async def test_uploads_on_their_way_take_places(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
+async def test_uploads_being_received_count_as_queued(
+    start_server: StartServer, issuer: TokenIssuer, pipeline, monkeypatch, sample_wav
+):
     monkeypatch.setattr(job_queue, "MAX_PENDING", 2)
-    server = await serve()
+    server = await start_server()
     scratch_dir = Path(server.task.scratch_dir) / "jobs"
-    async with server.client(operator.token()) as client:
+    async with server.client(issuer.token()) as client:
         uploads = [Upload(), Upload()]
         coming = [asyncio.create_task(client.post("/stt/upload", content=each, headers=FORM)) for each in uploads]
-        await until(lambda: scratch_dir.exists() and len(list(scratch_dir.iterdir())) == 2)
+        await wait_until(lambda: scratch_dir.exists() and len(list(scratch_dir.iterdir())) == 2)
         files = {"file": ("a.wav", sample_wav.read_bytes())}
         assert problem(await client.post("/stt/upload", files=files)) == (429, "QueueFull")
         assert problem(await client.post("/ocr/process", files=files)) == (429, "QueueFull")
-        coming[0].cancel()  # whoever hangs up frees a place
-        await until(lambda: len(list(scratch_dir.iterdir())) == 1)
+        coming[0].cancel()  # a client that disconnects frees its place
+        await wait_until(lambda: len(list(scratch_dir.iterdir())) == 1)
         assert (await client.post("/stt/upload", files=files)).status_code == 200
         uploads[1].rest.set()
         assert problem(await coming[1]) == (422, "UnsupportedMedia")
 
 
 @pytest.mark.parametrize("path", ["/stt/upload", "/stt/process", "/ocr/process"])
-async def test_a_body_that_does_not_come(serve: Serve, operator: Operator, monkeypatch, path: str):
+async def test_a_body_that_does_not_arrive(start_server: StartServer, issuer: TokenIssuer, monkeypatch, path: str):
     monkeypatch.setattr(body, "RECEIVE_SECONDS", 0.2)
-    server = await serve()
+    server = await start_server()
     kind = "application/json" if path == "/stt/process" else FORM["Content-Type"]
-    head = f"Host: x\r\nAuthorization: Bearer {operator.token()}\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n"
+    head = f"Host: x\r\nAuthorization: Bearer {issuer.token()}\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
     writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n--x\r\n".encode())
     async with asyncio.timeout(10):
-        told = (await reader.read()).decode()  # until the server hangs up
+        answer = (await reader.read()).decode()  # until the server closes
     writer.close()
-    assert told.startswith("HTTP/1.1 408 ")
-    assert '"code":"UploadTimeout"' in told
-    assert scratch(server) == []
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert '"code":"UploadTimeout"' in answer
+    assert scratch_files(server) == []
 
 
-async def test_results_are_kept_only_so_long(serve: Serve, operator: Operator, pipeline, monkeypatch, sample_wav):
+async def test_results_expire(start_server: StartServer, issuer: TokenIssuer, pipeline, monkeypatch, sample_wav):
     monkeypatch.setattr(job_queue, "MAX_RETAINED", 2)
-    server = await serve()
+    server = await start_server()
     files = {"file": ("a.wav", sample_wav.read_bytes())}
-    async with server.client(operator.token()) as client:
+    async with server.client(issuer.token()) as client:
         for _ in range(4):
             assert (await client.post("/stt/upload", files=files)).status_code == 200
-        assert len(scratch(server)) == 2
+        assert len(scratch_files(server)) == 2
         monkeypatch.setattr(job_queue, "RESULT_TTL_SECONDS", -1)
         await client.get("/status/none")
-    assert scratch(server) == []
+    assert scratch_files(server) == []
 
 
-async def test_who_hangs_up_wants_no_result(serve: Serve, operator: Operator, pipeline, sample_wav):
+async def test_a_disconnected_client_cancels_its_job(
+    start_server: StartServer, issuer: TokenIssuer, pipeline, sample_wav
+):
     pipeline.go.clear()
-    server = await serve()
-    async with server.client(operator.token()) as client:
+    server = await start_server()
+    async with server.client(issuer.token()) as client:
         asking = asyncio.create_task(client.post("/stt/upload", files={"file": ("a.wav", sample_wav.read_bytes())}))
-        await until(lambda: pipeline.lengths)
+        await wait_until(lambda: pipeline.lengths)
         asking.cancel()
-    await until(lambda: not scratch(server))
+    await wait_until(lambda: not scratch_files(server))
     assert pipeline.stopped == 1
 
 
-async def test_draining_refuses_and_stops_jobs(serve: Serve, operator: Operator, pipeline, sample_wav):
+async def test_draining_rejects_uploads_and_cancels_jobs(
+    start_server: StartServer, issuer: TokenIssuer, pipeline, sample_wav
+):
     pipeline.go.clear()
-    server = await serve(drainSeconds=1)
+    server = await start_server(drainSeconds=1)
     files = {"file": ("a.wav", sample_wav.read_bytes())}
-    async with server.client(operator.token()) as client:
+    async with server.client(issuer.token()) as client:
         asking = asyncio.create_task(client.post("/stt/upload", files=files))
-        await until(lambda: pipeline.lengths)
+        await wait_until(lambda: pipeline.lengths)
         server.server.stop()
-        await until(lambda: server.server.readiness.draining)
+        await wait_until(lambda: server.server.readiness.draining)
         assert problem(await client.post("/stt/upload", files=files)) == (503, "Draining")
         assert problem(await asking) == (503, "Draining")
     await asyncio.wait_for(server.running, 10)

@@ -12,101 +12,101 @@ import websockets
 
 from steno_runtime.serve.sessions import driver
 
-from .conftest import SECOND, Operator, Serve, Talk, until
+from .conftest import SECOND, StartServer, TokenIssuer, WebSocketClient, wait_until
 from .scripted import WORD
 
 
-async def test_the_original_messages(serve: Serve, operator: Operator):
-    server = await serve()
-    claims = operator.claims(name="standup")
-    async with server.connect(jwt.encode(claims, operator.private, "EdDSA"), "?session=team-a/standup") as socket:
-        talk = Talk(socket)
-        started = await talk.start(session_id="standup", tenant_id="acme", meeting_id="meeting_456", language="ko")
+async def test_the_original_messages(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    claims = issuer.claims(name="standup")
+    async with server.connect(jwt.encode(claims, issuer.private, "EdDSA"), "?session=team-a/standup") as socket:
+        ws = WebSocketClient(socket)
+        started = await ws.start(session_id="standup", tenant_id="acme", meeting_id="meeting_456", language="ko")
         assert (started["session_id"], started["meeting_id"]) == ("standup", "standup-42")
         assert started["limits"]["max_frame_bytes"] == 1024 * 1024
-        await talk.chunk(SECOND[:6_400])
-        partial = await talk.hear("partial")
+        await ws.send_audio(SECOND[:6_400])
+        partial = await ws.expect("partial")
         assert partial == {
             "type": "partial", "seq": 1, "utterance_id": 0, "text": f"{WORD} {WORD}", "stable_text": WORD,
             "start_ms": 0, "end_ms": 200,
         }  # fmt: skip
-        last, code = await talk.end()
-    assert talk.told[1] == {"type": "speech_started", "offset_ms": 0}
-    final = next(message for message in talk.told if message["type"] == "final")
+        last, code = await ws.end()
+    assert ws.received[1] == {"type": "speech_started", "offset_ms": 0}
+    final = next(message for message in ws.received if message["type"] == "final")
     assert final["words"][1] == {"word": WORD, "start": 0.1, "end": 0.2, "confidence": 0.9}
     assert (final["seq"], final["text"], final["language"], final["speech_final"]) == (2, f"{WORD} {WORD}", "ko", True)
-    assert {"type": "flow", "state": "ok", "lag_ms": 7} in talk.told
+    assert {"type": "flow", "state": "ok", "lag_ms": 7} in ws.received
     assert (last["reason"], code) == ("ClientEnded", 1000)
     assert last["stats"]["audio_seconds"] == 0.2
     assert "manifest" not in last
     assert server.engine.configs[0].language == "ko"
 
 
-async def test_binary_frames_and_the_other_name_of_the_type(serve: Serve, operator: Operator):
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
+async def test_binary_frames_and_the_other_name_of_the_type(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
         await socket.send(json.dumps({"event": "start_session", "what": "else"}))
-        await talk.hear("session_started")
+        await ws.expect("session_started")
         for begin in range(0, 32_000, 3_333):  # pieces that end within samples
             await socket.send(SECOND[begin : min(begin + 3_333, 32_000)])
-        last, _ = await talk.end()
-    assert talk.texts() == [" ".join([WORD] * 10)]
+        last, _ = await ws.end()
+    assert ws.texts() == [" ".join([WORD] * 10)]
     assert last["stats"]["audio_seconds"] == 1.0
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
-async def test_sample_rates(serve: Serve, operator: Operator, rate: int):
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
-        await talk.start(sample_rate=rate)
+async def test_sample_rates(start_server: StartServer, issuer: TokenIssuer, rate: int):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start(sample_rate=rate)
         second = b"\x00\x10" * rate
         for begin in range(0, len(second), 5_001):
             await socket.send(second[begin : begin + 5_001])
-        last, code = await talk.end()
+        last, code = await ws.end()
     assert code == 1000
     assert last["stats"]["audio_seconds"] == pytest.approx(1.0, abs=0.01)
 
 
-async def test_finalize_ends_the_utterance_and_the_session_goes_on(serve: Serve, operator: Operator):
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
-        await talk.start()
+async def test_finalize_ends_the_utterance_and_the_session_goes_on(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
         await socket.send(SECOND[:3_200])
-        await talk.say("finalize")
-        assert (await talk.hear("final"))["text"] == WORD
+        await ws.send("finalize")
+        assert (await ws.expect("final"))["text"] == WORD
         await socket.send(SECOND[:6_400])
-        await talk.end()
-    assert talk.texts() == [WORD, f"{WORD} {WORD}"]
+        await ws.end()
+    assert ws.texts() == [WORD, f"{WORD} {WORD}"]
 
 
-async def test_no_interim_results(serve: Serve, operator: Operator):
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
-        await talk.start(interim_results=False)
+async def test_no_interim_results(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start(interim_results=False)
         await socket.send(SECOND)
-        await talk.end()
-    assert len(talk.texts()) == 1
-    assert not [message for message in talk.told if message["type"] == "partial"]
+        await ws.end()
+    assert len(ws.texts()) == 1
+    assert not [message for message in ws.received if message["type"] == "partial"]
 
 
-async def test_unknown_types_are_no_reason_to_end(serve: Serve, operator: Operator):
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
-        await talk.say("keep_alive")
-        await talk.start()
-        await talk.say("dance")
-        error = await talk.hear("error")
+async def test_unknown_message_types_do_not_end_the_session(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.send("keep_alive")
+        await ws.start()
+        await ws.send("dance")
+        error = await ws.expect("error")
         assert (error["code"], error["fatal"]) == ("InvalidMessage", False)
-        await talk.say("start_session")
-        assert (await talk.hear("error"))["fatal"] is False
+        await ws.send("start_session")
+        assert (await ws.expect("error"))["fatal"] is False
         await socket.send(SECOND)
-        assert (await talk.end())[1] == 1000
-    assert len(talk.texts()) == 1
+        assert (await ws.end())[1] == 1000
+    assert len(ws.texts()) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,16 +123,18 @@ async def test_unknown_types_are_no_reason_to_end(serve: Serve, operator: Operat
         ('{"type": "audio_chunk"}', "InvalidAudio"),
     ],
 )
-async def test_garbage_ends_the_session_and_no_other(serve: Serve, operator: Operator, frame: str, code: str):
-    server = await serve()
-    async with server.connect(operator.token()) as good_socket, server.connect(operator.token()) as socket:
-        good, talk = Talk(good_socket), Talk(socket)
+async def test_an_invalid_message_ends_only_its_session(
+    start_server: StartServer, issuer: TokenIssuer, frame: str, code: str
+):
+    server = await start_server()
+    async with server.connect(issuer.token()) as good_socket, server.connect(issuer.token()) as socket:
+        good, ws = WebSocketClient(good_socket), WebSocketClient(socket)
         await good.start()
-        await talk.start()
+        await ws.start()
         await socket.send(SECOND)
         await socket.send(frame)
-        assert await talk.closed() == 1007
-        assert (talk.error()["code"], talk.error()["fatal"]) == (code, True)
+        assert await ws.closed() == 1007
+        assert (ws.error()["code"], ws.error()["fatal"]) == (code, True)
         await good_socket.send(SECOND)
         assert (await good.end())[1] == 1000
     assert len(good.texts()) == 1
@@ -152,56 +154,56 @@ async def test_garbage_ends_the_session_and_no_other(serve: Serve, operator: Ope
         ('{"type": "start_session", "language": "xx"}', "LanguageUnknown"),
     ],
 )
-async def test_a_wrong_first_message(serve: Serve, operator: Operator, first: str | bytes, code: str):
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
+async def test_a_wrong_first_message(start_server: StartServer, issuer: TokenIssuer, first: str | bytes, code: str):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
         await socket.send(first)
-        assert await talk.closed() == 1007
-    assert talk.error()["code"] == code
+        assert await ws.closed() == 1007
+    assert ws.error()["code"] == code
     assert not server.engine.sessions
 
 
-async def test_a_frame_that_is_too_large(serve: Serve, operator: Operator):
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
-        await talk.start()
+async def test_a_frame_that_is_too_large(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
         await socket.send(SECOND)
-        await talk.hear("partial")
+        await ws.expect("partial")
         await socket.send(b"\x00" * (1024 * 1024 + 1))
-        assert await talk.closed() == 1009
-    await until(lambda: not server.server.registry.open_sessions)
+        assert await ws.closed() == 1009
+    await wait_until(lambda: not server.server.registry.open_sessions)
 
 
-async def test_invalid_text_is_told(serve: Serve, operator: Operator):
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
-        await talk.start()
+async def test_invalid_text(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
         await socket.send(b"\xff\xfe{", text=True)
-        assert await talk.closed() == 1007
+        assert await ws.closed() == 1007
 
 
-def tokens(operator: Operator) -> dict[str, tuple[str, str, int]]:
-    claims = operator.claims()
-    stranger = Operator()
-    other_pool = operator.token(aud="steno-pool:team-a/other")
-    header, payload, signature = operator.token().split(".")
+def tokens(issuer: TokenIssuer) -> dict[str, tuple[str, str, int]]:
+    claims = issuer.claims()
+    other_issuer = TokenIssuer()
+    other_pool = issuer.token(aud="steno-pool:team-a/other")
+    header, payload, signature = issuer.token().split(".")
     forged = json.loads(base64.urlsafe_b64decode(payload + "=="))
     forged["tenant"] = "rival"
     changed = base64.urlsafe_b64encode(json.dumps(forged).encode()).decode().rstrip("=")
     return {
-        "expired": (operator.token(exp=int(time.time()) - 60), "TokenExpired", 401),
-        "another key": (stranger.token(), "TokenInvalid", 401),
+        "expired": (issuer.token(exp=int(time.time()) - 60), "TokenExpired", 401),
+        "another key": (other_issuer.token(), "TokenInvalid", 401),
         "another pool": (other_pool, "TokenInvalid", 401),
-        "two audiences": (operator.token(aud=["steno-pool:team-a/default"]), "TokenInvalid", 401),
-        "another issuer": (operator.token(iss="somebody"), "TokenInvalid", 401),
-        "no expiry": (operator.token(exp=None), "TokenInvalid", 401),
-        "no uid": (operator.token(uid=None), "TokenInvalid", 401),
-        "not yet": (operator.token(nbf=int(time.time()) + 600), "TokenInvalid", 401),
+        "two audiences": (issuer.token(aud=["steno-pool:team-a/default"]), "TokenInvalid", 401),
+        "another issuer": (issuer.token(iss="somebody"), "TokenInvalid", 401),
+        "no expiry": (issuer.token(exp=None), "TokenInvalid", 401),
+        "no uid": (issuer.token(uid=None), "TokenInvalid", 401),
+        "not yet": (issuer.token(nbf=int(time.time()) + 600), "TokenInvalid", 401),
         "alg=none": (jwt.encode(claims, None, algorithm="none"), "TokenInvalid", 401),
-        "HS256 with the public key": (hs256(claims, operator.public), "TokenInvalid", 401),
+        "HS256 with the public key": (hs256(claims, issuer.public), "TokenInvalid", 401),
         "changed": (f"{header}.{changed}.{signature}", "TokenInvalid", 401),
         "no signature": (f"{header}.{payload}.", "TokenInvalid", 401),
         "garbage": ("abc", "TokenInvalid", 401),
@@ -221,13 +223,15 @@ def hs256(claims: dict, public: str) -> str:
     return f"{body}.{encoded(hmac.digest(public.encode(), body.encode(), hashlib.sha256))}"
 
 
-BAD = list(tokens(Operator()))
+BAD = list(tokens(TokenIssuer()))
 
 
 @pytest.mark.parametrize("bad", BAD)
-async def test_a_bad_token_in_the_header_is_refused_before_the_handshake(serve: Serve, operator: Operator, bad: str):
-    server = await serve()
-    token, code, status = tokens(operator)[bad]
+async def test_an_invalid_token_in_the_header_is_rejected_before_the_handshake(
+    start_server: StartServer, issuer: TokenIssuer, bad: str
+):
+    server = await start_server()
+    token, code, status = tokens(issuer)[bad]
     with pytest.raises(websockets.InvalidStatus) as caught:
         async with server.connect(token):
             pass
@@ -239,124 +243,130 @@ async def test_a_bad_token_in_the_header_is_refused_before_the_handshake(serve: 
 
 
 @pytest.mark.parametrize("bad", BAD)
-async def test_a_bad_token_in_the_message_closes_with_4001(serve: Serve, operator: Operator, bad: str):
-    server = await serve()
-    token, code, _ = tokens(operator)[bad]
+async def test_an_invalid_token_in_the_message_closes_with_4001(
+    start_server: StartServer, issuer: TokenIssuer, bad: str
+):
+    server = await start_server()
+    token, code, _ = tokens(issuer)[bad]
     async with server.connect() as socket:
-        talk = Talk(socket)
-        await talk.say("start_session", token=token)
-        assert await talk.closed() == 4001
-    assert talk.error()["code"] == code
+        ws = WebSocketClient(socket)
+        await ws.send("start_session", token=token)
+        assert await ws.closed() == 4001
+    assert ws.error()["code"] == code
     assert server.engine.configs == []
 
 
 @pytest.mark.parametrize("how", ["header", "query", "message"])
-async def test_a_token_may_come_in_three_ways(serve: Serve, operator: Operator, how: str):
-    server = await serve()
-    token = operator.token(name="standup")
+async def test_three_ways_to_send_a_token(start_server: StartServer, issuer: TokenIssuer, how: str):
+    server = await start_server()
+    token = issuer.token(name="standup")
     query = "?session=team-a/standup" + (f"&token={token}" if how == "query" else "")
     async with server.connect(token if how == "header" else None, query) as socket:
-        talk = Talk(socket)
-        await talk.start(**({"token": token} if how == "message" else {}))
+        ws = WebSocketClient(socket)
+        await ws.start(**({"token": token} if how == "message" else {}))
         await socket.send(SECOND)
-        assert (await talk.end())[1] == 1000
-    assert len(talk.texts()) == 1
+        assert (await ws.end())[1] == 1000
+    assert len(ws.texts()) == 1
 
 
-async def test_no_token_at_all(serve: Serve):
-    server = await serve()
+async def test_no_token_at_all(start_server: StartServer):
+    server = await start_server()
     async with server.connect() as socket:
-        talk = Talk(socket)
-        await talk.say("start_session")
-        assert await talk.closed() == 4001
-    assert talk.error()["code"] == "TokenMissing"
+        ws = WebSocketClient(socket)
+        await ws.send("start_session")
+        assert await ws.closed() == 4001
+    assert ws.error()["code"] == "TokenMissing"
 
 
-async def test_another_session_in_the_url(serve: Serve, operator: Operator):
-    server = await serve()
-    token = operator.token(name="standup")
+async def test_another_session_in_the_url(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    token = issuer.token(name="standup")
     with pytest.raises(websockets.InvalidStatus) as caught:
         async with server.connect(token, "?session=team-a/retro"):
             pass
     assert caught.value.response.status_code == 403
     async with server.connect(None, "?session=team-b/standup") as socket:
-        talk = Talk(socket)
-        await talk.say("start_session", token=token)
-        assert await talk.closed() == 4003
-    assert talk.error()["code"] == "SessionMismatch"
+        ws = WebSocketClient(socket)
+        await ws.send("start_session", token=token)
+        assert await ws.closed() == 4003
+    assert ws.error()["code"] == "SessionMismatch"
 
 
 @pytest.mark.parametrize(
     ("fields", "code"),
     [({"tenant_id": "rival"}, "TenantMismatch"), ({"session_id": "other"}, "SessionMismatch")],
 )
-async def test_another_tenant_or_session_in_the_message(serve: Serve, operator: Operator, fields: dict, code: str):
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
-        await talk.say("start_session", **fields)
-        assert await talk.closed() == 4003
-    assert talk.error()["code"] == code
+async def test_another_tenant_or_session_in_the_message(
+    start_server: StartServer, issuer: TokenIssuer, fields: dict, code: str
+):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.send("start_session", **fields)
+        assert await ws.closed() == 4003
+    assert ws.error()["code"] == code
     assert server.engine.configs == []
 
 
-async def test_one_connection_a_session(serve: Serve, operator: Operator):
-    server = await serve()
-    token = operator.token()
+async def test_one_connection_a_session(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    token = issuer.token()
     async with server.connect(token) as first_socket, server.connect(token) as second_socket:
-        first, second = Talk(first_socket), Talk(second_socket)
+        first, second = WebSocketClient(first_socket), WebSocketClient(second_socket)
         await first.start()
-        await second.say("start_session")
+        await second.send("start_session")
         assert await second.closed() == 4009
         assert second.error()["code"] == "SessionConnected"
         await first_socket.send(SECOND)
         assert (await first.end())[1] == 1000
     async with server.connect(token) as socket:
-        again = Talk(socket)
-        await again.say("start_session")
+        again = WebSocketClient(socket)
+        await again.send("start_session")
         assert await again.closed() == 4009
     assert again.error()["code"] == "SessionEnded"
 
 
-async def test_a_full_server(serve: Serve, operator: Operator):
-    server = await serve(maxSessions=1)
-    async with server.connect(operator.token()) as first_socket, server.connect(operator.token()) as second_socket:
-        first, second = Talk(first_socket), Talk(second_socket)
+async def test_a_full_server(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server(maxSessions=1)
+    async with server.connect(issuer.token()) as first_socket, server.connect(issuer.token()) as second_socket:
+        first, second = WebSocketClient(first_socket), WebSocketClient(second_socket)
         await first.start()
-        await second.say("start_session")
+        await second.send("start_session")
         assert await second.closed() == 1013
         assert second.error()["code"] == "ServerFull"
         await first.end()
-    async with server.connect(operator.token()) as socket:  # there is room again
-        await Talk(socket).start()
+    async with server.connect(issuer.token()) as socket:  # there is room again
+        await WebSocketClient(socket).start()
 
 
-async def test_no_start_session(serve: Serve, operator: Operator, monkeypatch: pytest.MonkeyPatch):
+async def test_no_start_session(start_server: StartServer, issuer: TokenIssuer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(driver, "START_SECONDS", 0.1)
-    server = await serve()
-    async with server.connect(operator.token()) as socket:
-        talk = Talk(socket)
-        assert await talk.closed() == 4008
-    assert talk.error()["code"] == "StartTimeout"
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        assert await ws.closed() == 4008
+    assert ws.error()["code"] == "StartTimeout"
 
 
-async def test_strangers_do_not_lock_out_who_has_shown_a_token(serve: Serve, operator: Operator, monkeypatch):
+async def test_unauthenticated_connections_do_not_lock_out_authenticated_ones(
+    start_server: StartServer, issuer: TokenIssuer, monkeypatch
+):
     monkeypatch.setattr(driver, "MAX_UNAUTHENTICATED_CONNECTIONS", 2)
-    server = await serve()
+    server = await start_server()
     async with server.connect(), server.connect(), server.connect() as late_socket:
-        late = Talk(late_socket)
+        late = WebSocketClient(late_socket)
         assert await late.closed() == 1013
         assert late.error()["code"] == "ServerFull"
-        async with server.connect(operator.token()) as socket:
-            await Talk(socket).start()
+        async with server.connect(issuer.token()) as socket:
+            await WebSocketClient(socket).start()
     async with server.connect() as socket:  # there is room again
-        await Talk(socket).start(token=operator.token())
+        await WebSocketClient(socket).start(token=issuer.token())
 
 
-async def test_everybody_is_let_in_without_keys(serve: Serve):
-    server = await serve(tokenKeys=[])
+async def test_every_client_is_accepted_without_keys(start_server: StartServer):
+    server = await start_server(tokenKeys=[])
     async with server.connect() as first_socket, server.connect() as second_socket:
-        first, second = Talk(first_socket), Talk(second_socket)
+        first, second = WebSocketClient(first_socket), WebSocketClient(second_socket)
         started = await first.start(session_id="mine", tenant_id="acme", meeting_id="standup")
         assert (started["session_id"], started["meeting_id"]) == ("mine", "standup")
         await second.start(session_id="mine")  # a session of its own, whatever it is called

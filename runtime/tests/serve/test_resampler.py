@@ -17,7 +17,7 @@ def tone(rate: int, hertz: float, seconds: float = 1.0) -> bytes:
 
 @given(sizes=st.lists(st.integers(0, 4_000), max_size=30))
 @settings(max_examples=30, deadline=None)
-def test_16_khz_passes_as_it_is_however_it_is_cut(sizes: list[int]):
+def test_16_khz_is_unchanged_however_it_is_cut(sizes: list[int]):
     data, resampler = tone(16_000, 440), Resampler(16_000)
     out, begin = b"", 0
     for size in sizes:
@@ -28,7 +28,7 @@ def test_16_khz_passes_as_it_is_however_it_is_cut(sizes: list[int]):
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000])
-def test_a_tone_stays_the_tone_it_was(rate: int):
+def test_a_tone_keeps_its_frequency(rate: int):
     data, resampler = tone(rate, 440, 2.0), Resampler(rate)
     out = b"".join(resampler.convert(data[begin : begin + 1_001]) for begin in range(0, len(data), 1_001))
     samples = np.frombuffer(out + resampler.flush(), "<i2").astype(float)
@@ -38,7 +38,7 @@ def test_a_tone_stays_the_tone_it_was(rate: int):
     assert np.abs(samples).max() == pytest.approx(20_000, rel=0.05)
 
 
-def test_after_a_flush_it_goes_on():
+def test_converting_after_a_flush():
     resampler = Resampler(8_000)
     for _ in range(3):
         out = resampler.convert(tone(8_000, 440)) + resampler.flush()

@@ -1,4 +1,4 @@
-"""What the operator is told, and what it orders, over a real HTTP endpoint."""
+"""Reports to the operator, and its answers, over a real HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_runtime.serve.sessions import registry
 
-from .conftest import SECOND, Operator, Running, Serve, Talk, until
+from .conftest import SECOND, RunningServer, StartServer, TokenIssuer, WebSocketClient, wait_until
 
 PATH = "/v1/pools/reports"
-MOST_OF_THE_OPERATOR = 1024 * 1024
+OPERATOR_MAX_BODY = 1024 * 1024
 """`steno_operator.control.reports.pools.MAX_BODY`."""
 
 
 class Endpoint:
-    """The operator's: answers as it is told to."""
+    """The operator's endpoint, with answers that a test sets."""
 
     def __init__(self, web: Web, folder) -> None:
         self.web = web
@@ -54,13 +54,13 @@ class Endpoint:
             if path == PATH
         ]
 
-    async def until(self, true) -> PoolReport:
-        """The first report for which `true` is."""
+    async def wait_for_report(self, condition) -> PoolReport:
+        """Return the first report for which `condition` holds."""
         async with asyncio.timeout(15):
             while True:
                 for report in self.reports:
                     with contextlib.suppress(LookupError, AttributeError):
-                        if true(report):
+                        if condition(report):
                             return report
                 await asyncio.sleep(0.02)
 
@@ -70,61 +70,61 @@ def endpoint(web: Web, tmp_path) -> Endpoint:
     return Endpoint(web, tmp_path)
 
 
-async def talking(server: Running, operator: Operator, uid: str, **claims: Any) -> Talk:
-    socket = await server.connect(operator.token(uid=uid, name="standup", **claims))
-    talk = Talk(socket)
-    await talk.start()
-    return talk
+async def connected(server: RunningServer, issuer: TokenIssuer, uid: str, **claims: Any) -> WebSocketClient:
+    socket = await server.connect(issuer.token(uid=uid, name="standup", **claims))
+    ws = WebSocketClient(socket)
+    await ws.start()
+    return ws
 
 
-async def test_a_session_from_begin_to_end(serve: Serve, operator: Operator, endpoint: Endpoint):
-    server = await serve(reporting=endpoint.reporting)
-    await endpoint.until(lambda report: report.sessions == [])
-    talk = await talking(server, operator, "uid-1")
-    begun = await endpoint.until(lambda report: report.sessions[0].result is None)
+async def test_a_session_from_start_to_end(start_server: StartServer, issuer: TokenIssuer, endpoint: Endpoint):
+    server = await start_server(reporting=endpoint.reporting)
+    await endpoint.wait_for_report(lambda report: report.sessions == [])
+    ws = await connected(server, issuer, "uid-1")
+    begun = await endpoint.wait_for_report(lambda report: report.sessions[0].result is None)
     assert (begun.pool.name, begun.pool.uid) == ("default", "pool-1")
     assert begun.sessions[0].session.to_wire() == {"namespace": "team-a", "name": "standup", "uid": "uid-1"}
     assert endpoint.web.requests[0][1]["authorization"] == "Bearer report-token"
     endpoint.token.write_text("another-token")  # the kubelet renews it
-    await talk.socket.send(SECOND)
-    await talk.end()
-    over = await endpoint.until(lambda report: report.sessions[0].result is not None)
+    await ws.socket.send(SECOND)
+    await ws.end()
+    over = await endpoint.wait_for_report(lambda report: report.sessions[0].result is not None)
     assert over.sessions[0].result.reason is SessionEnd.CLIENT_ENDED
     assert over.sessions[0].figures.audio_seconds == 1.0
     assert endpoint.web.requests[-1][1]["authorization"] == "Bearer another-token"
     count = len(endpoint.reports)
-    await endpoint.until(lambda _: len(endpoint.reports) > count + 2)
+    await endpoint.wait_for_report(lambda _: len(endpoint.reports) > count + 2)
     assert endpoint.reports[-1].sessions[0].result is not None  # again and again, until it is known
     endpoint.answer(end=[], known=["uid-1", "never-seen"])
-    await endpoint.until(lambda _: endpoint.reports[-1].sessions == [])
+    await endpoint.wait_for_report(lambda _: endpoint.reports[-1].sessions == [])
 
 
-async def test_an_order_to_end(serve: Serve, operator: Operator, endpoint: Endpoint):
-    server = await serve(reporting=endpoint.reporting)
-    talk = await talking(server, operator, "uid-1")
-    other = await talking(server, operator, "uid-2")
-    await talk.socket.send(SECOND)
-    await talk.hear("partial")
+async def test_the_operator_ends_a_session(start_server: StartServer, issuer: TokenIssuer, endpoint: Endpoint):
+    server = await start_server(reporting=endpoint.reporting)
+    ws = await connected(server, issuer, "uid-1")
+    other = await connected(server, issuer, "uid-2")
+    await ws.socket.send(SECOND)
+    await ws.expect("partial")
     endpoint.answer(end=[{"uid": "uid-1", "reason": "Deleted"}, {"uid": "unknown", "reason": "Deleted"}], known=[])
-    assert (await talk.hear("session_ended"))["reason"] == "Deleted"
-    assert await talk.closed() == 4009
-    assert len(talk.texts()) == 1
+    assert (await ws.expect("session_ended"))["reason"] == "Deleted"
+    assert await ws.closed() == 4009
+    assert len(ws.texts()) == 1
     assert (await other.end())[0]["reason"] == "ClientEnded"
 
 
 async def test_the_second_of_two_connections_publishes_nothing(
-    serve: Serve, operator: Operator, endpoint: Endpoint, s3: S3, tmp_path: Path
+    start_server: StartServer, issuer: TokenIssuer, endpoint: Endpoint, s3: S3, tmp_path: Path
 ):
     place = {"endpointURL": s3.endpoint, "credentialsDir": s3.credentials(tmp_path / "secret")}
-    server = await serve(reporting=endpoint.reporting, output=place)
+    server = await start_server(reporting=endpoint.reporting, output=place)
     prefix = f"twice/{uuid.uuid4()}"
-    talk = await talking(server, operator, "uid-1", outputURI=f"s3://transcripts/{prefix}")
-    await talk.socket.send(SECOND)
-    await talk.hear("partial")
+    ws = await connected(server, issuer, "uid-1", outputURI=f"s3://transcripts/{prefix}")
+    await ws.socket.send(SECOND)
+    await ws.expect("partial")
     endpoint.answer(end=[{"uid": "uid-1", "reason": "Duplicate"}], known=[])
-    assert (await talk.hear("session_ended"))["reason"] == "Duplicate"
-    assert await talk.closed() == 4009
-    await endpoint.until(lambda _: endpoint.reports[-1].sessions[0].result is not None)
+    assert (await ws.expect("session_ended"))["reason"] == "Duplicate"
+    assert await ws.closed() == 4009
+    await endpoint.wait_for_report(lambda _: endpoint.reports[-1].sessions[0].result is not None)
     result = endpoint.reports[-1].sessions[0].result
     assert result is not None
     assert (result.reason, result.manifest, result.failure) == (SessionEnd.DUPLICATE, None, None)
@@ -132,8 +132,8 @@ async def test_the_second_of_two_connections_publishes_nothing(
 
 
 @pytest.mark.parametrize("answer", ["unreachable", "error", "garbage", "endless"])
-async def test_an_operator_that_is_no_help_disturbs_nothing(
-    serve: Serve, operator: Operator, endpoint: Endpoint, answer: str
+async def test_a_failing_operator_does_not_disturb_sessions(
+    start_server: StartServer, issuer: TokenIssuer, endpoint: Endpoint, answer: str
 ):
     routes = {
         "error": reply(500, b"no"), "garbage": reply(200, b"{"), "endless": reply(200, b" " * 2_000_000),
@@ -141,57 +141,59 @@ async def test_an_operator_that_is_no_help_disturbs_nothing(
     if answer in routes:
         endpoint.web.routes[PATH] = routes[answer]
     reporting = endpoint.reporting | ({"url": "http://127.0.0.1:9"} if answer == "unreachable" else {})
-    server = await serve(reporting=reporting, drainSeconds=1)
-    talk = await talking(server, operator, "uid-1")
-    await talk.socket.send(SECOND)
-    last, code = await talk.end()
-    assert (last["reason"], code, len(talk.texts())) == ("ClientEnded", 1000, 1)
+    server = await start_server(reporting=reporting, drainSeconds=1)
+    ws = await connected(server, issuer, "uid-1")
+    await ws.socket.send(SECOND)
+    last, code = await ws.end()
+    assert (last["reason"], code, len(ws.texts())) == ("ClientEnded", 1000, 1)
     async with server.client() as client:
         async with asyncio.timeout(15):
             while "steno_server_reports_lost_total 0.0" in (await client.get("/metrics")).text:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-    if answer in routes:  # it recovers, and hears what it missed
+    if answer in routes:  # it recovers, and learns what it missed
         endpoint.answer(end=[], known=[])
-        await endpoint.until(lambda _: endpoint.reports[-1].sessions[0].result is not None)
+        await endpoint.wait_for_report(lambda _: endpoint.reports[-1].sessions[0].result is not None)
 
 
-async def test_the_last_report_tells_of_the_drain(serve: Serve, operator: Operator, endpoint: Endpoint):
-    server = await serve(reporting=endpoint.reporting | {"intervalSeconds": 60})
-    talk = await talking(server, operator, "uid-1")
-    await talk.socket.send(SECOND)
-    await talk.hear("partial")
+async def test_the_last_report_has_the_drained_sessions(
+    start_server: StartServer, issuer: TokenIssuer, endpoint: Endpoint
+):
+    server = await start_server(reporting=endpoint.reporting | {"intervalSeconds": 60})
+    ws = await connected(server, issuer, "uid-1")
+    await ws.socket.send(SECOND)
+    await ws.expect("partial")
     endpoint.answer(end=[], known=["uid-1"])
     server.server.stop()
     await asyncio.wait_for(server.running, 10)
-    told = [session for report in endpoint.reports for session in report.sessions if session.result]
-    assert told[-1].result.reason is SessionEnd.DRAINED
+    ended = [session for report in endpoint.reports for session in report.sessions if session.result]
+    assert ended[-1].result.reason is SessionEnd.DRAINED
 
 
-async def test_many_ends_are_told_a_part_at_a_time(
-    serve: Serve, operator: Operator, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+async def test_many_ends_are_reported_in_parts(
+    start_server: StartServer, issuer: TokenIssuer, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(registry, "MAX_ENDS_PER_REPORT", 2)
     endpoint.web.routes[PATH] = reply(500, b"no")
-    server = await serve(reporting=endpoint.reporting)
+    server = await start_server(reporting=endpoint.reporting)
     uids = [f"uid-{number}" for number in range(5)]
     for uid in uids:
-        await (await talking(server, operator, uid)).end()
-    await until(lambda: not server.server.registry.open_sessions)
+        await (await connected(server, issuer, uid)).end()
+    await wait_until(lambda: not server.server.registry.open_sessions)
 
-    def told() -> tuple[list[str], list[str]]:
+    def reported() -> tuple[list[str], list[str]]:
         sessions = endpoint.reports[-1].sessions
         over = [each.session.uid for each in sessions if each.result is not None]
         return over, [each.session.uid for each in sessions if each.result is None]
 
     endpoint.answer(end=[], known=[])
-    await endpoint.until(lambda _: told() == (uids[:2], uids[2:]))  # the others: as if they were still open
+    await endpoint.wait_for_report(lambda _: reported() == (uids[:2], uids[2:]))  # the others as open
     endpoint.answer(end=[], known=uids[:2])
-    await endpoint.until(lambda _: told() == (uids[2:4], uids[4:]))
+    await endpoint.wait_for_report(lambda _: reported() == (uids[2:4], uids[4:]))
     endpoint.answer(end=[], known=uids[2:])
-    await endpoint.until(lambda _: told() == ([], []))
+    await endpoint.wait_for_report(lambda _: reported() == ([], []))
 
 
-def test_the_longest_report_is_one_that_the_operator_takes():
+def test_the_largest_report_fits_the_operators_limit():
     long = {"namespace": "n" * 63, "name": "s" * 253, "uid": "u" * 36}
     figures = SessionFigures(
         audio_seconds=123456.789, segments=123456, partial_latency_millis=12345, final_latency_millis=12345,
@@ -208,4 +210,4 @@ def test_the_longest_report_is_one_that_the_operator_takes():
     over = SessionReport(session=ref, started=now, figures=figures, result=result)
     unsaid = over.model_copy(update={"result": None})
     most = [over] * registry.MAX_ENDS_PER_REPORT + [unsaid] * (registry.MAX_UNREPORTED - registry.MAX_ENDS_PER_REPORT)
-    assert len(PoolReport(pool=ref, sessions=most).to_json()) < MOST_OF_THE_OPERATOR
+    assert len(PoolReport(pool=ref, sessions=most).to_json()) < OPERATOR_MAX_BODY

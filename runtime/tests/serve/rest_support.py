@@ -1,4 +1,4 @@
-"""What tests of REST have in common: a pipeline by script, and how refusals and the disk look."""
+"""Support for tests of REST: a fake pipeline, and checks of error answers and of the disk."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import Result
 
 if TYPE_CHECKING:
-    from .conftest import Running
+    from .conftest import RunningServer
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
-class Pipeline:
-    """Stands where the pipeline is called: what it does is tested with real models in `test_process`."""
+class FakePipeline:
+    """Replaces the pipeline, which is tested with real models in `test_process`."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -49,5 +49,5 @@ def problem(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, document["code"]
 
 
-def scratch(server: Running) -> list[Path]:
+def scratch_files(server: RunningServer) -> list[Path]:
     return [path for path in Path(server.task.scratch_dir).rglob("*") if path.is_file()]

@@ -27,7 +27,7 @@ SOURCES = AllowedSources(ALLOWED, None)
         "s3://meetings/2026/a.wav",
     ],
 )
-def test_what_lies_under_a_prefix(url: str):
+def test_allowed_urls(url: str):
     assert SOURCES.allows(url)
     SOURCES.check(url)
 
@@ -82,28 +82,28 @@ def test_what_lies_under_a_prefix(url: str):
         "s3://meetings/2026/" + "a" * 5000,
     ],
 )
-def test_what_does_not(url: str):
+def test_urls_that_are_not_allowed(url: str):
     assert not SOURCES.allows(url)
     with pytest.raises(ApiError) as caught:
         SOURCES.check(url)
     assert caught.value.status.code == "SourceNotAllowed"
 
 
-def test_nothing_is_allowed_unless_said():
+def test_nothing_is_allowed_by_default():
     assert not AllowedSources([], None).allows("https://media.example/calls/a.wav")
 
 
 @pytest.mark.parametrize(
     "prefix", ["media.example/", "https://u:p@media.example/", "https://media.example/a/../b", "*"]
 )
-def test_a_prefix_that_is_none(prefix: str):
+def test_an_invalid_prefix(prefix: str):
     with pytest.raises(WorkError) as caught:
         AllowedSources([prefix], None)
     assert caught.value.reason is FailureReason.INVALID_SPEC
 
 
 @given(st.text(max_size=40))
-def test_no_text_gets_out_of_its_prefix(tail: str):
+def test_no_suffix_escapes_its_prefix(tail: str):
     """Whatever follows a prefix's last slash, the host it is sent to and the path it is sent for stay under it."""
     import httpx
 
@@ -116,7 +116,7 @@ def test_no_text_gets_out_of_its_prefix(tail: str):
 
 @example(".")
 @given(st.text(max_size=30))
-def test_no_text_changes_the_host(middle: str):
+def test_no_infix_changes_the_host(middle: str):
     import httpx
 
     url = f"https://media.example{middle}/calls/a.wav"
