@@ -7,9 +7,9 @@ import pytest
 
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
-from steno_operator.manifests.deployment import Serving, build_deployment
+from steno_operator.manifests.deployment import ServerConfig, build_deployment
 
-SERVING = Serving(
+CONFIG = ServerConfig(
     runtime_image="runtime:1",
     report_url="http://operator:8080",
     report_interval_seconds=1,
@@ -22,7 +22,7 @@ def built(**overrides: Any) -> tuple[dict[str, Any], PoolTask]:
     """The pod's spec, and the task of its server."""
     pool = RuntimePool.from_wire({"metadata": {"name": "default", "namespace": "ns", "uid": "u1"}, "spec": {}})
     profile = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"podOverrides": overrides}})
-    pod = build_deployment(pool, profile, SERVING, 1)["spec"]["template"]["spec"]
+    pod = build_deployment(pool, profile, CONFIG, 1)["spec"]["template"]["spec"]
     return pod, PoolTask.model_validate(json.loads(pod["containers"][0]["args"][1]))
 
 

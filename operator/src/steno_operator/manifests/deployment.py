@@ -26,7 +26,7 @@ START_SECONDS = 1800
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServerConfig:
     """What the operator's settings add to a pool."""
 
     runtime_image: str
@@ -42,7 +42,7 @@ def tenant_of(pool: RuntimePool) -> str:
     return pool.spec.tenant_name or pool.metadata.namespace or "default"
 
 
-def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, serving: Serving) -> PoolTask:
+def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerConfig) -> PoolTask:
     """Returns what each server is told. It holds no secret: credentials are a directory of mounted files."""
     spec, output = pool.spec, pool.spec.output
     return PoolTask(
@@ -54,7 +54,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, serving: Serving
         model_store=paths.MODELS,
         scratch_dir=paths.SCRATCH,
         max_sessions=spec.sessions_per_replica,
-        token_keys=list(serving.token_keys),
+        token_keys=list(config.token_keys),
         output=None
         if output is None
         else PoolOutput(
@@ -67,14 +67,14 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, serving: Serving
         grpc_port=GRPC_PORT,
         drain_seconds=_drain_seconds(profile),
         reporting=TaskReporting(
-            url=serving.report_url,
+            url=config.report_url,
             token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}",
-            interval_seconds=serving.report_interval_seconds,
+            interval_seconds=config.report_interval_seconds,
         ),
     )
 
 
-def build_deployment(pool: RuntimePool, profile: RuntimeProfile, serving: Serving, replicas: int) -> dict[str, Any]:
+def build_deployment(pool: RuntimePool, profile: RuntimeProfile, config: ServerConfig, replicas: int) -> dict[str, Any]:
     """Returns the `apps/v1` Deployment manifest, whole: to be applied under our field manager."""
     metadata = pool.metadata
     own = labels.pool_labels(name=metadata.name, uid=metadata.uid, tenant=tenant_of(pool))
@@ -86,7 +86,7 @@ def build_deployment(pool: RuntimePool, profile: RuntimeProfile, serving: Servin
         container={
             "name": SERVER,
             "command": ["steno-server"],
-            "args": ["--task", build_pool_task(pool, profile, serving).to_json()],
+            "args": ["--task", build_pool_task(pool, profile, config).to_json()],
             "ports": [
                 {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
                 {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
@@ -99,7 +99,7 @@ def build_deployment(pool: RuntimePool, profile: RuntimeProfile, serving: Servin
         mounts=credentials,
         restart_policy="Always",
         grace_seconds=GRACE_SECONDS,
-        extra_labels=serving.pod_labels,
+        extra_labels=config.pod_labels,
     )
     manifest: dict[str, Any] = {
         "apiVersion": "apps/v1",
@@ -116,7 +116,7 @@ def build_deployment(pool: RuntimePool, profile: RuntimeProfile, serving: Servin
             # GPUs are taken one for one: a server goes before the one that replaces it comes.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
             "selector": {"matchLabels": labels.pool_selector(metadata.uid)},
-            "template": pod_template(server, profile.spec, serving.runtime_image, labels=own),
+            "template": pod_template(server, profile.spec, config.runtime_image, labels=own),
         },
     }
     return with_digest(manifest)

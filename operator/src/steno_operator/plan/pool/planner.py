@@ -11,7 +11,7 @@ from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimepool import RuntimePool
-from steno_operator.manifests.deployment import Serving, build_deployment, digest_of
+from steno_operator.manifests.deployment import ServerConfig, build_deployment, digest_of
 from steno_operator.manifests.labels import pool_child_name, pool_selector
 from steno_operator.manifests.service import build_service
 from steno_operator.plan.common.clock import earliest, whole
@@ -168,7 +168,7 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Step:
         refused = Fact(False, Reason.CHILD_REFUSED, observed.refusal)
         again = policy.backoff_base
         return _Step(_facts(refused, stalled=observed.refusal_final), requeue_after=again)
-    serving = Serving(
+    config = ServerConfig(
         runtime_image=policy.runtime_image,
         report_url=policy.report_url,
         report_interval_seconds=policy.server_report_interval.total_seconds(),
@@ -177,7 +177,7 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Step:
     )
     service = build_service(pool)
     lead = [ApplyChild(service)] if observed.service_digest != digest_of(service) else []
-    servers = _deploy(observed, build_deployment(pool, observed.profile, serving, size.replicas), size)
+    servers = _deploy(observed, build_deployment(pool, observed.profile, config, size.replicas), size)
     return _Step(_facts(_serving(observed, size, changed=bool(servers))), (*lead, *servers))
 
 
