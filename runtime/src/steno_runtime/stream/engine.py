@@ -64,7 +64,7 @@ class BatchEngine:
         self.languages = engine.languages
 
     def detect_languages(self, windows: Sequence[Samples]) -> list[Mapping[str, float]]:
-        """See `Engine`."""
+        """Return the probability of each language in each window; see `Engine`."""
         return self._run_all(windows, DecodeKind.DETECT, "")
 
     def decode(
@@ -73,7 +73,7 @@ class BatchEngine:
         language: str,
         profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
     ) -> list[Decoded]:
-        """See `Engine`."""
+        """Decode windows of one language; see `Engine`."""
         return self._run_all(windows, _KINDS[profile], language)
 
     def _run_all(self, windows: Sequence[Samples], kind: DecodeKind, language: str) -> list[Any]:

@@ -290,7 +290,7 @@ class Session:
             failure = err
         except SchedulerClosed:
             pass
-        except Exception as err:  # noqa: BLE001 - a defect of ours: the client is told, other sessions go on
+        except Exception as err:  # noqa: BLE001 - a defect of ours: the client gets an error, other sessions go on
             # Neither the error's text nor its locals are logged: they may hold a transcript's text.
             place = traceback.extract_tb(err.__traceback__)[-1]
             what = {"session": self.config.uid, "error": type(err).__name__, "at": f"{place.name}:{place.lineno}"}

@@ -127,7 +127,7 @@ class CTranslateEngine:
         self._tokenizers: dict[str, Any] = {}
 
     def detect_languages(self, windows: Sequence[Samples]) -> list[Mapping[str, float]]:
-        """See `Engine`."""
+        """Return the probability of each language in each window; see `Engine`."""
         if not self._model.is_multilingual:
             return [{"en": 1.0} for _ in windows]
         try:
@@ -142,7 +142,7 @@ class CTranslateEngine:
         language: str,
         profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
     ) -> list[Decoded]:
-        """See `Engine`."""
+        """Decode windows of one language; see `Engine`."""
         if not windows:
             return []
         size = max(bucket(mel_frames(len(window))) for window in windows)

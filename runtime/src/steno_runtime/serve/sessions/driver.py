@@ -16,6 +16,7 @@ from steno_api.server.claims import SessionClaims
 from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
 from steno_runtime.serve.sessions.live_session import LiveSession
@@ -56,7 +57,7 @@ class Start:
     tenant: str | None = None
     meeting: str | None = None
     token: str | None = None
-    sample_rate: int = 16_000
+    sample_rate: int = SAMPLE_RATE
     overrides: SessionOverrides = field(default_factory=SessionOverrides)
 
 
@@ -160,8 +161,8 @@ class SessionDriver:
         """
         ending: SessionEnding | ApiError | None
         try:
-            live, audio = await self._open(connection, claims, session)
-            ending = await _converse(connection, live, audio)
+            live, resampler = await self._open(connection, claims, session)
+            ending = await _converse(connection, live, resampler)
         except Disconnected:
             return
         except ApiError as error:
@@ -182,11 +183,11 @@ class SessionDriver:
         claims = self._authenticator.check_claims(
             claims, session=start.session, tenant=start.tenant, meeting=start.meeting
         )
-        audio = Resampler(start.sample_rate)
+        resampler = Resampler(start.sample_rate)
         live = self._registry.open(claims, start.overrides, connection.send)
         with contextlib.suppress(Exception):  # a client that has left already is noticed by the next receive
             await connection.send(Started(start.session or claims.name, claims))
-        return live, audio
+        return live, resampler
 
     async def _first_message(self, connection: ClientConnection, *, authenticated: bool) -> Start:
         if not authenticated and self._unauthenticated >= MAX_UNAUTHENTICATED_CONNECTIONS:
@@ -206,13 +207,13 @@ class SessionDriver:
             self._unauthenticated -= not authenticated
 
 
-async def _converse(connection: ClientConnection, live: LiveSession, audio: Resampler) -> SessionEnding | None:
+async def _converse(connection: ClientConnection, live: LiveSession, resampler: Resampler) -> SessionEnding | None:
     """Take messages until the session ends, for whatever reason; return how it ended, None if the client has gone.
 
     Raises:
         ApiError: the client broke the protocol.
     """
-    receiving = asyncio.create_task(_receive(connection, live, audio))
+    receiving = asyncio.create_task(_receive(connection, live, resampler))
     ending = asyncio.create_task(live.ending.wait())
     try:
         await asyncio.wait((receiving, ending, live.decoded), return_when=asyncio.FIRST_COMPLETED)
@@ -231,7 +232,7 @@ async def _converse(connection: ClientConnection, live: LiveSession, audio: Resa
     return SessionEnding(live.reason, live.figures, result, error)
 
 
-async def _receive(connection: ClientConnection, live: LiveSession, audio: Resampler) -> None:
+async def _receive(connection: ClientConnection, live: LiveSession, resampler: Resampler) -> None:
     """Pass messages to the session until it ends.
 
     Raises:
@@ -245,12 +246,12 @@ async def _receive(connection: ClientConnection, live: LiveSession, audio: Resam
             return
         match message:
             case Audio():
-                await live.feed(audio.convert(message.pcm))
+                await live.feed(resampler.convert(message.pcm))
             case Finalize():
-                await live.feed(audio.flush())
+                await live.feed(resampler.flush())
                 await live.finalize()
             case End():
-                await live.feed(audio.flush())
+                await live.feed(resampler.flush())
                 live.end(SessionEnd.CLIENT_ENDED)
             case KeepAlive():
                 pass

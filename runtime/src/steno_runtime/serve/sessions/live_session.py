@@ -17,6 +17,7 @@ from steno_api.server.reports import SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionFigures
 from steno_runtime.errors import WorkError, explain
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.sessions.publish import SessionRecord
 from steno_runtime.stream.events import Event
 from steno_runtime.stream.session import Session, SessionClosed
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 SEND_SECONDS = 30.0
 """A client that reads nothing for this long has gone."""
-BYTES_PER_SECOND = 32_000
+BYTES_PER_SECOND = 2 * SAMPLE_RATE
 """Of signed 16-bit mono PCM at 16 kHz."""
 POLL_SECONDS = 1.0
 
@@ -87,11 +88,11 @@ class LiveSession:
         """
         if not pcm or self.ending.is_set():
             return
-        taken = pcm[: self._audio_left]
-        self._audio_left -= len(taken)
+        pcm = pcm[: self._audio_left]
+        self._audio_left -= len(pcm)
         self._feeding = True
         try:
-            await self._session.feed(taken)
+            await self._session.feed(pcm)
         except SessionClosed:  # ended meanwhile, or decoding failed: `run` knows why
             return
         finally:

@@ -31,27 +31,27 @@ class Resampler:
                 f"sample_rate must be from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz: 16000 is best.",
             )
         self._rate = rate
-        self._odd = b""
+        self._odd_byte = b""
         self._resampler = None if rate == SAMPLE_RATE else self._make()
 
     def convert(self, pcm: bytes) -> bytes:
         """Return the samples that `pcm` completes; may be empty."""
-        data = self._odd + pcm
-        whole = len(data) & ~1
-        self._odd = data[whole:]
-        data = data[:whole]
-        if self._resampler is None or not data:
-            return data
+        pcm = self._odd_byte + pcm
+        whole = len(pcm) & ~1
+        self._odd_byte = pcm[whole:]
+        pcm = pcm[:whole]
+        if self._resampler is None or not pcm:
+            return pcm
         import av
         import numpy as np
 
-        frame = av.AudioFrame.from_ndarray(np.frombuffer(data, dtype="<i2").reshape(1, -1), format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm, dtype="<i2").reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate = self._rate
         return _join(self._resampler, frame)
 
     def flush(self) -> bytes:
         """Return the few samples that the filter still held; more may be converted after that."""
-        self._odd = b""
+        self._odd_byte = b""
         if self._resampler is None:
             return b""
         rest = _join(self._resampler, None)

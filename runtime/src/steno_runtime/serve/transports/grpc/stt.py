@@ -7,6 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.errors import ApiError, ErrorCode, ending_error
 from steno_runtime.serve.sessions.driver import (
@@ -83,7 +84,7 @@ class GrpcConnection:
             session=chunk.session_id,
             tenant=config.tenant_id,
             meeting=config.meeting_id,
-            sample_rate=config.sample_rate or 16_000,
+            sample_rate=config.sample_rate or SAMPLE_RATE,
             overrides=SessionOverrides(config.language or None, interim),
         )
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steno_api.server.reports import SessionResult
 from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, Start, Started
 from steno_runtime.serve.sessions.registry import SessionOverrides
@@ -29,7 +30,7 @@ class _StartSession(BaseModel):
     tenant_id: _Short | None = None
     meeting_id: _Short | None = None
     language: Annotated[str, Field(max_length=16)] | None = None
-    sample_rate: int = 16_000
+    sample_rate: int = SAMPLE_RATE
     encoding: Annotated[str, Field(max_length=32)] = "pcm_s16le"
     token: str | None = None
     interim_results: bool | None = None
@@ -82,10 +83,10 @@ def parse_audio(fields: dict[str, Any]) -> bytes:
     Raises:
         ApiError: `InvalidAudio`.
     """
-    data = fields.get("audio_data")
+    encoded = fields.get("audio_data")
     try:
-        if isinstance(data, str):
-            return base64.b64decode(data, validate=True)
+        if isinstance(encoded, str):
+            return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         pass
     raise ApiError(ErrorCode.INVALID_AUDIO, "audio_data must be base64 of 16-bit little-endian PCM.") from None
