@@ -46,7 +46,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "https ending in a slash": job(source={"uri": "https://example.com/stream/"}),
     "as many as least speakers": job(diarization={"minSpeakers": 2, "maxSpeakers": 2}),
     "diarization by default": job(diarization={}),
-    "batch size auto": job(model={"batchSize": "auto"}),
+    "batch size auto": job(model={"batchSize": "Auto"}),
     "three-letter language": job(language="yue"),
     "longest name": job("a" * 57),
     "smallest OCRJob": ocr(),
@@ -55,9 +55,9 @@ GOOD: dict[str, dict[str, Any]] = {
         output={"uri": "pvc://documents", "formats": ["json", "txt", "markdown", "pdf"]},
         documentID="Contract #7 (계약서)",
         languages=["ko", "en", "zh-Hant"],
-        engine="rapidocr",
+        engine="RapidOCR",
         pages="1-20,25,30-,-4",
-        mode="redo",
+        mode="Redo",
         profileRef={"name": "cpu"},
         tenantRef={"name": "acme"},
         backoffLimit=0,
@@ -187,8 +187,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         job(model={"computeType": "fp16"}),
         'Unsupported value: "fp16": supported values: "auto", "float16"',
     ),
-    "batch size in words": (job(model={"batchSize": "8"}), "must be auto, or a number from 1 to 256"),
-    "batch size zero": (job(model={"batchSize": 0}), "must be auto, or a number from 1 to 256"),
+    "batch size in words": (job(model={"batchSize": "8"}), "must be Auto, or a number from 1 to 256"),
+    "batch size zero": (job(model={"batchSize": 0}), "must be Auto, or a number from 1 to 256"),
     "negative backoff": (job(backoffLimit=-1), "spec.backoffLimit in body should be greater than or equal to 0"),
     "deadline in words": (job(activeDeadlineSeconds="2h"), "must be of type integer"),
     "ttl policy": (job(ttlPolicy="Delete"), 'supported values: "DeleteChildren", "DeleteResource"'),
@@ -201,8 +201,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no pages": (ocr(pages=""), "spec.pages"),
     "language by name": (ocr(languages=["Korean"]), "must be a BCP 47 language tag such as en, ko or zh-Hant"),
     "nine languages": (ocr(languages=["en"] * 9), "must have at most 8 items"),
-    "unknown engine": (ocr(engine="abbyy"), 'supported values: "auto", "tesseract", "rapidocr", "paddleocr"'),
-    "unknown mode": (ocr(mode="again"), 'supported values: "skip", "redo", "force"'),
+    "unknown engine": (ocr(engine="abbyy"), 'supported values: "Auto", "Tesseract", "RapidOCR", "PaddleOCR"'),
+    "unknown mode": (ocr(mode="again"), 'supported values: "Skip", "Redo", "Force"'),
     "subtitles of a page": (
         ocr(output={"uri": "s3://b", "formats": ["srt"]}),
         'Unsupported value: "srt": supported values: "json", "txt", "markdown", "pdf"',
@@ -340,7 +340,7 @@ def test_defaults_are_filled_in_and_nothing_is_invented(apiserver: ApiServer, na
     assert spec["spec"] == {
         "source": {"uri": "s3://meetings/standup.m4a"},
         "output": {"uri": "s3://transcripts", "formats": ["json"]},
-        "model": {"name": "large-v3", "computeType": "auto", "batchSize": "auto"},
+        "model": {"name": "large-v3", "computeType": "Auto", "batchSize": "Auto"},
         "language": "auto",
         "profileRef": {"name": "gpu"},
         "priority": 0,
@@ -349,7 +349,7 @@ def test_defaults_are_filled_in_and_nothing_is_invented(apiserver: ApiServer, na
         "suspend": False,
     }
     partly = create(apiserver, namespace, job("partly", model={"name": "base"})).body["spec"]["model"]
-    assert partly == {"name": "base", "computeType": "auto", "batchSize": "auto"}
+    assert partly == {"name": "base", "computeType": "Auto", "batchSize": "Auto"}
     bare = {"apiVersion": "steno.dev/v1alpha1", "kind": "RuntimeProfile", "metadata": {"name": "bare"}}
     answer = create(apiserver, namespace, bare, "?dryRun=All")
     assert answer.body["spec"] == {"imagePullPolicy": "IfNotPresent", "scratchSize": "20Gi"}

@@ -116,7 +116,7 @@ def test_refuses_a_status(
 def test_the_pages_of_an_ocr_job_cannot_change(apiserver: ApiServer, namespace: str) -> None:
     resource = ocr(pages="1-3", languages=["ko"])
     assert create(apiserver, namespace, resource).status == 201
-    for change in ({"pages": None}, {"pages": "4"}, {"languages": ["en"]}, {"engine": "tesseract"}, {"mode": "force"}):
+    for change in ({"pages": None}, {"pages": "4"}, {"languages": ["en"]}, {"engine": "Tesseract"}, {"mode": "Force"}):
         answer = patch(apiserver, namespace, resource, {"spec": change})
         assert answer.status == 422, answer.body
         assert IMMUTABLE in answer.message

@@ -87,7 +87,7 @@ def test_what_kubectl_get_shows_of_sessions(apiserver: ApiServer, namespace: str
     }
     status = {
         "phase": "Active",
-        "endpoints": [{"protocol": "websocket", "url": "ws://h/stt/realtime?session=a/call"}],
+        "endpoints": [{"protocol": "WebSocket", "url": "ws://h/stt/realtime?session=a/call"}],
         "tokenSecretName": "call-token-01234567",
         "tokenExpirationTime": "2026-01-02T03:04:05Z",
         "tokenKeyID": "0123456789abcdef",

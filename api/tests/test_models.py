@@ -30,6 +30,7 @@ from steno_api.v1alpha1 import OCRJob, RuntimeProfile, StreamSession, Transcript
 from steno_api.v1alpha1.common import Output, Phase, ResultArtifact, Source
 from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.v1alpha1.meta import Condition
+from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimeprofile import Resources
 from steno_api.v1alpha1.streamsession import SessionFigures
@@ -90,8 +91,8 @@ TASKS = make(
 OCR_TASKS = make(
     OCRTask, job=JOBS, attempt=st.integers(1, 99), tenant=NAMES, document_id=TEXT, source=make(TaskSource, uri=URIS),
     output=make(TaskOutput, uri=URIS, formats=st.lists(st.sampled_from(["json", "pdf"]))),
-    languages=st.lists(st.sampled_from(["ko", "zh-Hant"])), engine=st.sampled_from(["auto", "tesseract"]),
-    pages=st.none() | st.just("1-20,25"), mode=st.sampled_from(["skip", "redo", "force"]),
+    languages=st.lists(st.sampled_from(["ko", "zh-Hant"])), engine=st.sampled_from(OCREngine),
+    pages=st.none() | st.just("1-20,25"), mode=st.sampled_from(OCRMode),
 )  # fmt: skip
 MESSAGES = make(
     TerminationMessage,

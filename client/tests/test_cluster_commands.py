@@ -154,6 +154,14 @@ def test_a_dry_run_does_not_contact_the_cluster(steno: Steno):
     assert "name: standup" in done.stdout
 
 
+def test_an_ocr_jobs_engine_and_mode_are_values_of_the_api(steno: Steno):
+    options = ("--source", "s3://scans/a.pdf", "--output", "s3://pages/a", "--engine", "rapidocr", "--mode", "redo")
+    done = steno("submit", "ocr", *options, "--dry-run", KUBECONFIG="/nonexistent")
+    assert done.exit_code == 0, done.stderr
+    assert "engine: RapidOCR\n" in done.stdout
+    assert "mode: Redo\n" in done.stdout
+
+
 def test_a_job_is_followed_to_its_end(apiserver: ApiServer, namespace: str, objects: Objects):
     objects.job("standup")
     with running(apiserver, namespace, "tail", "tj/standup") as (process, out):

@@ -57,7 +57,7 @@ def session(objects: Objects, name: str = "standup") -> None:
 def ready(objects: Objects, url: str, name: str = "standup") -> dict[str, Any]:
     """The status of a session that a client can use."""
     endpoint = f"{url}/stt/realtime?session={objects.namespace}/{name}"
-    endpoints = [{"protocol": "grpc", "url": "host:9090"}, {"protocol": "websocket", "url": endpoint}]
+    endpoints = [{"protocol": "GRPC", "url": "host:9090"}, {"protocol": "WebSocket", "url": endpoint}]
     return {"phase": "Ready", "endpoints": endpoints, "tokenSecretName": "standup-token", "conditions": READY}
 
 

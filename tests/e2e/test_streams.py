@@ -60,7 +60,7 @@ def ready(kube: Kube, name: str, **spec: Any) -> tuple[str, str]:
     """Makes a session; returns its WebSocket's URL and its token once it can be used."""
     streams.session(kube, name, **spec)
     found = kube.until(name, lambda one: is_true(one, "EndpointReady"), timeout=240, what="EndpointReady")
-    return endpoint(found, "websocket"), token(kube, found)
+    return endpoint(found, "WebSocket"), token(kube, found)
 
 
 def endpoint(session: dict[str, Any], protocol: str) -> str:
@@ -101,7 +101,7 @@ def test_a_conversation_in_real_time(pool: Kube, store: Store, recording: bytes,
 def test_a_conversation_over_grpc(pool: Kube, recording: bytes, figure: Figure) -> None:
     streams.session(pool, "grpc")
     found = pool.until("grpc", lambda one: is_true(one, "EndpointReady"), what="EndpointReady")
-    heard = streams.talk_grpc(endpoint(found, "grpc"), token(pool, found), streams.paced(recording))
+    heard = streams.talk_grpc(endpoint(found, "GRPC"), token(pool, found), streams.paced(recording))
     errors = word_errors(heard.text)
     figure(f"stream over gRPC: word error rate {errors:.3f}")
     assert errors <= WORD_ERRORS
@@ -128,7 +128,7 @@ def test_bad_clients_disturb_nobody(pool: Kube, alone: Heard, recording: bytes) 
     url, bearer = ready(pool, "victim")
     other_url, other = ready(pool, "other")
     _, rival = ready(pool, "rival", tenantRef={"name": "rival"})
-    target = endpoint(pool.get("victim"), "grpc")
+    target = endpoint(pool.get("victim"), "GRPC")
     good = ready(pool, "good")
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(streams.talk, *good, streams.paced(recording))

@@ -30,8 +30,8 @@ def test_a_session_from_apply_to_transcript(place, streams):
     host = f"default-pool.{place.namespace}.svc"
     url = f"ws://{host}:8080/stt/realtime?session={place.namespace}/call"
     assert status["endpoints"] == [
-        {"protocol": "websocket", "url": url},
-        {"protocol": "grpc", "url": f"{host}:9090"},
+        {"protocol": "WebSocket", "url": url},
+        {"protocol": "GRPC", "url": f"{host}:9090"},
     ]
     uid = streams.get("session", "call")["metadata"]["uid"]
     assert status["tokenSecretName"] == f"call-token-{uid[:8]}"

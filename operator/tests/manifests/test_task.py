@@ -94,12 +94,12 @@ def test_the_task_survives_its_way_to_the_worker():
 
 
 def test_an_ocr_jobs_task():
-    spec = {"languages": ["ko"], "engine": "tesseract", "pages": "2-", "mode": "force", "documentID": "contract-7"}
+    spec = {"languages": ["ko"], "engine": "Tesseract", "pages": "2-", "mode": "Force", "documentID": "contract-7"}
     where = {"source": {"uri": "pvc://scans/a.pdf"}, "output": {"uri": "s3://t", "formats": ["pdf", "json", "pdf"]}}
     owner = OCRJob.from_wire({"metadata": job().metadata, "spec": {**where, **spec}})
     made = build_ocr_task(owner, attempt(number=2, out_of_memory=1, profile={"accelerator": {}}))
     assert (made.document_id, made.tenant, made.attempt, made.batch_divisor) == ("contract-7", "acme", 2, 2)
-    assert (made.languages, made.engine, made.pages, made.mode) == (["ko"], "tesseract", "2-", "force")
+    assert (made.languages, made.engine, made.pages, made.mode) == (["ko"], "Tesseract", "2-", "Force")
     assert (made.source.path, made.output.formats) == ("/mnt/source/a.pdf", ["pdf", "json"])
     assert made.output.uri == "s3://t/team-a/standup/uid-1"
     assert OCRTask.model_validate_json(made.to_json()) == made

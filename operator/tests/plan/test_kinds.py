@@ -11,7 +11,7 @@ from .scene import OCR_RESULT, OCR_SUMMARY, SUCCESS, SUCCESSES, Life, child, dee
 
 
 def test_an_ocr_job_from_start_to_end():
-    life = Life(ocr_job(languages=["ko", "en"], pages="1-3", mode="redo", output={"uri": "s3://t", "formats": ["pdf"]}))
+    life = Life(ocr_job(languages=["ko", "en"], pages="1-3", mode="Redo", output={"uri": "s3://t", "formats": ["pdf"]}))
     [start] = deeds(life.see())
     assert isinstance(start, StartAttempt)
     assert start.manifest["metadata"]["labels"]["steno.dev/kind"] == "OCRJob"
@@ -19,7 +19,7 @@ def test_an_ocr_job_from_start_to_end():
     [container] = start.manifest["spec"]["template"]["spec"]["containers"]
     task = OCRTask.model_validate_json(container["args"][1])
     assert (task.kind, task.document_id, task.languages, task.pages, task.mode) == (
-        "OCRTask", "standup", ["ko", "en"], "1-3", "redo",
+        "OCRTask", "standup", ["ko", "en"], "1-3", "Redo",
     )  # fmt: skip
     life.see(child(ended(0, SUCCESSES["OCRJob"]), succeeded=True), at=60)
     assert life.status.phase == "Succeeded"

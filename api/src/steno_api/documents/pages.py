@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = "steno.dev/pages/v1"
 
+EngineName = Literal["auto", "tesseract", "rapidocr", "paddleocr"]
+"""An OCR engine, as documents, the REST API and the command line name it; `auto`: selected for each page."""
+
 Point = tuple[int, int]
 """x to the right, y down, in pixels."""
 

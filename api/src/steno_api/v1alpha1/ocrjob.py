@@ -13,11 +13,23 @@ from steno_api.v1alpha1.common import Output
 from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
 
-OCREngine = Literal["auto", "tesseract", "rapidocr", "paddleocr"]
-"""What reads the pages."""
 
-OCRMode = Literal["skip", "redo", "force"]
-"""What becomes of text that a PDF carries."""
+class OCREngine(StrEnum):
+    """Engine that reads the pages."""
+
+    AUTO = "Auto"
+    TESSERACT = "Tesseract"
+    RAPIDOCR = "RapidOCR"
+    PADDLEOCR = "PaddleOCR"
+
+
+class OCRMode(StrEnum):
+    """Treatment of pages that already contain text."""
+
+    SKIP = "Skip"
+    REDO = "Redo"
+    FORCE = "Force"
+
 
 Language = Annotated[
     str,
@@ -51,11 +63,11 @@ class OCRJobSpec(JobSpec):
     output: PagesOutput  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Where to publish, and what."""
     document_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="documentID")
-    """Your own name of the document; default: the resource's name."""
+    """Your own identifier of the document; default: the resource's name."""
     languages: Annotated[list[Language], Field(max_length=8)] = Field(default=[])
-    """BCP 47 tags of the languages on the pages, the main one first; none: told by each page's script."""
-    engine: OCREngine = "auto"
-    """`auto` takes the engine that reads the page's script and kind best."""
+    """BCP 47 tags of the languages on the pages, the main one first; none: detected from each page's script."""
+    engine: OCREngine = OCREngine.AUTO
+    """`Auto` selects, page by page, the engine that reads the page's script and kind best."""
     pages: (
         Annotated[
             str,
@@ -69,9 +81,9 @@ class OCRJobSpec(JobSpec):
         | None
     ) = None
     """Pages to read, from 1, such as `1-20,25` or `3-`; absent: all."""
-    mode: OCRMode = "skip"
-    """`skip` takes the text that a PDF's page carries instead of reading it, `redo` reads such pages and replaces an
-    earlier OCR's layer, `force` reads every page as a picture."""
+    mode: OCRMode = OCRMode.SKIP
+    """`Skip` takes the text that a PDF's page contains instead of reading it, `Redo` reads such pages and replaces the
+    text layer of an earlier OCR, `Force` reads every page as a picture."""
 
 
 class OCRJobStatus(JobStatus):

@@ -100,7 +100,7 @@ class StreamSessionSpec(Model):
 class Endpoint(Model):
     """Where a client connects."""
 
-    protocol: Literal["websocket", "grpc"]
+    protocol: Literal["WebSocket", "GRPC"]
     """How to speak there."""
     url: str
     """`ws(s)://host/stt/realtime?session=namespace/name`, or `host:port` of gRPC."""

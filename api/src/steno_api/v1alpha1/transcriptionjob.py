@@ -36,10 +36,10 @@ class SpeechModel(Model):
         ),
     ] = "large-v3"
     """A directory of the model store, else a Whisper size (`large-v3`) or Hugging Face name of a CTranslate2 model."""
-    compute_type: Literal["auto", "float16", "float32", "int8", "int8_float16", "bfloat16", "int8_bfloat16"] = "auto"
-    """`auto`: float16 on a GPU, int8 on a CPU."""
-    batch_size: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = "auto"
-    """Windows decoded at once; `auto` chooses by the profile's GPU memory."""
+    compute_type: Literal["Auto", "float16", "float32", "int8", "int8_float16", "bfloat16", "int8_bfloat16"] = "Auto"
+    """CTranslate2's compute type; `Auto`: float16 on a GPU, int8 on a CPU."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] | Literal["Auto"] = "Auto"
+    """Windows decoded at once; `Auto` chooses by the memory of the profile's accelerator."""
 
 
 class Diarization(Model):

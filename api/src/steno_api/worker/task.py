@@ -65,7 +65,7 @@ class Task(Model):
     """The batch size is divided by this: doubled for each attempt that ran out of memory."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     memory_mib: int | None = Field(default=None, ge=1, alias="memoryMiB")
-    """GPU memory the worker has for itself, from the profile, for `batchSize: auto`; absent: asked of the device."""
+    """GPU memory the worker has for itself, from the profile, for `batchSize: Auto`; absent: all of the device's."""
     model_store: str = "/models"
     """Directory of models, tried before any download."""
     scratch_dir: str = "/scratch"
@@ -90,9 +90,9 @@ class OCRTask(Task):
     kind: Literal["OCRTask"] = "OCRTask"
     document_id: str = Field(alias="documentID")
     languages: list[str] = Field(default_factory=list[str])
-    engine: OCREngine = "auto"
+    engine: OCREngine = OCREngine.AUTO
     pages: str | None = None
-    mode: OCRMode = "skip"
+    mode: OCRMode = OCRMode.SKIP
 
 
 AnyTask = Annotated[TranscriptionTask | OCRTask, Field(discriminator="kind")]

@@ -195,15 +195,19 @@ def ocr(
         **_source_and_output(source, output, formats, _ClusterAccess(secret, source_secret, endpoint_url, region)),
         "documentID": document_id,
         "languages": languages or None,
-        "engine": engine,
+        "engine": None if engine is None else _ENGINES[engine],
         "pages": pages,
-        "mode": mode,
+        "mode": None if mode is None else mode.capitalize(),
         "profileRef": None if profile is None else {"name": profile},
         "tenantRef": None if tenant is None else {"name": tenant},
         "priority": priority,
     }
     build = _builder("OCRJob", name, source, namespace, spec)
     _submit(build, namespace, context, kubeconfig, wait=wait, dry_run=dry_run, debug=debug)
+
+
+_ENGINES = {"auto": "Auto", "tesseract": "Tesseract", "rapidocr": "RapidOCR", "paddleocr": "PaddleOCR"}
+"""OCR engines: name on the command line → value in `spec.engine`."""
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ def endpoints_of(session: StreamSession, pool: RuntimePool) -> list[Endpoint]:
     grpc = (given.grpc_url if given is not None else None) or f"{host}:{GRPC_PORT}"
     name = f"{session.metadata.namespace}/{session.metadata.name}"
     return [
-        Endpoint(protocol="websocket", url=f"{websocket}/stt/realtime?session={name}"),
-        Endpoint(protocol="grpc", url=grpc),
+        Endpoint(protocol="WebSocket", url=f"{websocket}/stt/realtime?session={name}"),
+        Endpoint(protocol="GRPC", url=grpc),
     ]
 
 

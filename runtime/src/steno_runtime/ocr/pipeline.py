@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from steno_api.documents.pages import Page
+from steno_api.documents.pages import EngineName, Page
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
@@ -19,7 +19,7 @@ from steno_runtime.errors import Check, WorkError
 from steno_runtime.ocr.languages import normalize_language
 from steno_runtime.ocr.open import open_source
 from steno_runtime.ocr.page import Limits, PageError, PageInput, select_pages
-from steno_runtime.ocr.reader import EngineName, PageReader, failed_page
+from steno_runtime.ocr.reader import PageReader, failed_page
 from steno_runtime.ocr.spool import PageSpool
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 

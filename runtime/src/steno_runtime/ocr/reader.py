@@ -10,7 +10,7 @@ from typing import Literal, cast
 import cv2
 import numpy as np
 
-from steno_api.documents.pages import Line, Page, Polygon, Region, Word
+from steno_api.documents.pages import EngineName, Line, Page, Polygon, Region, Word
 from steno_runtime.ocr.engine_selection import MIN_CONFIDENCE, EngineSelection, assess_page, select_engine
 from steno_runtime.ocr.engines.base import PageQuality, RecognitionEngine, RecognizedLine, map_to_page, mean_confidence
 from steno_runtime.ocr.engines.paddle import PaddleEngine
@@ -19,8 +19,6 @@ from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.geometry import Quad, bounds
 from steno_runtime.ocr.layout import Block, arrange, outline
 from steno_runtime.ocr.page import PageError, PageInput
-
-EngineName = Literal["auto", "tesseract", "rapidocr", "paddleocr"]
 
 _READING_DPI = 300
 """Finer pages are scaled down to this first: engines get slower on them, not better."""
@@ -137,7 +135,7 @@ class PageReader:
             missing = ", ".join(self._tesseract.missing(languages))
             who = "no engine" if self._wanted == "auto" else self._wanted
             remedy = f"; install Tesseract's data for {missing} in the runtime's image" if missing else ""
-            raise PageError(f"{who} here reads {', '.join(languages)}{remedy}, or use engine: auto")
+            raise PageError(f"{who} here reads {', '.join(languages)}{remedy}, or do not name an engine")
         return selection if self._wanted == "auto" else EngineSelection(selection.engines, "as asked")
 
     def _available(self, languages: Sequence[str]) -> set[str]:

@@ -46,12 +46,12 @@ class TranscriptionOptions:
                 defaults, for each upload to replace.
             hf_token: see the field; a task holds no secret.
         """
-        batch_size = None if task.model.batch_size == "auto" else task.model.batch_size
+        batch_size = None if task.model.batch_size == "Auto" else task.model.batch_size
         options = cls(
             model=task.model.name,
             model_store=Path(task.model_store),
             device=task.device,
-            compute_type=task.model.compute_type,
+            compute_type="auto" if task.model.compute_type == "Auto" else task.model.compute_type,
             batch_size=batch_size,
             memory_mib=task.memory_mib,
             hf_token=hf_token,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from steno_api.documents.manifest import OCRSummary
-from steno_api.documents.pages import Pages
+from steno_api.documents.pages import EngineName, Pages
 from steno_api.v1alpha1.job import Stage
 from steno_api.worker.task import OCRTask
 from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES, WRITERS, Header
@@ -110,9 +110,9 @@ class OCRHandler:
         workers = min(available_cores(), MAX_WORKERS)
         return Options(
             languages=tuple(task.languages),
-            engine=task.engine,
+            engine=cast("EngineName", task.engine.lower()),
             pages=task.pages,
-            mode=task.mode,
+            mode=cast("Literal['skip', 'redo', 'force']", task.mode.lower()),
             model_store=Path(task.model_store),
             workers=max(1, workers // task.batch_divisor),
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from steno_api.documents.pages import EngineName
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.job import Stage
-from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
@@ -26,9 +26,9 @@ class DocumentFields(RequestFields):
     document_id: Name | None = None
     document_url: Annotated[str, Field(max_length=4096)] | None = None
     languages: tuple[Annotated[str, Field(max_length=35)], ...] = Field(default=(), max_length=16)
-    engine: OCREngine = "auto"
+    engine: EngineName = "auto"
     pages: Annotated[str, Field(max_length=200)] | None = None
-    mode: OCRMode = "skip"
+    mode: Literal["skip", "redo", "force"] = "skip"
 
     @field_validator("languages", mode="before")
     @classmethod
