@@ -10,7 +10,7 @@ import httpx
 
 from steno_runtime.errors import Stopped
 from steno_runtime.stt.options import TranscriptionOptions
-from steno_runtime.stt.pipeline import Result
+from steno_runtime.stt.pipeline import TranscriptionResult
 
 if TYPE_CHECKING:
     from .conftest import RunningServer
@@ -28,7 +28,7 @@ class FakePipeline:
         self.options: list[TranscriptionOptions] = []
         self.stopped = 0
 
-    def __call__(self, samples, options, *, check, **_) -> Result:
+    def __call__(self, samples, options, *, check, **_) -> TranscriptionResult:
         self.lengths.append(len(samples))
         self.options.append(options)
         while not self.go.wait(0.02):
@@ -37,7 +37,9 @@ class FakePipeline:
             except Stopped:
                 self.stopped += 1
                 raise
-        return Result((), options.language or "en", len(samples) / 16_000, 0.0, "cpu", options.model, False)
+        return TranscriptionResult(
+            (), options.language or "en", len(samples) / 16_000, 0.0, "cpu", options.model, False
+        )
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:

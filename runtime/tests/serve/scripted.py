@@ -168,7 +168,7 @@ class ScriptedEngine:
         return self.sessions[config.uid]
 
     @property
-    def engine(self) -> ScriptedEngine:
+    def batch_engine(self) -> ScriptedEngine:
         return self
 
     def status(self) -> EngineStatus:

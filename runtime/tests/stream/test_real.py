@@ -105,7 +105,9 @@ async def test_a_recording_is_transcribed_beside_a_session(real, store, sample_p
 
     def work() -> None:
         options = TranscriptionOptions(model="whisper-base", model_store=store, device="cpu")
-        result.append(transcribe(samples, options, on_progress=lambda *_: None, check=lambda: None, engine=real.engine))
+        result.append(
+            transcribe(samples, options, on_progress=lambda *_: None, check=lambda: None, engine=real.batch_engine)
+        )
 
     thread = threading.Thread(target=work)
     thread.start()

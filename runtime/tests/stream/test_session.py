@@ -347,7 +347,7 @@ async def test_closing_the_engine_ends_its_sessions(sample_pcm):
     with pytest.raises(WorkError, match="stopping"):
         engine.open(config("later"))
     with pytest.raises(WorkError, match="stopping"):
-        engine.engine.decode([np.zeros(RATE, np.float32)], "en")
+        engine.batch_engine.decode([np.zeros(RATE, np.float32)], "en")
 
 
 async def test_audio_that_waits_for_vad_when_the_engine_closes_is_refused_as_closed(sample_pcm, monkeypatch):

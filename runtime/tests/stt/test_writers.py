@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from steno_api.documents.transcript import Segment, Transcript, Word
 from steno_runtime.stt.document import build_transcript
-from steno_runtime.stt.pipeline import Result
+from steno_runtime.stt.pipeline import TranscriptionResult
 from steno_runtime.stt.subtitles import LINE_WIDTH, MAX_CUE_SECONDS, cues, width, wrap
 from steno_runtime.stt.writers import WRITERS
 
@@ -34,7 +34,7 @@ def spoken(draw):
 
 
 def transcript(segments: list[Segment]) -> Transcript:
-    result = Result(tuple(segments), "en", 60.0, 0.5, "cpu", "whisper-base", has_diarization=True)
+    result = TranscriptionResult(tuple(segments), "en", 60.0, 0.5, "cpu", "whisper-base", has_diarization=True)
     return build_transcript(result, meeting_id="m", tenant_id="t", processing_time=1.5)
 
 

@@ -184,7 +184,7 @@ class StreamEngine:
         return session
 
     @property
-    def engine(self) -> Engine:
+    def batch_engine(self) -> Engine:
         """An engine for batch work beside the sessions, at the lowest priority; for `stt.pipeline.transcribe`."""
         return self._batch
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.documents.transcript import Speaker, Transcript
-from steno_runtime.stt.pipeline import Result
+from steno_runtime.stt.pipeline import TranscriptionResult
 
 
-def build_transcript(result: Result, *, meeting_id: str, tenant_id: str, processing_time: float) -> Transcript:
+def build_transcript(
+    result: TranscriptionResult, *, meeting_id: str, tenant_id: str, processing_time: float
+) -> Transcript:
     """Build the document that users read.
 
     Args:

@@ -39,7 +39,7 @@ _DETECTION_WINDOWS = 3
 
 
 @dataclass(frozen=True)
-class Result:
+class TranscriptionResult:
     """A transcription; times in seconds."""
 
     segments: tuple[Segment, ...]
@@ -60,7 +60,7 @@ def transcribe(
     on_progress: ProgressCallback,
     check: Check,
     engine: Engine | None = None,
-) -> Result:
+) -> TranscriptionResult:
     """Transcribe audio.
 
     Args:
@@ -115,7 +115,7 @@ def transcribe(
             check=check,
         )
     segments = group_into_segments(words, smooth_speakers(words, assign_word_speakers(words, turns)))
-    return Result(
+    return TranscriptionResult(
         segments=tuple(_rename_speakers(segments)),
         language=language,
         duration=round(len(samples) / SAMPLE_RATE, 3),

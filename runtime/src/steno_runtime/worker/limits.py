@@ -10,13 +10,14 @@ import os
 from pathlib import Path
 
 from steno_runtime.cores import CGROUPS
+from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.storage.common import human_bytes
 
 MEMORY_SHARE = 0.5
 """For the samples and what grows with them; the rest is for the models and the decoder."""
 MIN_SECONDS = 4 * 3600.0
 """Always accepted, however little memory there is: shorter audio is not what makes a small worker fail."""
-BYTES_PER_SECOND = 4 * 16_000
+BYTES_PER_SECOND = 4 * SAMPLE_RATE
 """float32 at 16 kHz."""
 BYTES_PER_SQUARE_SECOND = 3.0
 """Diarization compares every voice with every other. A window begins every 2.5 s, with one and a half voices in the

@@ -23,7 +23,7 @@ from steno_runtime.errors import WorkError, explain
 from steno_runtime.publishing import Format, ManifestHeader, publish_under_free_names
 from steno_runtime.storage import OutputDirectory, open_output
 from steno_runtime.stt.document import build_transcript, summarise
-from steno_runtime.stt.pipeline import UNKNOWN_LANGUAGE, Result
+from steno_runtime.stt.pipeline import UNKNOWN_LANGUAGE, TranscriptionResult
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class SessionRecord:
 def _transcript(record: SessionRecord) -> Transcript:
     """Return the document of a session, the same as that of a recording."""
     words = [word.confidence for segment in record.segments for word in segment.words]
-    result = Result(
+    result = TranscriptionResult(
         segments=tuple(record.segments),
         language=record.language or UNKNOWN_LANGUAGE,
         duration=round(record.duration, 3),

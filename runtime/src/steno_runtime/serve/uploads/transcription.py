@@ -23,7 +23,7 @@ from steno_runtime.serve.uploads.service import Name, RequestFields, UploadServi
 from steno_runtime.stt.diarization import EMBEDDING, ENCODER_FILE, has_encoder
 from steno_runtime.stt.document import build_transcript
 from steno_runtime.stt.options import TranscriptionOptions
-from steno_runtime.stt.pipeline import Result, transcribe
+from steno_runtime.stt.pipeline import TranscriptionResult, transcribe
 from steno_runtime.stt.writers import FILE_NAMES, WRITERS
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class TranscriptionService:
 
     def _submit(self, fields: TranscriptionFields, tenant: str, folder: Path, source: JobFunction) -> Job:
         engine = self._uploads.readiness.require_engine()
-        known = engine.engine.languages
+        known = engine.batch_engine.languages
         if fields.language != "auto" and fields.language not in known:
             message = f"The model does not know this language; it knows {', '.join(sorted(known))}."
             raise ApiError(ErrorCode.LANGUAGE_UNKNOWN, message)
@@ -140,7 +140,7 @@ def _transcribe(
     *,
     on_progress: ProgressCallback,
     check: Check,
-) -> Result:
+) -> TranscriptionResult:
     from steno_runtime.media.audio import read_audio
 
     samples = read_audio(file, check=check, max_seconds=MAX_SECONDS)
@@ -152,4 +152,4 @@ def _transcribe(
         max_speakers=fields.max_speakers,
         speaker_threads=max(1, available_cores() // 4),  # live speech comes first
     )
-    return transcribe(samples, options, on_progress=on_progress, check=check, engine=engine.engine)
+    return transcribe(samples, options, on_progress=on_progress, check=check, engine=engine.batch_engine)
