@@ -24,14 +24,14 @@ from runtime.tests.ocr.render import DPI, Rendered, normal, page, photograph
 from steno_runtime.ocr.engines.tesseract import tessdata
 from steno_runtime.ocr.languages import tesseract_names
 from steno_runtime.ocr.open import open_source
-from steno_runtime.ocr.pipeline import Options
+from steno_runtime.ocr.pipeline import RecognitionOptions
 from steno_runtime.ocr.reader import PageReader
 
 Run = Callable[[Path, Rendered], str]
 
 
 def steno(language: str, engine: str) -> Run:
-    options = Options(languages=(language,))
+    options = RecognitionOptions(languages=(language,))
     reader = PageReader(engine=engine, languages=(language,), model_store=None, threads=1)  # type: ignore[arg-type]
 
     def run(path: Path, _: Rendered) -> str:

@@ -109,7 +109,7 @@ def recognize_file(request: RecognitionRequest, scratch: Path, on_progress: Prog
 
     on_progress(ProgressUpdate(Stage.STARTING))
     started = time.monotonic()
-    options = pipeline.Options(
+    options = pipeline.RecognitionOptions(
         languages=request.languages,
         engine=request.engine,
         pages=request.pages,

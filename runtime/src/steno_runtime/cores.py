@@ -18,9 +18,9 @@ def use_passive_openmp_waits() -> None:
 
 
 def available_cores(cgroups: Path = CGROUPS) -> int:
-    """Cores this process may use: its CPU affinity, `OMP_THREAD_LIMIT`, and its control group's limit (v2 or v1).
+    """Return the cores that this process may use: by CPU affinity, `OMP_THREAD_LIMIT` and control group (v2 or v1).
 
-    CTranslate2 must not be given more threads than OpenMP lets it have: it then decodes rubbish without an error.
+    CTranslate2 must not be given more threads than OpenMP allows it: it then decodes rubbish without an error.
 
     Args:
         cgroups: where control groups are mounted.

@@ -169,12 +169,12 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_what_is_no_recording_is_refused_with_what_it_looks_like(tmp_path, name):
-    data, said = BAD_FILES[name]
+    data, expected = BAD_FILES[name]
     path = tmp_path / name
     path.write_bytes(data)
     error = failure(path)
     assert error.reason is FailureReason.UNSUPPORTED_MEDIA
-    assert said in error.message
+    assert expected in error.message
 
 
 def test_a_recording_without_a_sample(sample_wav, tmp_path):
@@ -249,7 +249,7 @@ def test_a_frame_is_measured_before_it_grows(tmp_path, no_decoding, monkeypatch)
     too_long(low_rate_wav(tmp_path / "slow.wav", 8_192), 0.5)
 
 
-def test_the_bound_is_told_in_minutes_where_nobody_knows_better(sample_wav):
+def test_the_limit_is_given_in_minutes_by_default(sample_wav):
     with pytest.raises(WorkError, match=r"longer than the 0\.25 minutes") as caught:
         read_audio(sample_wav, check=go_on, max_seconds=15.0)
     assert "TranscriptionJob" in caught.value.message

@@ -137,7 +137,7 @@ def test_a_model_of_the_hub_is_downloaded_once(hub, store):
         "/\0",
     ],
 )
-def test_a_name_that_nobody_can_have_is_the_users_to_correct(store, offline, name):
+def test_an_impossible_name_is_the_users_to_correct(store, offline, name):
     with pytest.raises(WorkError) as error:
         whisper(store, name)
     assert error.value.reason is FailureReason.MODEL_NOT_FOUND

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.images import ImageSource
-from steno_runtime.ocr.page import Limits, PageError, open_source
+from steno_runtime.ocr.open import open_source
+from steno_runtime.ocr.page import Limits, PageError
 from steno_runtime.ocr.searchable import _run
 from steno_runtime.ocr.writers import WRITERS, Header
 

@@ -170,11 +170,11 @@ def test_the_plugin_serves_ocrmypdf_by_itself(tmp_path):
 _MEASURE = """
 import json, re, sys
 from pathlib import Path
-from steno_runtime.ocr.pipeline import Options, recognize
+from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
 peaks = []
 def measure(update):
     peaks.append(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
-options = Options(languages=("en",), mode=sys.argv[3], workers=2)
+options = RecognitionOptions(languages=("en",), mode=sys.argv[3], workers=2)
 recognize(Path(sys.argv[1]), options, scratch=Path(sys.argv[2]), on_progress=measure)
 print(json.dumps(peaks))
 """

@@ -17,7 +17,7 @@ from steno_runtime.ocr.geometry import box
 from steno_runtime.ocr.open import open_source
 from steno_runtime.ocr.page import Limits, PageError
 from steno_runtime.ocr.pdf import _readable
-from steno_runtime.ocr.pipeline import Options, recognize
+from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
 
 from .render import FONTS, page
 
@@ -153,7 +153,7 @@ def test_a_scan_with_a_stamp_is_read(tmp_path):
 
 def reason_of(path, tmp_path, **options) -> tuple[FailureReason, str]:
     with pytest.raises(WorkError) as failed:
-        recognize(path, Options(**options), scratch=tmp_path, on_progress=lambda *_: None)
+        recognize(path, RecognitionOptions(**options), scratch=tmp_path, on_progress=lambda *_: None)
     return failed.value.reason, failed.value.message
 
 
@@ -206,16 +206,16 @@ def test_one_bad_page_does_not_fail_the_rest(tmp_path, read):
 
 
 def test_page_ranges_and_progress(tmp_path):
-    told = []
+    updates = []
     path = text_pdf(tmp_path / "a.pdf", [f"page number {n}" for n in range(1, 8)])
     result = recognize(
         path,
-        Options(pages="2-3,6"),
+        RecognitionOptions(pages="2-3,6"),
         scratch=tmp_path,
-        on_progress=lambda update: told.append((update.fraction, update.pages, update.message)),
+        on_progress=lambda update: updates.append((update.fraction, update.pages, update.message)),
     )
     assert [p.text for p in result.pages] == ["page number 2", "page number 3", "page number 6"]
-    assert told == [(n / 3, n, f"page {n} of 3") for n in range(4)]
+    assert updates == [(n / 3, n, f"page {n} of 3") for n in range(4)]
     assert reason_of(path, tmp_path, limits=Limits(max_pages=3))[0] is FailureReason.TOO_LARGE
     assert reason_of(path, tmp_path, languages=("tlh",))[0] is FailureReason.INVALID_SPEC
 
@@ -230,7 +230,7 @@ def test_a_stop_is_obeyed_between_pages(tmp_path):
             raise Stopped
 
     with pytest.raises(Stopped):
-        recognize(path, Options(), scratch=tmp_path, on_progress=lambda *_: None, check=check)
+        recognize(path, RecognitionOptions(), scratch=tmp_path, on_progress=lambda *_: None, check=check)
 
 
 def test_a_language_without_data_names_its_package(tmp_path):

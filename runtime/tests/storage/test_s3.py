@@ -65,12 +65,12 @@ def test_the_secret_alone_counts_where_there_is_one(s3, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"), [("s3://meetings/none.wav", "no such object"), ("s3://nowhere/a.wav", "bucket does not exist")]
+    ("uri", "expected"), [("s3://meetings/none.wav", "no such object"), ("s3://nowhere/a.wav", "bucket does not exist")]
 )
-def test_a_missing_key_and_a_missing_bucket(s3, tmp_path, uri, said):
+def test_a_missing_key_and_a_missing_bucket(s3, tmp_path, uri, expected):
     error = failure(read, s3, tmp_path, uri)
     assert error.reason is FailureReason.SOURCE_NOT_FOUND
-    assert said in error.message
+    assert expected in error.message
     assert uri in error.message
 
 

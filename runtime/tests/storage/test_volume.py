@@ -139,7 +139,7 @@ def test_losing_the_temporary_file_to_a_winner_is_losing(place, tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("number", "reason", "said"),
+    ("number", "reason", "expected"),
     [
         (errno.ENOSPC, FailureReason.OUTPUT_UNAVAILABLE, "full"),
         (errno.EROFS, FailureReason.OUTPUT_FORBIDDEN, "Read-only"),
@@ -147,14 +147,14 @@ def test_losing_the_temporary_file_to_a_winner_is_losing(place, tmp_path, monkey
         (errno.ESTALE, FailureReason.OUTPUT_UNAVAILABLE, "Check the volume"),
     ],
 )
-def test_what_the_file_system_says_has_its_reason(place, tmp_path, monkeypatch, number, reason, said):  # noqa: PLR0917
+def test_an_error_of_the_file_system_has_its_reason(place, tmp_path, monkeypatch, number, reason, expected):  # noqa: PLR0917
     def refuse(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", refuse)
     error = failure(place.check_writable)
     assert error.reason is reason
-    assert said in error.message
+    assert expected in error.message
     assert not list((tmp_path / "a/b/uid").iterdir())
 
 

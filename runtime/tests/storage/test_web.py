@@ -237,7 +237,7 @@ def test_a_name_that_changes_its_address_is_caught_by_whom_we_talk_to(web, tmp_p
     assert failure(f"{web.url}/a", tmp_path).reason is FailureReason.SOURCE_FORBIDDEN
 
 
-def test_nobody_listens(tmp_path):
+def test_a_closed_port(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         error = failure(f"http://127.0.0.1:{unused.getsockname()[1]}/a.wav", tmp_path)
@@ -355,7 +355,7 @@ def test_a_host_that_no_resolver_can_be_asked_for(tmp_path, host):
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_given_for_an_address_only_a_work_error_comes_of_it(uri, tmp_path_factory):
     def unreachable(*_, **__):
-        raise httpx.ConnectError("nobody is reached here")
+        raise httpx.ConnectError("unreachable")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx.Client.stream", unreachable)

@@ -64,12 +64,12 @@ class Ended:
 
     code: int
     log: str
-    said: bytes
+    message: bytes
     seconds: float
 
     @property
     def result(self) -> Any:
-        return TerminationMessage.model_validate_json(self.said).result
+        return TerminationMessage.model_validate_json(self.message).result
 
     @property
     def entries(self) -> list[dict[str, Any]]:
@@ -93,8 +93,8 @@ class Worker:
     def ended(self, timeout: float = 60) -> Ended:
         code = self.process.wait(timeout)
         seconds = time.monotonic() - self._started
-        said = Path(self._task.termination_message_path)
-        return Ended(code, self._log.read_text(), said.read_bytes() if said.exists() else b"", seconds)
+        written = Path(self._task.termination_message_path)
+        return Ended(code, self._log.read_text(), written.read_bytes() if written.exists() else b"", seconds)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.worker.limits import MIN_SECONDS, available_memory, max_seconds, too_long_message
-from steno_runtime.worker.task_handler import Attempt
+from steno_runtime.worker.task_handler import AttemptContext
 from steno_runtime.worker.transcription import TranscriptionHandler
 
 GIB = 1024**3
@@ -46,7 +46,7 @@ def test_a_worker_refuses_what_does_not_fit_before_it_decodes(make_task, tmp_pat
     header = b"WAVEfmt \x10\0\0\0\1\0\1\0\1\0\0\0\1\0\0\0\1\0\x08\0data" + count.to_bytes(4, "little")
     path: Path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF" + (36 + count).to_bytes(4, "little") + header + bytes(count))
-    attempt = Attempt(
+    attempt = AttemptContext(
         task=make_task(),
         check=lambda: None,
         on_progress=lambda *_: None,

@@ -89,10 +89,10 @@ def test_a_page_from_a_bucket_to_a_bucket(make_ocr_task, start, s3, web, tmp_pat
     assert summary.characters == len(pages.text)
     assert summary.pages_per_second == pytest.approx(1 / pages.processing_time, rel=0.01)
 
-    told = [json.loads(body)["progress"] for body in web.bodies if body]
-    assert {"Recognizing", "Publishing"} <= {one["stage"] for one in told}
-    assert [one["percent"] for one in told] == sorted(one["percent"] for one in told)
-    assert "harbour" not in ended.log + ended.said.decode()
+    reported = [json.loads(body)["progress"] for body in web.bodies if body]
+    assert {"Recognizing", "Publishing"} <= {one["stage"] for one in reported}
+    assert [one["percent"] for one in reported] == sorted(one["percent"] for one in reported)
+    assert "harbour" not in ended.log + ended.message.decode()
     assert not list((tmp_path / "scratch").iterdir())
 
     again = start(make_ocr_task(attempt=2, source=source, output=output)).ended()
@@ -147,5 +147,5 @@ def test_what_cannot_be_read_says_why(make_ocr_task, start, tmp_path, data, chan
     (tmp_path / "a.wav").write_bytes(data)
     ended = start(make_ocr_task(**changes)).ended(timeout=120)
     assert (ended.code, ended.result.reason) == (64, reason)
-    assert "Traceback" not in ended.said.decode()
+    assert "Traceback" not in ended.message.decode()
     assert not list((tmp_path / "results").iterdir())

@@ -26,7 +26,7 @@ def http(uri: str) -> dict[str, str]:
 
 
 def no_traceback(ended) -> None:
-    assert b"Traceback" not in ended.said
+    assert b"Traceback" not in ended.message
     assert all({"time", "level", "message", "resource", "attempt"} <= set(entry) for entry in ended.entries)
 
 
@@ -58,18 +58,19 @@ def test_a_source_that_is_refused(make_task, web, start, status, reason):
     web.routes["/a.wav"] = answer
     ended = start(make_task(source=http(f"{web.url}/a.wav?token=sesame"))).ended()
     assert (ended.code, ended.result.reason) == (64, reason)
-    assert "sesame" not in ended.log + ended.said.decode()
+    assert "sesame" not in ended.log + ended.message.decode()
     no_traceback(ended)
 
 
 @pytest.mark.parametrize(
-    ("data", "said"), [(b"", "empty"), (b"just some text\n" * 100, "plain text"), (bytes(range(256)) * 99, "damaged")]
+    ("data", "expected"),
+    [(b"", "empty"), (b"just some text\n" * 100, "plain text"), (bytes(range(256)) * 99, "damaged")],
 )
-def test_a_source_that_is_no_recording(make_task, start, tmp_path, data, said):
+def test_a_source_that_is_not_a_recording(make_task, start, tmp_path, data, expected):
     (tmp_path / "a.wav").write_bytes(data)
     ended = start(make_task()).ended()
     assert (ended.code, ended.result.reason) == (64, FailureReason.UNSUPPORTED_MEDIA)
-    assert said in ended.result.message
+    assert expected in ended.result.message
     no_traceback(ended)
     assert not list((tmp_path / "results").iterdir())
 

@@ -25,7 +25,7 @@ from steno_runtime.storage.volume import VolumeOutput
 from steno_runtime.stt.writers import WRITERS
 from steno_runtime.worker import recognition, run
 from steno_runtime.worker.run import succeeded
-from steno_runtime.worker.task_handler import Attempt
+from steno_runtime.worker.task_handler import AttemptContext
 from steno_runtime.worker.transcription import FORMATS, TranscriptDocument, TranscriptionHandler
 
 
@@ -39,9 +39,9 @@ def transcript(text: str = "Hello there", *, meeting: str = "standup-42") -> Tra
     )  # fmt: skip
 
 
-def attempt_at(task: Task, scratch: Path) -> Attempt:
+def attempt_at(task: Task, scratch: Path) -> AttemptContext:
     """An attempt whose work needs no source."""
-    return Attempt(
+    return AttemptContext(
         task=task, check=lambda: None, on_progress=lambda *_: None, scratch=scratch, fetch=lambda _: Path(),
         seconds=lambda: 0.0,
     )  # fmt: skip

@@ -75,18 +75,18 @@ def test_from_a_web_server_to_a_bucket_with_progress(make_task, web, start, s3, 
     assert manifest.summary == ended.result.summary
     for artifact in manifest.artifacts:
         assert hashlib.sha256(files[artifact.name]).hexdigest() == artifact.sha256
-    told = Transcript.model_validate_json(files["transcript.json"])
-    assert (told.meeting_id, told.tenant_id, told.language) == ("standup-42", "acme", "en")
-    assert told.duration == pytest.approx(30, abs=0.1)
-    assert told.total_speakers == 2
+    transcript = Transcript.model_validate_json(files["transcript.json"])
+    assert (transcript.meeting_id, transcript.tenant_id, transcript.language) == ("standup-42", "acme", "en")
+    assert transcript.duration == pytest.approx(30, abs=0.1)
+    assert transcript.total_speakers == 2
     assert manifest.summary.words > 40
-    assert manifest.summary.speed == pytest.approx(told.duration / told.processing_time, rel=0.01)
+    assert manifest.summary.speed == pytest.approx(transcript.duration / transcript.processing_time, rel=0.01)
 
     percents = [report.progress.percent for report in reports.all()]
     assert percents == sorted(percents)
     stages = {report.progress.stage for report in reports.all()}
     assert {"LoadingModel", "Decoding", "Diarizing"} <= stages
-    for segment in told.segments:
+    for segment in transcript.segments:
         assert segment.text.strip() not in ended.log
     assert not list((tmp_path / "scratch").iterdir())
 
@@ -114,7 +114,7 @@ def test_a_model_that_does_not_exist(make_task, start, sample_wav, tmp_path, mon
     ended = start(make_task(model={"name": "no-such-model"})).ended(timeout=300)
     assert ended.result.reason in (FailureReason.MODEL_NOT_FOUND, FailureReason.MODEL_UNAVAILABLE)
     assert "no-such-model" in ended.result.message
-    assert b"Traceback" not in ended.said
+    assert b"Traceback" not in ended.message
 
 
 def test_sigterm_while_decoding_publishes_nothing_and_the_next_attempt_does_it(

@@ -7,7 +7,7 @@ import pytest
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Stopped, WorkError
 from steno_runtime.stt.options import TranscriptionOptions
-from steno_runtime.worker.task_handler import Attempt
+from steno_runtime.worker.task_handler import AttemptContext
 from steno_runtime.worker.transcription import TranscriptionHandler
 
 
@@ -24,7 +24,7 @@ def options(make_task, sample_wav, tmp_path, monkeypatch):
 
         monkeypatch.setattr("steno_runtime.stt.pipeline.transcribe", transcribe)
         task = make_task(source={"uri": "pvc://recordings/a.wav", "path": str(sample_wav)}, **changes)
-        attempt = Attempt(
+        attempt = AttemptContext(
             task=task,
             check=lambda: None,
             on_progress=lambda *_: None,

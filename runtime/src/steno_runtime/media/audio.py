@@ -174,7 +174,7 @@ class _Decoder:
         yield from ((None, block) for block in self._flush())
 
     def judge(self, path: Path, *, decoded: bool) -> None:
-        """Raises `WorkError` if more of the track was damaged than a listener would forgive."""
+        """Raise `WorkError` if more of the track was damaged than a listener would forgive."""
         if self.bad == 0:
             return
         if decoded and self.bad <= max(TOLERATED_BAD_PACKETS, TOLERATED_BAD_SHARE * self.packets):

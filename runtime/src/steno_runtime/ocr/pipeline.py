@@ -28,7 +28,7 @@ MAX_WORKERS = 4
 
 
 @dataclass(frozen=True)
-class Options:
+class RecognitionOptions:
     """How a document is read.
 
     Attributes:
@@ -51,14 +51,14 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Result:
+class RecognitionResult:
     """A document that was read; `pages` is on disk, in the scratch directory."""
 
     pages: PageSpool
     kind: str
     """`image` or `pdf`."""
     source: Path
-    options: Options
+    options: RecognitionOptions
     total_pages: int
     failed_pages: int
     confidence: float
@@ -70,8 +70,13 @@ class Result:
 
 
 def recognize(
-    source: Path, options: Options, *, scratch: Path, on_progress: ProgressCallback, check: Check = lambda: None
-) -> Result:
+    source: Path,
+    options: RecognitionOptions,
+    *,
+    scratch: Path,
+    on_progress: ProgressCallback,
+    check: Check = lambda: None,
+) -> RecognitionResult:
     """Read the document at `source`.
 
     A page that cannot be read becomes a page with `error`; the rest are read.
@@ -124,7 +129,7 @@ def recognize(
         raise WorkError(
             FailureReason.UNSUPPORTED_MEDIA, f"No page could be read; page {numbers[0]}: {collector.first_error}."
         )
-    return Result(
+    return RecognitionResult(
         pages=collector.spool,
         kind=document.kind,
         source=source,
@@ -138,7 +143,7 @@ def recognize(
     )
 
 
-def _validate(options: Options) -> None:
+def _validate(options: RecognitionOptions) -> None:
     for language in options.languages:
         if normalize_language(language) is None:
             raise WorkError(
@@ -156,7 +161,7 @@ def _done(page: Page) -> Future[Page]:
 class _Readers:
     """One PageReader per worker thread."""
 
-    def __init__(self, options: Options, *, threads: int) -> None:
+    def __init__(self, options: RecognitionOptions, *, threads: int) -> None:
         self._options = options
         self._threads = threads
         self._local = threading.local()

@@ -16,7 +16,7 @@ from steno_runtime.cores import available_cores
 from steno_runtime.errors import WorkError, is_out_of_memory
 from steno_runtime.ocr.images import ImageSource
 from steno_runtime.ocr.page import PageError
-from steno_runtime.ocr.pipeline import Result
+from steno_runtime.ocr.pipeline import RecognitionResult
 
 PageLookup = Callable[[int], Page | None]
 """Returns the page at an index (from 0) of the PDF; None if it was not read."""
@@ -27,7 +27,7 @@ _MIN_POINTS = 3
 """No PDF's page is smaller: a picture of a few pixels is shown larger than it is."""
 
 
-def write_searchable(result: Result, target: Path) -> None:
+def write_searchable(result: RecognitionResult, target: Path) -> None:
     """Write the searchable PDF of `result` to `target`, through scratch files beside it that are removed.
 
     Pages that were not read (another range, embedded text, an error) stay as they are.
@@ -124,7 +124,7 @@ def _is_damaged(path: Path) -> bool:
         return True
 
 
-def _image_pdf(result: Result, staged: Path) -> list[int]:
+def _image_pdf(result: RecognitionResult, staged: Path) -> list[int]:
     """Write a PDF of the images that were read, each on a page of its size, one at a time; return their numbers."""
     import pikepdf
 

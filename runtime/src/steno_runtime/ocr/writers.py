@@ -16,7 +16,7 @@ from steno_runtime.ocr.languages import script
 from steno_runtime.ocr.markdown import markdown
 
 if TYPE_CHECKING:
-    from steno_runtime.ocr.pipeline import Result
+    from steno_runtime.ocr.pipeline import RecognitionResult
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,14 @@ class Header:
     """Seconds from the task's start."""
 
 
-Writer = Callable[["Result", Header, Path], None]
-"""Writes one format to a path in a scratch directory; raises `WorkError` if the document cannot have that format."""
+Writer = Callable[["RecognitionResult", Header, Path], None]
+"""Writes a document to a path in one format; raises `WorkError` if the document cannot have that format.
+
+The arguments are the pages on disk, the fields that they do not have, and the path, which is in a scratch directory.
+"""
 
 
-def write_json(result: Result, header: Header, target: Path) -> None:
+def write_json(result: RecognitionResult, header: Header, target: Path) -> None:
     """Write `steno_api.documents.pages.Pages`, with one page in memory at a time."""
     fields = {
         "schema_version": SCHEMA_VERSION,
@@ -56,14 +59,14 @@ def write_json(result: Result, header: Header, target: Path) -> None:
         file.write("\n]}\n")
 
 
-def write_text(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
+def write_text(result: RecognitionResult, header: Header, target: Path) -> None:  # noqa: ARG001
     """Write the text in reading order; form feeds separate pages, as with `pdftotext`."""
     with target.open("w", encoding="utf-8") as file:
         for index, page in enumerate(result.pages):
             file.write(("\f" if index else "") + page.text + "\n")
 
 
-def write_markdown(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
+def write_markdown(result: RecognitionResult, header: Header, target: Path) -> None:  # noqa: ARG001
     """Write headings, paragraphs and lists, with the lines of a paragraph joined; a comment begins each page."""
     with target.open("w", encoding="utf-8") as file:
         for index, page in enumerate(result.pages):
@@ -75,7 +78,7 @@ def write_markdown(result: Result, header: Header, target: Path) -> None:  # noq
                 file.write(f"\n{text}\n")
 
 
-def write_pdf(result: Result, header: Header, target: Path) -> None:  # noqa: ARG001
+def write_pdf(result: RecognitionResult, header: Header, target: Path) -> None:  # noqa: ARG001
     """Write the source with an invisible layer of its text."""
     from steno_runtime.ocr.searchable import write_searchable
 

@@ -97,8 +97,8 @@ class S3Source:
         if answer.kind == "forbidden":
             return WorkError(
                 FailureReason.SOURCE_FORBIDDEN,
-                f"{self.display_uri} may not be read: {answer.reason}. {_credentials_remedy('source', self._ambient)} "
-                "They need s3:GetObject.",
+                f"Reading {self.display_uri} is not allowed: {answer.reason}. "
+                f"{_credentials_remedy('source', self._ambient)} They need s3:GetObject.",
             )
         if answer.kind == "invalid":
             return WorkError(FailureReason.INVALID_SPEC, f"{self.display_uri} cannot be read: {answer.reason}.")
@@ -189,7 +189,7 @@ class S3Output:
         if answer.kind == "forbidden":
             return WorkError(
                 FailureReason.OUTPUT_FORBIDDEN,
-                f"{self.uri} may not be written: {answer.reason}. {_credentials_remedy('output', self._ambient)} "
+                f"Writing {self.uri} is not allowed: {answer.reason}. {_credentials_remedy('output', self._ambient)} "
                 "They need s3:PutObject and s3:GetObject.",
             )
         if answer.kind == "invalid":

@@ -85,7 +85,7 @@ def _mounted(uri: str, path: Path, max_bytes: int) -> Path:
     except PermissionError as error:
         raise WorkError(
             FailureReason.SOURCE_FORBIDDEN,
-            f"{uri} may not be read by the worker (user 65532, group 65532). Make the file readable to that group "
+            f"The worker (user 65532, group 65532) is not allowed to read {uri}. Make the file readable to that group "
             "or to all.",
         ) from error
     except OSError as error:

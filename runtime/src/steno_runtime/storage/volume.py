@@ -109,7 +109,7 @@ class VolumeOutput:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return WorkError(
                 FailureReason.OUTPUT_FORBIDDEN,
-                f"{self.uri} may not be written by the worker (user 65532, group 65532): {error.strerror}. "
+                f"The worker (user 65532, group 65532) is not allowed to write {self.uri}: {error.strerror}. "
                 "Make the directory writable to that group, and the volume not read-only.",
             )
         if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST):

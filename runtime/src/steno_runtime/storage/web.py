@@ -122,7 +122,7 @@ class WebSource:
             )
             return WorkError(
                 FailureReason.SOURCE_FORBIDDEN,
-                f"{self.display_uri} may not be read: the server answered {answered}. {remedy}",
+                f"Reading {self.display_uri} is not allowed: the server answered {answered}. {remedy}",
             )
         if status >= 500 or status in (*_RETRYABLE, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
             return Unavailable(f"the server answered {answered}")
@@ -151,7 +151,7 @@ class WebSource:
     def _link_local(self) -> WorkError:
         return WorkError(
             FailureReason.SOURCE_FORBIDDEN,
-            f"{self.display_uri} leads to a link-local address, which sources may not be read from.",
+            f"{self.display_uri} leads to a link-local address, which is not allowed for a source.",
         )
 
     def _invalid(self, why: str) -> WorkError:

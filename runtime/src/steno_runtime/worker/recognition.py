@@ -15,10 +15,10 @@ from steno_api.worker.task import OCRTask
 from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES, WRITERS, Header
 from steno_runtime.progress import OCR_WEIGHTS
 from steno_runtime.publishing import Format
-from steno_runtime.worker.task_handler import Attempt
+from steno_runtime.worker.task_handler import AttemptContext
 
 if TYPE_CHECKING:
-    from steno_runtime.ocr.pipeline import Options, Result
+    from steno_runtime.ocr.pipeline import RecognitionOptions, RecognitionResult
 
 FORMATS = {fmt: Format(FILE_NAMES[fmt], MEDIA_TYPES[fmt]) for fmt in WRITERS}
 
@@ -27,7 +27,7 @@ FORMATS = {fmt: Format(FILE_NAMES[fmt], MEDIA_TYPES[fmt]) for fmt in WRITERS}
 class PagesDocument:
     """Pages on disk, and the source they were read from."""
 
-    result: Result
+    result: RecognitionResult
     header: Header
 
     def write(self, fmt: str, target: Path) -> None:
@@ -58,7 +58,7 @@ class OCRHandler:
     def __init__(self, task: OCRTask) -> None:
         self._task = task
 
-    def run(self, attempt: Attempt) -> PagesDocument:
+    def run(self, attempt: AttemptContext) -> PagesDocument:
         """See `TaskHandler`."""
         source = attempt.fetch(1.0)
         attempt.check()
@@ -69,12 +69,12 @@ class OCRHandler:
         )
         return PagesDocument(result, self._header(attempt.seconds()))
 
-    def load_existing(self, data: bytes, attempt: Attempt) -> PagesDocument:
+    def load_existing(self, data: bytes, attempt: AttemptContext) -> PagesDocument:
         """See `TaskHandler`. The source is fetched again where a searchable PDF is to be made of it."""
         document = Pages.model_validate_json(data)
         if document.document_id != self._task.document_id:
             raise ValueError("they are the pages of another document")
-        from steno_runtime.ocr.pipeline import Result
+        from steno_runtime.ocr.pipeline import RecognitionResult
         from steno_runtime.ocr.spool import PageSpool
 
         options = self._options()
@@ -88,7 +88,7 @@ class OCRHandler:
             spool.add(page)
             if page.engine:
                 engines[page.engine] = engines.get(page.engine, 0) + 1
-        result = Result(
+        result = RecognitionResult(
             pages=spool,
             kind=kind,
             source=source,
@@ -102,13 +102,13 @@ class OCRHandler:
         )
         return PagesDocument(result, self._header(document.processing_time))
 
-    def _options(self) -> Options:
+    def _options(self) -> RecognitionOptions:
         from steno_runtime.cores import available_cores
-        from steno_runtime.ocr.pipeline import MAX_WORKERS, Options
+        from steno_runtime.ocr.pipeline import MAX_WORKERS, RecognitionOptions
 
         task = self._task
         workers = min(available_cores(), MAX_WORKERS)
-        return Options(
+        return RecognitionOptions(
             languages=tuple(task.languages),
             engine=cast("EngineName", task.engine.lower()),
             pages=task.pages,
@@ -121,7 +121,7 @@ class OCRHandler:
         return Header(self._task.tenant, self._task.document_id, round(seconds, 3))
 
 
-def _kind(source: Path, options: Options) -> str:
+def _kind(source: Path, options: RecognitionOptions) -> str:
     from steno_runtime.ocr.open import open_source
 
     with closing(open_source(source, options.limits, reuse_text=False)) as document:

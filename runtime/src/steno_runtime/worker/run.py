@@ -26,7 +26,7 @@ from steno_runtime.publishing import (
 from steno_runtime.storage import OutputDirectory, fetch, open_output
 from steno_runtime.storage.common import redact
 from steno_runtime.worker.signals import StopSignal
-from steno_runtime.worker.task_handler import Attempt, TaskHandler
+from steno_runtime.worker.task_handler import AttemptContext, TaskHandler
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def run(task: Task, handler: TaskHandler, *, stop: StopSignal, on_progress: Prog
     scratch = Path(task.scratch_dir)
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="attempt-", ignore_cleanup_errors=True) as folder:
-        attempt = Attempt(
+        attempt = AttemptContext(
             task=task,
             check=stop.check,
             on_progress=on_progress,
@@ -85,7 +85,7 @@ def run(task: Task, handler: TaskHandler, *, stop: StopSignal, on_progress: Prog
     return succeeded(output, manifest)
 
 
-def find_document(output: OutputDirectory, handler: TaskHandler, attempt: Attempt) -> Document | None:
+def find_document(output: OutputDirectory, handler: TaskHandler, attempt: AttemptContext) -> Document | None:
     """Return the document of an earlier attempt that ended while it published, if there is one.
 
     Args:
@@ -102,7 +102,9 @@ def find_document(output: OutputDirectory, handler: TaskHandler, attempt: Attemp
     return None if data is None else _load_existing(data, output, handler, attempt)
 
 
-def write_files(handler: TaskHandler, document: Document, attempt: Attempt, *, share: float = 1.0) -> dict[str, Path]:
+def write_files(
+    handler: TaskHandler, document: Document, attempt: AttemptContext, *, share: float = 1.0
+) -> dict[str, Path]:
     """Write every requested format to a file in the attempt's scratch directory, the primary one first.
 
     This may take long, and a stop ends it.
@@ -128,7 +130,7 @@ def write_files(handler: TaskHandler, document: Document, attempt: Attempt, *, s
 
 
 def publish(
-    output: OutputDirectory, handler: TaskHandler, document: Document, files: dict[str, Path], attempt: Attempt
+    output: OutputDirectory, handler: TaskHandler, document: Document, files: dict[str, Path], attempt: AttemptContext
 ) -> Manifest:
     """Publish the files of a document; return the manifest that is valid.
 
@@ -158,7 +160,7 @@ def succeeded(output: OutputDirectory, manifest: Manifest) -> Succeeded:
     return Succeeded(manifest=f"{output.uri}/{MANIFEST_NAME}", artifacts=manifest.artifacts, summary=manifest.summary)
 
 
-def _load_existing(data: bytes, output: OutputDirectory, handler: TaskHandler, attempt: Attempt) -> Document:
+def _load_existing(data: bytes, output: OutputDirectory, handler: TaskHandler, attempt: AttemptContext) -> Document:
     try:
         return handler.load_existing(data, attempt)
     except ValueError as error:  # pydantic's are ValueErrors, too

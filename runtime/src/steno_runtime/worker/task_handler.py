@@ -18,7 +18,7 @@ from steno_runtime.publishing import Document, Format
 
 
 @dataclass(frozen=True)
-class Attempt:
+class AttemptContext:
     """One attempt of a task, and what it offers its handler.
 
     Attributes:
@@ -57,7 +57,7 @@ class TaskHandler(Protocol):
         """What the user can do when memory runs out, as the end of a sentence."""
         ...
 
-    def run(self, attempt: Attempt) -> Document:
+    def run(self, attempt: AttemptContext) -> Document:
         """Do the work.
 
         Raises:
@@ -66,7 +66,7 @@ class TaskHandler(Protocol):
         """
         ...
 
-    def load_existing(self, data: bytes, attempt: Attempt) -> Document:
+    def load_existing(self, data: bytes, attempt: AttemptContext) -> Document:
         """Parse what another attempt of this job published in the primary format.
 
         Raises:

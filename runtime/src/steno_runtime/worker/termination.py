@@ -23,7 +23,7 @@ DEFAULT_PATH = "/dev/termination-log"
 
 
 class TerminationWriter:
-    """Writes the termination message once: the first result counts, be it the work's or the stop's."""
+    """Writes the termination message once: the first result counts, whether of the work or of a stop."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)

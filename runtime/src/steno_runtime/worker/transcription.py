@@ -21,7 +21,7 @@ from steno_runtime.publishing import Format
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
 from steno_runtime.worker.limits import available_memory, max_seconds, too_long_message
-from steno_runtime.worker.task_handler import Attempt
+from steno_runtime.worker.task_handler import AttemptContext
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +63,14 @@ class TranscriptionHandler:
         """See `TaskHandler`."""
         return transcription_weights(diarize=self._task.diarization is not None)
 
-    def load_existing(self, data: bytes, attempt: Attempt) -> TranscriptDocument:  # noqa: ARG002 - the interface of all kinds
+    def load_existing(self, data: bytes, attempt: AttemptContext) -> TranscriptDocument:  # noqa: ARG002 - the interface of all kinds
         """See `TaskHandler`."""
         transcript = Transcript.model_validate_json(data)
         if transcript.meeting_id != self._task.meeting_id:
             raise ValueError("it is the transcript of another meeting")
         return TranscriptDocument(transcript, device="unknown")
 
-    def run(self, attempt: Attempt) -> TranscriptDocument:
+    def run(self, attempt: AttemptContext) -> TranscriptDocument:
         """See `TaskHandler`."""
         task = self._task
         token = _community_token(task.diarization)
@@ -89,7 +89,7 @@ class TranscriptionHandler:
         )
         return TranscriptDocument(transcript, result.device)
 
-    def _read(self, attempt: Attempt) -> Any:
+    def _read(self, attempt: AttemptContext) -> Any:
         """Return the source's samples; the file that was fetched for them is removed."""
         path = attempt.fetch(FETCHED_SHARE)
         from steno_runtime.media.audio import SAMPLE_RATE, read_audio

@@ -36,7 +36,7 @@ class PaddleEngine:
         return len(scripts) == 1 and (self._store / f"rec-{scripts.pop().lower()}").is_dir()
 
     def recognize(self, image: np.ndarray, languages: Sequence[str], quality: PageQuality) -> list[RecognizedLine]:  # noqa: ARG002
-        """Read `image`; models of other scripts read Latin letters too."""
+        """See `RecognitionEngine`; models of other scripts read Latin letters too."""
         scripts = {script(language) for language in languages} - {"Latn"} or {"Latn"}
         lines: list[RecognizedLine] = []
         for result in self._pipeline(scripts.pop().lower()).predict(np.ascontiguousarray(image[:, :, ::-1])):

@@ -29,7 +29,7 @@ class RapidEngine:
         return all(script(language) in SCRIPTS for language in languages)
 
     def recognize(self, image: np.ndarray, languages: Sequence[str], quality: PageQuality) -> list[RecognizedLine]:  # noqa: ARG002
-        """Read `image`; one model reads all its languages at once."""
+        """See `RecognitionEngine`; one model reads all its languages at once."""
         if self._rapid is None:
             self._rapid = rapid_ocr(self._threads, **{"Global.return_word_box": True})
         result = self._rapid(np.ascontiguousarray(image[:, :, ::-1]))

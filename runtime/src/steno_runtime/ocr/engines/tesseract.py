@@ -88,7 +88,7 @@ class TesseractEngine:
         return bool(languages) and not self.missing(languages)
 
     def recognize(self, image: np.ndarray, languages: Sequence[str], quality: PageQuality) -> list[RecognizedLine]:
-        """Read `image`, by its own page analysis or line by line."""
+        """See `RecognitionEngine`; the lines are found by its own page analysis or line by line."""
         import tesserocr
 
         if quality.is_print and all(script(language) == "Latn" for language in languages):

@@ -61,12 +61,12 @@ class DocumentService:
             self._sources.check(fields.document_url or "")
 
         def read_document(folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
-            from steno_runtime.ocr.pipeline import Options, recognize
+            from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
             from steno_runtime.ocr.writers import Header, write_json
 
             started = time.monotonic()
             source = file or self._fetch(fields.document_url or "", folder, on_progress, check)
-            options = Options(
+            options = RecognitionOptions(
                 languages=fields.languages,
                 engine=fields.engine,
                 pages=fields.pages,
