@@ -132,7 +132,7 @@ async def test_finalize_ends_the_open_utterance_and_the_session_goes_on(stream_e
     session = stream_engine.open(config())
     events, came = [], asyncio.Event()
     reader = asyncio.create_task(_collect(session, events, came))
-    await session.feed(sample_pcm[: 2 * 10 * RATE])  # somebody is speaking there
+    await session.feed(sample_pcm[: 2 * 10 * RATE])  # in the middle of speech
     await session.finalize()
     await session.finalize()
     while not any(final.utterance == 1 for final in finals(events)):

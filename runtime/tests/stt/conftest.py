@@ -68,6 +68,6 @@ def espeak(tmp_path_factory):
 
 
 def normal(text: str) -> str:
-    """Lower case, no punctuation, spellings that mean the same alike."""
+    """Return the text in lower case, without punctuation, and with one spelling of words that have several."""
     text = re.sub(r"[^a-z' ]+", " ", text.lower())
     return " ".join({"ok": "okay", "i'm": "i am", "it's": "it is"}.get(word, word) for word in text.split())
