@@ -13,7 +13,7 @@ from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_operator.plan.common.admission import Admission
 from steno_operator.plan.common.conditions import find
-from steno_operator.plan.session.expiry import ACCEPT_PATIENCE, LAST_WORD_GRACE, RECONNECT_GRACE, RESTART_PATIENCE
+from steno_operator.plan.session.expiry import ACCEPT_TIMEOUT, FINAL_REPORT_GRACE, RECONNECT_GRACE, RESTART_TIMEOUT
 
 from .session_world import World, histories, pool, ready, session, specs
 
@@ -44,7 +44,7 @@ def test_a_session_nobody_speaks_in_ends(spoke, reason):
         world.reconcile()
         assert not world.ended, "its server has the last word"
         world.lose()
-    world.now += 100 + LAST_WORD_GRACE.total_seconds()
+    world.now += 100 + FINAL_REPORT_GRACE.total_seconds()
     assert ready(world).reason == reason
 
 
@@ -86,7 +86,7 @@ def test_it_has_so_long_from_when_there_is_a_server_again():
     world = begun(**OUTPUT)
     world.pool = pool(0, output={})
     assert ready(world).reason == "PoolNotReady"
-    world.now += RESTART_PATIENCE.total_seconds() / 2
+    world.now += RESTART_TIMEOUT.total_seconds() / 2
     world.reconcile()
     world.pool = pool(1, output={})
     assert ready(world).reason == "EndpointReady"
@@ -101,7 +101,7 @@ def test_no_server_comes_back():
     world = begun(**OUTPUT)
     world.pool = pool(0, output={})
     world.reconcile()
-    world.now += RESTART_PATIENCE.total_seconds() + GRACE
+    world.now += RESTART_TIMEOUT.total_seconds() + GRACE
     assert ready(world).reason == "Killed"
 
 
@@ -113,7 +113,7 @@ def test_the_end_of_its_time_is_no_excuse():
 
 
 def test_a_server_publishes_as_long_as_it_tries():
-    assert timedelta(seconds=PUBLISH_TIMEOUT_SECONDS + 60) < LAST_WORD_GRACE
+    assert timedelta(seconds=PUBLISH_TIMEOUT_SECONDS + 60) < FINAL_REPORT_GRACE
     world = World(session(**OUTPUT, maxDurationSeconds=100), pool(output={}))
     world.reconcile()
     world.report(1)
@@ -131,7 +131,7 @@ def test_a_server_that_never_says_how_it_ended():
     world.reconcile()
     world.report(1)
     world.reconcile()
-    world.now += 100 + LAST_WORD_GRACE.total_seconds()
+    world.now += 100 + FINAL_REPORT_GRACE.total_seconds()
     assert (ready(world).reason, world.session.status.phase) == ("NodeLost", "Failed")
 
 
@@ -140,7 +140,7 @@ def test_results_that_come_late_are_taken_and_the_end_stays():
     world.reconcile()
     world.report(1)
     world.reconcile()
-    world.now += 100 + LAST_WORD_GRACE.total_seconds()
+    world.now += 100 + FINAL_REPORT_GRACE.total_seconds()
     world.reconcile()
     before = world.session.status
     world.report(1, SessionResult(reason=SessionEnd.MAX_DURATION, time=world.time, manifest="s3://t/m/manifest.json"))
@@ -154,7 +154,7 @@ def test_results_that_come_late_are_taken_and_the_end_stays():
 def test_a_connection_that_came_late_is_not_over_before_it_began():
     world = World(session(maxDurationSeconds=100))
     world.reconcile()
-    world.now += 100 + LAST_WORD_GRACE.total_seconds()  # of an operator that was away
+    world.now += 100 + FINAL_REPORT_GRACE.total_seconds()  # of an operator that was away
     world.report(1)
     assert ready(world).reason == "EndpointReady"
 
@@ -166,8 +166,8 @@ def test_a_connection_that_came_late_is_not_over_before_it_began():
 )
 def test_what_fits_no_pool_does_not_hold_its_tenants_stream_for_long(what, words):
     world = World(session(**what), None if "poolRef" in what else pool(), admission=Admission("Admitted"))
-    assert world.reconcile().requeue_after <= ACCEPT_PATIENCE
-    world.now += ACCEPT_PATIENCE.total_seconds() - 1
+    assert world.reconcile().requeue_after <= ACCEPT_TIMEOUT
+    world.now += ACCEPT_TIMEOUT.total_seconds() - 1
     world.reconcile()
     assert not world.ended
     world.now += 1
@@ -179,12 +179,12 @@ def test_what_fits_no_pool_does_not_hold_its_tenants_stream_for_long(what, words
 def test_what_holds_no_stream_waits_for_its_pool_from_when_it_does():
     world = World(session(poolRef={"name": "typo"}), None, admission=Admission("Refused", "NoTenant", "None has it."))
     world.reconcile()
-    world.now += 10 * ACCEPT_PATIENCE.total_seconds()
+    world.now += 10 * ACCEPT_TIMEOUT.total_seconds()
     world.reconcile()
     assert not world.ended
     world.admission = Admission("Admitted")
     world.reconcile()
-    world.now += ACCEPT_PATIENCE.total_seconds() - 1
+    world.now += ACCEPT_TIMEOUT.total_seconds() - 1
     world.reconcile()
     assert not world.ended
     world.pool = pool()

@@ -13,6 +13,7 @@ from datetime import timedelta
 from steno_api.failures import EXIT_CODES, FailureReason
 from steno_api.v1alpha1.job import JobStatus, Progress, Stage
 from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.common.conditions import is_finished
 from steno_operator.plan.common.plan import (
     Action,
     DeleteResource,
@@ -24,7 +25,6 @@ from steno_operator.plan.common.plan import (
     SuspendAttempt,
 )
 from steno_operator.plan.common.pods import ObservedPod, ended
-from steno_operator.plan.job.cleanup import is_finished
 from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
 from steno_operator.plan.job.outcome import is_live
 from steno_operator.plan.job.planner import plan_job
@@ -73,7 +73,7 @@ class World:
 
     @property
     def finished(self) -> bool:
-        return is_finished(self.status)
+        return is_finished(self.status.conditions)
 
     def live(self) -> list[ObservedChild]:
         return [child for child in self.jobs.values() if is_live(child, self.time)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
@@ -142,6 +143,12 @@ class Results(Model):
     """URI of the manifest, which lists every artifact with its digest."""
     artifacts: Annotated[list[ResultArtifact], Field(max_length=64)]
     """Every published file but the manifest."""
+
+    @classmethod
+    def of(cls, manifest: str, artifacts: Sequence[PublishedArtifact]) -> Results:
+        """Return the results whose manifest has the URI `manifest`; the artifacts are beside it."""
+        directory = manifest.rpartition("/")[0]
+        return cls(manifest=manifest, artifacts=[ResultArtifact.of(item, directory) for item in artifacts])
 
 
 class ResultArtifact(Model):

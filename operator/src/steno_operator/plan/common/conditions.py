@@ -1,4 +1,4 @@
-"""Condition lists: what is true, for programs and for people."""
+"""Conditions: from facts to `metav1.Condition` lists, and the facts that all kinds share."""
 
 from __future__ import annotations
 
@@ -31,18 +31,25 @@ Facts = Mapping[ConditionType, Fact]
 
 
 def holds(conditions: Sequence[Condition], kind: ConditionType) -> bool:
-    """Whether a condition stands and is true."""
+    """Tell whether a condition is there and true."""
     condition = find(conditions, kind)
     return condition is not None and condition.status is ConditionStatus.TRUE
 
 
 def find(conditions: Sequence[Condition], kind: ConditionType) -> Condition | None:
-    """Returns the condition of a type."""
+    """Return the condition of a type."""
     return next((condition for condition in conditions if condition.type == kind), None)
 
 
 def conditions_of(facts: Facts, before: Sequence[Condition], *, generation: int, now: datetime) -> list[Condition]:
-    """Returns the conditions in a fixed order; the time of those whose status did not turn is kept."""
+    """Return the conditions in a fixed order; those whose status did not change keep their transition time.
+
+    Args:
+        facts: what is true now.
+        before: the conditions that were.
+        generation: the `metadata.generation` that the facts are about.
+        now: the present, in whole seconds.
+    """
     conditions: list[Condition] = []
     for kind in (kind for kind in ConditionType if kind in facts):
         fact = facts[kind]
@@ -96,71 +103,44 @@ def _readable(conditions: Sequence[Mapping[str, Any]]) -> list[Condition]:
 
 
 def clip(text: str) -> str:
-    """Returns `text`, cut where it would bloat the resource."""
+    """Return `text`, cut to `MAX_MESSAGE` characters."""
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
 
 
-def under_way(*, accepted: Fact, admitted: Fact, running: Fact) -> Facts:
-    """Returns the facts of a job that Steno works on; `running` also says why it is not ready."""
+def unfinished_facts() -> dict[ConditionType, Fact]:
+    """Return the facts that every resource with an end has until it ends."""
+    not_finished = Fact(False, Reason.NOT_FINISHED)
     return {
-        **_open(accepted, admitted, running),
-        ConditionType.READY: Fact(False, running.reason, running.message),
-        ConditionType.RECONCILING: Fact(True, running.reason, running.message),
-        ConditionType.SUSPENDED: Fact(False, Reason.NOT_SUSPENDED),
+        ConditionType.STALLED: not_finished,
+        ConditionType.COMPLETE: not_finished,
+        ConditionType.FAILED: not_finished,
     }
 
 
-def suspended(*, accepted: Fact, admitted: Fact) -> Facts:
-    """Returns the facts of a job that `spec.suspend` holds."""
-    held = Fact(False, Reason.SUSPENDED, "spec.suspend is true.")
+def complete_facts(reason: str, message: str) -> dict[ConditionType, Fact]:
+    """Return the facts of a resource that ended as intended."""
+    done = Fact(True, reason, message)
     return {
-        **_open(accepted, admitted, held),
-        ConditionType.READY: held,
-        ConditionType.RECONCILING: held,
-        ConditionType.SUSPENDED: Fact(True, Reason.SUSPENDED, held.message),
-    }
-
-
-def complete(*, accepted: Fact, admitted: Fact, message: str) -> Facts:
-    """Returns the facts of a job whose results are published."""
-    done = Fact(True, Reason.PUBLISHED, message)
-    return {
-        **_closed(accepted, admitted),
         ConditionType.READY: done,
-        ConditionType.STALLED: Fact(False, Reason.PUBLISHED),
+        ConditionType.RECONCILING: Fact(False, Reason.FINISHED),
+        ConditionType.STALLED: Fact(False, reason),
         ConditionType.COMPLETE: done,
-        ConditionType.FAILED: Fact(False, Reason.PUBLISHED),
+        ConditionType.FAILED: Fact(False, reason),
     }
 
 
-def failed(*, accepted: Fact, admitted: Fact, reason: FailureReason, message: str) -> Facts:
-    """Returns the facts of a job that ended without results."""
-    true, false = Fact(True, reason, message), Fact(False, reason, message)
+def failed_facts(reason: FailureReason, message: str) -> dict[ConditionType, Fact]:
+    """Return the facts of a resource that failed."""
+    true, false = Fact(True, str(reason), message), Fact(False, str(reason), message)
     return {
-        **_closed(accepted, admitted),
         ConditionType.READY: false,
+        ConditionType.RECONCILING: Fact(False, Reason.FINISHED),
         ConditionType.STALLED: true,
-        ConditionType.COMPLETE: Fact(False, reason),
+        ConditionType.COMPLETE: Fact(False, str(reason)),
         ConditionType.FAILED: true,
     }
 
 
-def _open(accepted: Fact, admitted: Fact, running: Fact) -> dict[ConditionType, Fact]:
-    return {
-        ConditionType.STALLED: Fact(False, Reason.NOT_FINISHED),
-        ConditionType.ACCEPTED: accepted,
-        ConditionType.ADMITTED: admitted,
-        ConditionType.RUNNING: running,
-        ConditionType.COMPLETE: Fact(False, Reason.NOT_FINISHED),
-        ConditionType.FAILED: Fact(False, Reason.NOT_FINISHED),
-    }
-
-
-def _closed(accepted: Fact, admitted: Fact) -> dict[ConditionType, Fact]:
-    return {
-        ConditionType.RECONCILING: Fact(False, Reason.FINISHED),
-        ConditionType.ACCEPTED: accepted,
-        ConditionType.ADMITTED: admitted,
-        ConditionType.RUNNING: Fact(False, Reason.FINISHED),
-        ConditionType.SUSPENDED: Fact(False, Reason.NOT_SUSPENDED),
-    }
+def is_finished(conditions: Sequence[Condition]) -> bool:
+    """Tell whether a resource ended, either way."""
+    return holds(conditions, ConditionType.COMPLETE) or holds(conditions, ConditionType.FAILED)

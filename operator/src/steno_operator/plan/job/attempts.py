@@ -1,7 +1,7 @@
-"""The account of attempts: each is judged exactly once, and that it was stands in `status.lastFailure.attempt`.
+"""Attempt history: each attempt is evaluated exactly once; `status.lastFailure.attempt` says up to which.
 
-Children outlive their attempt until the TTL, so whatever a lost status write would have said can be read again: all
-attempts after the last judged one are judged anew, in order, from the children as they stand.
+Children outlive their attempt until the TTL, so what a lost status write would have said can be read again: all
+attempts after the last evaluated one are evaluated anew, in order, from the children as they are.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from steno_operator.manifests.labels import child_name
 from steno_operator.plan.common.conditions import clip
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.observed import ObservedChild, ObservedJob
-from steno_operator.plan.job.outcome import Failure, Published, is_live, judge, published
+from steno_operator.plan.job.outcome import Failure, Published, classify_failure, is_live, published
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """Where a job's attempts stand."""
+class AttemptHistory:
+    """What became of a job's attempts."""
 
     attempt: int
     failures: int
@@ -29,7 +29,7 @@ class Ledger:
     live: ObservedChild | None = None
     """The latest attempt's child, while it may still succeed."""
     surplus: tuple[ObservedChild, ...] = ()
-    """Children that may still work but must not: their attempt is judged."""
+    """Children that may still work but must not: their attempt is over."""
     published: Published | None = None
 
     @property
@@ -39,8 +39,8 @@ class Ledger:
         return last if last is not None and last.attempt == self.attempt else None
 
 
-def account(observed: ObservedJob, now: datetime, policy: Policy, expiry: datetime | None) -> Ledger:
-    """Returns the account of a job that has not finished.
+def evaluate_attempts(observed: ObservedJob, now: datetime, policy: Policy, expiry: datetime | None) -> AttemptHistory:
+    """Return the attempt history of a job that has not finished.
 
     Args:
         observed: the job and its children.
@@ -52,14 +52,14 @@ def account(observed: ObservedJob, now: datetime, policy: Policy, expiry: dateti
     status = observed.job.status
     children = {child.attempt: child for child in observed.children}
     latest = max([status.attempt, *children])
-    judged = status.last_failure.attempt if status.last_failure is not None else 0
+    evaluated = status.last_failure.attempt if status.last_failure is not None else 0
     failures, out_of_memory, last = status.failures, status.out_of_memory, status.last_failure
     live: ObservedChild | None = None
-    for attempt in range(max(judged + 1, status.attempt, 1), latest + 1):
+    for attempt in range(max(evaluated + 1, status.attempt, 1), latest + 1):
         child = children.get(attempt)
         if child is not None and published(child, now) is not None:
             continue
-        failure = _missing(observed, attempt, now) if child is None else judge(child, now, policy)
+        failure = _missing(observed, attempt, now) if child is None else classify_failure(child, now, policy)
         if failure is None:
             live = child
             continue
@@ -69,7 +69,7 @@ def account(observed: ObservedJob, now: datetime, policy: Policy, expiry: dateti
         failures += not failure.reason.free
         out_of_memory += failure.reason.failure_class is FailureClass.SIZE
     live = live if live is not None and live.attempt == latest else None
-    return Ledger(
+    return AttemptHistory(
         attempt=latest,
         failures=failures,
         out_of_memory=out_of_memory,
@@ -86,14 +86,20 @@ def _missing(observed: ObservedJob, attempt: int, now: datetime) -> Failure:
 
 
 def may_retry(reason: FailureReason, failures: int, backoff_limit: int) -> bool:
-    """Whether another attempt may follow one that failed for `reason`, the `failures`-th that counts."""
+    """Tell whether another attempt may follow.
+
+    Args:
+        reason: why the latest attempt failed.
+        failures: how many failures count so far, this one included.
+        backoff_limit: how many may.
+    """
     if reason.failure_class is FailureClass.USER:
         return False
     return reason.free or failures <= backoff_limit
 
 
 def backoff(failures: int, policy: Policy) -> timedelta:
-    """Returns the wait after the `failures`-th counted failure: doubled each time, up to `policy.backoff_max`."""
+    """Return the wait after the `failures`-th counted failure: doubled each time, up to `policy.backoff_max`."""
     wait = policy.backoff_base
     for _ in range(failures - 1):
         if wait >= policy.backoff_max:

@@ -1,29 +1,24 @@
-"""A job that ended or is deleted: its status stands for ever; only its remains are cleared away."""
+"""Cleanup after a job that ended or is being deleted: its status no longer changes, its children are removed."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from steno_api.v1alpha1.job import JobStatus
-from steno_api.v1alpha1.reasons import ConditionType, Reason
-from steno_operator.plan.common.conditions import holds
+from steno_api.v1alpha1.reasons import Reason
+from steno_operator.plan.common.clock import ttl_left
 from steno_operator.plan.common.plan import Action, DeleteResource, EmitEvent, Plan, StopAttempt
 from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
 from steno_operator.plan.job.outcome import is_live
 
 ACCOUNTING_RECHECK = timedelta(seconds=5)
-"""How often a job whose time to live is over looks whether its Tenant has accounted for it."""
-
-
-def is_finished(status: JobStatus) -> bool:
-    """Whether a job ended, either way."""
-    return holds(status.conditions, ConditionType.COMPLETE) or holds(status.conditions, ConditionType.FAILED)
+"""How often a job whose TTL ran out is requeued until its Tenant has accounted for it."""
 
 
 def plan_finished(observed: ObservedJob, now: datetime) -> Plan:
-    """Returns what is left to do for a finished job: stop what still works, and carry out its TTL."""
+    """Return what is left to do for a finished job: stop what still works, and carry out its TTL."""
     job = observed.job
-    left = ttl_left(job, job.status.completion_time, now)
+    left = ttl_left(job.spec.ttl_seconds_after_finished, job.status.completion_time, now)
     actions: list[Action] = []
     requeue: timedelta | None = None
     # What the job used is read from its status: a Tenant that has not accounted for it yet keeps the resource.
@@ -39,33 +34,25 @@ def plan_finished(observed: ObservedJob, now: datetime) -> Plan:
             actions.append(
                 EmitEvent("Normal", Reason.CHILDREN_DELETED, "ttlSecondsAfterFinished ran out: child Jobs are deleted.")
             )
-    return Plan(tuple(actions), _seen(job), requeue, requires_live_read=bool(actions))
+    return Plan(tuple(actions), _observed_status(job), requeue, requires_live_read=bool(actions))
 
 
 def plan_deleted(observed: ObservedJob, now: datetime) -> Plan:
-    """Returns what is left to do for a job that is being deleted: stop what works.
+    """Return what is left to do for a job that is being deleted: stop what works.
 
-    Owner references do so only once the job is gone, and somebody else's finalizer may keep it for long.
+    Owner references do so only once the job is gone, and another program's finalizer may keep it for long.
     """
     actions = tuple(stop(child) for child in observed.children if is_live(child, now))
     return Plan(actions, observed.job.status, requires_live_read=bool(actions))
 
 
 def stop(child: ObservedChild) -> StopAttempt:
-    """Returns the action that deletes a child."""
+    """Return the action that deletes a child."""
     return StopAttempt(child.name, child.uid)
 
 
-def ttl_left(job: Job, ended: datetime | None, now: datetime) -> timedelta | None:
-    """Returns how long a job that ended has until its TTL: zero when it ran out, None when it has none."""
-    ttl = job.spec.ttl_seconds_after_finished
-    if ttl is None or ended is None:
-        return None
-    return max(ended + timedelta(seconds=ttl) - now, timedelta())
-
-
-def _seen(job: Job) -> JobStatus:
-    """Returns the status as it stands, having seen the spec's latest change: a finished job ignores what it says."""
+def _observed_status(job: Job) -> JobStatus:
+    """Return the status, having observed the spec's latest generation: a finished job ignores what it says."""
     status, generation = job.status, job.metadata.generation
     if status.observed_generation == generation:
         return status

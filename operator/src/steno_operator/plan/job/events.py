@@ -1,4 +1,4 @@
-"""The story of a job in Events: one for each transition from the old status to the new."""
+"""Events of a job: one for each change from the old status to the new."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_operator.manifests.labels import child_name
-from steno_operator.plan.common.conditions import clip, find, holds
+from steno_operator.plan.common.conditions import clip, find, holds, is_finished
 from steno_operator.plan.common.plan import EmitEvent
 from steno_operator.plan.job.observed import Job
 
 
 def events_of(job: Job, new: JobStatus) -> tuple[EmitEvent, ...]:
-    """Returns the Events of the step from the job's status to `new`, in the order of the story."""
+    """Return the Events of the change from the job's status to `new`, in the order in which things happened."""
     return tuple(_events(job, job.status, new))
 
 
 def _events(job: Job, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
-    finished = holds(new.conditions, ConditionType.COMPLETE) or holds(new.conditions, ConditionType.FAILED)
+    finished = is_finished(new.conditions)
     yield from _acceptance(old, new)
     if new.last_failure is not None and new.last_failure != old.last_failure:
         failure = new.last_failure
@@ -27,17 +27,17 @@ def _events(job: Job, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
         if not finished:
             used = f"{new.failures} of {job.spec.backoff_limit} retries used"
             yield _normal(Reason.RETRYING, f"Attempt {failure.attempt + 1} follows; {used}.")
-    if _turned(old, new, ConditionType.SUSPENDED, to=True):
+    if _changed(old, new, ConditionType.SUSPENDED, to=True):
         yield _normal(Reason.SUSPENDED, "spec.suspend is true: the worker is stopped, the job is kept.")
-    if _turned(old, new, ConditionType.SUSPENDED, to=False) and not finished:
-        yield _normal(Reason.RESUMED, "spec.suspend is false: the job goes on.")
+    if _changed(old, new, ConditionType.SUSPENDED, to=False) and not finished:
+        yield _normal(Reason.RESUMED, "spec.suspend is false: the job continues.")
     if new.attempt > old.attempt:
         name = child_name(job.metadata.name, new.attempt)
         yield _normal(Reason.ATTEMPT_STARTED, f"Started attempt {new.attempt} (Job {name}).")
     yield from _running(old, new)
-    if _turned(old, new, ConditionType.COMPLETE, to=True):
+    if _changed(old, new, ConditionType.COMPLETE, to=True):
         yield _normal(Reason.PUBLISHED, _message(new, ConditionType.COMPLETE))
-    if _turned(old, new, ConditionType.FAILED, to=True):
+    if _changed(old, new, ConditionType.FAILED, to=True):
         reason = find(new.conditions, ConditionType.FAILED)
         yield _warning(Reason.FAILED, f"{reason.reason if reason else ''}: {_message(new, ConditionType.FAILED)}")
 
@@ -51,14 +51,14 @@ def _acceptance(old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
 
 
 def _running(old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
-    if _turned(old, new, ConditionType.RUNNING, to=True):
+    if _changed(old, new, ConditionType.RUNNING, to=True):
         yield _normal(Reason.RUNNING, f"Worker pod {new.pod_name} runs on node {new.node_name}.")
     running = find(new.conditions, ConditionType.RUNNING)
-    if _turned(old, new, ConditionType.RUNNING, to=False) and running and running.reason == FailureReason.PREEMPTED:
+    if _changed(old, new, ConditionType.RUNNING, to=False) and running and running.reason == FailureReason.PREEMPTED:
         yield _warning(running.reason, running.message)
 
 
-def _turned(old: JobStatus, new: JobStatus, kind: ConditionType, *, to: bool) -> bool:
+def _changed(old: JobStatus, new: JobStatus, kind: ConditionType, *, to: bool) -> bool:
     return holds(new.conditions, kind) is to and holds(old.conditions, kind) is not to
 
 

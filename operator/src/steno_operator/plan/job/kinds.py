@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from steno_api.documents.manifest import AnySummary, OCRSummary, TranscriptionSummary
@@ -16,15 +15,15 @@ from steno_operator.plan.job.observed import Job
 HF_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable and of a Secret's key
 
 
-class Kind(Protocol):
+class JobKind(Protocol):
     """A kind of job, as the planner needs it."""
 
     def work(self, job: Any, attempt: Attempt) -> Work:
-        """Returns the task of an attempt of a job of this kind, and the secrets its libraries read."""
+        """Return the task of an attempt of a job of this kind, and the secrets its libraries read."""
         ...
 
-    def summary(self, result: Succeeded) -> Mapping[str, Any]:
-        """Returns the fields of the kind's own status that a result fills."""
+    def summary(self, result: Succeeded) -> AnySummary | None:
+        """Return the summary of a result; None if an image of the profile's own wrote another kind's."""
         ...
 
 
@@ -36,26 +35,21 @@ class _Transcription:
             secret_env={} if token is None else {HF_TOKEN: SecretKey(token.name, HF_TOKEN)},
         )
 
-    def summary(self, result: Succeeded) -> Mapping[str, Any]:
-        return {"summary": _of(TranscriptionSummary, result.summary)}
+    def summary(self, result: Succeeded) -> AnySummary | None:
+        return result.summary if isinstance(result.summary, TranscriptionSummary) else None
 
 
 class _OCR:
     def work(self, job: OCRJob, attempt: Attempt) -> Work:
         return Work(task=build_ocr_task(job, attempt))
 
-    def summary(self, result: Succeeded) -> Mapping[str, Any]:
-        return {"summary": _of(OCRSummary, result.summary)}
+    def summary(self, result: Succeeded) -> AnySummary | None:
+        return result.summary if isinstance(result.summary, OCRSummary) else None
 
 
-_KINDS: dict[str, Kind] = {"TranscriptionJob": _Transcription(), "OCRJob": _OCR()}
+_KINDS: dict[str, JobKind] = {"TranscriptionJob": _Transcription(), "OCRJob": _OCR()}
 
 
-def kind_of(job: Job) -> Kind:
-    """Returns the kind of a job."""
+def kind_of(job: Job) -> JobKind:
+    """Return the kind of a job."""
     return _KINDS[job.kind]
-
-
-def _of(expected: type[AnySummary], summary: AnySummary) -> AnySummary | None:
-    """Returns the summary if it is this kind's; whatever an image of the profile's own says, the results stand."""
-    return summary if isinstance(summary, expected) else None

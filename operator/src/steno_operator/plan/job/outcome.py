@@ -1,4 +1,4 @@
-"""How an attempt ended, read from its child Job, its pods and the worker's last word."""
+"""Outcome of an attempt, read from its child Job, its pods and the worker's termination message."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from steno_api.failures import EXIT_TERMINATED, FailureClass, FailureReason, cla
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.reasons import Reason
 from steno_api.worker.termination import Failed, Succeeded
-from steno_operator.plan.common.clock import whole
+from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
 from steno_operator.plan.common.pods import ObservedPod, ended, last_word, pull_started
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.observed import ObservedChild
 
 MAX_EVICTIONS = 3
-"""An attempt evicted by the kubelet this often does not fit its node; Kubernetes would replace its pods for ever."""
+"""An attempt evicted by the kubelet this often does not fit its node; Kubernetes would replace its pods endlessly."""
 
 _EVICTED = "TerminationByKubelet"
 _EXIT_KILLED = 137
@@ -24,9 +24,9 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _BY_EXIT_CODE: dict[FailureClass, tuple[FailureReason, str]] = {
     FailureClass.USER: (FailureReason.INVALID_SPEC, "The worker refused the job"),
-    FailureClass.ENVIRONMENT: (FailureReason.KILLED, "The worker was stopped by its surroundings"),
+    FailureClass.ENVIRONMENT: (FailureReason.KILLED, "The worker was stopped by its environment"),
     FailureClass.SIZE: (FailureReason.OUT_OF_MEMORY, "The worker ran out of memory"),
-    FailureClass.INTERNAL: (FailureReason.INTERNAL, "The worker broke down"),
+    FailureClass.INTERNAL: (FailureReason.INTERNAL, "The worker failed"),
 }
 
 
@@ -49,42 +49,49 @@ class Failure:
 
 
 def current_pod(child: ObservedChild) -> ObservedPod | None:
-    """Returns the pod that works or will work: the newest that has not ended, else the newest."""
+    """Return the pod that works or will work: the newest that has not ended, else the newest."""
     return max(child.pods, key=lambda pod: (not ended(pod), pod.created or _LONG_AGO, pod.name), default=None)
 
 
 def published(child: ObservedChild, now: datetime) -> Published | None:
-    """Returns the results of a child whose worker says that it published, whatever became of the Job since."""
+    """Return the results of a child whose worker says that it published, even if the Job failed since."""
     for pod in child.pods:
-        word = last_word(pod)
-        if isinstance(word, Succeeded):
-            return Published(word, pod, whole(pod.finished or child.finished or now))
+        result = last_word(pod)
+        if isinstance(result, Succeeded):
+            return Published(result, pod, truncate_to_seconds(pod.finished or child.finished or now))
     return None
 
 
 def is_live(child: ObservedChild, now: datetime) -> bool:
-    """Whether a child may still work: it has not ended, is not being deleted, and has not published."""
+    """Tell whether a child may still work: it has not ended, is not being deleted, and has not published."""
     return not child.done and not child.deleting and published(child, now) is None
 
 
-def judge(child: ObservedChild, now: datetime, policy: Policy) -> Failure | None:
-    """Returns how a child that published nothing failed; None while it may still succeed."""
-    time = whole(child.finished or now)
+def classify_failure(child: ObservedChild, now: datetime, policy: Policy) -> Failure | None:
+    """Return how a child that published nothing failed; None while it may still succeed.
+
+    Args:
+        child: the child Job.
+        now: the present, in whole seconds.
+        policy: the operator's settings.
+    """
+    time = truncate_to_seconds(child.finished or now)
     if child.succeeded:
         return Failure(
             FailureReason.INTERNAL,
-            "The worker ended without error but its result could not be read; another attempt finds what it published.",
+            "The worker ended without error but its result could not be read; another attempt will find what was"
+            " published.",
             time,
         )
     if child.failed:
-        return _judge_failed(child, time)
-    return _judge_pods(child, now, policy) or (
+        return _classify_failed_job(child, time)
+    return _classify_pods(child, now, policy) or (
         Failure(FailureReason.POD_LOST, f"The child Job {child.name} was deleted.", now) if child.deleting else None
     )
 
 
-def _judge_pods(child: ObservedChild, now: datetime, policy: Policy) -> Failure | None:
-    """Finds the attempts that Kubernetes would let hang for ever."""
+def _classify_pods(child: ObservedChild, now: datetime, policy: Policy) -> Failure | None:
+    """Find the attempts that Kubernetes would never give up."""
     pod = current_pod(child)
     if pod is None:
         return None
@@ -108,7 +115,7 @@ def _judge_pods(child: ObservedChild, now: datetime, policy: Policy) -> Failure 
     return None
 
 
-def _judge_failed(child: ObservedChild, time: datetime) -> Failure:
+def _classify_failed_job(child: ObservedChild, time: datetime) -> Failure:
     pods = [pod for pod in child.pods if ended(pod)]
     if not pods:
         detail = f" ({child.failure_message})" if child.failure_message else ""
@@ -124,9 +131,9 @@ def _why(pod: ObservedPod) -> tuple[FailureReason, str]:
         return FailureReason.OUT_OF_MEMORY, "The worker was killed because it exceeded its memory limit."
     if pod.disruption is not None:
         return FailureReason.PREEMPTED, f"The cluster took the worker's pod away ({pod.disruption})."
-    word = last_word(pod)
-    if isinstance(word, Failed) and word.reason is not FailureReason.PREEMPTED:
-        return word.reason, word.message
+    result = last_word(pod)
+    if isinstance(result, Failed) and result.reason is not FailureReason.PREEMPTED:
+        return result.reason, result.message
     code = pod.exit_code
     if code is None:
         return FailureReason.POD_LOST, f"Pod {pod.name} failed before its worker ran."
@@ -137,7 +144,7 @@ def _why(pod: ObservedPod) -> tuple[FailureReason, str]:
 
 
 def explain(child: ObservedChild, before: QueueStatus | None) -> QueueStatus:
-    """Returns why the pod of a live child does not run.
+    """Return why the pod of a live child does not run.
 
     Args:
         child: a child Job that has not ended.

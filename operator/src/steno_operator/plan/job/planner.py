@@ -1,26 +1,28 @@
-"""The planner of every job kind: what is observed decides, never the phase that was."""
+"""The planner of every job kind: it decides from what is observed, never from the phase that was."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from steno_api.failures import FailureReason
-from steno_operator.plan.common.clock import whole
-from steno_operator.plan.common.conditions import conditions_of
-from steno_operator.plan.common.phase import phase_of
+from steno_operator.plan.common.clock import truncate_to_seconds
+from steno_operator.plan.common.conditions import is_finished
+from steno_operator.plan.common.finish import finish
 from steno_operator.plan.common.plan import Plan
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job import transitions
-from steno_operator.plan.job.attempts import Ledger, account, may_retry
-from steno_operator.plan.job.cleanup import is_finished, plan_deleted, plan_finished
+from steno_operator.plan.job.attempts import AttemptHistory, evaluate_attempts, may_retry
+from steno_operator.plan.job.cleanup import plan_deleted, plan_finished
+from steno_operator.plan.job.conditions import phase_of
 from steno_operator.plan.job.events import events_of
 from steno_operator.plan.job.observed import Job, ObservedJob
-from steno_operator.plan.job.transitions import Situation, Step
+from steno_operator.plan.job.transitions import Context, JobTransition, StatusUpdate
 
 
 def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
-    """Returns what to do for a job, the status to stand, and when to look again.
+    """Return what to do for a job, its new status, and when to requeue.
 
     The same input gives the same plan. One that was carried out, seen again at the same time, holds no action and the
     same status; one of which only the first actions were carried out is made again by the next call.
@@ -30,12 +32,11 @@ def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         now: the present; any time zone.
         policy: the operator's settings.
     """
-    now = whole(now)
-    plan = _plan_job(observed, now, policy)
-    return plan if plan.requires_live_read or not _uncertain(observed) else replace(plan, requires_live_read=True)
+    plan = _plan(observed, truncate_to_seconds(now), policy)
+    return replace(plan, requires_live_read=plan.requires_live_read or _may_be_outdated(observed))
 
 
-def _uncertain(observed: ObservedJob) -> bool:
+def _may_be_outdated(observed: ObservedJob) -> bool:
     """Tell whether what is observed may be out of date.
 
     Conflicting Jobs are not watched. Jobs and pods come over two watches, so a finished Job may be seen before its
@@ -50,68 +51,60 @@ def _uncertain(observed: ObservedJob) -> bool:
     )
 
 
-def _plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
+def _plan(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
         return plan_deleted(observed, now)
-    if is_finished(job.status):
+    if is_finished(job.status.conditions):
         return plan_finished(observed, now)
     expiry = _expiry(job)
     expired = expiry is not None and now >= expiry
-    ledger = account(observed, now, policy, expiry if expired else None)
-    at = Situation(observed, ledger, now, policy, expiry)
-    return _plan(at, _decide(at, expired=expired))
+    history = evaluate_attempts(observed, now, policy, expiry if expired else None)
+    context = Context(observed, history, now, policy, expiry)
+    transition = _decide(context, expired=expired)
+    update = StatusUpdate(
+        attempt=history.attempt,
+        failures=history.failures,
+        out_of_memory=history.out_of_memory,
+        last_failure=history.last_failure,
+    )
+    # A failure may be concluded from what was not seen: a child, a pod, or its termination message.
+    concluded = history.last_failure != job.status.last_failure
+    return finish(
+        job.metadata,
+        job.status,
+        replace(transition, update=update | transition.update),
+        now,
+        phase_of=phase_of,
+        events_of=partial(events_of, job),
+        requires_live_read=bool(transition.actions) or concluded,
+    )
 
 
-def _decide(at: Situation, *, expired: bool) -> Step:
-    """The ladder: the first rung that holds is what happens."""
-    ledger, spec = at.ledger, at.observed.job.spec
-    if ledger.published is not None:
-        return transitions.publish(at, ledger.published)
-    failure = ledger.failed
-    if failure is not None and not may_retry(failure.reason, ledger.failures, spec.backoff_limit):
-        return transitions.fail(at, failure.reason, _last(ledger, failure.message), failure.time)
+def _decide(context: Context, *, expired: bool) -> JobTransition:
+    """The first matching rule wins."""
+    history, spec = context.history, context.observed.job.spec
+    if history.published is not None:
+        return transitions.publish(context, history.published)
+    failure = history.failed
+    if failure is not None and not may_retry(failure.reason, history.failures, spec.backoff_limit):
+        return transitions.fail(context, failure.reason, _with_attempts(history, failure.message), failure.time)
     if expired:
         message = f"The job did not end within activeDeadlineSeconds ({spec.active_deadline_seconds} s)."
-        return transitions.fail(at, FailureReason.DEADLINE_EXCEEDED, message, at.now)
+        return transitions.fail(context, FailureReason.DEADLINE_EXCEEDED, message, context.now)
     if spec.suspend:
-        return transitions.hold(at)
-    if ledger.live is not None:
-        return transitions.follow(at, ledger.live)
-    return transitions.start(at)
-
-
-def _plan(at: Situation, step: Step) -> Plan:
-    job, ledger = at.observed.job, at.ledger
-    generation = job.metadata.generation
-    conditions = conditions_of(step.facts, job.status.conditions, generation=generation, now=at.now)
-    account_of = {
-        "attempt": ledger.attempt,
-        "failures": ledger.failures,
-        "out_of_memory": ledger.out_of_memory,
-        "last_failure": ledger.last_failure,
-    }
-    status = job.status.model_copy(
-        update={
-            **account_of,
-            **step.updates,
-            "observed_generation": generation,
-            "conditions": conditions,
-            "phase": phase_of(conditions),
-        }
-    )
-    actions = (*step.actions, *events_of(job, status))
-    # A failure may be judged from what was not seen: a child, a pod, or its last word.
-    judged = ledger.last_failure != job.status.last_failure
-    return Plan(actions, status, step.requeue_after, requires_live_read=bool(step.actions) or judged)
+        return transitions.suspend(context)
+    if history.live is not None:
+        return transitions.track(context, history.live)
+    return transitions.start(context)
 
 
 def _expiry(job: Job) -> datetime | None:
-    """Returns when the deadline runs out; absent while the clock stands: before the first attempt and suspended."""
+    """Return when the deadline runs out; None while its clock is stopped: before the first attempt and suspended."""
     seconds, start = job.spec.active_deadline_seconds, job.status.start_time
     return None if seconds is None or start is None else start + timedelta(seconds=seconds)
 
 
-def _last(ledger: Ledger, message: str) -> str:
-    """Returns why the job failed, with how often it was tried."""
-    return message if ledger.attempt <= 1 else f"{message} (attempt {ledger.attempt})"
+def _with_attempts(history: AttemptHistory, message: str) -> str:
+    """Return why the job failed, with how often it was tried."""
+    return message if history.attempt <= 1 else f"{message} (attempt {history.attempt})"

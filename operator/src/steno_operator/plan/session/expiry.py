@@ -1,7 +1,7 @@
-"""When a session ends that nobody ends, and how: no client came, its server was lost, nothing fits it. Pure.
+"""Session expiry: when a session ends by itself, and how: no client came, its server was lost, no pool fits it.
 
 A session holds its Tenant's stream and its place in the pool until it ends, so whatever it waits for, it waits for a
-while only. All of it is counted from what stands in the status, so it is the same whoever looks, and how often.
+limited time. All times are counted from the status, so every replica finds the same, however often it looks.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.meta import Condition, ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType
 from steno_api.v1alpha1.streamsession import StreamSession
-from steno_operator.plan.common.clock import whole
+from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.common.conditions import find
 from steno_operator.plan.session.observed import Connection
-from steno_operator.plan.session.readiness import Gate
+from steno_operator.plan.session.readiness import SessionReadiness
 
-LAST_WORD_GRACE = timedelta(seconds=PUBLISH_TIMEOUT_SECONDS + 300)
-"""So long after `maxDurationSeconds` a connected session's server may still decode, publish and report."""
+FINAL_REPORT_GRACE = timedelta(seconds=PUBLISH_TIMEOUT_SECONDS + 300)
+"""How long after `maxDurationSeconds` a connected session's server may still decode, publish and report."""
 RECONNECT_GRACE = timedelta(seconds=60)
-"""A client whose server was lost has so long to come back to another, or `idleTimeoutSeconds` if that is more."""
-RESTART_PATIENCE = timedelta(minutes=10)
-"""So much longer it has while no server is warm that it could come back to."""
-ACCEPT_PATIENCE = timedelta(minutes=5)
-"""A session that was admitted waits so long for a pool that fits it: for somebody to make or change one."""
+"""How long a client whose server was lost may take to reconnect, or `idleTimeoutSeconds` if that is longer."""
+RESTART_TIMEOUT = timedelta(minutes=10)
+"""How much longer it may take while no server is warm that it could reconnect to."""
+ACCEPT_TIMEOUT = timedelta(minutes=5)
+"""How long an admitted session waits for a pool that fits it, for one to be created or changed."""
 
 
 @dataclass(frozen=True)
@@ -38,39 +38,39 @@ class Expiry:
     time: datetime
     reason: SessionEnd | FailureReason
     message: str = ""
-    """Empty: what `reason` means says it."""
+    """Empty: the reason says it all."""
 
 
 def expiry_of(
-    session: StreamSession, gate: Gate, last: Connection | None, now: datetime, *, connected: bool
+    session: StreamSession, readiness: SessionReadiness, last: Connection | None, now: datetime, *, connected: bool
 ) -> Expiry | None:
-    """Returns when and how a session ends of itself; None: not before something happens.
+    """Return when and how a session ends by itself; None: not before something happens.
 
     Args:
         session: one that has not ended.
-        gate: how far it gets.
-        last: what its server said latest.
+        readiness: how ready it is.
+        last: what its server reported latest.
         now: the present, in whole seconds.
         connected: whether a client is connected, as far as is known.
     """
     status, longest = session.status, timedelta(seconds=session.spec.max_duration_seconds)
     if connected:
-        told = now if last is None else whole(last.report.started)
-        return _silent(session, (status.start_time or told) + longest + LAST_WORD_GRACE)
+        started = now if last is None else truncate_to_seconds(last.report.started)
+        return _silent(session, (status.start_time or started) + longest + FINAL_REPORT_GRACE)
     if status.start_time is not None:
         return _lost(session, status.start_time + longest, now)
-    if not gate.accepted.holds and gate.admitted.holds:
-        return _unfit(session, gate, longest, now)
+    if not readiness.accepted.holds and readiness.admitted.holds:
+        return _unfit(session, readiness, longest, now)
     return None if status.ready_time is None else Expiry(status.ready_time + longest, SessionEnd.NO_CLIENT)
 
 
 def _silent(session: StreamSession, time: datetime) -> Expiry:
-    """A server is there, and does not say how the session ended."""
+    """A server is there and does not report how the session ended."""
     if session.spec.output is None:
         return Expiry(time, SessionEnd.MAX_DURATION)
     message = (
-        f"Within {LAST_WORD_GRACE // timedelta(minutes=1)} minutes after maxDurationSeconds the server did not say how"
-        " the session ended, nor that its transcript is published: look into spec.output, and create another session."
+        f"The server did not report within {FINAL_REPORT_GRACE // timedelta(minutes=1)} min after maxDurationSeconds"
+        " how the session ended, nor that its transcript is published: check spec.output, and create another session."
     )
     return Expiry(time, FailureReason.NODE_LOST, message)
 
@@ -80,30 +80,30 @@ def _lost(session: StreamSession, over: datetime, now: datetime) -> Expiry:
     conditions = session.status.conditions
     grace = max(RECONNECT_GRACE, timedelta(seconds=session.spec.idle_timeout_seconds))
     lost = _since(conditions, ConditionType.ACTIVE, ConditionStatus.FALSE) or now
-    latest = lost + RESTART_PATIENCE + grace
+    latest = lost + RESTART_TIMEOUT + grace
     ready = _since(conditions, ConditionType.ENDPOINT_READY, ConditionStatus.TRUE)
     if ready is not None:
         latest = min(latest, max(lost, ready) + grace)
     what = "The server was lost, and no client came back in time"
     if session.spec.output is not None:
-        message = f"{what}: what was said there was not published, as far as is known. Create another session."
+        message = f"{what}: as far as is known, its transcript was not published. Create another session."
         return Expiry(min(over, latest), FailureReason.KILLED, message)
     if over <= latest:
         return Expiry(over, SessionEnd.MAX_DURATION)
     return Expiry(latest, SessionEnd.CLIENT_GONE, f"{what}.")
 
 
-def _unfit(session: StreamSession, gate: Gate, longest: timedelta, now: datetime) -> Expiry:
-    """Nothing but an edit lets the session begin: its pool does not exist, or cannot serve it as it is."""
+def _unfit(session: StreamSession, readiness: SessionReadiness, longest: timedelta, now: datetime) -> Expiry:
+    """Only an edit lets the session begin: its pool does not exist, or cannot serve it as it is."""
     conditions = session.status.conditions
     unfit = _since(conditions, ConditionType.ACCEPTED, ConditionStatus.FALSE) or now
     admitted = _since(conditions, ConditionType.ADMITTED, ConditionStatus.TRUE) or now
-    patience = min(longest, ACCEPT_PATIENCE)
-    message = f"{gate.accepted.message} This stood for {patience.total_seconds():.0f} s, so the session has ended."
-    return Expiry(max(unfit, admitted) + patience, FailureReason.INVALID_SPEC, message)
+    timeout = min(longest, ACCEPT_TIMEOUT)
+    message = f"{readiness.accepted.message} This lasted {timeout.total_seconds():.0f} s, so the session has ended."
+    return Expiry(max(unfit, admitted) + timeout, FailureReason.INVALID_SPEC, message)
 
 
 def _since(conditions: Sequence[Condition], kind: ConditionType, status: ConditionStatus) -> datetime | None:
-    """Returns since when a condition has that status; None: it has not."""
+    """Return since when a condition has that status; None: it has not."""
     found = find(conditions, kind)
-    return whole(found.last_transition_time) if found is not None and found.status is status else None
+    return truncate_to_seconds(found.last_transition_time) if found is not None and found.status is status else None

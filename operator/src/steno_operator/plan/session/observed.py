@@ -1,4 +1,4 @@
-"""What the planners of pools and sessions see."""
+"""What the planner of sessions is given."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class ObservedSession:
-    """A session, its pool, its rank among those that want a place there, and what servers say of it."""
+    """A session, its pool, its place in that pool's queue, and what servers report of it."""
 
     session: StreamSession
     pool: RuntimePool | None
@@ -33,7 +33,7 @@ class ObservedSession:
     connection: Connection | None = None
     silent: bool = False
     """The pod that `status.podName` names is there and has not reported since this operator began: what the status
-    says of the connection still stands."""
+    says of the connection still holds."""
     figures_due: bool = False
     """At least `Policy.progress_interval` passed since this session's status was written."""
     refusal: str = ""

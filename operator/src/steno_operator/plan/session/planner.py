@@ -1,39 +1,29 @@
-"""The planner of StreamSessions: a place in the pool, URLs and a token, then what the server tells."""
+"""The planner of StreamSessions: a place in the pool, URLs and a token, then what the server reports."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict
 
 from steno_api.failures import FailureReason
 from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_api.v1alpha1.common import QueueStatus, ResultArtifact, Results
-from steno_api.v1alpha1.meta import ConditionStatus
+from steno_api.v1alpha1.common import QueueStatus, Results
 from steno_api.v1alpha1.reasons import ConditionType, Reason
-from steno_api.v1alpha1.streamsession import StreamSession
+from steno_api.v1alpha1.streamsession import CarriedFigures, Endpoint, SessionFigures, StreamSession
 from steno_operator.manifests.service import endpoints_of
 from steno_operator.manifests.session_token import build_claims, build_token_secret, session_tenant, token_secret_name
-from steno_operator.plan.common.clock import earliest, whole
-from steno_operator.plan.common.conditions import Fact, Facts, clip, conditions_of, holds
-from steno_operator.plan.common.finish import EventRules, condition_events
-from steno_operator.plan.common.phase import session_phase
+from steno_operator.plan.common.clock import earliest, truncate_to_seconds, ttl_left
+from steno_operator.plan.common.conditions import Fact, clip, holds, is_finished
+from steno_operator.plan.common.finish import Transition, condition_events, finish
 from steno_operator.plan.common.plan import Action, DeleteResource, IssueToken, SessionPlan
 from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.session import conditions
 from steno_operator.plan.session.expiry import Expiry, expiry_of
 from steno_operator.plan.session.observed import Connection, ObservedSession
-from steno_operator.plan.session.readiness import Gate, as_accepted, gate_of
-from steno_operator.plan.session.statistics import heard, is_new
-
-_EVENTS: EventRules = {
-    (ConditionType.ACCEPTED, ConditionStatus.TRUE): "Normal",
-    (ConditionType.ACCEPTED, ConditionStatus.FALSE): "Warning",
-    (ConditionType.ENDPOINT_READY, ConditionStatus.TRUE): "Normal",
-    (ConditionType.ACTIVE, ConditionStatus.TRUE): "Normal",
-    (ConditionType.COMPLETE, ConditionStatus.TRUE): "Normal",
-    (ConditionType.FAILED, ConditionStatus.TRUE): "Warning",
-}
+from steno_operator.plan.session.readiness import SessionReadiness, as_accepted, evaluate_readiness
+from steno_operator.plan.session.statistics import add_session_stats, is_new
 
 _ENDS = {
     SessionEnd.CLIENT_ENDED: "The client ended the session.",
@@ -47,22 +37,29 @@ _ENDS = {
 }
 
 
-@dataclass(frozen=True)
-class _Step:
-    facts: Facts
-    actions: tuple[Action, ...] = ()
-    updates: dict[str, Any] = field(default_factory=dict[str, Any])
-    requeue_after: timedelta | None = None
+class StatusUpdate(TypedDict, total=False):
+    """Fields of a session's status that a transition sets."""
+
+    endpoints: list[Endpoint]
+    token_secret_name: str | None
+    token_expiration_time: datetime | None
+    token_key_id: str | None
+    ready_time: datetime
+    start_time: datetime
+    connect_time: datetime
+    completion_time: datetime
+    queue: QueueStatus | None
+    figures: SessionFigures
+    carried: CarriedFigures | None
+    results: Results | None
+    pod_name: str | None
 
 
-def is_over(session: StreamSession) -> bool:
-    """Whether a session ended, either way."""
-    conditions = session.status.conditions
-    return holds(conditions, ConditionType.COMPLETE) or holds(conditions, ConditionType.FAILED)
+_Transition = Transition[StatusUpdate]
 
 
 def plan_session(observed: ObservedSession, now: datetime, policy: Policy) -> SessionPlan:
-    """Returns what to do for a session, the status to stand, and when to look again.
+    """Return what to do for a session, its new status, and when to requeue.
 
     The same input gives the same plan. One that was carried out, seen again at the same time, holds no action and the
     same status; one of which only the first actions were carried out is made again by the next call.
@@ -72,201 +69,189 @@ def plan_session(observed: ObservedSession, now: datetime, policy: Policy) -> Se
         now: the present; any time zone.
         policy: the operator's settings.
     """
-    now, session = whole(now), observed.session
+    now, session = truncate_to_seconds(now), observed.session
+    status = session.status
     if session.metadata.deletion_timestamp is not None:
-        return SessionPlan((), session.status)
-    if is_over(session):
-        return _over(session, observed.connection, now)
-    step = _decide(observed, now, policy)
-    generation = session.metadata.generation
-    conditions = conditions_of(step.facts, session.status.conditions, generation=generation, now=now)
-    status = session.status.model_copy(
-        update={
-            **step.updates,
-            "observed_generation": generation,
-            "conditions": conditions,
-            "phase": session_phase(conditions),
-        }
+        return SessionPlan((), status)
+    if is_finished(status.conditions):
+        return _plan_finished(session, observed.connection, now)
+    return finish(
+        session.metadata,
+        status,
+        _decide(observed, now, policy),
+        now,
+        phase_of=conditions.phase_of,
+        events_of=lambda new: condition_events(status.conditions, new.conditions, conditions.EVENTS),
     )
-    told = condition_events(session.status.conditions, conditions, _EVENTS)
-    return SessionPlan((*step.actions, *told), status, step.requeue_after)
 
 
-def _decide(observed: ObservedSession, now: datetime, policy: Policy) -> _Step:
-    """The ladder: the first rung that holds is what happens."""
+def _decide(observed: ObservedSession, now: datetime, policy: Policy) -> _Transition:
+    """The first matching rule wins."""
     session, connection = observed.session, observed.connection
-    gate = gate_of(observed, policy)
-    if is_connected(observed):
-        gate = as_accepted(gate)
-    if connection is not None and connection.report.result is not None:
-        return _end(session, gate, connection, connection.report.result, now)
+    readiness = evaluate_readiness(observed, policy)
     connected = is_connected(observed)
-    expiry = expiry_of(session, gate, connection, now, connected=connected)
-    if expiry is not None and now >= expiry.time:
-        return _expire(session, gate, connection, expiry, now)
     if connected:
-        return _follow(observed, gate, now, policy, expiry)
-    if gate.refused is not None:
-        return _fail(session, gate, FailureReason.QUOTA_EXCEEDED, gate.refused, now)
-    if gate.queue is not None:
-        return _wait(gate, gate.queue, expiry, now)
-    return _offer(observed, gate, now, policy, expiry)
+        readiness = as_accepted(readiness)
+    if connection is not None and connection.report.result is not None:
+        return _end(session, readiness, connection, connection.report.result, now)
+    expiry = expiry_of(session, readiness, connection, now, connected=connected)
+    if expiry is not None and now >= expiry.time:
+        return _expire(session, readiness, connection, expiry, now)
+    if connected:
+        return _track(observed, readiness, now, policy, expiry)
+    if readiness.refused is not None:
+        return _fail(session, readiness, FailureReason.QUOTA_EXCEEDED, readiness.refused, now)
+    if readiness.queue is not None:
+        return _wait(readiness, readiness.queue, expiry, now)
+    return _offer(observed, readiness, now, policy, expiry)
 
 
 def is_connected(observed: ObservedSession) -> bool:
-    """Whether a client is connected, as far as is known."""
+    """Tell whether a client is connected, as far as is known."""
     was = holds(observed.session.status.conditions, ConditionType.ACTIVE)
     return observed.connection is not None or (observed.silent and was)
 
 
-def _over(session: StreamSession, last: Connection | None, now: datetime) -> SessionPlan:
-    """A session that ended: it stays so, as it did; the resource goes when its time is over.
+def _plan_finished(session: StreamSession, last: Connection | None, now: datetime) -> SessionPlan:
+    """A session that ended keeps its status until its TTL runs out.
 
-    Its server may yet tell of a transcript, after the operator gave it up: where it is, is worth knowing.
+    Its server may still report a transcript after the operator gave the server up: where it is gets recorded.
     """
     status = session.status
     if last is not None and last.report.result is not None and status.results is None:
         status = status.model_copy(update={"results": _results(last.report.result)})
-    ttl, ended = session.spec.ttl_seconds_after_finished, status.completion_time
-    if ttl is None or ended is None:
-        return SessionPlan((), status)
-    left = ended + timedelta(seconds=ttl) - now
-    if left > timedelta():
-        return SessionPlan((), status, left)
-    return SessionPlan((DeleteResource(session.metadata.uid),), status, requires_live_read=True)
+    left = ttl_left(session.spec.ttl_seconds_after_finished, status.completion_time, now)
+    if left == timedelta():
+        return SessionPlan((DeleteResource(session.metadata.uid),), status, requires_live_read=True)
+    return SessionPlan((), status, left)
 
 
-def _wait(gate: Gate, queue: QueueStatus, expiry: Expiry | None, now: datetime) -> _Step:
+def _wait(readiness: SessionReadiness, queue: QueueStatus, expiry: Expiry | None, now: datetime) -> _Transition:
     """There is no place for the session yet."""
     why = Fact(False, queue.reason, queue.message)
     queue = queue.model_copy(update={"reason": str(queue.reason), "message": clip(queue.message)})
-    return _Step(
-        facts=_open(gate, why, Fact(False, Reason.NO_CLIENT_YET)),
-        actions=gate.actions,
-        updates={"queue": queue, "endpoints": [], "pod_name": None},
-        requeue_after=earliest(gate.requeue_after, _left(expiry, now)),
+    return _Transition(
+        facts=conditions.unfinished(readiness, why, Fact(False, Reason.NO_CLIENT_YET)),
+        actions=readiness.actions,
+        update=StatusUpdate(queue=queue, endpoints=[], pod_name=None),
+        requeue_after=earliest(readiness.requeue_after, _left(expiry, now)),
     )
 
 
-def _offer(observed: ObservedSession, gate: Gate, now: datetime, policy: Policy, expiry: Expiry | None) -> _Step:
+def _offer(
+    observed: ObservedSession, readiness: SessionReadiness, now: datetime, policy: Policy, expiry: Expiry | None
+) -> _Transition:
     """The session has its place: a client may connect."""
-    actions, token = _token(observed, now, policy)
+    actions, token, refresh_at = _token(observed, now, policy)
     session = observed.session
     ready_time = session.status.ready_time or now
     message = f"A client may connect; its token is in the Secret {token_secret_name(session)}."
     longest = timedelta(seconds=session.spec.max_duration_seconds)
-    return _Step(
-        facts=_open(gate, Fact(True, Reason.ENDPOINT_READY, message), Fact(False, Reason.NO_CLIENT_YET)),
-        actions=actions,
-        updates={**token, **_endpoints(observed), "queue": None, "ready_time": ready_time, "pod_name": None},
-        requeue_after=earliest(
-            _left(expiry, now) or ready_time + longest - now,
-            _refresh_at(token["token_expiration_time"], policy) - now,
+    return _Transition(
+        facts=conditions.unfinished(
+            readiness, Fact(True, Reason.ENDPOINT_READY, message), Fact(False, Reason.NO_CLIENT_YET)
         ),
+        actions=actions,
+        update=token | _endpoints(observed) | StatusUpdate(queue=None, ready_time=ready_time, pod_name=None),
+        requeue_after=earliest(_left(expiry, now) or ready_time + longest - now, refresh_at - now),
     )
 
 
-def _follow(observed: ObservedSession, gate: Gate, now: datetime, policy: Policy, expiry: Expiry | None) -> _Step:
-    """A client is connected: show what its server tells."""
+def _track(
+    observed: ObservedSession, readiness: SessionReadiness, now: datetime, policy: Policy, expiry: Expiry | None
+) -> _Transition:
+    """A client is connected: show what its server reports."""
     status, connection = observed.session.status, observed.connection
-    actions, token = _token(observed, now, policy) if observed.key_id else ((), {})
-    started = status.start_time or (whole(connection.report.started) if connection is not None else now)
-    updates: dict[str, Any] = {**token, "queue": None, "start_time": started, "ready_time": status.ready_time or now}
+    started = status.start_time or (truncate_to_seconds(connection.report.started) if connection is not None else now)
+    update = StatusUpdate(queue=None, start_time=started, ready_time=status.ready_time or now)
+    actions: tuple[Action, ...] = ()
+    refresh_at: datetime | None = None
+    if observed.key_id:
+        actions, token, refresh_at = _token(observed, now, policy)
+        update |= token
     late = False
     if connection is not None:
-        latest = heard(status, connection)
+        stats = add_session_stats(status, connection)
         due = observed.figures_due or status.figures is None or is_new(status, connection)
-        late = not due and latest["figures"] != status.figures
-        updates |= {**(latest if due else {}), "pod_name": connection.pod}
+        late = not due and stats["figures"] != status.figures
+        update |= StatusUpdate(**stats, pod_name=connection.pod) if due else StatusUpdate(pod_name=connection.pod)
     pod = connection.pod if connection is not None else status.pod_name
     connected = Fact(True, Reason.CONNECTED, f"A client is connected to pod {pod}.")
-    expires = token.get("token_expiration_time")
-    return _Step(
-        facts=_open(gate, Fact(True, Reason.ENDPOINT_READY, "A client is connected."), connected),
+    endpoint = Fact(True, Reason.ENDPOINT_READY, "A client is connected.")
+    return _Transition(
+        facts=conditions.unfinished(readiness, endpoint, connected),
         actions=actions,
-        updates=updates | _endpoints(observed),
+        update=update | _endpoints(observed),
         requeue_after=earliest(
             policy.progress_interval if late else None,
-            None if expires is None else _refresh_at(expires, policy) - now,
+            None if refresh_at is None else refresh_at - now,
             _left(expiry, now),
         ),
     )
 
 
-def _end(session: StreamSession, gate: Gate, last: Connection, result: SessionResult, now: datetime) -> _Step:
-    """The server said its last word."""
-    updates = _told(last, session)
-    updates["results"] = _results(result)
-    time = min(whole(result.time), now)
+def _end(
+    session: StreamSession, readiness: SessionReadiness, last: Connection, result: SessionResult, now: datetime
+) -> _Transition:
+    """The server reported how the session ended."""
+    update = _last_report(last, session) | StatusUpdate(results=_results(result))
+    time = min(truncate_to_seconds(result.time), now)
     if result.failure is not None:
-        message = result.message or _ENDS[result.reason]
-        step = _fail(session, gate, result.failure, message, time)
-        return _Step(step.facts, updates={**step.updates, **updates}, requeue_after=step.requeue_after)
+        failure = _fail(session, readiness, result.failure, result.message or _ENDS[result.reason], time)
+        return replace(failure, update=failure.update | update)
     published = f" The transcript is published: {result.manifest}" if result.manifest is not None else ""
-    message = f"{_ENDS[result.reason]}{published}"
-    return _complete(session, gate, Fact(True, str(result.reason), message), {**updates, **_ended(time)})
+    done = Fact(True, str(result.reason), f"{_ENDS[result.reason]}{published}")
+    return _complete(session, readiness, done, update, time)
 
 
 def _results(result: SessionResult) -> Results | None:
-    if result.manifest is None:
-        return None
-    directory = result.manifest.rpartition("/")[0]
-    return Results(
-        manifest=result.manifest, artifacts=[ResultArtifact.of(item, directory) for item in result.artifacts]
-    )
+    return None if result.manifest is None else Results.of(result.manifest, result.artifacts)
 
 
-def _expire(session: StreamSession, gate: Gate, last: Connection | None, expiry: Expiry, now: datetime) -> _Step:
-    """Its time is over, and no server said how it ended."""
-    updates = {} if last is None else _told(last, session)
+def _expire(
+    session: StreamSession, readiness: SessionReadiness, last: Connection | None, expiry: Expiry, now: datetime
+) -> _Transition:
+    """Its time is over, and no server reported how it ended."""
+    update = StatusUpdate() if last is None else _last_report(last, session)
     if isinstance(expiry.reason, FailureReason):
-        step = _fail(session, gate, expiry.reason, expiry.message, now)
-        return _Step(step.facts, updates={**updates, **step.updates}, requeue_after=step.requeue_after)
+        failure = _fail(session, readiness, expiry.reason, expiry.message, now)
+        return replace(failure, update=update | failure.update)
     done = Fact(True, str(expiry.reason), expiry.message or _ENDS[expiry.reason])
-    return _complete(session, gate, done, {**updates, **_ended(now)})
+    return _complete(session, readiness, done, update, now)
 
 
-def _told(last: Connection, session: StreamSession) -> dict[str, Any]:
-    started = session.status.start_time or whole(last.report.started)
-    return {**heard(session.status, last), "pod_name": last.pod, "start_time": started}
+def _last_report(last: Connection, session: StreamSession) -> StatusUpdate:
+    started = session.status.start_time or truncate_to_seconds(last.report.started)
+    return StatusUpdate(**add_session_stats(session.status, last), pod_name=last.pod, start_time=started)
 
 
 def _left(expiry: Expiry | None, now: datetime) -> timedelta | None:
     return None if expiry is None else expiry.time - now
 
 
-def _complete(session: StreamSession, gate: Gate, done: Fact, updates: dict[str, Any]) -> _Step:
-    facts = {
-        **_closed(gate),
-        ConditionType.READY: done,
-        ConditionType.STALLED: Fact(False, Reason.FINISHED),
-        ConditionType.COMPLETE: done,
-        ConditionType.FAILED: Fact(False, done.reason),
-    }
-    return _Step(facts, updates=updates, requeue_after=_ttl(session))
+def _complete(
+    session: StreamSession, readiness: SessionReadiness, done: Fact, update: StatusUpdate, time: datetime
+) -> _Transition:
+    facts = conditions.complete(readiness, done.reason, done.message)
+    return _Transition(facts, update | _ended(time), requeue_after=_ttl(session))
 
 
-def _fail(session: StreamSession, gate: Gate, reason: FailureReason, message: str, time: datetime) -> _Step:
-    true, false = Fact(True, str(reason), message), Fact(False, str(reason), message)
-    facts = {
-        **_closed(gate),
-        ConditionType.READY: false,
-        ConditionType.STALLED: true,
-        ConditionType.COMPLETE: Fact(False, str(reason)),
-        ConditionType.FAILED: true,
-    }
-    return _Step(facts, updates=_ended(time), requeue_after=_ttl(session))
+def _fail(
+    session: StreamSession, readiness: SessionReadiness, reason: FailureReason, message: str, time: datetime
+) -> _Transition:
+    facts = conditions.failed(readiness, reason, message)
+    return _Transition(facts, _ended(time), requeue_after=_ttl(session))
 
 
-def _ended(time: datetime) -> dict[str, Any]:
-    return {
-        "completion_time": time,
-        "queue": None,
-        "endpoints": [],
-        "token_secret_name": None,
-        "token_expiration_time": None,
-        "token_key_id": None,
-    }
+def _ended(time: datetime) -> StatusUpdate:
+    return StatusUpdate(
+        completion_time=time,
+        queue=None,
+        endpoints=[],
+        token_secret_name=None,
+        token_expiration_time=None,
+        token_key_id=None,
+    )
 
 
 def _ttl(session: StreamSession) -> timedelta | None:
@@ -274,52 +259,33 @@ def _ttl(session: StreamSession) -> timedelta | None:
     return None if ttl is None else timedelta(seconds=ttl)
 
 
-def _token(observed: ObservedSession, now: datetime, policy: Policy) -> tuple[tuple[Action, ...], dict[str, Any]]:
-    """Returns what to do for a token that holds for a while, and what the status then says of it."""
+def _token(
+    observed: ObservedSession, now: datetime, policy: Policy
+) -> tuple[tuple[Action, ...], StatusUpdate, datetime]:
+    """Return the action for a token that is valid for a while, what the status says of it, and when to refresh it."""
     session, status = observed.session, observed.session.status
     expires = status.token_expiration_time
-    stands = expires is not None and status.token_key_id == observed.key_id and now < _refresh_at(expires, policy)
-    if expires is None or not stands:
+    valid = expires is not None and status.token_key_id == observed.key_id and now < _refresh_at(expires, policy)
+    if expires is None or not valid:
         expires = now + policy.session_token
-    update = {
-        "token_secret_name": token_secret_name(session),
-        "token_expiration_time": expires,
-        "token_key_id": observed.key_id,
-    }
-    if stands:
-        return (), update
+    update = StatusUpdate(
+        token_secret_name=token_secret_name(session),
+        token_expiration_time=expires,
+        token_key_id=observed.key_id,
+    )
+    if valid:
+        return (), update, _refresh_at(expires, policy)
     tenant = observed.admission.tenant or session_tenant(session)
-    return (IssueToken(build_claims(session, tenant, now, expires), build_token_secret(session)),), update
+    token = IssueToken(build_claims(session, tenant, now, expires), build_token_secret(session))
+    return (token,), update, _refresh_at(expires, policy)
 
 
 def _refresh_at(expires: datetime, policy: Policy) -> datetime:
     return expires - policy.session_token / 3
 
 
-def _endpoints(observed: ObservedSession) -> dict[str, Any]:
-    """Returns the URLs; those of a pool that is gone stand until the connection ends."""
-    return {} if observed.pool is None else {"endpoints": endpoints_of(observed.session, observed.pool)}
-
-
-def _open(gate: Gate, endpoint: Fact, active: Fact) -> Facts:
-    return {
-        ConditionType.READY: endpoint,
-        ConditionType.RECONCILING: Fact(not endpoint.holds, endpoint.reason, endpoint.message),
-        ConditionType.STALLED: Fact(False, Reason.NOT_FINISHED),
-        ConditionType.ACCEPTED: gate.accepted,
-        ConditionType.ADMITTED: gate.admitted,
-        ConditionType.ENDPOINT_READY: endpoint,
-        ConditionType.ACTIVE: active,
-        ConditionType.COMPLETE: Fact(False, Reason.NOT_FINISHED),
-        ConditionType.FAILED: Fact(False, Reason.NOT_FINISHED),
-    }
-
-
-def _closed(gate: Gate) -> dict[ConditionType, Fact]:
-    return {
-        ConditionType.RECONCILING: Fact(False, Reason.FINISHED),
-        ConditionType.ACCEPTED: gate.accepted,
-        ConditionType.ADMITTED: gate.admitted,
-        ConditionType.ENDPOINT_READY: Fact(False, Reason.FINISHED),
-        ConditionType.ACTIVE: Fact(False, Reason.FINISHED),
-    }
+def _endpoints(observed: ObservedSession) -> StatusUpdate:
+    """Return the URLs; those of a pool that is gone are kept until the connection ends."""
+    if observed.pool is None:
+        return StatusUpdate()
+    return StatusUpdate(endpoints=endpoints_of(observed.session, observed.pool))

@@ -1,4 +1,4 @@
-"""What a session has to pass before a client may connect: its pool, its output, its tenant's quota, a place."""
+"""Session readiness: what keeps a client from connecting: the pool, output, quota or a place."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from steno_operator.plan.common.policy import PROFILE_RECHECK, Policy
 from steno_operator.plan.pool.planner import capacity
 from steno_operator.plan.session.observed import ObservedSession
 
-_MENDABLE = frozenset({Reason.TENANT_MISMATCH, Reason.NO_TENANT})
-"""Refusals that end when the administrator changes a Tenant."""
+_RECOVERABLE = frozenset({Reason.TENANT_MISMATCH, Reason.NO_TENANT})
+"""Refusals that end when an administrator changes a Tenant."""
 
 
 @dataclass(frozen=True)
-class Gate:
-    """How far a session that is not connected gets."""
+class SessionReadiness:
+    """How ready a session is that is not connected."""
 
     accepted: Fact
     admitted: Fact
@@ -38,8 +38,8 @@ class Gate:
     requeue_after: timedelta | None = None
 
 
-def gate_of(observed: ObservedSession, policy: Policy) -> Gate:
-    """Returns how far the session gets: the first obstacle is what it waits for."""
+def evaluate_readiness(observed: ObservedSession, policy: Policy) -> SessionReadiness:
+    """Return how ready the session is: the first obstacle is what it waits for."""
     session, pool = observed.session, observed.pool
     admitted = _admitted(observed)
     if not admitted.holds and observed.admission.state == "Refused":  # before anything is made for it
@@ -47,22 +47,22 @@ def gate_of(observed: ObservedSession, policy: Policy) -> Gate:
     if pool is None or pool.metadata.deletion_timestamp is not None:
         return _without_pool(observed, admitted, policy)
     if (fault := _fault(session, pool)) is not None:
-        return Gate(fault, admitted, QueueStatus(reason=fault.reason, message=fault.message))
+        return SessionReadiness(fault, admitted, QueueStatus(reason=fault.reason, message=fault.message))
     accepted = Fact(True, Reason.ACCEPTED, f'The spec is valid and RuntimePool "{pool.metadata.name}" fits it.')
     if not admitted.holds:
         return _unadmitted(observed.admission, accepted, admitted)
     queue = _place(observed, pool)
-    again = policy.backoff_base if observed.refusal else None
-    return Gate(accepted, admitted, queue, requeue_after=again)
+    requeue_after = policy.backoff_base if observed.refusal else None
+    return SessionReadiness(accepted, admitted, queue, requeue_after=requeue_after)
 
 
-def as_accepted(gate: Gate) -> Gate:
-    """Returns the gate of a session that has passed it: whatever becomes of its pool, it was accepted."""
-    return replace(gate, accepted=Fact(True, Reason.ACCEPTED, "The spec is valid and its RuntimePool served it."))
+def as_accepted(readiness: SessionReadiness) -> SessionReadiness:
+    """Return the readiness of a session that was ready before: whatever becomes of its pool, it was accepted."""
+    return replace(readiness, accepted=Fact(True, Reason.ACCEPTED, "The spec is valid and its RuntimePool served it."))
 
 
 def _admitted(observed: ObservedSession) -> Fact:
-    """Whoever was admitted once stays so."""
+    """A session that was admitted once stays admitted."""
     admission = observed.admission
     before = holds(observed.session.status.conditions, ConditionType.ADMITTED)
     if before or admission.state in ("NotRequired", "Admitted"):
@@ -70,17 +70,17 @@ def _admitted(observed: ObservedSession) -> Fact:
     return Fact(False, admission.reason or Reason.NOT_STARTED, admission.message)
 
 
-def _unadmitted(answer: Admission, accepted: Fact, admitted: Fact) -> Gate:
-    """The session's Tenant has no room for it, or none has its namespace."""
-    if answer.state == "Refused" and answer.reason not in _MENDABLE:
-        return Gate(accepted, admitted, refused=answer.message)
+def _unadmitted(answer: Admission, accepted: Fact, admitted: Fact) -> SessionReadiness:
+    """The session's Tenant has no room for it, or no Tenant has its namespace."""
+    if answer.state == "Refused" and answer.reason not in _RECOVERABLE:
+        return SessionReadiness(accepted, admitted, refused=answer.message)
     queue = QueueStatus(reason=answer.reason, message=answer.message, position=answer.position)
     if answer.state == "Refused":
         accepted = Fact(False, answer.reason, answer.message)
-    return Gate(accepted, admitted, queue)
+    return SessionReadiness(accepted, admitted, queue)
 
 
-def _without_pool(observed: ObservedSession, admitted: Fact, policy: Policy) -> Gate:
+def _without_pool(observed: ObservedSession, admitted: Fact, policy: Policy) -> SessionReadiness:
     session, name = observed.session, observed.session.spec.pool_ref.name
     if observed.pool is not None:
         message, actions = f'RuntimePool "{name}" is being deleted.', ()
@@ -89,25 +89,24 @@ def _without_pool(observed: ObservedSession, admitted: Fact, policy: Policy) -> 
     elif observed.refusal:
         message, actions = f'RuntimePool "{name}" was refused: {observed.refusal}', ()
     else:
-        message, actions = f'RuntimePool "{name}" is being made.', _make_pool(session, policy)
+        message, actions = f'RuntimePool "{name}" is being created.', _create_pool(session, policy)
     reason = Reason.CHILD_REFUSED if observed.refusal else Reason.POOL_NOT_FOUND
     missing = Fact(False, reason, message)
     queue = QueueStatus(reason=reason, message=message)
-    again = policy.backoff_base if observed.refusal else PROFILE_RECHECK
-    return Gate(missing, admitted, queue, actions=actions, requeue_after=again)
+    requeue_after = policy.backoff_base if observed.refusal else PROFILE_RECHECK
+    return SessionReadiness(missing, admitted, queue, actions=actions, requeue_after=requeue_after)
 
 
-def _make_pool(session: StreamSession, policy: Policy) -> tuple[Action, ...]:
+def _create_pool(session: StreamSession, policy: Policy) -> tuple[Action, ...]:
     given = policy.default_pool
     manifest = build_default_pool(session, given.profile, given.model, given.max_replicas, given.sessions_per_replica)
-    told = EmitEvent(
-        "Normal", Reason.POOL_CREATED, f'RuntimePool "{session.spec.pool_ref.name}" is made for this session.'
-    )
-    return CreatePool(manifest), told
+    name = session.spec.pool_ref.name
+    event = EmitEvent("Normal", Reason.POOL_CREATED, f'RuntimePool "{name}" is created for this session.')
+    return CreatePool(manifest), event
 
 
 def _fault(session: StreamSession, pool: RuntimePool) -> Fact | None:
-    """Returns why the pool cannot serve the session at all, as things are."""
+    """Return why the pool cannot serve the session at all as it is."""
     if (message := _output_fault(session, pool)) is not None:
         return Fact(False, Reason.OUTPUT_NOT_OF_POOL, message)
     accepted = find(pool.status.conditions, ConditionType.ACCEPTED)
@@ -117,7 +116,7 @@ def _fault(session: StreamSession, pool: RuntimePool) -> Fact | None:
 
 
 def _output_fault(session: StreamSession, pool: RuntimePool) -> str | None:
-    """Servers publish with the pool's credentials: what a session says of them must be what the pool says."""
+    """Servers publish with the pool's credentials: a session's output must agree with the pool's."""
     output, given, name = session.spec.output, pool.spec.output, pool.metadata.name
     if output is None:
         return None
@@ -135,26 +134,26 @@ def _output_fault(session: StreamSession, pool: RuntimePool) -> str | None:
     if different is None:
         return None
     return (
-        f'spec.output.{different} is not that of RuntimePool "{name}", whose servers publish: leave it out of a new'
-        f" session, name another pool, or change the pool's, which replaces its servers: `{set_it}`."
+        f'spec.output.{different} differs from that of RuntimePool "{name}", whose servers publish: leave it out of a'
+        f" new session, name another pool, or change the pool's, which replaces its servers: `{set_it}`."
     )
 
 
 def _place(observed: ObservedSession, pool: RuntimePool) -> QueueStatus | None:
-    """Returns what is missing for a place in the pool."""
-    name, most = pool.metadata.name, capacity(pool)
-    if observed.ahead >= most:
-        if most == 0:
+    """Return what is missing for a place in the pool."""
+    name, places = pool.metadata.name, capacity(pool)
+    if observed.ahead >= places:
+        if places == 0:
             return QueueStatus(reason=Reason.POOL_NOT_READY, message=f'spec.replicas of RuntimePool "{name}" is 0.')
         return QueueStatus(
             reason=Reason.POOL_FULL,
-            message=f'All {most} places of RuntimePool "{name}" are taken; the oldest session gets the next one.',
-            position=observed.ahead - most + 1,
+            message=f'All {places} places of RuntimePool "{name}" are taken; the oldest session gets the next one.',
+            position=observed.ahead - places + 1,
         )
     if observed.ahead >= pool.status.ready_replicas * pool.spec.sessions_per_replica:
         ready = find(pool.status.conditions, ConditionType.READY)
-        waits = ready is not None and ready.status is ConditionStatus.FALSE
-        detail = ready.message if ready is not None and waits else "A server is being started."
+        not_ready = ready is not None and ready.status is ConditionStatus.FALSE
+        detail = ready.message if ready is not None and not_ready else "A server is being started."
         return QueueStatus(reason=Reason.POOL_NOT_READY, message=f'RuntimePool "{name}": {detail}')
     if not observed.key_id:
         message = "The operator has no key to sign session tokens with; its log says why."

@@ -1,41 +1,51 @@
-"""What a session's servers heard, all of them together: a client may come back to another one. Pure."""
+"""Session statistics, summed over all servers of a session: a client may reconnect to another one."""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import TypedDict
 
-from steno_api.v1alpha1.streamsession import CarriedFigures, StreamSessionStatus
-from steno_operator.plan.common.clock import whole
+from steno_api.v1alpha1.streamsession import CarriedFigures, SessionFigures, StreamSessionStatus
+from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.session.observed import Connection
 
 
+class StatsUpdate(TypedDict):
+    """Fields of a session's status that a server's report sets."""
+
+    figures: SessionFigures
+    carried: CarriedFigures | None
+    connect_time: datetime
+
+
 def is_new(status: StreamSessionStatus, connection: Connection) -> bool:
-    """Whether the status does not speak of this connection yet."""
-    return status.connect_time != whole(connection.report.started) or status.pod_name != connection.pod
+    """Tell whether the status does not have this connection yet."""
+    started = truncate_to_seconds(connection.report.started)
+    return status.connect_time != started or status.pod_name != connection.pod
 
 
-def heard(status: StreamSessionStatus, connection: Connection) -> dict[str, Any]:
-    """Returns what the status says after a server's report, with all that earlier servers had told.
+def add_session_stats(status: StreamSessionStatus, connection: Connection) -> StatsUpdate:
+    """Return the statistics after a server's report, with all that earlier servers had reported.
 
-    Each server counts from nothing. When another connection begins (a server tells when it did), what the status says
-    so far is carried over; so the sums never shrink, and the same report counts once, however often it comes.
+    Each server counts from zero. When another connection begins (a server reports when it did), the statistics of the
+    status are carried over; so the sums never shrink, and the same report counts once, however often it comes.
     """
-    figures, before, carried = connection.report.figures, status.figures, status.carried
-    began = whole(connection.report.started)
-    if before is not None and status.connect_time not in (None, began):
+    stats, before, carried = connection.report.figures, status.figures, status.carried
+    started = truncate_to_seconds(connection.report.started)
+    if before is not None and status.connect_time not in (None, started):
         carried = CarriedFigures(audio_seconds=before.audio_seconds, segments=before.segments)
     if carried is not None:
-        figures = figures.model_copy(
+        stats = stats.model_copy(
             update={
-                "audio_seconds": round(carried.audio_seconds + figures.audio_seconds, 3),
-                "segments": carried.segments + figures.segments,
+                "audio_seconds": round(carried.audio_seconds + stats.audio_seconds, 3),
+                "segments": carried.segments + stats.segments,
             }
         )
     if before is not None:  # of two connections in one second, or of a server that forgot
-        figures = figures.model_copy(
+        stats = stats.model_copy(
             update={
-                "audio_seconds": max(before.audio_seconds, figures.audio_seconds),
-                "segments": max(before.segments, figures.segments),
+                "audio_seconds": max(before.audio_seconds, stats.audio_seconds),
+                "segments": max(before.segments, stats.segments),
             }
         )
-    return {"figures": figures, "carried": carried, "connect_time": began}
+    return StatsUpdate(figures=stats, carried=carried, connect_time=started)

@@ -26,7 +26,7 @@ from steno_api.v1alpha1.meta import Condition
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.tenant import AdmittedWork, Tenant, TenantStatus, TenantUsage
 from steno_operator.plan.common.admission import Admission, AdmissionRequest
-from steno_operator.plan.common.clock import earliest, whole
+from steno_operator.plan.common.clock import earliest, truncate_to_seconds
 from steno_operator.plan.common.conditions import Fact, Facts, holds
 from steno_operator.plan.common.finish import Transition, finish
 from steno_operator.plan.common.plan import PlanOf
@@ -85,7 +85,7 @@ def plan_tenant(observed: ObservedTenant, now: datetime) -> TenantPlan:
         observed: the Tenant and all requests.
         now: the present; any time zone.
     """
-    now, tenant = whole(now), observed.tenant
+    now, tenant = truncate_to_seconds(now), observed.tenant
     if observed.served == "none" or tenant.metadata.deletion_timestamp is not None:  # another operator's, or going
         return TenantPlan((), tenant.status)
     if observed.served == "some":
