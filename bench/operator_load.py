@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from bench import tutorial_operator
 from bench.arms import JOBS, Arm, Round, arms, termination_messages
 from hack.paths import ROOT
 from steno_operator.control.kube.client import Cluster
-from steno_operator.control.watch.reflector import Target, Watcher
+from steno_operator.control.watch.reflector import Reflector, Target
 from tests.support.apiserver import ApiServer
 from tests.support.nodes import serve_nodes
 
@@ -97,7 +97,7 @@ class CollectionObserver:
     children: tuple[Tally, ...]
     complete: tuple[Tally, ...]
 
-    def put(self, raw: dict[str, Any], /) -> None:
+    def upsert(self, raw: dict[str, Any], /) -> None:
         """See `Sink`."""
         name = raw["metadata"]["name"]
         tallies = self.children if self.collection == JOBS else ()
@@ -106,10 +106,10 @@ class CollectionObserver:
         for tally in tallies:
             tally.count(name)
 
-    def drop(self, raw: dict[str, Any], /) -> None:
+    def delete(self, uid: str, /) -> None:
         """See `Sink`."""
 
-    def retain(self, uids: set[str], version: str, /) -> None:
+    def replace(self, uids: Collection[str], version: str, /, namespace: str | None = None) -> None:
         """See `Sink`."""
 
 
@@ -263,7 +263,9 @@ class Bench:
                 for collection in dict.fromkeys((JOBS, *arm.owners)):
                     target = Target(collection, collection.format(namespace=where.namespace))
                     observer_of_collection = CollectionObserver(arm, collection, (children,), (first, complete))
-                    stack.callback(asyncio.create_task(Watcher(observer, target, observer_of_collection).run()).cancel)
+                    stack.callback(
+                        asyncio.create_task(Reflector(observer, target, observer_of_collection).run()).cancel
+                    )
                 await submit(submitter, arm, where, [WARM_UP])
                 await wait_for(first, "the first job", where, process)
                 load, requests, (_, cpu) = os.getloadavg()[0], requests_made(self._server), usage(process)

@@ -1,7 +1,7 @@
-"""The operator's process. The only module that knows kopf, which does no more than watch custom resources.
+"""The operator's process: settings, signals, HTTP servers and leadership.
 
-A standby holds nothing but its candidacy, and answers probes. A leader runs the engine and kopf until it is told to
-stop, when it hands the lease over, or until it loses the lease: then it exits on the spot, before another begins.
+A standby holds nothing but its candidacy, and answers probes. A leader runs the manager until a signal stops it, when
+it hands the lease over, or until it loses the lease: then it exits on the spot, before another replica begins.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any
 
-import kopf
 import pydantic
 from aiohttp import web
 from kubernetes.aio.config import ConfigException
 
-from steno_api.v1alpha1 import RESOURCES
-from steno_operator.control.cache.store import Store
+from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.kube.backoff import Backoff
 from steno_operator.control.kube.client import Cluster
 from steno_operator.control.kube.leader_election import Leadership, LeaseTimes, label_pod
-from steno_operator.control.manager import Engine, EngineOptions
+from steno_operator.control.manager import Manager, ManagerOptions
 from steno_operator.control.reports.server import ReportEndpoint
 from steno_operator.control.reports.token_review import TokenVerifier
 from steno_operator.control.watch.reflector import Timing
@@ -35,78 +32,8 @@ from steno_operator.telemetry import logs, metrics, probes
 
 log = logging.getLogger(__name__)
 
-_STOP_PATIENCE = 20.0
-"""Seconds for the resources being worked on when told to stop; below the pod's grace period."""
-
-
-class JitteredBackoffs(Iterable[float]):
-    """Waits between kopf's tries of one request: no two replicas or requests in step, none for ever."""
-
-    def __iter__(self) -> Iterator[float]:
-        """Yields seconds."""
-        for exponent in range(10):
-            yield min(30.0, 0.5 * 2**exponent) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load
-
-
-class NoEssence(kopf.DiffBaseStorage):
-    """Nothing to compare: we are told of events and find the differences ourselves.
-
-    kopf would copy every object, thoroughly and twice, whenever it changes.
-    """
-
-    def build(self, **_: Any) -> kopf.BodyEssence:
-        """Returns nothing of any object."""
-        return cast("kopf.BodyEssence", {})
-
-    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
-        """Returns that nothing was stored."""
-        return None
-
-    def store(self, **_: Any) -> None:
-        """Stores nothing."""
-
-
-def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
-    """Returns how kopf is to watch: nothing written, nothing posted, nothing believed to live that is silent."""
-    chosen = kopf.OperatorSettings()
-    chosen.posting.enabled = False
-    chosen.posting.level = logging.WARNING
-    chosen.peering.standalone = True
-    chosen.scanning.disabled = True
-    chosen.watching.server_timeout = 300
-    chosen.watching.client_timeout = 310
-    chosen.watching.connect_timeout = 10
-    chosen.watching.inactivity_timeout = settings.watch_inactivity_seconds
-    chosen.watching.chunk_size = 500
-    chosen.networking.request_timeout = 30
-    chosen.networking.connect_timeout = 10
-    chosen.networking.enforce_retry_after = True
-    chosen.networking.error_backoffs = JitteredBackoffs()
-    chosen.queueing.worker_limit = None
-    chosen.queueing.idle_timeout = 5
-    chosen.persistence.diffbase_storage = NoEssence()
-    chosen.persistence.finalizer = "steno.dev/unused"
-    chosen.process.ultimate_exiting_timeout = None
-    return chosen
-
-
-def kopf_registry(observe: Callable[..., None]) -> kopf.OperatorRegistry:
-    """Returns kopf's handlers: whatever happens to a custom resource goes to `observe`."""
-    registry = kopf.OperatorRegistry()
-
-    @kopf.on.login(registry=registry)
-    def login(**context: Any) -> kopf.ConnectionInfo | None:  # pyright: ignore[reportUnusedFunction]
-        in_cluster = not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST")
-        return (kopf.login_with_service_account if in_cluster else kopf.login_with_kubeconfig)(**context)
-
-    for model in RESOURCES:
-        definition = model.definition
-
-        async def told(event: Any, kind: str = definition.kind, **_: Any) -> None:
-            observe(kind, dict(event["object"]), deleted=event["type"] == "DELETED")
-
-        kopf.on.event(definition.group, definition.version, definition.plural, registry=registry)(told)
-    return registry
+_STOP_TIMEOUT = 20.0
+"""Seconds for the resources being worked on at a signal to stop; below the pod's grace period."""
 
 
 class Operator:
@@ -116,7 +43,7 @@ class Operator:
         self._settings = settings
         self._cluster = cluster
         self._stop = asyncio.Event()
-        self._engine: Engine | None = None
+        self._manager: Manager | None = None
         self._labelling: asyncio.Task[None] | None = None
         times = LeaseTimes(settings.lease_duration_seconds, settings.lease_renew_seconds, settings.lease_retry_seconds)
         self._leadership = Leadership(
@@ -124,7 +51,7 @@ class Operator:
         )
 
     async def run(self) -> int:
-        """Runs until told to stop, or until something ends that must not; returns the process' exit code."""
+        """Run until a signal stops it, or until something ends that must not; return the exit code of the process."""
         self._catch_signals()
         async with contextlib.AsyncExitStack() as stack:
             await self._serve(stack, ReportEndpoint(self._serving).app, self._settings.report_port, "reports")
@@ -141,7 +68,7 @@ class Operator:
             loop.add_signal_handler(number, self._stop.set)
 
     async def _unless_stopped(self, work: Any) -> bool:
-        """Waits for `work`; returns False, and cancels it, if told to stop first."""
+        """Wait for `work`; return False, and cancel it, if a signal comes first."""
         task, stopped = asyncio.ensure_future(work), asyncio.create_task(self._stop.wait())
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
         done = task.done()
@@ -153,7 +80,7 @@ class Operator:
 
     async def _lead(self) -> int:
         settings = self._settings
-        options = EngineOptions(
+        options = ManagerOptions(
             instance=settings.pod_name,
             own_namespace=settings.pod_namespace,
             session_key=settings.session_key_secret,
@@ -162,28 +89,25 @@ class Operator:
             workers=settings.workers,
             queue_backoff=Backoff(settings.queue_backoff_base_seconds, settings.queue_backoff_max_seconds),
             watch_timing=Timing(inactivity=settings.watch_inactivity_seconds),
-            audit_interval=settings.audit_interval_seconds,
+            resync_interval=settings.audit_interval_seconds,
         )
-        self._engine = engine = Engine(self._cluster, settings.policy(), options)
+        # kopf takes the signal handlers over when it starts.
+        self._manager = manager = Manager(self._cluster, settings.policy(), options, self._catch_signals)
         metrics.LEADER.set(1)
         self._label("leader")
-        tasks = {
-            asyncio.create_task(engine.run(), name="engine"),
-            asyncio.create_task(self._watch(engine), name="kopf"),
-        }
+        running = asyncio.create_task(manager.run(), name="manager")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
         held = asyncio.create_task(self._hold(), name="lease")
-        done, _ = await asyncio.wait({*tasks, stopped, held}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({running, stopped, held}, return_when=asyncio.FIRST_COMPLETED)
         if held in done:
             exit_now(1)  # whatever is half done must not go on: another replica may lead already
         code = 0
-        for task in done & tasks:
-            log.critical("%s ended: %r", task.get_name(), None if task.cancelled() else task.exception())
+        if running in done:
+            log.critical("the manager ended: %r", None if running.cancelled() else running.exception())
             code = 1
-        self._engine = None  # from here on reports are answered 503
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=_STOP_PATIENCE)
+        self._manager = None  # from here on reports are answered 503
+        running.cancel()
+        await asyncio.wait({running}, timeout=_STOP_TIMEOUT)
         held.cancel()
         stopped.cancel()
         if settings.leader_election:
@@ -195,27 +119,6 @@ class Operator:
             await self._leadership.hold()
         else:
             await asyncio.Event().wait()
-
-    async def _watch(self, engine: Engine) -> None:
-        """Runs kopf."""
-        namespaces = self._settings.served
-        tasks = await kopf.spawn_tasks(
-            registry=kopf_registry(engine.observe),
-            settings=kopf_settings(self._settings),
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-        )
-        self._catch_signals()  # kopf took them
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            # Not kopf.run_tasks: on its way out that cancels every task of the process, ours too.
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _label(self, role: str) -> None:
         if self._labelling is not None:
@@ -232,39 +135,41 @@ class Operator:
         await site.start()
         log.info("%s on %s", name, runner.addresses[0])
 
-    def _serving(self) -> tuple[Store, TokenVerifier] | None:
-        engine = self._engine
-        return (engine.store, engine.verifier) if engine is not None and engine.ready else None
+    def _serving(self) -> tuple[ClusterState, TokenVerifier] | None:
+        manager = self._manager
+        return (manager.state, manager.verifier) if manager is not None and manager.ready else None
 
     def _problems(self) -> Iterable[str]:
         if self._settings.leader_election:
             yield from probes.silent("leader election", self._leadership.alive_at)
-        if self._engine is not None:
-            yield from self._engine.problems()
+        if self._manager is not None:
+            yield from self._manager.problems()
 
     def _waits(self) -> Iterable[str]:
-        if self._engine is not None and not self._engine.ready:
-            yield "not everything is in view yet"
+        if self._manager is not None and not self._manager.ready:
+            yield "the caches are not in sync yet"
         if self._settings.leader_election and not self._leadership.reachable:
             yield "the API server does not answer"
 
     def _refresh_metrics(self) -> None:
-        if self._engine is not None:
-            self._engine.refresh_metrics()
+        if self._manager is not None:
+            self._manager.refresh_metrics()
 
 
 def exit_now(code: int) -> None:
-    """Ends the process here and now, logs written."""
+    """End the process at once, with the logs written."""
     logs.flush()
     os._exit(code)
 
 
 async def run(settings: Settings) -> int:
-    """Connects and runs one replica."""
+    """Connect and run one replica; return the exit code."""
     try:
         cluster = await Cluster.connect()
     except (ConfigException, OSError) as error:
-        log.critical("no way to the API server: %s. Set KUBECONFIG, or run in a pod with a ServiceAccount.", error)
+        log.critical(
+            "cannot connect to the API server: %s. Set KUBECONFIG, or run in a pod with a ServiceAccount.", error
+        )
         return 2
     try:
         return await Operator(settings, cluster).run()
@@ -273,7 +178,7 @@ async def run(settings: Settings) -> int:
 
 
 def main() -> None:
-    """Runs the operator: the console script `steno-operator`."""
+    """Run the operator: the console script `steno-operator`."""
     try:
         settings = Settings()  # pyright: ignore[reportCallIssue] - required fields come from the environment
     except pydantic.ValidationError as error:

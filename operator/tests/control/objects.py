@@ -69,4 +69,10 @@ def container(**state: Any) -> dict[str, Any]:
 
 
 def event(uid: str, message: str) -> dict[str, Any]:
-    return {"involvedObject": {"uid": uid}, "message": message}
+    metadata = {"name": f"{uid}-warning", "uid": f"e-{uid}", "namespace": "ns", "resourceVersion": "15"}
+    return {"metadata": metadata, "involvedObject": {"uid": uid}, "message": message}
+
+
+def profile_object(name: str = "gpu", version: int = 1, **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "uid": f"profile-{name}", "resourceVersion": str(version)}
+    return {"kind": "RuntimeProfile", "metadata": metadata, "spec": spec}

@@ -12,8 +12,8 @@ from steno_operator.control.kube import client as cluster_module
 from steno_operator.control.kube.backoff import Backoff
 from steno_operator.control.kube.client import ApiError, Cluster, ResourceType, UnreachableError
 from steno_operator.control.kube.leader_election import Leadership, LeaseTimes
-from steno_operator.control.watch.reflector import Target, Timing, Watcher
-from steno_operator.control.watch.resync import Audited, Auditor
+from steno_operator.control.watch.reflector import Reflector, Target, Timing
+from steno_operator.control.watch.resync import ResyncCheck, WatchedKind
 
 from .proxy import Proxy
 
@@ -31,15 +31,15 @@ class Seen:
         self.names = {}
         self.changed = asyncio.Event()
 
-    def put(self, raw):
+    def upsert(self, raw):
         self.names[raw["metadata"]["uid"]] = raw["metadata"]["name"]
         self.changed.set()
 
-    def drop(self, raw):
-        self.names.pop(raw["metadata"]["uid"], None)
+    def delete(self, uid):
+        self.names.pop(uid, None)
         self.changed.set()
 
-    def retain(self, uids, version):
+    def replace(self, uids, version, **_):
         assert version
         self.names = {uid: name for uid, name in self.names.items() if uid in uids}
         self.changed.set()
@@ -113,15 +113,15 @@ def seen():
 
 
 @pytest.fixture
-def watcher(cluster, namespace, seen):
-    return Watcher(cluster, Target("configmaps", CONFIG_MAPS.path(namespace), OURS), seen, QUICK)
+def reflector(cluster, namespace, seen):
+    return Reflector(cluster, Target("configmaps", CONFIG_MAPS.path(namespace), OURS), seen, QUICK)
 
 
-async def test_what_is_there_comes_and_goes(watcher, seen, make, remove):
+async def test_what_is_there_comes_and_goes(reflector, seen, make, remove):
     first = await make("first")
     await make("foreign", watched="no")
-    async with running(watcher.run()):
-        await watcher.synced.wait()
+    async with running(reflector.run()):
+        await reflector.synced.wait()
         assert set(seen.names.values()) == {"first"}
         await make("second")
         await seen.until("first", "second")
@@ -129,13 +129,13 @@ async def test_what_is_there_comes_and_goes(watcher, seen, make, remove):
         await seen.until("second")
 
 
-async def test_a_long_list_comes_in_pages(watcher, seen, make, monkeypatch):
+async def test_a_long_list_comes_in_pages(reflector, seen, make, monkeypatch):
     monkeypatch.setattr(cluster_module, "PAGE", 2)
     names = [f"map-{number}" for number in range(5)]
     for name in names:
         await make(name)
-    async with running(watcher.run()):
-        await watcher.synced.wait()
+    async with running(reflector.run()):
+        await reflector.synced.wait()
         assert set(seen.names.values()) == set(names)
 
 
@@ -149,16 +149,16 @@ async def test_too_old_a_version_lists_again_and_drops_what_vanished(cluster, di
         async for _ in direct.stream(profiles.path(), {**selector, "resourceVersion": "1"}, 5.0):
             pass
     assert gone.value.status == 410
-    watcher = Watcher(cluster, Target("profiles", profiles.path(), selector), seen, Timing(backoff=Backoff(60, 60)))
-    watcher._version = "1"
+    reflector = Reflector(cluster, Target("profiles", profiles.path(), selector), seen, Timing(backoff=Backoff(60, 60)))
+    reflector._version = "1"
     seen.names["ghost-uid"] = "ghost"
-    async with running(watcher.run()):
+    async with running(reflector.run()):
         await seen.until(namespace)
 
 
-async def test_a_cut_connection_is_resumed_without_a_list(watcher, proxy, seen, make):
+async def test_a_cut_connection_is_resumed_without_a_list(reflector, proxy, seen, make):
     await make("first")
-    async with running(watcher.run()):
+    async with running(reflector.run()):
         await seen.until("first")
         proxy.cut()
         await make("second")
@@ -169,23 +169,23 @@ async def test_a_cut_connection_is_resumed_without_a_list(watcher, proxy, seen, 
         await seen.until("first", "second", "third", "kept")
 
 
-async def test_a_silent_connection_is_found_out(watcher, proxy, seen, make):
+async def test_a_silent_connection_is_found_out(reflector, proxy, seen, make):
     await make("first")
-    async with running(watcher.run()):
+    async with running(reflector.run()):
         await seen.until("first")
         proxy.freeze(True)
         await make("second")
         opened = proxy.opened
         async with asyncio.timeout(20):
-            while proxy.opened == opened:  # noqa: ASYNC110 - the watcher gives the dead connection up
+            while proxy.opened == opened:  # noqa: ASYNC110 - the reflector gives the dead connection up
                 await asyncio.sleep(0.05)
         proxy.freeze(False)
         await seen.until("first", "second")
 
 
-async def test_an_unreachable_server_does_not_end_it(watcher, proxy, seen, make):
+async def test_an_unreachable_server_does_not_end_it(reflector, proxy, seen, make):
     proxy.shut = True
-    async with running(watcher.run()) as task:
+    async with running(reflector.run()) as task:
         async with asyncio.timeout(20):
             while proxy.opened < 7:  # noqa: ASYNC110 - more failures than it believes an old version for
                 await asyncio.sleep(0.05)
@@ -195,18 +195,18 @@ async def test_an_unreachable_server_does_not_end_it(watcher, proxy, seen, make)
         await seen.until("first")
 
 
-async def test_an_object_that_cannot_be_read_does_not_end_it(watcher, seen, make):
-    put, broken = seen.put, []
+async def test_an_object_that_cannot_be_read_does_not_end_it(reflector, seen, make):
+    upsert, broken = seen.upsert, []
 
     def fail_once(raw):
         if not broken:
             broken.append(raw)
             raise KeyError("spec")
-        put(raw)
+        upsert(raw)
 
-    seen.put = fail_once
+    seen.upsert = fail_once
     await make("first")
-    async with running(watcher.run()):
+    async with running(reflector.run()):
         await seen.until("first")
 
 
@@ -220,44 +220,48 @@ async def test_errors_have_types(direct, proxy, cluster, namespace):
 
 
 class Known(dict):
-    """What a store knows, by name."""
+    """A sink that keeps raw objects by name."""
 
-    def put(self, raw):
+    def upsert(self, raw):
         self[raw["metadata"]["name"]] = raw
 
-    def drop(self, raw):
-        del self[raw["metadata"]["name"]]
+    def delete(self, uid):
+        [name] = [name for name, raw in self.items() if raw["metadata"]["uid"] == uid]
+        del self[name]
+
+    def replace(self, *_, **__):
+        raise AssertionError("nothing lists for it")
 
 
-async def test_the_audit_repairs_what_no_watch_told(direct, namespace, make, remove):
+async def test_the_resync_check_repairs_what_no_watch_brought(direct, namespace, make, remove):
     known = Known()
-    target = Audited("ConfigMap", CONFIG_MAPS, (namespace,), lambda: list(known.values()), known.put, known.drop)
-    auditor = Auditor(direct, [target], lambda: None)
+    target = WatchedKind("ConfigMap", CONFIG_MAPS, (namespace,), known, lambda: list(known.values()))
+    check = ResyncCheck(direct, [target], lambda: None)
     first = await make("first")
-    await auditor.round(target)
+    await check.check(target)
     assert not known  # the watch may just be late
-    await auditor.round(target)
+    await check.check(target)
     assert set(known) == {"first"}
-    await auditor.round(target)
-    assert auditor.deaf == []
+    await check.check(target)
+    assert check.stale_watches == []
     await remove(first)
-    await auditor.round(target)
+    await check.check(target)
     assert set(known) == {"first"}
-    await auditor.round(target)
+    await check.check(target)
     assert not known
 
 
-async def test_a_watch_that_never_tells_is_called_deaf(direct, namespace, make):
+async def test_a_watch_that_never_brings_anything_is_called_stale(direct, namespace, make):
     known = Known()
-    target = Audited("ConfigMap", CONFIG_MAPS, (namespace,), lambda: list(known.values()), known.put, known.drop)
-    auditor = Auditor(direct, [target], lambda: None)
+    target = WatchedKind("ConfigMap", CONFIG_MAPS, (namespace,), known, lambda: list(known.values()))
+    check = ResyncCheck(direct, [target], lambda: None)
     for number in range(4):
         await make(f"map-{number}")
-        await auditor.round(target)
-    assert auditor.deaf == ["ConfigMap"]
-    await auditor.round(target)
-    await auditor.round(target)
-    assert auditor.deaf == []
+        await check.check(target)
+    assert check.stale_watches == ["ConfigMap"]
+    await check.check(target)
+    await check.check(target)
+    assert check.stale_watches == []
 
 
 async def test_the_holder_gives_up_when_it_cannot_renew(cluster, proxy, direct, namespace):

@@ -1,1 +1,1 @@
-"""The API server: client, leader election, Events, keys of objects."""
+"""The API server: client, leader election, Events, keys of objects, signing key, backoff."""

@@ -15,6 +15,6 @@ class Backoff:
     limit: float = 300.0
 
     def delay(self, failures: int, draw: Callable[[], float] = random.random) -> float:
-        """Returns the wait after that many failures in a row (from 1): between half of and the full power of two."""
+        """Return the wait after that many failures in a row (from 1): between half of and the full power of two."""
         full = min(self.limit, self.base * 2 ** min(failures - 1, 32))
         return full * (0.5 + draw() / 2)

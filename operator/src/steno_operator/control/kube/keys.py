@@ -1,7 +1,8 @@
-"""What the work queue holds: the name of one custom resource."""
+"""Names and versions of objects: the key of a custom resource, controller references, the order of versions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,17 +17,17 @@ class Key:
     name: str
 
     @classmethod
-    def of(cls, kind: str, raw: dict[str, Any]) -> Key:
-        """Returns the key of a resource read from the API server."""
+    def of(cls, kind: str, raw: Mapping[str, Any]) -> Key:
+        """Return the key of a resource read from the API server."""
         return cls(kind, raw["metadata"].get("namespace", ""), raw["metadata"]["name"])
 
     def log(self) -> dict[str, Any]:
-        """Returns the `extra` of a log record about this resource."""
+        """Return the `extra` of a log record about this resource."""
         return {"resource": {"kind": self.kind, "namespace": self.namespace, "name": self.name}}
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Whether a `resourceVersion` is newer than another of the same kind.
+    """Tell whether a `resourceVersion` is newer than another of the same kind.
 
     Kubernetes promises their order since 1.35; before, they were etcd's revisions, which are numbers as well.
     """
@@ -34,3 +35,14 @@ def is_newer(version: str, than: str) -> bool:
         return int(version) > int(than)
     except ValueError:
         return version != than
+
+
+def controller_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the owner reference to an object's controller, else an empty mapping."""
+    owners = raw["metadata"].get("ownerReferences") or ()
+    return next((each for each in owners if each.get("controller")), {})
+
+
+def controller_uid(raw: Mapping[str, Any]) -> str:
+    """Return the UID of an object's controller, or an empty string."""
+    return controller_of(raw).get("uid", "")

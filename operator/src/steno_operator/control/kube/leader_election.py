@@ -1,4 +1,4 @@
-"""Leader election on a Lease, by client-go's rules.
+"""Leader election: a Lease that is renewed, by client-go's rules.
 
 `kubernetes.aio.leaderelection` lets connection errors end the election, has no time limit around a renewal, compares
 wall clocks, and cannot hand the lease over on exit; hence these lines.
@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from steno_operator.control.kube.client import LEASES, PODS, ApiError, Cluster, UnreachableError
+from steno_operator.control.kube.backoff import Backoff
+from steno_operator.control.kube.client import CONFLICT, LEASES, NOT_FOUND, PODS, ApiError, Cluster, UnreachableError
 
 log = logging.getLogger(__name__)
 
 ROLE_LABEL = "steno.dev/role"
-_NOT_FOUND = 404
-_CONFLICT = 409
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,14 @@ class Leadership:
         """Whether the last try had an answer."""
 
     async def acquire(self) -> None:
-        """Returns once this candidate leads."""
+        """Return once this candidate leads."""
         log.info("standing by for lease %s/%s", self._namespace, self._name)
         while not await self._try():  # noqa: ASYNC110 - the lease changes elsewhere
             await asyncio.sleep(self._times.retry * (1 + 0.2 * random.random()))  # noqa: S311 - spreads load
         log.info("leading as %s", self._identity)
 
     async def hold(self) -> None:
-        """Renews, and returns when the lease is lost: whoever called must stop at once."""
+        """Renew the lease, and return when it is lost: the caller must stop at once."""
         renewed = time.monotonic()
         while True:
             await asyncio.sleep(self._times.retry)
@@ -71,11 +70,11 @@ class Leadership:
             except TimeoutError:
                 pass
             if self._holder not in ("", self._identity) or time.monotonic() - renewed >= self._times.renew:
-                log.error("lost the lease to %s", self._holder or "nobody")
+                log.error("lost the lease to %s", self._holder or "another candidate")
                 return
 
     async def release(self) -> None:
-        """Hands the lease over, so that a standby need not wait until it runs out. Best effort."""
+        """Hand the lease over, so that a standby need not wait until it runs out. Best effort."""
         try:
             lease = await self._cluster.get(LEASES, self._namespace, self._name)
             if lease["spec"].get("holderIdentity") == self._identity:
@@ -93,13 +92,13 @@ class Leadership:
         return await self._cluster.request("PUT", LEASES.path(self._namespace, self._name), body=lease, timeout=5.0)
 
     async def _try(self) -> bool:
-        """Takes or renews the lease if it is free, run out, or ours."""
+        """Take or renew the lease if it is free, expired or ours."""
         self.alive_at = time.monotonic()
         try:
             taken = await self._take()
         except ApiError as error:
             self.reachable = True
-            if error.status != _CONFLICT:  # conflict: another candidate was faster
+            if error.status != CONFLICT:  # conflict: another candidate was faster
                 log.warning("lease: %s", error)
             return False
         except UnreachableError as error:
@@ -120,7 +119,7 @@ class Leadership:
         try:
             lease = await self._cluster.request("GET", LEASES.path(self._namespace, self._name), timeout=5.0)
         except ApiError as error:
-            if error.status != _NOT_FOUND:
+            if error.status != NOT_FOUND:
                 raise
             body = {"metadata": {"name": self._name}, "spec": {**mine, "leaseTransitions": 0}}
             self._see(await self._cluster.create(LEASES, self._namespace, body, timeout=5.0))
@@ -139,7 +138,7 @@ class Leadership:
         return True
 
     def _see(self, lease: dict[str, Any]) -> None:
-        """Remembers when the record last changed by our own clock: clocks of other machines do not matter."""
+        """Remember when the record last changed by our own clock: clocks of other machines do not matter."""
         spec = lease.get("spec") or {}
         seen = (spec.get("holderIdentity") or "", spec.get("renewTime"), lease["metadata"].get("resourceVersion"))
         if seen != self._seen:
@@ -147,14 +146,22 @@ class Leadership:
 
 
 async def label_pod(cluster: Cluster, namespace: str, pod: str, role: str) -> None:
-    """Labels our own pod until it worked: the report Service selects the leader by it."""
-    delay = 0.5
+    """Label our own pod, and try until it works: the report Service selects the leader by the label.
+
+    Args:
+        cluster: where the pod is.
+        namespace: its namespace.
+        pod: its name.
+        role: `leader` or `standby`.
+    """
+    backoff, failures = Backoff(0.5, 15.0), 0
     while True:
         try:
             await cluster.merge_patch(PODS, namespace, pod, {"metadata": {"labels": {ROLE_LABEL: role}}})
         except (ApiError, UnreachableError) as error:
-            log.warning("labelling pod %s as %s: %s; again in %.1f s", pod, role, error, delay)
+            failures += 1
+            delay = backoff.delay(failures)
+            log.warning("labelling pod %s as %s: %s; trying again in %.1f s", pod, role, error, delay)
             await asyncio.sleep(delay)
-            delay = min(delay * 2, 15.0)
         else:
             return

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
-from steno_operator.control.cache.store import Store
-from steno_operator.control.kube.client import JOBS, PODS, ApiError, Cluster, ResourceType
-from steno_operator.control.kube.keys import Key
+from steno_operator.control.cache.cluster_state import ClusterState
+from steno_operator.control.cache.object_cache import BY_OWNER, BoundedDict, ObjectCache, OwnerKey
+from steno_operator.control.cache.snapshots.job import observe_job
+from steno_operator.control.kube.client import JOBS, NOT_FOUND, PODS, ApiError, Cluster, ResourceType
+from steno_operator.control.kube.keys import Key, controller_uid
 from steno_operator.control.reconcile.controller import Controller, RefusedError
-from steno_operator.control.reconcile.executor import owner_of
 from steno_operator.manifests import labels
 from steno_operator.plan.common.plan import Plan
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.observed import ObservedJob
 from steno_operator.plan.job.planner import plan_job
-
-_REMEMBERED = 10_000
 
 J = TypeVar("J", TranscriptionJob, OCRJob)
 
@@ -29,15 +26,15 @@ J = TypeVar("J", TranscriptionJob, OCRJob)
 class JobController(Controller[J, ObservedJob, Plan]):
     """A kind whose attempts are child Jobs."""
 
-    def __init__(self, model: type[J], cluster: Cluster, store: Store) -> None:
+    def __init__(self, model: type[J], cluster: Cluster, state: ClusterState) -> None:
         super().__init__(model)
         self._cluster = cluster
-        self._store = store
-        self._read_pods_of: OrderedDict[str, None] = OrderedDict()  # Job UIDs
+        self._state = state
+        self._read_pods_of: BoundedDict[str, None] = BoundedDict()  # Job UIDs
 
     def observe(self, key: Key, resource: J) -> ObservedJob:
         """See `Controller`."""
-        observed = self._store.snapshot(key, resource)
+        observed = observe_job(self._state, key, resource)
         children = (replace(each, pods_read_live=each.uid in self._read_pods_of) for each in observed.children)
         return replace(observed, children=tuple(children))
 
@@ -58,40 +55,49 @@ class JobController(Controller[J, ObservedJob, Plan]):
         at most the first attempt's Job, from before a crash; creating it says so. A list would only cost time, most
         of all while many jobs start.
         """
-        if not self._store.began(key, uid):
+        owner = OwnerKey(key.namespace, uid)
+        if not self._has_begun(key, owner):
             return
         selector = {"labelSelector": f"{labels.JOB_UID}={uid}"}
-        jobs = await self._list(JOBS, key.namespace, selector, self._store.put_job)
-        self._store.retain_jobs_of(uid, *jobs)
-        if jobs[0]:
-            self._store.retain_pods_of(uid, *await self._list(PODS, key.namespace, selector, self._store.put_pod))
-            self._remember_finished(uid)
-        for name in self._store.foreign(uid):
-            await self._look_at_foreign(key, uid, name)
+        listed, version = await self._list(JOBS, key.namespace, selector, self._state.jobs)
+        self._state.jobs.replace_among(self._state.jobs.by_index(BY_OWNER, owner), listed, version)
+        if listed:
+            pods, version = await self._list(PODS, key.namespace, selector, self._state.pods)
+            children = [OwnerKey(job.namespace, job.uid) for job in self._state.jobs.by_index(BY_OWNER, owner)]
+            known = [pod for child in children for pod in self._state.pods.by_index(BY_OWNER, child)]
+            self._state.pods.replace_among(known, pods, version)
+            self._remember_finished(owner)
+        for name in self._state.conflicts.get(uid):
+            await self._check_conflict(key, uid, name)
 
-    def _remember_finished(self, uid: str) -> None:
-        """The pods of a finished Job were read: that they say nothing is the truth, not a late watch."""
-        for job in self._store.finished_jobs_of(uid):
-            self._read_pods_of[job] = None
-        while len(self._read_pods_of) > _REMEMBERED:
-            self._read_pods_of.popitem(last=False)
+    def _has_begun(self, key: Key, owner: OwnerKey) -> bool:
+        """Tell whether anything says that an attempt was started, or could not be for a conflicting Job."""
+        status = (self._state.resource(key) or {}).get("status") or {}
+        children = self._state.jobs.by_index(BY_OWNER, owner)
+        return bool(status.get("attempt") or children or self._state.conflicts.get(owner.uid))
+
+    def _remember_finished(self, owner: OwnerKey) -> None:
+        """Remember that the pods of finished Jobs were read: that they say nothing is the truth, not a late watch."""
+        for job in self._state.jobs.by_index(BY_OWNER, owner):
+            if job.value.child.done:
+                self._read_pods_of[job.uid] = None
 
     async def _list(
-        self, resource: ResourceType, namespace: str, selector: dict[str, str], put: Callable[[dict[str, Any]], None]
+        self, resource: ResourceType, namespace: str, selector: dict[str, str], cache: ObjectCache[Any]
     ) -> tuple[set[str], str]:
         page = await self._cluster.request("GET", resource.path(namespace), query=selector)
         for item in page["items"]:
-            put(item)
+            cache.upsert(item)
         return {item["metadata"]["uid"] for item in page["items"]}, page["metadata"]["resourceVersion"]
 
-    async def _look_at_foreign(self, key: Key, uid: str, name: str) -> None:
+    async def _check_conflict(self, key: Key, uid: str, name: str) -> None:
         try:
             job = await self._cluster.get(JOBS, key.namespace, name)
         except ApiError as error:
-            if error.status != 404:
+            if error.status != NOT_FOUND:
                 raise
-            self._store.drop_foreign(uid, name)
+            self._state.conflicts.remove(uid, name)
             return
-        if owner_of(job) == uid:
-            self._store.put_job(job)
-            self._store.drop_foreign(uid, name)
+        if controller_uid(job) == uid:
+            self._state.jobs.upsert(job)
+            self._state.conflicts.remove(uid, name)

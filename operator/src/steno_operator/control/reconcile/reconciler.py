@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from steno_operator.control.cache.store import Store
-from steno_operator.control.kube.event_recorder import Teller
+from steno_operator.control.cache.cluster_state import ClusterState
+from steno_operator.control.kube.event_recorder import EventRecorder
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import (
     AnyController,
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
-    """Returns the time, in whole seconds as Kubernetes' timestamps have it."""
+    """Return the time, in whole seconds as Kubernetes' timestamps have it."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -39,22 +39,20 @@ class Reconciler:
 
     def __init__(
         self,
-        store: Store,
+        state: ClusterState,
         executor: Executor,
+        recorder: EventRecorder,
         controllers: Mapping[str, AnyController],
         policy: Policy,
+        *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._store = store
+        self._state = state
         self._executor = executor
-        self._teller = Teller(executor.emit)
+        self._recorder = recorder
         self._controllers = controllers
         self._policy = policy
         self._clock = clock
-
-    async def tell(self) -> None:
-        """Writes the Events of what was reconciled, until cancelled."""
-        await self._teller.run()
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile the resource once.
@@ -66,15 +64,15 @@ class Reconciler:
             RetryError: what was planned no longer fits; requeue.
             ApiError, UnreachableError: the API server could not do its part.
         """
-        raw = self._store.resource(key)
+        raw = self._state.resource(key)
         if raw is None:
             return None
         controller = self._controllers[key.kind]
         try:
-            with self._store.working_on(key):
+            with self._state.busy.working_on(key):
                 return await self._reconcile(controller, key, raw)
         except UnreadableError as error:
-            log.warning("cannot be read: %s", error, extra=key.log())
+            log.warning("the resource cannot be read: %s", error, extra=key.log())
             if "deletionTimestamp" not in raw["metadata"]:
                 status = unreadable_status(raw, str(error), self._clock())
                 await self._executor.write_status(controller.model.definition, key, raw, status)
@@ -104,16 +102,18 @@ class Reconciler:
             if isinstance(action, DeleteResource):
                 await self._executor.delete(definition, key, action)
                 return None
-        if "deletionTimestamp" in raw["metadata"]:  # a status would only be in the way
+        if "deletionTimestamp" in raw["metadata"]:  # a status would only delay the deletion
             return None
         written = await self._executor.write_status(definition, key, raw, plan.status.to_wire())
         for action in plan.actions if written else ():
-            if isinstance(action, EmitEvent):  # after the status: a step taken again does not tell its story twice
-                self._teller.tell(key, raw, action)
+            if isinstance(
+                action, EmitEvent
+            ):  # after the status: what is done again after a crash is not recorded twice
+                self._recorder.record(key, raw, action)
         return plan.requeue_after.total_seconds() if plan.requeue_after is not None else None
 
     async def _refresh(self, controller: AnyController, key: Key, uid: str) -> dict[str, Any]:
-        """Reads the resource, then what belongs to it, live into the store; returns the resource."""
+        """Read the resource, then what belongs to it, live into the caches; return the resource."""
         raw = await self._executor.read(controller.model.definition, key, uid)
         await controller.refresh(key, uid)
         return raw

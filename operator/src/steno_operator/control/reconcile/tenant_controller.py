@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from steno_api.v1alpha1.tenant import Tenant
-from steno_operator.control.cache.store import Store
+from steno_operator.control.cache.cluster_state import ClusterState
+from steno_operator.control.cache.snapshots.tenant import observe_tenant
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import Controller
 from steno_operator.plan.common.policy import Policy
@@ -21,13 +22,13 @@ class TenantController(Controller[Tenant, ObservedTenant, TenantPlan]):
     The reservations are written over the ones that were read or not at all, so a plan needs no live read.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, state: ClusterState) -> None:
         super().__init__(Tenant)
-        self._store = store
+        self._state = state
 
     def observe(self, key: Key, resource: Tenant) -> ObservedTenant:  # noqa: ARG002 - the resource says it all
         """See `Controller`."""
-        return self._store.tenancy.observe(resource)
+        return observe_tenant(self._state, resource)
 
     def plan(self, observed: ObservedTenant, now: datetime, policy: Policy) -> TenantPlan:  # noqa: ARG002
         """See `Controller`."""
@@ -36,7 +37,7 @@ class TenantController(Controller[Tenant, ObservedTenant, TenantPlan]):
     def accept(self, key: Key, plan: TenantPlan) -> None:
         """Publish why each request waits, for the plans of the resources themselves."""
         if plan.pending is not None:
-            self._store.tenancy.publish_reasons(key.name, plan.pending)
+            self._state.pending.publish_reasons(key.name, plan.pending)
 
 
 _USAGE = {

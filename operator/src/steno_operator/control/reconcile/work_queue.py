@@ -1,4 +1,4 @@
-"""The work queue: each key once, never by two workers at once, with delays, and backoff on errors."""
+"""Work queue, as in client-go: each key once, never by two workers at once, with delays, and backoff on errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class RetryError(Exception):
-    """Raised by a handler: nothing is wrong, look again after `after` seconds (absent: the key's backoff)."""
+    """Raised by a handler: nothing is wrong, handle again after `after` seconds (absent: the key's backoff)."""
 
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class WorkQueue(Generic[K]):
         expected: tuple[type[Exception], ...] = (),
         about: Callable[[K], dict[str, Any]] = lambda key: {"key": str(key)},
     ) -> None:
-        """Makes an empty queue.
+        """Make an empty queue.
 
         Args:
             backoff: waits after errors.
@@ -55,7 +55,7 @@ class WorkQueue(Generic[K]):
         return len(self._ready)
 
     def add(self, key: K) -> None:
-        """Queues `key`, unless it is queued; one that is being worked on is queued again when that is done."""
+        """Queue `key`, unless it is queued; one that is being worked on is queued again when that is done."""
         if key in self._running:
             self._again.add(key)
         elif key not in self._ready:
@@ -64,7 +64,7 @@ class WorkQueue(Generic[K]):
         metrics.QUEUE_DEPTH.set(len(self._ready))
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Queues `key` after a while; of several such requests the earliest counts."""
+        """Queue `key` after a while; of several such requests the earliest counts."""
         if seconds <= 0:
             self.add(key)
             return
@@ -77,13 +77,13 @@ class WorkQueue(Generic[K]):
         self._timers[key] = (due, loop.call_at(due, self._fire, key))
 
     def forget(self, key: K) -> None:
-        """Drops what is remembered of a key that is gone: its timer and its failures."""
+        """Drop what is remembered of a key that is gone: its timer and its failures."""
         self._failures.pop(key, None)
         if (timer := self._timers.pop(key, None)) is not None:
             timer[1].cancel()
 
     def longest_running(self) -> tuple[K, float] | None:
-        """Returns the key that a worker has been busy with longest, and the seconds."""
+        """Return the key that a worker has been busy with longest, and the seconds."""
         if not self._running:
             return None
         key = min(self._running, key=self._running.__getitem__)
@@ -116,11 +116,11 @@ class WorkQueue(Generic[K]):
                 after = await handle(key)
             except RetryError as retry:
                 self._retry(key, retry.after)
-                log.debug("looking again: %s", retry, extra=self._about(key))
+                log.debug("reconciling again: %s", retry, extra=self._about(key))
             except self._expected as error:
                 metrics.RECONCILE_ERRORS.inc()
                 delay = self._retry(key, None, getattr(error, "retry_after", None) or 0.0)
-                log.warning("%s; again in %.1f s", error, delay, extra=self._about(key))
+                log.warning("%s; trying again in %.1f s", error, delay, extra=self._about(key))
             except Exception:
                 metrics.RECONCILE_ERRORS.inc()
                 delay = self._retry(key, None)
@@ -140,7 +140,7 @@ class WorkQueue(Generic[K]):
         return after
 
     async def run(self, handle: Callable[[K], Awaitable[float | None]], workers: int) -> None:
-        """Works until cancelled. `handle` returns after how many seconds to look at its key again, or None."""
+        """Work until cancelled. `handle` returns after how many seconds to requeue its key, or None."""
         tasks = [asyncio.create_task(self._work(handle), name=f"worker-{number}") for number in range(workers)]
         try:
             await asyncio.gather(*tasks)

@@ -11,50 +11,52 @@ from typing import Any
 
 from steno_api.server.reports import PoolAnswer, PoolReport, SessionOrder, SessionReport
 from steno_api.server.session_end import SessionEnd
-from steno_operator.control.cache.pool_store import POOL_KIND, SESSION_KIND, pool_key
-from steno_operator.control.cache.store import Store
+from steno_operator.control.cache.cluster_state import ClusterState
+from steno_operator.control.cache.object_cache import OwnerKey
+from steno_operator.control.cache.resource_records import BY_KEY, POOL_KIND, SESSION_KIND, pool_of
 from steno_operator.control.kube.keys import Key
-from steno_operator.control.reports.token_review import Caller
+from steno_operator.control.reports.token_review import PodIdentity
 from steno_operator.plan.session.orders import answer_report
 
 MAX_BODY = 1024 * 1024
 
 
 def take_pool_report(
-    store: Store, caller: Caller, report: PoolReport, now: datetime | None = None
+    state: ClusterState, caller: PodIdentity, report: PoolReport, now: datetime | None = None
 ) -> tuple[int, dict[str, Any]]:
     """Take in a server's report; return the HTTP status and the body of the answer.
 
     Args:
-        store: where reports go, and sessions come from.
+        state: where reports go, and sessions come from.
         caller: the pod whose token came with the report.
         report: what the server says.
         now: the present; None: by the clock.
     """
-    server = store.pools.server(caller.pod_uid)
-    if server is None or caller.namespace != report.pool.namespace or server.owner != report.pool.uid:
+    pool = OwnerKey(report.pool.namespace, report.pool.uid)
+    server = state.servers.get(caller.pod_uid)
+    if server is None or server.namespace != caller.namespace or server.owner != pool:
         return 403, {"message": "the token is not that of a server of this pool"}
     orders: list[SessionOrder] = []
     known: list[str] = []
     open_sessions: list[SessionReport] = []
-    for said in report.sessions:
-        answer = answer_report(_session(store, report, said), said, now or datetime.now(UTC))
+    for session in report.sessions:
+        answer = answer_report(_session(state, report, session), session, now or datetime.now(UTC))
         if answer.keep:
-            open_sessions.append(said)
+            open_sessions.append(session)
         if answer.acknowledge:
-            known.append(said.session.uid)
+            known.append(session.session.uid)
         if answer.end is not None:
-            orders.append(SessionOrder(uid=said.session.uid, reason=answer.end))
-    doubled = store.pools.put_reports(caller.pod_uid, open_sessions)
-    orders += [SessionOrder(uid=uid, reason=SessionEnd.DUPLICATE) for uid in doubled]
+            orders.append(SessionOrder(uid=session.session.uid, reason=answer.end))
+    duplicates = state.connections.update(server.uid, server.value.pod.name, server.namespace, open_sessions)
+    orders += [SessionOrder(uid=uid, reason=SessionEnd.DUPLICATE) for uid in duplicates]
     return 200, PoolAnswer(end=orders, known=known).to_wire()
 
 
-def _session(store: Store, report: PoolReport, said: SessionReport) -> Mapping[str, Any] | None:
+def _session(state: ClusterState, report: PoolReport, session: SessionReport) -> Mapping[str, Any] | None:
     """Return the raw session of a report, if there is one and it is this pool's."""
-    key = Key(SESSION_KIND, said.session.namespace, said.session.name)
-    raw = store.resource(key)
-    if raw is None or raw["metadata"]["uid"] != said.session.uid:
+    key = Key(SESSION_KIND, session.session.namespace, session.session.name)
+    found = next(iter(state.resources.by_index(BY_KEY, key)), None)
+    place = None if found is None else found.value.place
+    if found is None or place is None or found.uid != session.session.uid:
         return None
-    pool = Key(POOL_KIND, report.pool.namespace, report.pool.name)
-    return raw if pool_key(raw) == pool else None
+    return found.value.raw if pool_of(place) == Key(POOL_KIND, report.pool.namespace, report.pool.name) else None

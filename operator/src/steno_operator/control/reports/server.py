@@ -1,7 +1,7 @@
-"""Where workers and servers report: HTTP POSTs, signed with the pod's own projected token.
+"""HTTP server for the reports of workers and servers: POSTs, authenticated with the pod's own projected token.
 
-Nothing here is needed for a job to end well; a lost report costs a progress bar. So every answer is quick, and
-nothing is kept but the latest report of each job. Servers' reports are told of in `session_reports`.
+A job ends the same without them; a lost report costs a progress bar. So every answer is quick, and nothing is kept but
+the latest report of each job. What pools' servers report is in `pools`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from aiohttp import web
 from steno_api.model import Model
 from steno_api.server.reports import POOL_REPORT_PATH, PoolReport
 from steno_api.worker.report import REPORT_AUDIENCE, REPORT_PATH, Report
-from steno_operator.control.cache.store import Store
+from steno_operator.control.cache.cluster_state import ClusterState
+from steno_operator.control.cache.object_cache import BY_OWNER, OwnerKey
 from steno_operator.control.kube.client import ApiError, UnreachableError
 from steno_operator.control.reports import pools
-from steno_operator.control.reports.token_review import Caller, TokenVerifier
+from steno_operator.control.reports.token_review import PodIdentity, TokenVerifier
 from steno_operator.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -39,24 +40,43 @@ class Route:
     path: str
     model: type[Model]
     max_body: int
-    take: Callable[[Store, Caller, Any], Answer]
+    take: Callable[[ClusterState, PodIdentity, Any], Answer]
 
 
-def take_job_report(store: Store, caller: Caller, report: Report) -> Answer:
-    """Takes in a worker's report."""
+def take_job_report(state: ClusterState, caller: PodIdentity, report: Report) -> Answer:
+    """Take in a worker's report.
+
+    Args:
+        state: what is observed.
+        caller: the pod that the token is bound to.
+        report: what it says.
+    """
     job = report.job
-    key = store.key_of(job.uid)
-    if key is None or (key.namespace, key.name) != (job.namespace, job.name):
-        return _said(409, "no such job")
-    attempt = store.attempt_of_pod(job.uid, caller.pod_uid)
-    if attempt is None or caller.namespace != job.namespace:
-        return _said(403, "the token is not that of a pod of this job")
+    owner = OwnerKey(job.namespace, job.uid)
+    resource = state.owner(owner)
+    if resource is None or resource.key.name != job.name:
+        return _answer(409, "no such job")
+    attempts = [child.value.child.attempt for child in state.jobs.by_index(BY_OWNER, owner)]
+    attempt = _attempt_of(state, caller, owner)
+    if attempt is None:
+        return _answer(403, "the token is not that of a pod of this job")
     if attempt != report.attempt:
-        return _said(403, "the token is not that of a pod of this attempt")
-    if report.attempt != store.latest_attempt(job.uid):
-        return _said(409, "a later attempt has begun")
-    store.put_report(key, job.uid, report.attempt, report.progress)
-    return _said(202, "accepted")
+        return _answer(403, "the token is not that of a pod of this attempt")
+    if report.attempt != max(attempts):
+        return _answer(409, "a later attempt has begun")
+    state.progress.update(resource.key, job.uid, report.attempt, report.progress)
+    return _answer(202, "accepted")
+
+
+def _attempt_of(state: ClusterState, caller: PodIdentity, owner: OwnerKey) -> int | None:
+    """Return the attempt that a pod works on if it is a pod of that job, in the job's own namespace."""
+    pod = state.pods.get(caller.pod_uid)
+    child = None if pod is None or pod.owner is None else state.job(pod.owner)
+    return (
+        None
+        if child is None or child.owner != owner or caller.namespace != owner.namespace
+        else child.value.child.attempt
+    )
 
 
 ROUTES = (
@@ -69,7 +89,7 @@ class ReportEndpoint:
     """The HTTP application; answers 503 while this replica does not lead."""
 
     def __init__(
-        self, serving: Callable[[], tuple[Store, TokenVerifier] | None], routes: Sequence[Route] = ROUTES
+        self, serving: Callable[[], tuple[ClusterState, TokenVerifier] | None], routes: Sequence[Route] = ROUTES
     ) -> None:
         self._serving = serving
         self.app = web.Application(client_max_size=max(route.max_body for route in routes))
@@ -87,28 +107,28 @@ class ReportEndpoint:
     async def _take(self, request: web.Request, route: Route) -> Answer:  # noqa: PLR0911 - one return per answer
         serving = self._serving()
         if serving is None:
-            return _said(503, "this replica is not leading")
-        store, verifier = serving
+            return _answer(503, "this replica is not leading")
+        state, verifier = serving
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN:
-            return _said(401, "a bearer token is needed")
+            return _answer(401, "a bearer token is needed")
         try:
             caller = await verifier.verify(token.strip())
         except (ApiError, UnreachableError) as error:
-            log.warning("a token could not be verified: %s", error)
-            return _said(503, "the token could not be verified now")
+            log.warning("a token could not be reviewed: %s", error)
+            return _answer(503, "the token could not be verified now")
         if caller is None:
-            return _said(401, f"the token is not that of a running pod for the audience {REPORT_AUDIENCE}")
+            return _answer(401, f"the token is not that of a running pod for the audience {REPORT_AUDIENCE}")
         report = await _read(request, route)
         if isinstance(report, str):
-            return _said(400, report)
+            return _answer(400, report)
         if self._serving() is None:
-            return _said(503, "this replica is not leading")  # it ended meanwhile
-        return route.take(store, caller, report)
+            return _answer(503, "this replica is not leading")  # it stopped leading meanwhile
+        return route.take(state, caller, report)
 
 
 async def _read(request: web.Request, route: Route) -> Model | str:
-    """Returns the report, or what is wrong with it."""
+    """Return the report, or what is wrong with it."""
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -122,5 +142,5 @@ async def _read(request: web.Request, route: Route) -> Model | str:
         return f"not a report: {', '.join(sorted(places)[:20]) or 'no JSON object'}"
 
 
-def _said(code: int, message: str) -> Answer:
+def _answer(code: int, message: str) -> Answer:
     return code, {"message": message}

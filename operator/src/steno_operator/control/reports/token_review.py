@@ -1,4 +1,4 @@
-"""Who reports: a pod, by its projected ServiceAccount token. Tokens are never logged; only their digests are kept."""
+"""Token review: which pod a ServiceAccount token is bound to. Tokens are never logged; only digests are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 @dataclass(frozen=True)
-class Caller:
+class PodIdentity:
     """The pod a token is bound to."""
 
     namespace: str
@@ -26,7 +26,7 @@ class Caller:
 
 
 class TokenVerifier:
-    """Asks the API server whose a token is, and remembers the answer for a little while."""
+    """Asks the API server which pod a token is bound to, and keeps the answer for a while."""
 
     def __init__(
         self, cluster: Cluster, accepted_for: float = 60.0, refused_for: float = 10.0, limit: int = 10_000
@@ -35,14 +35,14 @@ class TokenVerifier:
         self._accepted_for = accepted_for
         self._refused_for = refused_for
         self._limit = limit
-        self._answers: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
+        self._answers: OrderedDict[bytes, tuple[float, PodIdentity | None]] = OrderedDict()
         self._asking = asyncio.Semaphore(8)
 
-    async def verify(self, token: str) -> Caller | None:
-        """Returns the pod the token is bound to, or None if it is not a good token for us.
+    async def verify(self, token: str) -> PodIdentity | None:
+        """Return the pod that the token is bound to, or None if it is not a valid token for us.
 
         Raises:
-            ApiError, UnreachableError: nobody could be asked.
+            ApiError, UnreachableError: the API server could not be asked.
         """
         digest = hashlib.sha256(token.encode()).digest()
         known = self._answers.get(digest)
@@ -57,7 +57,7 @@ class TokenVerifier:
             self._answers.popitem(last=False)
         return caller
 
-    async def _ask(self, token: str) -> Caller | None:
+    async def _ask(self, token: str) -> PodIdentity | None:
         body = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
@@ -67,11 +67,11 @@ class TokenVerifier:
         status = review.get("status") or {}
         user = status.get("user") or {}
         name = user.get("username", "")
-        # An authenticator that knows no audiences answers without them: then nobody checked that the token is for us.
+        # An authenticator that knows no audiences answers without them: then it did not check that the token is for us.
         if not status.get("authenticated") or REPORT_AUDIENCE not in (status.get("audiences") or ()):
             return None
         extra = user.get("extra") or {}
         pods, uids = extra.get(_POD_NAME) or [], extra.get(_POD_UID) or []
         if not name.startswith(_SERVICE_ACCOUNT) or not pods or not uids:
             return None
-        return Caller(name.removeprefix(_SERVICE_ACCOUNT).partition(":")[0], pods[0], uids[0])
+        return PodIdentity(name.removeprefix(_SERVICE_ACCOUNT).partition(":")[0], pods[0], uids[0])

@@ -1,7 +1,7 @@
-"""A list followed by a watch, for ever: paged, resumed where it broke, listed again when it cannot be resumed.
+"""Reflector: a list followed by a watch, paged, resumed where it broke, listed again when it cannot be resumed.
 
 Not kopf's: its watches have been known to go silent, and it holds a memory for each object. These end by themselves
-after a while, and after a silence, and say when they last showed life.
+after a while, and after a silence, and record when they last showed life.
 """
 
 from __future__ import annotations
@@ -10,31 +10,54 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import ApiError, Cluster, UnreachableError
+from steno_operator.control.kube.client import GONE, ApiError, Cluster, UnreachableError
 from steno_operator.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-_GONE = 410
 _TRIES_BEFORE_RELIST = 5
 """Failures in a row to resume after which even a 'fresh' resourceVersion is not believed any more."""
 
 
 class Sink(Protocol):
-    """Where what is watched goes."""
+    """Where observed objects go: an `ObjectCache`."""
 
-    def put(self, raw: dict[str, Any], /) -> None:
-        """Takes in an object that exists."""
+    def upsert(self, raw: dict[str, Any], /) -> None:
+        """Add or update an object that exists."""
 
-    def drop(self, raw: dict[str, Any], /) -> None:
-        """Takes in the last state of an object that was deleted."""
+    def delete(self, uid: str, /) -> None:
+        """Forget an object that was deleted."""
 
-    def retain(self, uids: set[str], version: str, /) -> None:
-        """A full list as of `version` had these objects and no other."""
+    def replace(self, uids: Collection[str], version: str, /, namespace: str | None = None) -> None:
+        """Forget what a full list of the namespace (None: of all) as of `version` did not have."""
+
+
+class Source(Protocol):
+    """Something that keeps a sink up to date."""
+
+    @property
+    def name(self) -> str:
+        """What is observed, for logs and probes."""
+        ...
+
+    @property
+    def synced(self) -> asyncio.Event:
+        """Set once everything that exists is in the sink."""
+        ...
+
+    @property
+    def alive_at(self) -> float:
+        """Monotonic time when it last received something, or tried to."""
+        ...
+
+    async def run(self) -> None:
+        """Observe until cancelled."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,8 @@ class Target:
     path: str
     selectors: dict[str, str] = field(default_factory=dict[str, str])
     """`labelSelector`, `fieldSelector`."""
+    namespace: str | None = None
+    """The namespace that the path is of; None for all."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +79,34 @@ class Timing:
     server: float = 300.0
     """The server ends each watch after this; then it is resumed."""
     inactivity: float = 70.0
-    """The server sends a bookmark a minute; after such a silence the connection is dead, whatever TCP believes."""
+    """The server sends a bookmark a minute; after such a silence the connection is dead, whatever TCP says."""
     backoff: Backoff = field(default_factory=lambda: Backoff(0.5, 30.0))
 
 
-class Watcher:
-    """Keeps a sink up to date. `run` ends only by cancellation."""
+class Reflector:
+    """Keeps a sink up to date with one collection. See `Source`; `run` ends only by cancellation."""
 
     def __init__(self, cluster: Cluster, target: Target, sink: Sink, timing: Timing | None = None) -> None:
-        self.target = target
+        """Observe nothing yet.
+
+        Args:
+            cluster: where to watch.
+            target: what to watch.
+            sink: where the objects go.
+            timing: time limits.
+        """
+        self.name = target.name
         self.synced = asyncio.Event()
-        """Set once the first full list is in the sink."""
         self.alive_at = time.monotonic()
-        """When it last received something, or tried to: a watch that cannot reach the server is not stuck."""
+        """See `Source`: a watch that cannot reach the server is not stuck."""
         self._cluster = cluster
+        self._target = target
         self._sink = sink
         self._timing = timing or Timing()
         self._version = ""
 
     async def run(self) -> None:
-        """Lists, watches, and recovers, until cancelled."""
+        """List, watch and recover, until cancelled."""
         failures = 0
         while True:
             self.alive_at = time.monotonic()
@@ -84,7 +117,7 @@ class Watcher:
                     failures = 0
                 continue
             except ApiError as error:
-                if error.status == _GONE:
+                if error.status == GONE:
                     self._version = ""
                     if failures == 0:  # the normal way to find out
                         failures = 1
@@ -93,46 +126,46 @@ class Watcher:
             except UnreachableError as error:
                 failure, hint = error, None
             except Exception as error:
-                log.exception("watch of %s met an unexpected error", self.target.name)
+                log.exception("watch of %s met an unexpected error", self.name)
                 self._version = ""
                 failure, hint = error, None
             failures += 1
             if failures > _TRIES_BEFORE_RELIST:
                 self._version = ""
-            metrics.WATCH_RESTARTS.labels(self.target.name).inc()
+            metrics.WATCH_RESTARTS.labels(self.name).inc()
             delay = max(hint or 0.0, self._timing.backoff.delay(failures))
-            log.warning("watch of %s: %s; again in %.1f s", self.target.name, failure, delay)
+            log.warning("watch of %s: %s; trying again in %.1f s", self.name, failure, delay)
             self.alive_at = time.monotonic()
             await asyncio.sleep(delay)
 
     async def _list(self) -> None:
-        metrics.WATCH_RELISTS.labels(self.target.name).inc()
+        metrics.WATCH_RELISTS.labels(self.name).inc()
         uids: set[str] = set()
         version = ""
-        async for page in self._cluster.pages(self.target.path, self.target.selectors):
+        async for page in self._cluster.pages(self._target.path, self._target.selectors):
             self.alive_at = time.monotonic()
             version = page["metadata"]["resourceVersion"]
             for raw in page["items"]:
                 uids.add(raw["metadata"]["uid"])
-                self._sink.put(raw)
-        self._sink.retain(uids, version)
+                self._sink.upsert(raw)
+        self._sink.replace(uids, version, namespace=self._target.namespace)
         self._version = version
         self.synced.set()
 
     async def _watch(self) -> bool:
-        """Follows one watch to its end; returns whether it brought anything."""
+        """Follow one watch to its end; return whether it brought anything."""
         query = {
-            **self.target.selectors,
+            **self._target.selectors,
             "resourceVersion": self._version,
             "timeoutSeconds": int(self._timing.server * (0.8 + 0.4 * random.random())),  # noqa: S311 - spreads load
         }
-        lively = False
-        async for kind, raw in self._cluster.stream(self.target.path, query, self._timing.inactivity):
+        received = False
+        async for event, raw in self._cluster.stream(self._target.path, query, self._timing.inactivity):
             self.alive_at = time.monotonic()
-            lively = True
-            if kind == "DELETED":
-                self._sink.drop(raw)
-            elif kind != "BOOKMARK":
-                self._sink.put(raw)
+            received = True
+            if event == "DELETED":
+                self._sink.delete(raw["metadata"]["uid"])
+            elif event != "BOOKMARK":
+                self._sink.upsert(raw)
             self._version = raw["metadata"]["resourceVersion"]
-        return lively
+        return received

@@ -1,8 +1,8 @@
-"""Trusting a watch, but checking: what is listed now and again against what the watches of custom resources told.
+"""Resync check: a periodic list of custom resources, compared with what the watches of them brought.
 
-kopf's watches have been known to go silent, and kopf tells nobody about objects that vanished while it was not looking.
-Each round lists metadata only. A difference that still stands in the next round is repaired from the API server; when
-every round has to repair something, the watch is dead and the liveness probe says so.
+kopf's watches have been known to go silent, and kopf says nothing about objects that vanished while it was not
+watching. Each round lists metadata only. A difference that is still there in the next round is repaired from the API
+server; when every round has to repair something, the watch is stale and the liveness probe says so.
 """
 
 from __future__ import annotations
@@ -14,32 +14,39 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from steno_operator.control.kube.client import METADATA_ONLY, ApiError, Cluster, ResourceType, UnreachableError
+from steno_operator.control.kube.client import (
+    METADATA_ONLY,
+    NOT_FOUND,
+    ApiError,
+    Cluster,
+    ResourceType,
+    UnreachableError,
+)
 from steno_operator.control.kube.keys import is_newer
+from steno_operator.control.watch.reflector import Sink
 from steno_operator.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-_NOT_FOUND = 404
-_DEAF_AFTER = 3
-"""Rounds in a row with something to repair after which the watch counts as dead."""
+_STALE_AFTER = 3
+"""Rounds in a row with something to repair after which the watch counts as stale."""
+_ROUNDS_PER_RESYNC = 10
 
 Identity = tuple[str | None, str]
 """Namespace and name."""
 
 
 @dataclass(frozen=True)
-class Audited:
-    """A kind of custom resource to check."""
+class WatchedKind:
+    """A kind of custom resource."""
 
     kind: str
     resource: ResourceType
     namespaces: tuple[str | None, ...]
     """Where to list; `(None,)` for everywhere."""
+    sink: Sink
     known: Callable[[], Iterable[dict[str, Any]]]
-    """What the store has."""
-    put: Callable[[dict[str, Any]], None]
-    drop: Callable[[dict[str, Any]], None]
+    """What the sink has of the kind, raw."""
 
 
 @dataclass
@@ -48,47 +55,47 @@ class _Suspicion:
     rounds: int = 0
 
 
-class Auditor:
+class ResyncCheck:
     """Runs the rounds."""
 
     def __init__(
-        self, cluster: Cluster, audited: Iterable[Audited], resync: Callable[[], None], interval: float = 60.0
+        self, cluster: Cluster, kinds: Iterable[WatchedKind], resync: Callable[[], None], interval: float = 60.0
     ) -> None:
+        """Compare nothing yet.
+
+        Args:
+            cluster: where to list.
+            kinds: what to list.
+            resync: enqueues every resource that has not ended; called every tenth round.
+            interval: about how many seconds there are between rounds.
+        """
         self._cluster = cluster
-        self._audited = tuple(audited)
+        self._kinds = tuple(kinds)
         self._resync = resync
         self._interval = interval
-        self._suspicions = {target.kind: _Suspicion() for target in self._audited}
+        self._suspicions = {target.kind: _Suspicion() for target in self._kinds}
 
     @property
-    def deaf(self) -> list[str]:
+    def stale_watches(self) -> list[str]:
         """Kinds whose watch seems dead."""
-        return [kind for kind, suspicion in self._suspicions.items() if suspicion.rounds >= _DEAF_AFTER]
-
-    async def fill(self) -> None:
-        """Puts everything that exists into the store: before the first plan, so that none is made on half a view."""
-        for target in self._audited:
-            for namespace in target.namespaces:
-                async for page in self._cluster.pages(target.resource.path(namespace)):
-                    for item in page["items"]:  # items of a list of custom resources have their own kind
-                        target.put(item)
+        return [kind for kind, suspicion in self._suspicions.items() if suspicion.rounds >= _STALE_AFTER]
 
     async def run(self) -> None:
-        """Rounds for ever; every tenth also queues every unfinished resource again."""
+        """Make rounds until cancelled."""
         rounds = 0
         while True:
             await asyncio.sleep(self._interval * (0.9 + 0.2 * random.random()))  # noqa: S311 - spreads load
             rounds += 1
             try:
-                for target in self._audited:
-                    await self.round(target)
+                for target in self._kinds:
+                    await self.check(target)
             except (ApiError, UnreachableError) as error:
-                log.warning("audit: %s", error)
-            if rounds % 10 == 0:
+                log.warning("resync check: %s", error)
+            if rounds % _ROUNDS_PER_RESYNC == 0:
                 self._resync()
 
-    async def round(self, target: Audited) -> None:
-        """Compares once, and repairs what already differed the last time."""
+    async def check(self, target: WatchedKind) -> None:
+        """Compare once, and repair what already differed the last time."""
         known = {_identity(raw): raw for raw in target.known()}
         listed: dict[Identity, str] = {}
         for namespace in target.namespaces:
@@ -107,21 +114,21 @@ class Auditor:
         suspicion.rounds = suspicion.rounds + 1 if repaired else 0
         if repaired:
             metrics.AUDIT_MISSED.labels(target.kind).inc(len(repaired))
-            log.warning("audit: no watch told of %d changes of %s", len(repaired), target.kind)
+            log.warning("resync check: the watch of %s missed %d changes", target.kind, len(repaired))
 
-    async def _repair(self, target: Audited, identity: Identity) -> bool:
-        """Brings the store to the truth about one object; returns whether it was wrong."""
+    async def _repair(self, target: WatchedKind, identity: Identity) -> bool:
+        """Bring the sink up to date about one object; return whether it was not."""
         namespace, name = identity
         known = next((raw for raw in target.known() if _identity(raw) == identity), None)
         try:
             raw = await self._cluster.get(target.resource, namespace, name)
         except ApiError as error:
-            if error.status != _NOT_FOUND:
+            if error.status != NOT_FOUND:
                 raise
             if known is not None:
-                target.drop(known)
+                target.sink.delete(known["metadata"]["uid"])
             return known is not None
-        target.put(raw)
+        target.sink.upsert(raw)
         version = raw["metadata"]["resourceVersion"]
         return known is None or is_newer(version, known["metadata"]["resourceVersion"])
 

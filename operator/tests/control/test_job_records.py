@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from steno_operator.control.cache.records import child_of, pod_of, trimmed
+from steno_operator.control.cache.job_records import read_job, read_worker
+from steno_operator.control.cache.object_cache import OwnerKey
+from steno_operator.control.cache.resource_records import strip_metadata
 from steno_operator.control.kube.keys import Key
 
 from .objects import container, job, pod, resource
@@ -17,17 +19,17 @@ def conditions(*entries):
     }
 
 
-def test_a_resource_is_kept_without_what_nobody_reads():
-    metadata = trimmed(resource())["metadata"]
+def test_a_resource_is_kept_without_metadata_that_is_never_read():
+    metadata = strip_metadata(resource())["metadata"]
     assert "managedFields" not in metadata
     assert metadata["annotations"] == {"mine": "yes"}
 
 
 def test_a_running_child():
-    record = child_of(job(spec={"suspend": False}, status={"active": 1}))
-    assert record.key == Key("TranscriptionJob", "ns", "talk")
-    assert record.owner_uid == "u1"
-    child = record.child
+    entry = read_job(job(spec={"suspend": False}, status={"active": 1}))
+    assert entry.value.controller == Key("TranscriptionJob", "ns", "talk")
+    assert entry.owner == OwnerKey("ns", "u1")
+    child = entry.value.child
     assert (child.name, child.uid, child.attempt, child.created) == ("talk-1", "j1", 1, MOMENT)
     assert not child.done
     assert not child.deleting
@@ -37,7 +39,7 @@ def test_a_running_child():
 def test_a_failed_child():
     status = conditions(("SuccessCriteriaMet", "False"), ("Failed", "True", "PodFailurePolicy", "exit code 64"))
     status["conditions"][1]["lastTransitionTime"] = TIME
-    child = child_of(job(status=status)).child
+    child = read_job(job(status=status)).value.child
     assert child.failed
     assert not child.succeeded
     assert (child.failure_reason, child.failure_message) == ("PodFailurePolicy", "exit code 64")
@@ -46,25 +48,29 @@ def test_a_failed_child():
 
 def test_a_child_that_ends_soon_is_not_done():
     """`FailureTarget` and `SuccessCriteriaMet` come before the pods have ended."""
-    assert not child_of(job(status=conditions(("FailureTarget", "True"), ("SuccessCriteriaMet", "True")))).child.done
+    assert not read_job(
+        job(status=conditions(("FailureTarget", "True"), ("SuccessCriteriaMet", "True")))
+    ).value.child.done
 
 
 def test_a_suspended_and_a_deleted_child():
-    assert child_of(job(spec={"suspend": True})).child.suspended
+    assert read_job(job(spec={"suspend": True})).value.child.suspended
     raw = job()
     raw["metadata"]["deletionTimestamp"] = TIME
-    assert child_of(raw).child.deleting
+    assert read_job(raw).value.child.deleting
 
 
-def test_a_job_without_owner_is_nobodys():
-    record = child_of(job(owner=""))
-    assert record.key is None
-    assert record.owner_uid == ""
+def test_a_job_without_a_controller_has_no_owner():
+    entry = read_job(job(owner=""))
+    assert entry.value.controller is None
+    assert entry.owner is None
 
 
 def test_a_pod_that_no_node_fits():
     message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
-    found = pod_of(pod(phase="Pending", **conditions(("PodScheduled", "False", "Unschedulable", message)))).pod
+    found = read_worker(
+        pod(phase="Pending", **conditions(("PodScheduled", "False", "Unschedulable", message)))
+    ).value.pod
     assert found.unschedulable == message
     assert not found.started
     assert found.child_uid == "j1"
@@ -72,27 +78,27 @@ def test_a_pod_that_no_node_fits():
 
 def test_a_pod_whose_image_does_not_come():
     waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
-    found = pod_of(pod(**container(waiting=waiting))).pod
+    found = read_worker(pod(**container(waiting=waiting))).value.pod
     assert (found.waiting_reason, found.waiting_message) == ("ImagePullBackOff", "Back-off pulling image")
 
 
-def test_a_pod_that_said_its_last_word():
+def test_a_pod_with_a_termination_message():
     ended = {"exitCode": 64, "reason": "Error", "message": '{"result":{}}', "finishedAt": TIME}
-    found = pod_of(pod(phase="Failed", **container(terminated=ended))).pod
+    found = read_worker(pod(phase="Failed", **container(terminated=ended))).value.pod
     assert found.started
     assert (found.exit_code, found.termination_message, found.finished) == (64, '{"result":{}}', MOMENT)
     assert not found.oom_killed
 
 
 def test_a_pod_that_the_kernel_killed():
-    assert pod_of(pod(**container(terminated={"exitCode": 137, "reason": "OOMKilled"}))).pod.oom_killed
+    assert read_worker(pod(**container(terminated={"exitCode": 137, "reason": "OOMKilled"}))).value.pod.oom_killed
 
 
 def test_a_pod_that_was_preempted_and_is_going():
     raw = pod(**conditions(("DisruptionTarget", "True", "PreemptionByScheduler"), ("PodScheduled", "True")))
     raw["metadata"]["deletionTimestamp"] = TIME
     raw["status"]["conditions"][1]["lastTransitionTime"] = TIME
-    found = pod_of(raw).pod
+    found = read_worker(raw).value.pod
     assert found.disruption == "PreemptionByScheduler"
     assert found.deleting
     assert found.gone_by == MOMENT
@@ -100,5 +106,5 @@ def test_a_pod_that_was_preempted_and_is_going():
 
 
 def test_a_pod_that_is_quite_new():
-    found = pod_of({"metadata": pod()["metadata"]}).pod
+    found = read_worker({"metadata": pod()["metadata"]}).value.pod
     assert (found.phase, found.node, found.exit_code, found.disruption) == ("Pending", None, None, None)

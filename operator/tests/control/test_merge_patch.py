@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_operator.control.reconcile.merge_patch import merge_patch
+from steno_operator.control.reconcile.executor import merge_patch
 from steno_operator.plan.common.conditions import unreadable_status
 
 names = st.sampled_from("abc")

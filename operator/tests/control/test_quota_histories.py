@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from steno_operator.control.kube.keys import Key
 
-from .ledger import KINDS, Operator, Server, last_word
+from .simulation import KINDS, Operator, Server, last_word
 
 LIMITS: dict[str, dict[str, int]] = {"acme": {"gpus": 3, "concurrentJobs": 3}, "beta": {"gpus": 2}}
 SPACES = {"acme-1": "acme", "acme-2": "acme", "beta-1": "beta"}
@@ -176,7 +176,7 @@ class World:
             spec = {"accelerator": {"resource": "nvidia.com/gpu", "count": 1 + number % 2}}
             metadata = {**self.profiles[index]["metadata"], "resourceVersion": str(len(self.server.story) + 2)}
             self.profiles[index] = {**self.profiles[index], "metadata": metadata, "spec": spec}
-            self.operator.store.put_profile(self.profiles[index])
+            self.operator.state.profiles.upsert(self.profiles[index])
 
     def tick(self, number: int) -> None:
         self.server.now += timedelta(seconds=number % 60)
@@ -266,7 +266,7 @@ class World:
             raw["metadata"]["generation"] += 1
             self.server.put(plural, raw)
         for _ in range(400):
-            self.operator.due |= dict.fromkeys(key for key, _ in self.operator.store.resources())
+            self.operator.due |= dict.fromkeys(entry.value.key for entry in self.operator.state.resources)
             await self.calm(0)
             self.server.now += timedelta(minutes=7)
             for _ in self.pods():
@@ -399,4 +399,4 @@ def test_the_model_gets_somewhere():
 
     world = asyncio.run(run())
     assert {field for _, field, _ in world.published.values()} == {"audioMillisToday", "pagesToday"}
-    assert Key("Tenant", "", "acme") in dict(world.operator.store.resources())
+    assert Key("Tenant", "", "acme") in [entry.value.key for entry in world.operator.state.resources]

@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from steno_operator.control.cache.store import Store
+from steno_operator.control.cache.cluster_state import ClusterState
+from steno_operator.control.cache.object_cache import ObjectCache
+from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.client import ApiError, Cluster, UnreachableError
+from steno_operator.control.kube.event_recorder import EventRecorder
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import Signer
 from steno_operator.control.manager import controllers
@@ -152,23 +155,25 @@ class Operator:
         self.due: dict[Key, None] = {}
         self.told: defaultdict[str, int] = defaultdict(lambda: len(server.story))
         self.running: dict[Key, asyncio.Task[float | None]] = {}
-        self.store = Store(lambda key: self.due.setdefault(key, None))
+        self.state = ClusterState()
+        Subscriptions(self.state, lambda key: self.due.setdefault(key, None))
         for raw in profiles:
-            self.store.put_profile(raw)
+            self.state.profiles.upsert(raw)
         for plural in (*KINDS, "jobs", "pods"):
             self.told[plural] = len(server.story)
             for raw in server.all(plural):
                 self._put(plural, raw)
-        executor = Executor(server, self.store, "operator-0")
-        served = controllers(server, self.store, Signer(server, "steno-system", "key", lambda: None))
-        self._reconciler = Reconciler(self.store, executor, served, POLICY, lambda: server.now)
+        executor = Executor(server, self.state)
+        served = controllers(server, self.state, Signer(server, "steno-system", "key", lambda: None))
+        self._reconciler = Reconciler(
+            self.state, executor, EventRecorder(server, "operator-0"), served, POLICY, clock=lambda: server.now
+        )
 
     def _put(self, plural: str, raw: dict[str, Any]) -> None:
-        put = {"jobs": self.store.put_job, "pods": self.store.put_pod}.get(plural)
-        if put is not None:
-            put(raw)
-        else:
-            self.store.put_resource(KINDS[plural], raw)
+        self._cache(plural).upsert(raw)
+
+    def _cache(self, plural: str) -> ObjectCache[Any]:
+        return {"jobs": self.state.jobs, "pods": self.state.pods}.get(plural, self.state.resources)
 
     def tell(self, plural: str, count: int) -> None:
         """Has a watch tell of its next changes."""
@@ -182,10 +187,8 @@ class Operator:
             count -= 1
             if event != "DELETED":
                 self._put(plural, copy.deepcopy(raw))
-            elif plural in KINDS:
-                self.store.drop_resource(Key.of(KINDS[plural], raw), raw["metadata"]["uid"])
             else:
-                (self.store.drop_job if plural == "jobs" else self.store.drop_pod)(raw["metadata"]["uid"])
+                self._cache(plural).delete(raw["metadata"]["uid"])
 
     def _tell_of_pods(self, before: int) -> None:
         """The watches of Jobs and pods are not a pod's whole life apart: one that was made is known."""

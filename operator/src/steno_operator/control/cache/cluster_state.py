@@ -1,0 +1,216 @@
+"""All that is observed of the cluster: one ObjectCache for each type of object, and what no watch says.
+
+Every object carries its `resourceVersion`, and an older one never replaces a newer one: because the answers to our own
+writes are put in as well, a plan is never made from observations older than what this process last wrote. Snapshots
+read from here; `subscriptions` has who is reconciled again when something changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pydantic
+
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.worker.termination import Succeeded
+from steno_operator.control.cache.job_records import JobRecord, PodRecord, read_job, read_warning, read_worker
+from steno_operator.control.cache.object_cache import BY_OWNER, BoundedDict, Change, Entry, Index, ObjectCache, OwnerKey
+from steno_operator.control.cache.pool_records import read_deployment, read_server, read_service
+from steno_operator.control.cache.resource_records import (
+    BY_KEY,
+    BY_NAME,
+    RESOURCE_INDEXES,
+    TENANTS_BY_NAMESPACE,
+    TENANTS_BY_RESERVATION,
+    QuotaRequest,
+    ResourceRecord,
+    TenantRecord,
+    pool_of,
+    read_profile,
+    read_resource,
+)
+from steno_operator.control.cache.session_connections import SessionConnections
+from steno_operator.control.cache.unwatched import (
+    BusyKeys,
+    ConflictingNames,
+    PendingReasons,
+    PlaceQueues,
+    ProgressReports,
+    StatusWrites,
+)
+from steno_operator.control.kube.keys import Key
+from steno_operator.plan.common.pods import ended, last_word
+from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
+
+_WARNINGS = 10_000
+_PUBLISHED = 10_000
+
+
+def _resource_name(job: Entry[JobRecord]) -> Iterable[tuple[str, str]]:
+    """Yield the namespace and name of the resource whose child a Job is, going by its name `<resource>-<attempt>`."""
+    name, _, attempt = job.value.child.name.rpartition("-")
+    if attempt.isdigit():
+        yield job.namespace, name
+
+
+JOBS_BY_RESOURCE_NAME: Index[JobRecord, tuple[str, str]] = Index(_resource_name)
+"""Jobs that are named like a child of a resource, whoever owns them."""
+PODS_BY_RESOURCE: Index[PodRecord, OwnerKey] = Index(
+    lambda pod: () if pod.value.resource is None else (pod.value.resource,)
+)
+"""Worker pods by the resource that they work for, or did, whatever became of their Jobs."""
+SERVERS_BY_NAME: Index[ObservedServer, tuple[str, str]] = Index(lambda pod: ((pod.namespace, pod.value.pod.name),))
+
+
+class WarningCache(ObjectCache[str]):
+    """The latest warning Event about each object. Events expire; what they say is kept until the object is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(read_warning, capacity=_WARNINGS)
+
+    def replace(self, uids: Collection[str], version: str, /, namespace: str | None = None) -> None:
+        """Keep everything: that an Event is not listed any more says nothing of its object."""
+
+
+class ClusterState:
+    """See the module. Not thread-safe: for the event loop only."""
+
+    def __init__(
+        self,
+        progress_interval: float = 10.0,
+        *,
+        tenant_required: bool = False,
+        served_namespaces: Iterable[str] = (),
+    ) -> None:
+        """Observe nothing yet.
+
+        Args:
+            progress_interval: least seconds between writes of mere progress.
+            tenant_required: whether work in a namespace of no Tenant is refused.
+            served_namespaces: what is watched; empty: all.
+        """
+        self.tenant_required = tenant_required
+        self.served_namespaces = frozenset(served_namespaces)
+        self.resources: ObjectCache[ResourceRecord] = ObjectCache(read_resource, *RESOURCE_INDEXES, unique=BY_KEY)
+        self.profiles: ObjectCache[dict[str, Any]] = ObjectCache(read_profile, unique=BY_NAME)
+        self.jobs: ObjectCache[JobRecord] = ObjectCache(read_job, BY_OWNER, JOBS_BY_RESOURCE_NAME)
+        self.pods: ObjectCache[PodRecord] = ObjectCache(read_worker, BY_OWNER, PODS_BY_RESOURCE)
+        self.warnings = WarningCache()
+        self.deployments: ObjectCache[ObservedDeployment] = ObjectCache(read_deployment, BY_OWNER)
+        self.services: ObjectCache[str] = ObjectCache(read_service, BY_OWNER)
+        self.servers: ObjectCache[ObservedServer] = ObjectCache(read_server, BY_OWNER, SERVERS_BY_NAME)
+        self.progress = ProgressReports()
+        self.conflicts = ConflictingNames()
+        self.status_writes = StatusWrites(progress_interval)
+        self.pending = PendingReasons()
+        self.place_queues = PlaceQueues()
+        self.connections = SessionConnections()
+        self.busy = BusyKeys()
+        self._deleted_requests: dict[OwnerKey, QuotaRequest] = {}  # of what still holds a reservation
+        self._published: BoundedDict[OwnerKey, Succeeded] = BoundedDict(_PUBLISHED)
+        self.resources.add_event_handler(self._keep_up_with_resource)
+        self.jobs.add_event_handler(self._forget_warning)
+        self.pods.add_event_handler(self._forget_warning)
+        self.pods.add_event_handler(self._keep_result)
+        self.servers.add_event_handler(self._forget_warning)
+        self.servers.add_event_handler(self._disconnect_server)
+
+    # Lookups over more than one cache
+
+    def resource(self, key: Key) -> dict[str, Any] | None:
+        """Return a custom resource as last observed, stripped; not to be changed."""
+        found = self.resources.by_index(BY_KEY, key)
+        return found[0].value.raw if found else None
+
+    def owner(self, owner: OwnerKey) -> ResourceRecord | None:
+        """Return the custom resource that an object in its namespace names as its owner."""
+        entry = self.resources.get(owner.uid)
+        return entry.value if entry is not None and entry.namespace == owner.namespace else None
+
+    def job(self, owner: OwnerKey) -> Entry[JobRecord] | None:
+        """Return the Job that a pod or an Event in its namespace belongs to."""
+        entry = self.jobs.get(owner.uid)
+        return entry if entry is not None and entry.namespace == owner.namespace else None
+
+    def profile(self, name: str) -> RuntimeProfile | None:
+        """Return a profile; one that cannot be read (stored under an older schema) counts as absent."""
+        found = self.profiles.by_index(BY_NAME, name)
+        try:
+            return RuntimeProfile.from_wire(found[0].value) if found else None
+        except pydantic.ValidationError:
+            return None
+
+    def quota_request(self, owner: OwnerKey) -> QuotaRequest | None:
+        """Return what a resource asks its Tenant; of a deleted one, while a Tenant still holds a reservation for it."""
+        record = self.owner(owner)
+        return record.quota if record is not None else self._deleted_requests.get(owner)
+
+    def tenant_of(self, namespace: str) -> TenantRecord | None:
+        """Return the Tenant that has a namespace."""
+        found = (entry.value.tenant for entry in self.resources.by_index(TENANTS_BY_NAMESPACE, namespace))
+        return most_senior(tenant for tenant in found if tenant is not None)
+
+    def reserving_tenant(self, owner: OwnerKey) -> TenantRecord | None:
+        """Return the Tenant that holds a reservation for a resource; of two the one that changed last."""
+        found = self.resources.by_index(TENANTS_BY_RESERVATION, owner)
+        return found[-1].value.tenant if found else None
+
+    def published(self, owner: OwnerKey) -> Succeeded | None:
+        """Return the result of a worker that published for a resource, even if its pod is gone by now."""
+        results = (last_word(pod.value.pod) for pod in self.pods.by_index(PODS_BY_RESOURCE, owner))
+        return next((each for each in results if isinstance(each, Succeeded)), self._published.get(owner))
+
+    # Upkeep
+
+    def _keep_up_with_resource(self, change: Change[ResourceRecord]) -> None:
+        old, new = change.old, change.new
+        self._keep_up_with_places(old, new)
+        if old is None:
+            return
+        if new is None or new.uid != old.uid:
+            for each in (self.conflicts, self.progress, self.status_writes):
+                each.forget(old.uid)
+            self._keep_request(old)
+        tenant = old.value.tenant
+        if tenant is not None:
+            renewed = None if new is None else new.value.tenant
+            if renewed is None or (renewed.uid, renewed.namespaces) != (tenant.uid, tenant.namespaces):
+                self.pending.forget(tenant.name)
+            for owner in tenant.reservations:
+                if owner in self._deleted_requests and self.reserving_tenant(owner) is None:
+                    del self._deleted_requests[owner]
+
+    def _keep_up_with_places(self, old: Entry[ResourceRecord] | None, new: Entry[ResourceRecord] | None) -> None:
+        before, after = old and old.value.place, new and new.value.place
+        if before is not None:
+            self.place_queues.update(pool_of(before), before, None)
+            if after is None or after.uid != before.uid or not after.open:
+                self.connections.forget(before.uid)  # its status says how it ended
+        if after is not None:
+            self.place_queues.update(pool_of(after), None, after)
+
+    def _keep_request(self, deleted: Entry[ResourceRecord]) -> None:
+        request = deleted.value.quota
+        if request is not None and self.reserving_tenant(request.owner_key) is not None:
+            self._deleted_requests[request.owner_key] = replace(request, deleted=True)
+
+    def _forget_warning(self, change: Change[Any]) -> None:
+        if change.new is None:
+            self.warnings.delete(change.latest.uid)
+
+    def _disconnect_server(self, change: Change[ObservedServer]) -> None:
+        """Forget the connections to a server that is gone; what it reported of ended sessions is kept."""
+        if change.new is None or ended(change.new.value.pod):
+            self.connections.disconnect(change.latest.uid)
+
+    def _keep_result(self, change: Change[PodRecord]) -> None:
+        pod = change.latest.value
+        if change.new is None and pod.resource is not None and isinstance(result := last_word(pod.pod), Succeeded):
+            self._published[pod.resource] = result
+
+
+def most_senior(tenants: Iterable[TenantRecord]) -> TenantRecord | None:
+    """Return the Tenant that has a namespace which the specs of all of these name."""
+    return min(tenants, key=lambda tenant: tenant.seniority, default=None)

@@ -1,0 +1,138 @@
+"""Read child Jobs, worker pods and warning Events from their raw JSON into what the planner of jobs sees. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from steno_operator.control.cache.object_cache import Entry, OwnerKey
+from steno_operator.control.kube.keys import Key, controller_of, controller_uid
+from steno_operator.manifests import labels
+from steno_operator.manifests.job import CONTAINER
+from steno_operator.plan.common.pods import ObservedPod
+from steno_operator.plan.job.observed import ObservedChild
+
+T = TypeVar("T")
+
+FAILED_MOUNT = "FailedMount"
+FAILED_CREATE = "FailedCreate"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A labelled Job."""
+
+    controller: Key | None
+    """The custom resource that its controller reference names; None when it has no such reference."""
+    child: ObservedChild
+
+
+@dataclass(frozen=True, slots=True)
+class PodRecord:
+    """A labelled worker pod."""
+
+    resource: OwnerKey | None
+    """The custom resource that it works for, by its label: all that is left to know it by once its Job is gone."""
+    pod: ObservedPod
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Read an RFC 3339 timestamp."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def find_condition(status: Mapping[str, Any], kind: str, value: str = "True") -> Mapping[str, Any]:
+    """Return the condition of that type if it has that value, else an empty mapping."""
+    conditions = status.get("conditions") or ()
+    return next((c for c in conditions if c.get("type") == kind and c.get("status") == value), {})
+
+
+def _attempt(metadata: Mapping[str, Any]) -> int:
+    text = (metadata.get("labels") or {}).get(labels.ATTEMPT) or metadata["name"].rpartition("-")[2]
+    return int(text) if text.isdigit() else 0
+
+
+def read_job(raw: Mapping[str, Any]) -> Entry[JobRecord]:
+    """Read a child Job."""
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    controller = controller_of(raw)
+    complete, failed = find_condition(status, "Complete"), find_condition(status, "Failed")
+    child = ObservedChild(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        attempt=_attempt(metadata),
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
+        suspended=bool(spec.get("suspend")),
+        halted=bool(find_condition(status, "Suspended")),
+        accelerators=_accelerators(spec),
+        deadline=spec.get("activeDeadlineSeconds"),
+        deleting="deletionTimestamp" in metadata,
+        succeeded=bool(complete),
+        failed=bool(failed),
+        failure_reason=failed.get("reason", ""),
+        failure_message=failed.get("message", ""),
+        finished=parse_time((complete or failed).get("lastTransitionTime")),
+    )
+    key = Key(controller["kind"], metadata["namespace"], controller["name"]) if controller else None
+    return owned_entry(raw, controller_uid(raw), JobRecord(key, child))
+
+
+def _accelerators(spec: Mapping[str, Any]) -> int:
+    pod = (spec.get("template") or {}).get("spec") or {}
+    limits = [(container.get("resources") or {}).get("limits") or {} for container in pod.get("containers") or ()]
+    counts = [str(count) for limit in limits for name, count in limit.items() if "/" in name]
+    return sum(int(count) for count in counts if count.isdigit())
+
+
+def read_worker(raw: Mapping[str, Any]) -> Entry[PodRecord]:
+    """Read a worker's pod."""
+    metadata = raw["metadata"]
+    resource_uid = (metadata.get("labels") or {}).get(labels.JOB_UID, "")
+    resource = OwnerKey(metadata["namespace"], resource_uid) if resource_uid else None
+    return owned_entry(raw, controller_uid(raw), PodRecord(resource, read_pod(raw, CONTAINER)))
+
+
+def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
+    """Read a pod; `name` is that of the container that does its work."""
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    container = next((c for c in status.get("containerStatuses") or () if c.get("name") == name), dict[str, Any]())
+    state = container.get("state") or {}
+    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    blocked = find_condition(status, "PodScheduled", value="False")
+    return ObservedPod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        child_uid=controller_uid(raw),
+        phase=status.get("phase") or "Pending",
+        node=spec.get("nodeName"),
+        created=parse_time(metadata.get("creationTimestamp")),
+        started="running" in state or "terminated" in state,
+        scheduled=parse_time(find_condition(status, "PodScheduled").get("lastTransitionTime")),
+        deleting="deletionTimestamp" in metadata,
+        gone_by=parse_time(metadata.get("deletionTimestamp")),
+        disruption=find_condition(status, "DisruptionTarget").get("reason"),
+        unschedulable=blocked.get("message") or blocked.get("reason"),
+        waiting_reason=waiting.get("reason"),
+        waiting_message=waiting.get("message", ""),
+        exit_code=ended.get("exitCode"),
+        oom_killed=ended.get("reason") == "OOMKilled",
+        termination_message=ended.get("message", ""),
+        finished=parse_time(ended.get("finishedAt")),
+    )
+
+
+def read_warning(raw: Mapping[str, Any]) -> Entry[str]:
+    """Read the message of a warning Event; the entry's UID is that of the object that the Event is about."""
+    about: Mapping[str, Any] = raw.get("involvedObject") or {}
+    metadata = raw["metadata"]
+    message = (raw.get("message") or "").strip()
+    return Entry(about.get("uid", ""), metadata.get("namespace", ""), metadata["resourceVersion"], message)
+
+
+def owned_entry(raw: Mapping[str, Any], owner_uid: str, value: T) -> Entry[T]:
+    """Return the cache entry of a namespaced object; an empty `owner_uid` stands for none."""
+    metadata = raw["metadata"]
+    owner = OwnerKey(metadata["namespace"], owner_uid) if owner_uid else None
+    return Entry(metadata["uid"], metadata["namespace"], metadata["resourceVersion"], value, owner)

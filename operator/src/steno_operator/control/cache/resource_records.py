@@ -1,0 +1,214 @@
+"""Read custom resources from their raw JSON, with what others are enqueued for and found by. Pure.
+
+Kept as the raw objects say it, and cheap: equal records mean that nothing changed that matters to others, so that a
+resource whose progress changed does not wake its Tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from steno_api.v1alpha1.runtimepool import RuntimePool
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.v1alpha1.streamsession import StreamSession
+from steno_api.v1alpha1.tenant import AdmittedWork, Tenant
+from steno_operator.control.cache.object_cache import Entry, Index, OwnerKey
+from steno_operator.control.kube.keys import Key
+from steno_operator.plan.common.admission import ADMISSION_POLICIES, Usage
+from steno_operator.plan.pool.places import PlaceRequest, place_request
+
+POOL_KIND = RuntimePool.definition.kind
+PROFILE_KIND = RuntimeProfile.definition.kind
+SESSION_KIND = StreamSession.definition.kind
+TENANT_KIND = Tenant.definition.kind
+
+_UNREAD_METADATA = ("managedFields", "selfLink")
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRequest:
+    """What of a resource matters to its Tenant."""
+
+    key: Key
+    uid: str
+    created: datetime
+    priority: int
+    tenant: str
+    """The tenant that its spec names."""
+    profile: str
+    active: bool
+    """It is to be started at all."""
+    max_pods: int
+    finished: bool
+    deleted: bool
+    """It is deleted, or being deleted."""
+    usage: Usage
+
+    @property
+    def owner_key(self) -> OwnerKey:
+        """The resource as the owner of its children."""
+        return OwnerKey(self.key.namespace, self.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRecord:
+    """What of a Tenant matters to others."""
+
+    name: str
+    uid: str
+    created: str
+    namespaces: tuple[str, ...]
+    reservations: Mapping[OwnerKey, AdmittedWork]
+
+    @property
+    def seniority(self) -> tuple[str, str]:
+        """Sort key: of several Tenants whose specs name a namespace, the first has it."""
+        return self.created, self.uid
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRecord:
+    """A custom resource, with what matters to others read from it."""
+
+    key: Key
+    raw: dict[str, Any]
+    """Stripped; not to be changed."""
+    quota: QuotaRequest | None = None
+    """Of a kind that asks for admission."""
+    place: PlaceRequest | None = None
+    """Of a session."""
+    tenant: TenantRecord | None = None
+    """Of a Tenant."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended."""
+        return bool((self.raw.get("status") or {}).get("completionTime"))
+
+    @property
+    def profile(self) -> str:
+        """The RuntimeProfile that its spec names."""
+        return _name((self.raw.get("spec") or {}).get("profileRef"))
+
+
+def read_resource(raw: Mapping[str, Any]) -> Entry[ResourceRecord]:
+    """Read a custom resource of any kind but RuntimeProfile."""
+    key, metadata = Key.of(raw["kind"], raw), raw["metadata"]
+    record = ResourceRecord(
+        key=key,
+        raw=strip_metadata(raw),
+        quota=_quota_request(key, raw) if key.kind in ADMISSION_POLICIES else None,
+        place=place_request(raw) if key.kind == SESSION_KIND else None,
+        tenant=_tenant(raw) if key.kind == TENANT_KIND else None,
+    )
+    return Entry(metadata["uid"], key.namespace, metadata["resourceVersion"], record)
+
+
+def read_profile(raw: Mapping[str, Any]) -> Entry[dict[str, Any]]:
+    """Read a RuntimeProfile, which is kept raw."""
+    return Entry(raw["metadata"]["uid"], "", raw["metadata"]["resourceVersion"], strip_metadata(raw))
+
+
+def strip_metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a custom resource without the metadata that is never read, which is most of its bytes."""
+    metadata = {name: value for name, value in raw["metadata"].items() if name not in _UNREAD_METADATA}
+    annotations = (metadata.get("annotations") or {}).items()
+    metadata["annotations"] = {name: value for name, value in annotations if name != _LAST_APPLIED}
+    return {**raw, "metadata": metadata}
+
+
+def _name(reference: Mapping[str, Any] | None) -> str:
+    return (reference or {}).get("name", "")
+
+
+def _quota_request(key: Key, raw: Mapping[str, Any]) -> QuotaRequest:
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    policy = ADMISSION_POLICIES[key.kind]
+    return QuotaRequest(
+        key=key,
+        uid=metadata["uid"],
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
+        priority=spec.get("priority", 0),
+        tenant=_name(spec.get("tenantRef")),
+        profile=_name(spec.get("profileRef")),
+        active=policy.is_active(spec, status),
+        max_pods=policy.max_pods(spec),
+        finished=bool(status.get("completionTime")),
+        deleted="deletionTimestamp" in metadata,
+        usage=policy.usage(status),
+    )
+
+
+def _tenant(raw: Mapping[str, Any]) -> TenantRecord:
+    metadata = raw["metadata"]
+    admitted = (raw.get("status") or {}).get("admitted") or ()
+    reservations = [AdmittedWork.from_wire(each) for each in admitted]
+    return TenantRecord(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        created=metadata.get("creationTimestamp", ""),
+        namespaces=tuple(raw["spec"].get("namespaces") or ()),
+        reservations={OwnerKey(each.namespace, each.uid): each for each in reservations},
+    )
+
+
+def _keys_of_pools(entry: Entry[ResourceRecord]) -> Iterable[Key]:
+    place = entry.value.place
+    return (pool_of(place),) if place is not None and place.open else ()
+
+
+def pool_of(place: PlaceRequest) -> Key:
+    """Return the key of the pool that a session names."""
+    return Key(POOL_KIND, place.namespace, place.pool)
+
+
+def _namespaces_of_places(entry: Entry[ResourceRecord]) -> Iterable[str]:
+    place = entry.value.place
+    return (entry.namespace,) if place is not None and place.has_place else ()
+
+
+def _namespaces_of_requests(entry: Entry[ResourceRecord]) -> Iterable[str]:
+    quota = entry.value.quota
+    return (entry.namespace,) if quota is not None and not quota.finished and not quota.deleted else ()
+
+
+def _namespaces_of_tenants(entry: Entry[ResourceRecord]) -> Iterable[str]:
+    return () if entry.value.tenant is None else entry.value.tenant.namespaces
+
+
+def _reservations(entry: Entry[ResourceRecord]) -> Iterable[OwnerKey]:
+    return () if entry.value.tenant is None else entry.value.tenant.reservations
+
+
+BY_KEY: Index[ResourceRecord, Key] = Index(lambda entry: (entry.value.key,))
+BY_KIND: Index[ResourceRecord, str] = Index(lambda entry: (entry.value.key.kind,))
+BY_PROFILE: Index[ResourceRecord, str] = Index(
+    lambda entry: () if entry.value.finished or not entry.value.profile else (entry.value.profile,)
+)
+"""Resources that have not ended, by the RuntimeProfile that they name."""
+SESSIONS_BY_POOL: Index[ResourceRecord, Key] = Index(_keys_of_pools)
+"""Open sessions, by pool."""
+PLACES_BY_NAMESPACE: Index[ResourceRecord, str] = Index(_namespaces_of_places)
+"""Sessions that have a place, by namespace."""
+REQUESTS_BY_NAMESPACE: Index[ResourceRecord, str] = Index(_namespaces_of_requests)
+"""Resources that ask for admission and have neither ended nor are being deleted, by namespace."""
+TENANTS_BY_NAMESPACE: Index[ResourceRecord, str] = Index(_namespaces_of_tenants)
+"""Tenants whose specs name a namespace; the most senior of them has it."""
+TENANTS_BY_RESERVATION: Index[ResourceRecord, OwnerKey] = Index(_reservations)
+"""Tenants that hold a reservation for a resource."""
+BY_NAME: Index[dict[str, Any], str] = Index(lambda entry: (entry.value["metadata"]["name"],))
+"""RuntimeProfiles by name."""
+
+RESOURCE_INDEXES: tuple[Index[ResourceRecord, Any], ...] = (
+    BY_KIND,
+    BY_PROFILE,
+    SESSIONS_BY_POOL,
+    PLACES_BY_NAMESPACE,
+    REQUESTS_BY_NAMESPACE,
+    TENANTS_BY_NAMESPACE,
+    TENANTS_BY_RESERVATION,
+)

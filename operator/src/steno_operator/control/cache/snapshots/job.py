@@ -1,0 +1,75 @@
+"""Snapshots of jobs: their children with pods and warnings, and what else their plans are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from steno_operator.control.cache.cluster_state import JOBS_BY_RESOURCE_NAME, ClusterState
+from steno_operator.control.cache.job_records import JobRecord
+from steno_operator.control.cache.object_cache import BY_OWNER, Entry, OwnerKey
+from steno_operator.control.cache.snapshots.quota import accelerators_of, admission_of
+from steno_operator.control.kube.keys import Key
+from steno_operator.plan.common.pods import ObservedPod
+from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
+
+
+def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
+    """Return everything that is observed about a job.
+
+    Args:
+        state: what is observed.
+        key: the job's key.
+        job: the resource, parsed.
+    """
+    owner = OwnerKey(key.namespace, job.metadata.uid)
+    children = observe_children(state, owner)
+    gpus = accelerators_of(state, owner, job.spec.profile_ref.name) or 0
+    return ObservedJob(
+        job=job,
+        profile=state.profile(job.spec.profile_ref.name),
+        children=tuple(children),
+        admission=admission_of(state, owner, requested_tenant=job.spec.tenant_name, gpus=gpus),
+        foreign=_conflicting_names(state, key, owner),
+        progress=state.progress.get(owner.uid, children[-1].attempt if children else 0),
+        progress_due=state.status_writes.is_due(owner.uid),
+    )
+
+
+def observe_children(state: ClusterState, owner: OwnerKey) -> list[ObservedChild]:
+    """Return the child Jobs of a resource, by attempt."""
+    children = [_observe_child(state, job) for job in state.jobs.by_index(BY_OWNER, owner)]
+    return sorted(children, key=lambda child: child.attempt)
+
+
+def pods_of_job(state: ClusterState, job: Entry[JobRecord]) -> list[ObservedPod]:
+    """Return the pods that a Job owns, oldest first, without warnings."""
+    pods = [pod.value.pod for pod in state.pods.by_index(BY_OWNER, OwnerKey(job.namespace, job.uid))]
+    return sorted(pods, key=lambda pod: ((pod.created is not None and pod.created.isoformat()) or "", pod.name))
+
+
+def with_warnings(state: ClusterState, namespace: str, pods: Iterable[ObservedPod]) -> tuple[ObservedPod, ...]:
+    """Return the pods with what Events say of those whose container has not started."""
+    return tuple(
+        replace(pod, warning=message)
+        if not pod.started and (message := warning_about(state, OwnerKey(namespace, pod.uid)))
+        else pod
+        for pod in pods
+    )
+
+
+def warning_about(state: ClusterState, about: OwnerKey) -> str:
+    """Return the latest warning about an object, or an empty string."""
+    warning = state.warnings.get(about.uid)
+    return warning.value if warning is not None and warning.namespace == about.namespace else ""
+
+
+def _observe_child(state: ClusterState, job: Entry[JobRecord]) -> ObservedChild:
+    pods = with_warnings(state, job.namespace, pods_of_job(state, job))
+    return replace(job.value.child, warning=warning_about(state, OwnerKey(job.namespace, job.uid)), pods=pods)
+
+
+def _conflicting_names(state: ClusterState, key: Key, owner: OwnerKey) -> frozenset[str]:
+    """Return Jobs found when one was to be created, and those that the watch shows to be controlled by another."""
+    named = state.jobs.by_index(JOBS_BY_RESOURCE_NAME, (key.namespace, key.name))
+    return state.conflicts.get(owner.uid) | {job.value.child.name for job in named if job.owner != owner}

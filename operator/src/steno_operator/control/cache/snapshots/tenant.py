@@ -1,0 +1,107 @@
+"""Snapshots of Tenants: what asks for admission in their namespaces, and whatever holds a reservation."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from steno_api.v1alpha1.tenant import AdmittedWork, Tenant
+from steno_api.worker.termination import Succeeded
+from steno_operator.control.cache.cluster_state import PODS_BY_RESOURCE, ClusterState
+from steno_operator.control.cache.object_cache import BY_OWNER, OwnerKey
+from steno_operator.control.cache.resource_records import REQUESTS_BY_NAMESPACE, QuotaRequest
+from steno_operator.control.cache.snapshots.job import observe_children, pods_of_job
+from steno_operator.control.cache.snapshots.pool import pool_occupies_quota
+from steno_operator.control.cache.snapshots.quota import accelerators_of
+from steno_operator.control.kube.keys import Key
+from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest, Usage
+from steno_operator.plan.common.pods import last_word
+from steno_operator.plan.tenant.planner import ObservedTenant
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def observe_tenant(state: ClusterState, tenant: Tenant) -> ObservedTenant:
+    """Return everything that is observed about a Tenant."""
+    name, namespaces = tenant.metadata.name, tenant.spec.namespaces
+    reservations = {OwnerKey(entry.namespace, entry.uid): entry for entry in tenant.status.admitted}
+    holders = {namespace: state.tenant_of(namespace) for namespace in namespaces}
+    owned = [space for space, holder in holders.items() if holder is not None and holder.name == name]
+    asking = [
+        OwnerKey(request.namespace, request.uid)
+        for space in owned
+        for request in state.resources.by_index(REQUESTS_BY_NAMESPACE, space)
+    ]
+    others = {owner for owner in asking if (other := state.reserving_tenant(owner)) and other.name != name}
+    owners = dict.fromkeys([*reservations, *(owner for owner in asking if owner not in others)])
+    served = [space in state.served_namespaces or not state.served_namespaces for space in namespaces]
+    return ObservedTenant(
+        tenant=tenant,
+        requests=tuple(_observe_request(state, owner, reservations.get(owner), name) for owner in owners),
+        taken={space: holder.name for space, holder in holders.items() if holder is not None and holder.name != name},
+        served="all" if all(served) else "some" if any(served) else "none",
+    )
+
+
+def occupies_quota(state: ClusterState, owner: OwnerKey) -> bool:
+    """Tell whether a child or a pod of a resource works, or may.
+
+    Pods outlive a Job that is deleted in the background, as it is with its resource.
+    """
+    if pool_occupies_quota(state, owner) or any(child.holds for child in observe_children(state, owner)):
+        return True
+    pods = state.pods.by_index(PODS_BY_RESOURCE, owner)
+    return any(pod.value.pod.works and (pod.owner is None or state.job(pod.owner) is None) for pod in pods)
+
+
+def _observe_request(state: ClusterState, owner: OwnerKey, entry: AdmittedWork | None, tenant: str) -> AdmissionRequest:
+    request = state.quota_request(owner) or _forgotten(owner, entry)
+    key, policy = request.key, ADMISSION_POLICIES[request.key.kind]
+    finished = request.finished or request.deleted
+    holder = state.tenant_of(key.namespace)
+    per_pod = accelerators_of(state, owner, request.profile)
+    result = None if request.finished else state.published(owner)
+    return AdmissionRequest(
+        uid=owner.uid,
+        kind=key.kind,
+        namespace=key.namespace,
+        name=key.name,
+        created=request.created,
+        policy=policy,
+        demand=policy.demand(None if per_pod is None else per_pod * request.max_pods),
+        priority=request.priority,
+        finished=finished,
+        active=not finished
+        and request.active
+        and holder is not None
+        and holder.name == tenant
+        and request.tenant in ("", tenant),
+        running=occupies_quota(state, owner),
+        reconciling=not request.finished and key in state.busy,
+        # Deleted before its status was written, it has used what its worker's result says.
+        usage=request.usage if result is None else policy.usage({"summary": result.summary.to_wire()}),
+        usage_pending=not request.finished and _has_result(state, owner),
+    )
+
+
+def _forgotten(owner: OwnerKey, entry: AdmittedWork | None) -> QuotaRequest:
+    """Return the request of a resource that only a reservation still names."""
+    assert entry is not None  # noqa: S101 - what asks is observed
+    return QuotaRequest(
+        key=Key(entry.kind, entry.namespace, entry.name),
+        uid=owner.uid,
+        created=_LONG_AGO,
+        priority=0,
+        tenant="",
+        profile="",
+        active=False,
+        max_pods=0,
+        finished=False,
+        deleted=True,
+        usage=Usage(),
+    )
+
+
+def _has_result(state: ClusterState, owner: OwnerKey) -> bool:
+    """Tell whether a result can still be read: the resource's plan will write down what was used."""
+    pods = (pod for job in state.jobs.by_index(BY_OWNER, owner) for pod in pods_of_job(state, job))
+    return any(isinstance(last_word(pod), Succeeded) for pod in pods)

@@ -1,0 +1,43 @@
+"""Watch sources: which reflector feeds which cache, for everything that is not a custom resource."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from steno_operator.control.cache.cluster_state import ClusterState
+from steno_operator.control.cache.job_records import FAILED_CREATE, FAILED_MOUNT
+from steno_operator.control.kube.client import DEPLOYMENTS, EVENTS, JOBS, PODS, SERVICES, Cluster
+from steno_operator.control.watch.reflector import Reflector, Sink, Target, Timing
+from steno_operator.manifests import labels
+
+
+def reflectors(cluster: Cluster, state: ClusterState, namespaces: Iterable[str], timing: Timing) -> list[Reflector]:
+    """Return the reflectors of children, pods and Events.
+
+    Args:
+        cluster: where to watch.
+        state: has the caches that they feed.
+        namespaces: the namespaces served; empty: all.
+        timing: time limits.
+    """
+    ours, pools = {"labelSelector": labels.JOB_SELECTOR}, {"labelSelector": labels.POOL_SELECTOR}
+    found: list[Reflector] = []
+    for namespace in list(namespaces) or [None]:
+        watched: list[tuple[str, str, dict[str, str], Sink]] = [
+            ("jobs", JOBS.path(namespace), ours, state.jobs),
+            ("pods", PODS.path(namespace), ours, state.pods),
+            ("deployments", DEPLOYMENTS.path(namespace), pools, state.deployments),
+            ("services", SERVICES.path(namespace), pools, state.services),
+            ("servers", PODS.path(namespace), pools, state.servers),
+            (f"events-{FAILED_CREATE}", EVENTS.path(namespace), _warnings(FAILED_CREATE, "Job"), state.warnings),
+            (f"events-{FAILED_MOUNT}", EVENTS.path(namespace), _warnings(FAILED_MOUNT, "Pod"), state.warnings),
+        ]
+        suffix = f"/{namespace}" if namespace else ""
+        for name, path, selectors, cache in watched:
+            target = Target(f"{name}{suffix}", path, selectors, namespace)
+            found.append(Reflector(cluster, target, cache, timing))
+    return found
+
+
+def _warnings(reason: str, kind: str) -> dict[str, str]:
+    return {"fieldSelector": f"type=Warning,reason={reason},involvedObject.kind={kind}"}
