@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from hack.paths import cache_folder, write_atomic
+from hack.paths import cache_folder, locked, write_atomic
 from hack.steps import CommandError, output, run, say, step, succeeds
 
 REMEMBER_SECONDS = 6 * 3600
@@ -59,7 +59,8 @@ def build(tag: str, context: Path, *, dockerfile: Path | None = None, build_args
         command += ["-f", dockerfile]
     for name, value in (build_args or {}).items():
         command += ["--build-arg", f"{name}={value}"]
-    run([*command, context], env={"DOCKER_BUILDKIT": os.environ.get("DOCKER_BUILDKIT", _buildkit())})
+    with locked("docker-build", shared=True):
+        run([*command, context], env={"DOCKER_BUILDKIT": os.environ.get("DOCKER_BUILDKIT", _buildkit())})
     prune()
 
 
@@ -69,8 +70,14 @@ def _buildkit() -> str:
 
 
 def prune() -> None:
-    """Delete what builds leave behind that another build would not use: stages with sources, and untagged images."""
-    succeeds(["docker", "image", "prune", "-f", "--filter", "label=dev.steno.build"], timeout=300)
+    """Delete what builds leave behind that another build would not use: stages with sources, and untagged images.
+
+    While a build goes on, it would delete that one's: then the next call does it.
+    """
+    with locked("docker-build", wait=False) as alone:
+        if not alone:
+            return
+        succeeds(["docker", "image", "prune", "-f", "--filter", "label=dev.steno.build"], timeout=300)
 
 
 def pull(reference: str, timeout: float = 600) -> bool:

@@ -33,8 +33,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def locked(name: str) -> Generator[None]:
-    """Hold a lock that other processes of this user respect; it is released when the process ends."""
+def locked(name: str, *, shared: bool = False, wait: bool = True) -> Generator[bool]:
+    """Hold a lock that other threads and processes of this user respect; it is released when the process ends.
+
+    Args:
+        name: the lock's name.
+        shared: lets others hold it too, if they also share it.
+        wait: whether to wait for it; yields False at once where it is taken and this says no.
+    """
     with (cache_folder("locks") / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
