@@ -71,7 +71,7 @@ def test_long_speech_is_cut_at_its_longest_pause_and_goes_on():
     assert 463 <= ends[0].end <= 469
     assert ends[1].begin == ends[0].end
     assert sum(isinstance(event, UtteranceStarted) for event in events) == 1
-    assert all(end.end - end.begin <= options.max_length for end in ends)
+    assert all(end.end - end.begin <= options.max_frames for end in ends)
 
 
 def test_an_utterance_that_is_full_in_a_pause_just_ends():
@@ -100,7 +100,7 @@ def test_utterances_do_not_overlap_are_not_too_long_and_no_speech_is_lost(runs):
         # One that was cut with the very last frame leaves an empty one, in which there is nothing to decode.
         after_cut = any(before.cut and before.end == end.begin for before in ends)
         assert end.begin < end.end or (after_cut and not end.speech_frames and not end.cut)
-        assert end.end - end.begin <= options.max_length
+        assert end.end - end.begin <= options.max_frames
         assert end.speech_frames <= end.end - end.begin
     inside = {frame for end in ends for frame in range(end.begin, end.end)}
     loud = [frame for frame, probability in enumerate(probabilities) if probability >= 0.5]

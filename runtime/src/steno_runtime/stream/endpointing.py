@@ -16,26 +16,26 @@ from steno_runtime.stt.chunks import MAX_CHUNK_SECONDS, VAD_FRAME, VAD_FRAME_MIL
 class EndpointOptions:
     """Thresholds, as in `VadOptions`, and lengths in frames of 32 ms."""
 
-    min_silence: int
+    min_silence_frames: int
     """Silence that ends an utterance."""
     threshold: float = 0.5
     neg_threshold: float = 0.35
-    min_speech: int = 2
+    min_speech_frames: int = 2
     """Speech that begins an utterance: 64 ms."""
-    pad_before: int = 10
+    pad_before_frames: int = 10
     """Audio kept before speech: 320 ms."""
-    pad_after: int = 5
+    pad_after_frames: int = 5
     """Audio kept after speech: 160 ms, or less where the next utterance begins sooner."""
-    max_length: int = int(MAX_CHUNK_SECONDS * SAMPLE_RATE) // VAD_FRAME
+    max_frames: int = int(MAX_CHUNK_SECONDS * SAMPLE_RATE) // VAD_FRAME
     """Longer utterances are cut; the same bound as in the batch path."""
-    check_at: tuple[int, ...] = (62, 156, 250, 344)
+    check_at_frames: tuple[int, ...] = (62, 156, 250, 344)
     """Lengths at which an utterance is decoded to see which words are stable: after 2, 5, 8 and 11 s. Not later: what
     is stable must lie before the cut, which needs room to choose its place."""
 
     @classmethod
     def from_millis(cls, endpointing_millis: int) -> EndpointOptions:
         """Return options with this silence, in milliseconds."""
-        return cls(min_silence=max(1, math.ceil(endpointing_millis / VAD_FRAME_MILLIS)))
+        return cls(min_silence_frames=max(1, math.ceil(endpointing_millis / VAD_FRAME_MILLIS)))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Endpointer:
         """First frame that an utterance, open or to come, may contain."""
         if self._begin is not None:
             return self._begin
-        return max(self._floor, self._index - self._onset - self._options.pad_before)
+        return max(self._floor, self._index - self._onset - self._options.pad_before_frames)
 
     def push(self, probability: float) -> list[EndpointEvent]:
         """Take the next frame's speech probability; return its events, in order."""
@@ -130,10 +130,10 @@ class Endpointer:
     def _wait_for_speech(self, probability: float) -> list[EndpointEvent]:
         options = self._options
         self._onset = self._onset + 1 if probability >= options.threshold else 0
-        if self._onset < options.min_speech:
+        if self._onset < options.min_speech_frames:
             return []
         speech = self._index - self._onset
-        self._begin = max(self._floor, speech - options.pad_before)
+        self._begin = max(self._floor, speech - options.pad_before_frames)
         self._probabilities = [0.0] * (speech - self._begin) + [1.0] * self._onset
         self._onset, self._silent, self._checks, self._checks_due = 0, 0, [], 0
         return [UtteranceStarted(self._begin, speech)]
@@ -142,21 +142,21 @@ class Endpointer:
         options = self._options
         events: list[EndpointEvent] = []
         if probability >= options.threshold:
-            if self._silent >= options.pad_after:
+            if self._silent >= options.pad_after_frames:
                 events.append(SpeechResumed())
             self._silent = 0
         elif probability < options.neg_threshold or self._silent:
             # Between the thresholds a silence goes on, but does not begin.
             self._silent += 1
-            if self._silent >= options.min_silence:
+            if self._silent >= options.min_silence_frames:
                 return [self._end(begin)]
-            if self._silent == options.pad_after:
+            if self._silent == options.pad_after_frames:
                 events.append(PossibleEnd(self._index))
         length = len(self._probabilities)
-        if length >= options.max_length:
+        if length >= options.max_frames:
             # In a long enough pause it simply ends; otherwise it is cut, and speech goes on.
-            return [self._end(begin) if self._silent >= options.pad_after else self._cut(begin)]
-        due = sum(length >= at for at in options.check_at)
+            return [self._end(begin) if self._silent >= options.pad_after_frames else self._cut(begin)]
+        due = sum(length >= at for at in options.check_at_frames)
         if self._silent == 0 and due > self._checks_due:
             self._checks_due = due
             self._checks.append(length)
@@ -165,7 +165,7 @@ class Endpointer:
 
     def _end(self, begin: int) -> UtteranceEnded:
         speech_end = self._index - self._silent
-        end = min(self._index, speech_end + self._options.pad_after)
+        end = min(self._index, speech_end + self._options.pad_after_frames)
         ended = UtteranceEnded(begin, end, speech_end, self._speech_frames(self._probabilities[: end - begin]))
         self._floor, self._begin, self._silent, self._onset, self._probabilities = ended.end, None, 0, 0, []
         return ended
