@@ -208,6 +208,8 @@ def test_the_largest_report_fits_the_operators_limit():
     )  # fmt: skip
     ref = ObjectRef.model_validate(long)
     over = SessionReport(session=ref, started=now, figures=figures, result=result)
-    unsaid = over.model_copy(update={"result": None})
-    most = [over] * registry.MAX_ENDS_PER_REPORT + [unsaid] * (registry.MAX_UNREPORTED - registry.MAX_ENDS_PER_REPORT)
-    assert len(PoolReport(pool=ref, sessions=most).to_json()) < OPERATOR_MAX_BODY
+    unreported = over.model_copy(update={"result": None})
+    largest = [over] * registry.MAX_ENDS_PER_REPORT + [unreported] * (
+        registry.MAX_UNREPORTED - registry.MAX_ENDS_PER_REPORT
+    )
+    assert len(PoolReport(pool=ref, sessions=largest).to_json()) < OPERATOR_MAX_BODY

@@ -1,4 +1,4 @@
-"""Bearer-token authentication: the signed token of a StreamSession, and what a client says of itself held against it.
+"""Bearer-token authentication: the signed token of a StreamSession, compared with what a client claims.
 
 The same for every protocol; nothing a client sends is read before its token.
 """
@@ -32,7 +32,7 @@ _REMEDY = "Take the one in the Secret that the StreamSession's status.tokenSecre
 
 
 class TokenVerifier:
-    """Checks tokens against the public keys of a pool's task; only Ed25519, whatever a token says of itself."""
+    """Checks tokens against the public keys of a pool's task; only Ed25519, whatever algorithm a token names."""
 
     def __init__(self, keys: Sequence[str], audience: str) -> None:
         """Read the keys.
@@ -143,7 +143,7 @@ class Authenticator:
         tenant: str | None = None,
         meeting: str | None = None,
     ) -> SessionClaims:
-        """Compare what a client says of itself with its token; return the claims to go on with.
+        """Compare what a client claims with its token; return the claims to go on with.
 
         Args:
             claims: those of its token.

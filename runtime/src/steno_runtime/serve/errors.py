@@ -1,4 +1,4 @@
-"""Error codes of the server: what a client did wrong, or what failed, and how each protocol says so.
+"""Error codes of the server: what a client did wrong, or what failed, as each protocol expresses it.
 
 One table for WebSocket close codes, gRPC statuses and HTTP statuses; docs/streaming.md has the same rows.
 """
@@ -15,7 +15,7 @@ from steno_runtime.errors import Stopped, WorkError, explain
 
 @dataclass(frozen=True)
 class ErrorStatus:
-    """How each protocol says an error.
+    """An error in the terms of each protocol.
 
     Attributes:
         code: stable, for programs.
@@ -60,7 +60,7 @@ class ApiError(Exception):
     """A client's request is answered with an error.
 
     Attributes:
-        status: how each protocol says it.
+        status: the error in the terms of each protocol.
         message: what is wrong and what to do; nothing of a token or a transcript.
         retry_after: seconds after which trying again makes sense; None: it does not, or it is not known.
     """
@@ -90,7 +90,7 @@ _DEFECT = (500, 1011, "INTERNAL")
 
 
 def failure_status(reason: FailureReason) -> ErrorStatus:
-    """Return how work that failed for `reason` is said."""
+    """Return the status of work that failed for `reason`."""
     return ErrorStatus(reason.value, *_FAILURES.get(reason, _DEFECT))
 
 

@@ -1,1 +1,1 @@
-"""Live sessions, whatever the protocol: who may open one, the conversation with its client, its end, its transcript."""
+"""Live sessions, for any protocol: opening them, the conversation with a client, how they end, their transcripts."""

@@ -1,7 +1,8 @@
 """Session driver: the conversation of one live session, from its first message to its close, for every protocol.
 
 A transport is a `ClientConnection`: it turns its protocol's messages into `ClientMessage`s and the driver's
-`ServerEvent`s into its protocol's messages. When a session opens, what ends it, and what is said then, is decided here.
+`ServerEvent`s into its protocol's messages. When a session opens, what ends it, and what the client learns of it, is
+decided here.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Start:
         meeting: the meeting; None: the token's.
         token: the token, where it was not sent before.
         sample_rate: of the audio, in Hz.
-        overrides: what the client chooses in place of what its token says.
+        overrides: what the client chooses instead of its token's settings.
     """
 
     session: str | None = None
@@ -77,7 +78,7 @@ class End:
 
 
 class KeepAlive:
-    """The client is there but has nothing to say; this does not count as audio."""
+    """The client is connected but has no audio; this does not count as audio."""
 
 
 ClientMessage = Audio | Finalize | End | KeepAlive
@@ -137,7 +138,7 @@ class ClientConnection(Protocol):
         ...
 
     async def close(self, ending: SessionEnding | ApiError) -> None:
-        """Say how the session ended, or why there is none, and close the connection. Never raises."""
+        """Send how the session ended, or why there is none, and close the connection. Never raises."""
         ...
 
 
@@ -161,8 +162,8 @@ class SessionDriver:
         """
         ending: SessionEnding | ApiError | None
         try:
-            live, resampler = await self._open(connection, claims, session)
-            ending = await _converse(connection, live, resampler)
+            live, started, resampler = await self._open(connection, claims, session)
+            ending = await _converse(connection, live, started, resampler)
         except Disconnected:
             return
         except ApiError as error:
@@ -175,7 +176,7 @@ class SessionDriver:
 
     async def _open(
         self, connection: ClientConnection, claims: SessionClaims | None, session: str | None
-    ) -> tuple[LiveSession, Resampler]:
+    ) -> tuple[LiveSession, Started, Resampler]:
         start = await self._first_message(connection, authenticated=claims is not None)
         if claims is None:
             claims = self._authenticator.authenticate(start.token)
@@ -185,9 +186,7 @@ class SessionDriver:
         )
         resampler = Resampler(start.sample_rate)
         live = self._registry.open(claims, start.overrides, connection.send)
-        with contextlib.suppress(Exception):  # a client that has left already is noticed by the next receive
-            await connection.send(Started(start.session or claims.name, claims))
-        return live, resampler
+        return live, Started(start.session or claims.name, claims), resampler
 
     async def _first_message(self, connection: ClientConnection, *, authenticated: bool) -> Start:
         if not authenticated and self._unauthenticated >= MAX_UNAUTHENTICATED_CONNECTIONS:
@@ -207,21 +206,35 @@ class SessionDriver:
             self._unauthenticated -= not authenticated
 
 
-async def _converse(connection: ClientConnection, live: LiveSession, resampler: Resampler) -> SessionEnding | None:
-    """Take messages until the session ends, for whatever reason; return how it ended, None if the client has gone.
+async def _converse(
+    connection: ClientConnection, live: LiveSession, started: Started, resampler: Resampler
+) -> SessionEnding | None:
+    """Take messages until the session ends, for any reason.
+
+    Args:
+        connection: to the client.
+        live: the session, which has ended when this returns or raises.
+        started: the first event.
+        resampler: converts what the client sends.
+
+    Returns:
+        How the session ended; None if the client has gone.
 
     Raises:
         ApiError: the client broke the protocol.
     """
-    receiving = asyncio.create_task(_receive(connection, live, resampler))
-    ending = asyncio.create_task(live.ending.wait())
+    tasks: list[asyncio.Task[None]] = []
     try:
-        await asyncio.wait((receiving, ending, live.decoded), return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(Exception):  # a client that has left already is noticed by the next receive
+            await connection.send(started)
+        receiving = asyncio.create_task(_receive(connection, live, resampler))
+        tasks = [receiving, asyncio.create_task(_wait(live.ending))]
+        await asyncio.wait((*tasks, live.decoded), return_when=asyncio.FIRST_COMPLETED)
         if receiving.done():
             receiving.result()
     finally:
-        receiving.cancel()
-        ending.cancel()
+        for task in tasks:
+            task.cancel()
         live.end(SessionEnd.CLIENT_GONE)  # unless it has ended already
     if live.reason is SessionEnd.CLIENT_GONE:
         return None
@@ -255,3 +268,7 @@ async def _receive(connection: ClientConnection, live: LiveSession, resampler: R
                 live.end(SessionEnd.CLIENT_ENDED)
             case KeepAlive():
                 pass
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()

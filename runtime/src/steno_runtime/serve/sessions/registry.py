@@ -31,7 +31,7 @@ MAX_ENDS_PER_REPORT = 100
 
 @dataclass(frozen=True)
 class SessionOverrides:
-    """What a client may choose for its session; None: as its token says."""
+    """What a client may choose for its session; None: its token's setting."""
 
     language: str | None = None
     interim_results: bool | None = None

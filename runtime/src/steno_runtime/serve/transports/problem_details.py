@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457): the HTTP answer of an error, also to a WebSocket handshake that is refused."""
+"""Problem details (RFC 9457): the HTTP answer of an error, also of a WebSocket handshake that is rejected."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Uploaded recordings and documents, whatever the protocol: the job queue and the work that it runs."""
+"""Uploaded recordings and documents, for any protocol: the job queue and the work that it runs."""

@@ -1,4 +1,4 @@
-"""Request bodies: multipart forms and JSON, read under limits that hold whatever the headers say."""
+"""Request bodies: multipart forms and JSON, with limits that do not rely on headers."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class GrpcConnection:
     async def _next_chunk(self) -> stt_pb2.AudioChunk | None:
         try:
             return await anext(self._chunks, None)
-        except Exception as error:  # whatever the library raises: the call is broken
+        except Exception as error:  # any error of the library means that the call is broken
             raise Disconnected from error
 
     async def _write(self, message: stt_pb2.TranscriptEvent) -> None:
@@ -132,7 +132,7 @@ class GrpcConnection:
 
 
 def _messages(chunk: stt_pb2.AudioChunk) -> list[ClientMessage]:
-    """Return what a chunk says, in order."""
+    """Return the messages of a chunk, in order."""
     messages: list[ClientMessage] = [Audio(chunk.audio_data)]
     if chunk.finalize:
         messages.append(Finalize())

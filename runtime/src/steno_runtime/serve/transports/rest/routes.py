@@ -1,4 +1,4 @@
-"""REST handlers: uploads and their jobs, and what the server says of itself."""
+"""REST handlers: uploads and their jobs, health, metrics and status."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from steno_runtime.serve.transports.problem_details import error_response
 from steno_runtime.serve.transports.websocket import messages
 
 DECODING_FAILED = 1011
-"""Close code of a session whose decoding broke off, whatever the failure."""
+"""Close code of a session whose decoding broke off, for any failure."""
 
 
 class WebSocketEndpoint:
@@ -112,7 +112,7 @@ class WebSocketConnection:
             await self._send(messages.event_message(event))
 
     async def close(self, ending: SessionEnding | ApiError) -> None:
-        """See `ClientConnection`: a fatal `error`, or `session_ended`, then a close code that says the same."""
+        """See `ClientConnection`: a fatal `error`, or `session_ended`, then the close code that belongs to it."""
         if isinstance(ending, ApiError):
             await self._try_to_send(messages.error_message(ending, fatal=True))
             await self._close(ending.status.close, ending.status.code)

@@ -58,7 +58,7 @@ class OCRServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchProcess(self, request_iterator, context):
-        """Documents one after the other. One that cannot be read is answered with `error`, and the next one is read.
+        """Reads documents one after the other. The response for one that cannot be read has `error`; the others are read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

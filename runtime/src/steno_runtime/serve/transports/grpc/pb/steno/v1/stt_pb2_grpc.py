@@ -47,7 +47,7 @@ class STTServiceServicer:
     """
 
     def StreamingRecognize(self, request_iterator, context):
-        """One session. The token goes into the metadata, `authorization: Bearer <token>`; it says which session this is.
+        """One session. The token goes into the metadata, `authorization: Bearer <token>`; it names the session.
         The client sends audio, the server sends events; closing the client's half, or `is_last`, ends the session, and the
         remaining final texts follow. The last event is SESSION_ENDED.
         """
