@@ -10,7 +10,7 @@ PULL = 'Back-off pulling image "runtime:1"'
 @pytest.mark.parametrize(
     ("seen", "reason", "words"),
     [
-        (child(), "WaitingForPod", "not made"),
+        (child(), "WaitingForPod", "not created"),
         (child(warning='pods "x" is forbidden: exceeded quota: gpus'), "PodQuotaExceeded", "exceeded quota"),
         (child(warning='pods "x" is forbidden: violates PodSecurity'), "AttemptRefused", "PodSecurity"),
         (child(pod()), "WaitingForPod", "scheduler"),

@@ -13,16 +13,16 @@ from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.worker.task import TaskReporting
 from steno_operator.manifests import labels, paths
-from steno_operator.manifests.pod_template import SERVER, Mount, PodOf, pod_template, secret_mount
+from steno_operator.manifests.pod_template import SERVER, Mount, PodRole, pod_template, secret_mount
 from steno_operator.manifests.task import job_ref
 
 HTTP_PORT = 8080
 GRPC_PORT = 9090
 GRACE_SECONDS = 60
 LAST_WORDS_SECONDS = 10
-"""Of the grace period, for what follows a drain: the last report, the last answers, and giving the device back."""
+"""Part of the grace period, for what follows a drain: the last report, the last answers, and releasing the device."""
 START_SECONDS = 1800
-"""A server that has not answered once after so long is started anew: a model may have to be downloaded first."""
+"""A server that has not answered once after this long is restarted: it may have to download a model first."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,21 @@ class ServerConfig:
     pod_labels: Mapping[str, str]
 
 
-def tenant_of(pool: RuntimePool) -> str:
-    """Returns the tenant who pays for the servers: the spec's, else the namespace."""
-    return pool.spec.tenant_name or pool.metadata.namespace or "default"
+def server_tenant(pool: RuntimePool) -> str:
+    """Return the tenant of the servers' labels and metrics: the spec's, else the namespace.
+
+    Not the Tenant that has the namespace: this is part of the pod template, so creating or editing a Tenant would
+    replace every server and end its sessions. Quota and usage are charged to that Tenant all the same.
+    """
+    return labels.default_tenant(pool.spec.tenant_name, pool.metadata.namespace)
 
 
 def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerConfig) -> PoolTask:
-    """Returns what each server is told. It holds no secret: credentials are a directory of mounted files."""
+    """Return the task of each server. It holds no secret: credentials are a directory of mounted files."""
     spec, output = pool.spec, pool.spec.output
     return PoolTask(
         pool=job_ref(pool.metadata),
-        tenant=tenant_of(pool),
+        tenant=server_tenant(pool),
         model=spec.model,
         device="cpu" if profile.spec.accelerator is None else "auto",
         memoryMiB=profile.spec.accelerator.memory_mib if profile.spec.accelerator else None,
@@ -75,14 +79,14 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
 
 
 def build_deployment(pool: RuntimePool, profile: RuntimeProfile, config: ServerConfig, replicas: int) -> dict[str, Any]:
-    """Returns the `apps/v1` Deployment manifest, whole: to be applied under our field manager."""
+    """Return the `apps/v1` Deployment manifest, whole: to be applied under our field manager."""
     metadata = pool.metadata
-    own = labels.pool_labels(name=metadata.name, uid=metadata.uid, tenant=tenant_of(pool))
+    own = labels.pool_labels(name=metadata.name, uid=metadata.uid, tenant=server_tenant(pool))
     output = pool.spec.output
     credentials: list[Mount] = []
     if output is not None and output.secret_ref is not None:
         credentials.append(secret_mount("output-credentials", paths.OUTPUT_CREDENTIALS, output.secret_ref.name))
-    server = PodOf(
+    server = PodRole(
         container={
             "name": SERVER,
             "command": ["steno-server"],
@@ -123,7 +127,7 @@ def build_deployment(pool: RuntimePool, profile: RuntimeProfile, config: ServerC
 
 
 def with_digest(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Returns `manifest` with its digest as an annotation: what stands can be compared without knowing defaults."""
+    """Return `manifest` with its digest as an annotation, to compare it later without knowing defaults."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]
     metadata = manifest["metadata"]
@@ -132,13 +136,13 @@ def with_digest(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest_of(manifest: Mapping[str, Any]) -> str:
-    """Returns the digest that `with_digest` noted; an empty string where there is none."""
+    """Return the digest that `with_digest` noted; an empty string where there is none."""
     annotations: Mapping[str, str] = manifest["metadata"].get("annotations") or {}
     return annotations.get(labels.DIGEST, "")
 
 
 def _drain_seconds(profile: RuntimeProfile) -> int:
-    """Returns what a drain may take; a profile may override the grace period. No hook of ours runs before SIGTERM."""
+    """Return what a drain may take; a profile may override the grace period. No hook of ours runs before SIGTERM."""
     grace = (profile.spec.pod_overrides or {}).get("terminationGracePeriodSeconds")
     # Of another type, it is the API server that refuses it, with words for people.
     return max(0, (grace if isinstance(grace, int) else GRACE_SECONDS) - LAST_WORDS_SECONDS)

@@ -11,7 +11,7 @@ from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.meta import Resource
 from steno_operator.manifests import paths
 from steno_operator.manifests.labels import child_labels, child_name, owner_reference
-from steno_operator.manifests.pod_template import WORKER, Mount, PodOf, claim_mount, pod_template, secret_mount
+from steno_operator.manifests.pod_template import WORKER, Mount, PodRole, claim_mount, pod_template, secret_mount
 from steno_operator.manifests.task import Attempt
 
 CONTAINER = WORKER
@@ -35,8 +35,8 @@ class Work:
 
 
 def build_pod_template(spec: JobSpec, work: Work, attempt: Attempt, *, labels: dict[str, str]) -> dict[str, Any]:
-    """Returns the pod template (`metadata`, `spec`) of an attempt; `labels` win over the profile's."""
-    worker = PodOf(
+    """Return the pod template (`metadata`, `spec`) of an attempt; `labels` win over the profile's."""
+    worker = PodRole(
         container={
             "name": CONTAINER,
             "args": ["--task", work.task.to_json()],
@@ -72,13 +72,13 @@ DEADLINE_SLACK_SECONDS = 60
 
 
 def deadline_of(spec: JobSpec) -> int | None:
-    """Returns `activeDeadlineSeconds` of a child Job, in seconds; None for none."""
+    """Return `activeDeadlineSeconds` of a child Job, in seconds; None for none."""
     seconds = spec.active_deadline_seconds
     return None if seconds is None else seconds + DEADLINE_SLACK_SECONDS
 
 
 def build_job(owner: Resource, spec: JobSpec, work: Work, attempt: Attempt) -> dict[str, Any]:
-    """Returns the `batch/v1` Job manifest of an attempt.
+    """Return the `batch/v1` Job manifest of an attempt.
 
     Args:
         owner: the custom resource, which becomes the controller of the Job.

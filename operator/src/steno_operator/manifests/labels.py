@@ -32,12 +32,12 @@ POOL_SELECTOR = f"{CHILD_SELECTOR},{POOL_UID}"
 
 
 def child_name(name: str, attempt: int) -> str:
-    """Returns the name of an attempt's child Job: always the same, so creating it twice makes one."""
+    """Return the name of an attempt's child Job: always the same, so creating it twice makes one."""
     return f"{name}-{attempt}"
 
 
 def child_labels(*, kind: str, name: str, uid: str, tenant: str, attempt: int) -> dict[str, str]:
-    """Returns the labels of a child Job and its pods; the CRDs see to it that each value may stand in a label."""
+    """Return the labels of a child Job and its pods; the CRDs only allow values that may be in a label."""
     return {
         MANAGED_BY: MANAGED_BY_VALUE,
         NAME: NAME_VALUE,
@@ -50,12 +50,12 @@ def child_labels(*, kind: str, name: str, uid: str, tenant: str, attempt: int) -
 
 
 def pool_child_name(pool: str) -> str:
-    """Returns the name of a pool's Deployment and Service."""
+    """Return the name of a pool's Deployment and Service."""
     return f"{pool}-pool"
 
 
 def pool_labels(*, name: str, uid: str, tenant: str) -> dict[str, str]:
-    """Returns the labels of a pool's Deployment, Service and pods."""
+    """Return the labels of a pool's Deployment, Service and pods."""
     return {
         MANAGED_BY: MANAGED_BY_VALUE,
         NAME: SERVER_VALUE,
@@ -66,13 +66,18 @@ def pool_labels(*, name: str, uid: str, tenant: str) -> dict[str, str]:
     }
 
 
+def default_tenant(requested: str | None, namespace: str | None) -> str:
+    """Return who pays where no Tenant has the namespace: the tenant that the spec names, else the namespace."""
+    return requested or namespace or "default"
+
+
 def pool_selector(uid: str) -> dict[str, str]:
-    """Returns the labels that select a pool's pods: they never change."""
+    """Return the labels that select a pool's pods: they never change."""
     return {MANAGED_BY: MANAGED_BY_VALUE, POOL_UID: uid}
 
 
 def owner_reference(owner: Resource) -> dict[str, Any]:
-    """Returns the reference that makes `owner` the controller of a child."""
+    """Return the reference that makes `owner` the controller of a child."""
     return {
         "apiVersion": owner.api_version,
         "kind": owner.kind,

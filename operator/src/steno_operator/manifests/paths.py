@@ -1,4 +1,4 @@
-"""Where things stand in a worker pod, and how the URIs of a spec map to it."""
+"""Paths in a worker pod, and how the URIs of a spec map to it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _PVC = "pvc://"
 
 
 def claim_of(ref: Source | Output) -> str | None:
-    """Returns the PersistentVolumeClaim that `pvc://claim/path` names; None for any other URI."""
+    """Return the PersistentVolumeClaim that `pvc://claim/path` names; None for any other URI."""
     return ref.uri.removeprefix(_PVC).split("/", 1)[0] if ref.uri.startswith(_PVC) else None
 
 
 def path_in_claim(uri: str) -> str:
-    """Returns the path of `pvc://claim/path` below the claim's root, without slashes at its ends and without `..`."""
+    """Return the path of `pvc://claim/path` below the claim's root, without slashes at its ends and without `..`."""
     path = uri.removeprefix(_PVC).partition("/")[2]
     return "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
 
 
 def result_directory(output: Output, *, namespace: str, name: str, uid: str) -> str:
-    """Returns the URI of the directory one job publishes to: no other job, not even a namesake, ever has the same."""
+    """Return the URI of the directory one job publishes to: no other job, not even a namesake, ever has the same."""
     return f"{output.uri.rstrip('/')}/{namespace}/{name}/{uid}"

@@ -1,4 +1,4 @@
-"""What every pod of ours is, whatever runs in it: the restricted standard, and what its profile asks for."""
+"""Pod template: the restricted Pod Security Standard, what the profile asks for, and the role of the container."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Mount:
     read_only: bool = True
 
     def mount(self) -> dict[str, Any]:
-        """Returns the container's `volumeMounts` entry."""
+        """Return the container's `volumeMounts` entry."""
         return {"name": self.name, "mountPath": self.path, **({"readOnly": True} if self.read_only else {})}
 
 
 @dataclass(frozen=True)
-class PodOf:
-    """What differs from one role to the other."""
+class PodRole:
+    """What differs between workers and servers."""
 
     container: Mapping[str, Any]
     """The container's own fields: `name`, `args`, ports and probes."""
@@ -62,20 +62,20 @@ class PodOf:
 
 
 def pod_template(
-    pod_of: PodOf, profile: RuntimeProfileSpec, runtime_image: str, *, labels: Mapping[str, str]
+    role: PodRole, profile: RuntimeProfileSpec, runtime_image: str, *, labels: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Returns a pod template (`metadata`, `spec`); `labels` win over the profile's.
+    """Return a pod template (`metadata`, `spec`); `labels` win over the profile's.
 
     Args:
-        pod_of: what the role needs.
+        role: what the role needs.
         profile: what the pod asks for.
         runtime_image: image of profiles that name none.
         labels: how the operator finds the pod.
     """
-    mounts = [*_own_mounts(profile), *pod_of.mounts, *_models(profile.model_store)]
+    mounts = [*_own_mounts(profile), *role.mounts, *_models(profile.model_store)]
     pod: dict[str, Any] = {
-        "restartPolicy": pod_of.restart_policy,
-        "terminationGracePeriodSeconds": pod_of.grace_seconds,
+        "restartPolicy": role.restart_policy,
+        "terminationGracePeriodSeconds": role.grace_seconds,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {
@@ -86,7 +86,7 @@ def pod_template(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(pod_of, profile, runtime_image, mounts)],
+        "containers": [_container(role, profile, runtime_image, mounts)],
         "volumes": [{"name": item.name, **item.volume} for item in mounts],
     }
     optional: dict[str, Any] = {
@@ -98,25 +98,25 @@ def pod_template(
         "imagePullSecrets": [{"name": name} for name in profile.image_pull_secrets],
     }
     pod.update({key: value for key, value in optional.items() if value})
-    metadata: dict[str, Any] = {"labels": {**profile.pod_labels, **(pod_of.extra_labels or {}), **labels}}
+    metadata: dict[str, Any] = {"labels": {**profile.pod_labels, **(role.extra_labels or {}), **labels}}
     if profile.pod_annotations:
         metadata["annotations"] = dict(profile.pod_annotations)
-    return {"metadata": metadata, "spec": merge(pod, _overrides(profile, pod_of.container["name"]))}
+    return {"metadata": metadata, "spec": merge(pod, _overrides(profile, role.container["name"]))}
 
 
 def secret_mount(name: str, path: str, secret: str) -> Mount:
-    """Returns the mount of a Secret."""
+    """Return the mount of a Secret."""
     return Mount(name, path, {"secret": {"secretName": secret, "defaultMode": _SECRET_MODE}})
 
 
 def claim_mount(name: str, path: str, claim: str, *, read_only: bool = True) -> Mount:
-    """Returns the mount of a PersistentVolumeClaim."""
+    """Return the mount of a PersistentVolumeClaim."""
     # Read-only is said at the mount, not at the volume: source and output may be one claim.
     return Mount(name, path, {"persistentVolumeClaim": {"claimName": claim}}, read_only)
 
 
 def _overrides(profile: RuntimeProfileSpec, role: str) -> Mapping[str, Any]:
-    """Returns the profile's overrides without those of the other role's container, which they would add."""
+    """Return the profile's overrides without those of the other role's container, which they would add."""
     overrides = profile.pod_overrides or {}
     containers = overrides.get("containers")
     if not isinstance(containers, list):
@@ -127,15 +127,15 @@ def _overrides(profile: RuntimeProfileSpec, role: str) -> Mapping[str, Any]:
 
 
 def _container(
-    pod_of: PodOf, profile: RuntimeProfileSpec, runtime_image: str, mounts: Sequence[Mount]
+    role: PodRole, profile: RuntimeProfileSpec, runtime_image: str, mounts: Sequence[Mount]
 ) -> dict[str, Any]:
-    own = {entry["name"] for entry in pod_of.env}
+    own = {entry["name"] for entry in role.env}
     general = {**_HOME_ENV, **profile.env}
     env = [{"name": key, "value": value} for key, value in general.items() if key not in own]
     return {
         "image": profile.image or runtime_image,
         "imagePullPolicy": profile.image_pull_policy,
-        "env": [*env, *pod_of.env],
+        "env": [*env, *role.env],
         "resources": _resources(profile),
         "volumeMounts": [item.mount() for item in mounts],
         "terminationMessagePath": paths.TERMINATION_LOG,
@@ -146,12 +146,12 @@ def _container(
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        **pod_of.container,
+        **role.container,
     }
 
 
 def _resources(profile: RuntimeProfileSpec) -> dict[str, dict[str, str]]:
-    """Returns requests and limits; Kubernetes takes the request of an extended resource from its limit."""
+    """Return requests and limits; Kubernetes takes the request of an extended resource from its limit."""
     limits = dict(profile.resources.limits)
     if profile.accelerator is not None:
         limits[profile.accelerator.resource] = str(profile.accelerator.count)
@@ -191,7 +191,7 @@ _MERGE_KEYS = {
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `base` with `over` merged in: objects by key, keyed lists by item, others replaced; null removes."""
+    """Return `base` with `over` merged in: objects by key, keyed lists by item, others replaced; null removes."""
     merged = dict(base)
     for key, value in over.items():
         if value is None:
@@ -209,7 +209,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge_list(base: Sequence[Any], over: Sequence[Any], key: str) -> list[Any]:
-    """Returns the items of both, those with the same `key` merged, in the order they first appear."""
+    """Return the items of both, those with the same `key` merged, in the order they first appear."""
     items: dict[Any, Any] = {item.get(key): item for item in base}
     for item in over:
         items[item.get(key)] = merge(items.get(item.get(key), {}), item)

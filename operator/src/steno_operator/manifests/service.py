@@ -7,11 +7,11 @@ from typing import Any
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.streamsession import Endpoint, StreamSession
 from steno_operator.manifests import labels
-from steno_operator.manifests.deployment import GRPC_PORT, HTTP_PORT, tenant_of, with_digest
+from steno_operator.manifests.deployment import GRPC_PORT, HTTP_PORT, server_tenant, with_digest
 
 
 def build_service(pool: RuntimePool) -> dict[str, Any]:
-    """Returns the Service manifest, whole: to be applied under our field manager."""
+    """Return the Service manifest, whole: to be applied under our field manager."""
     metadata, spec = pool.metadata, pool.spec.service
     return with_digest(
         {
@@ -20,7 +20,7 @@ def build_service(pool: RuntimePool) -> dict[str, Any]:
             "metadata": {
                 "name": labels.pool_child_name(metadata.name),
                 "namespace": metadata.namespace,
-                "labels": labels.pool_labels(name=metadata.name, uid=metadata.uid, tenant=tenant_of(pool)),
+                "labels": labels.pool_labels(name=metadata.name, uid=metadata.uid, tenant=server_tenant(pool)),
                 "annotations": dict(spec.annotations),
                 "ownerReferences": [labels.owner_reference(pool)],
             },
@@ -37,7 +37,7 @@ def build_service(pool: RuntimePool) -> dict[str, Any]:
 
 
 def endpoints_of(session: StreamSession, pool: RuntimePool) -> list[Endpoint]:
-    """Returns where a client of `session` connects: what the pool says, else the Service's name in the cluster."""
+    """Return where a client of `session` connects: what the pool says, else the Service's name in the cluster."""
     host = f"{labels.pool_child_name(pool.metadata.name)}.{pool.metadata.namespace}.svc"
     given = pool.spec.endpoints
     websocket = (given.websocket_url if given is not None else None) or f"ws://{host}:{HTTP_PORT}"

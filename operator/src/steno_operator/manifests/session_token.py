@@ -1,4 +1,4 @@
-"""What a session needs besides its pool: the claims and the Secret of its token, and a pool made on demand."""
+"""What a session needs besides its pool: the claims and the Secret of its token, and a pool created on demand."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_operator.manifests import labels
 
 OUTPUT_FIELDS = ("secretRef", "endpointURL", "region")
-"""What of a session's output is its pool's."""
+"""Fields of a session's output that must be its pool's."""
 TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
 
 
 def token_secret_name(session: StreamSession) -> str:
-    """Returns the name of the Secret with a session's token: no other session ever has the same."""
+    """Return the name of the Secret with a session's token: no other session ever has the same."""
     return f"{session.metadata.name}-token-{session.metadata.uid[:8]}"
 
 
-def session_tenant(session: StreamSession) -> str:
-    """Returns the tenant who pays where no Tenant has the namespace: the spec's, else the namespace."""
-    return session.spec.tenant_name or session.metadata.namespace or "default"
-
-
 def build_claims(session: StreamSession, tenant: str, issued: datetime, expires: datetime) -> SessionClaims:
-    """Returns everything that a server is told about a session of a tenant."""
+    """Return the claims of a session's token: all that a server needs to know of the session.
+
+    Args:
+        session: the session.
+        tenant: who pays.
+        issued: from when the token is valid.
+        expires: until when it is.
+    """
     metadata, spec = session.metadata, session.spec
     namespace = metadata.namespace or "default"
     output = spec.output
@@ -53,7 +55,7 @@ def build_claims(session: StreamSession, tenant: str, issued: datetime, expires:
 
 
 def build_token_secret(session: StreamSession) -> dict[str, Any]:
-    """Returns the manifest of the token's Secret, without the token: `with_token` adds it."""
+    """Return the manifest of the token's Secret, without the token: `with_token` adds it."""
     metadata = session.metadata
     return {
         "apiVersion": "v1",
@@ -69,17 +71,24 @@ def build_token_secret(session: StreamSession) -> dict[str, Any]:
 
 
 def with_token(secret: dict[str, Any], token: str) -> dict[str, Any]:
-    """Returns the manifest with the token in it."""
+    """Return the manifest with the token in it."""
     return {**secret, "data": {TOKEN_KEY: base64.b64encode(token.encode()).decode()}}
 
 
 def build_default_pool(
     session: StreamSession, profile: str, model: str, max_replicas: int, sessions_per_replica: int
 ) -> dict[str, Any]:
-    """Returns the pool that is made for the first session that names it; it takes that session's output.
+    """Return the pool that is created for the first session that names it; it takes that session's output.
 
-    Of a session without one it takes the pods' own identity: the pool serves later sessions too, and those that publish
-    would wait in vain for one without `output`.
+    For a session without one the output uses the pods' own identity: the pool serves later sessions too, and those
+    that publish could never use a pool without `output`.
+
+    Args:
+        session: the session.
+        profile: name of the servers' RuntimeProfile.
+        model: name of the model.
+        max_replicas: servers at most.
+        sessions_per_replica: sessions of one server at a time.
     """
     spec: dict[str, Any] = {
         "profileRef": {"name": profile},

@@ -19,7 +19,7 @@ from steno_operator.manifests import paths
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one attempt is told besides the spec."""
+    """What one attempt needs besides the spec."""
 
     number: int
     tenant: str
@@ -34,18 +34,13 @@ class Attempt:
     """The operator's own additions to every worker pod."""
 
 
-def tenant_of(metadata: ObjectMeta, spec: JobSpec) -> str:
-    """Returns the tenant who pays where no Tenant has the namespace: the spec's, else the namespace."""
-    return spec.tenant_name or metadata.namespace or "default"
-
-
 def job_ref(metadata: ObjectMeta) -> ObjectRef:
-    """Returns the identity of a job as workers, reports and manifests carry it."""
+    """Return the identity of a job as workers, reports and manifests carry it."""
     return ObjectRef(namespace=metadata.namespace or "default", name=metadata.name, uid=metadata.uid)
 
 
 def build_transcription_task(job: TranscriptionJob, attempt: Attempt) -> TranscriptionTask:
-    """Returns the task of an attempt. It holds no secret: credentials are directories of mounted files."""
+    """Return the task of an attempt. It holds no secret: credentials are directories of mounted files."""
     spec = job.spec
     return TranscriptionTask(
         **_common(job.metadata, spec, spec.output.formats, attempt),
@@ -57,7 +52,7 @@ def build_transcription_task(job: TranscriptionJob, attempt: Attempt) -> Transcr
 
 
 def build_ocr_task(job: OCRJob, attempt: Attempt) -> OCRTask:
-    """Returns the task of an attempt. It holds no secret: credentials are directories of mounted files."""
+    """Return the task of an attempt. It holds no secret: credentials are directories of mounted files."""
     spec = job.spec
     return OCRTask(
         **_common(job.metadata, spec, spec.output.formats, attempt),
@@ -70,7 +65,7 @@ def build_ocr_task(job: OCRJob, attempt: Attempt) -> OCRTask:
 
 
 def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt: Attempt) -> dict[str, Any]:
-    """Returns the fields of `Task`."""
+    """Return the fields of `Task`."""
     profile = attempt.profile.spec
     return {
         "job": job_ref(metadata),
@@ -89,7 +84,7 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
 
 
 def build_source(source: Source) -> TaskSource:
-    """Returns where the worker reads, with `pvc://` resolved to the mounted file."""
+    """Return where the worker reads, with `pvc://` resolved to the mounted file."""
     return TaskSource(
         uri=source.uri,
         path=None if paths.claim_of(source) is None else f"{paths.SOURCE_MOUNT}/{paths.path_in_claim(source.uri)}",
@@ -100,7 +95,7 @@ def build_source(source: Source) -> TaskSource:
 
 
 def build_output(output: Output, metadata: ObjectMeta, formats: list[str]) -> TaskOutput:
-    """Returns where the worker publishes: the job's own directory, with `pvc://` resolved to the mounted one."""
+    """Return where the worker publishes: the job's own directory, with `pvc://` resolved to the mounted one."""
     ref = job_ref(metadata)
     uri = paths.result_directory(output, namespace=ref.namespace, name=ref.name, uid=ref.uid)
     return TaskOutput(

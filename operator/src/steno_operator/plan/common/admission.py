@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from steno_api.v1alpha1.reasons import Reason
+from steno_operator.manifests.labels import default_tenant
 
 State = Literal["NotRequired", "Admitted", "Waiting", "Refused"]
 Meter = Literal["audio", "pages"]
@@ -35,6 +36,10 @@ class Admission:
     def open(self) -> bool:
         """Whether something may be started."""
         return self.state in ("NotRequired", "Admitted")
+
+    def billed_tenant(self, requested: str | None, namespace: str | None) -> str:
+        """Return who pays: the Tenant that decided, else the tenant that the spec names, else the namespace."""
+        return self.tenant or default_tenant(requested, namespace)
 
 
 NOT_REQUIRED = Admission("NotRequired")

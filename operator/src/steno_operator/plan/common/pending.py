@@ -1,4 +1,4 @@
-"""Why a started attempt does not run yet, in words a user can act on."""
+"""Why a started attempt or server does not run yet, in words a user can act on."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from steno_operator.plan.common.pods import PULL_FAILURES, ObservedPod
 
 _BACK_OFF = re.compile(r'^Back-off pulling image "(?P<image>[^"]*)"(: (ErrImagePull: )?(?P<why>.+))?$', re.DOTALL)
 
-WAITING_FOR_POD = QueueStatus(reason=Reason.WAITING_FOR_POD, message="Kubernetes has not made the worker's pod yet.")
+WAITING_FOR_POD = QueueStatus(reason=Reason.WAITING_FOR_POD, message="Kubernetes has not created the worker's pod yet.")
 
 
 def explain_refusal(message: str) -> QueueStatus:
-    """Returns why the API server would not take the child Job or its pod."""
+    """Return why the API server refused the child Job or its pod."""
     quota = "quota" in message.lower() or "limitrange" in message.lower()
     return QueueStatus(reason=Reason.POD_QUOTA if quota else Reason.ATTEMPT_REFUSED, message=message)
 
 
 def explain_pod(pod: ObservedPod, before: QueueStatus | None) -> QueueStatus:
-    """Returns why a pod that has not ended does not run; `before` as in `explain`."""
+    """Return why a pod that has not ended does not run; `before` as in `explain`."""
     if pod.waiting_reason in PULL_FAILURES:
         return QueueStatus(reason=Reason.IMAGE_PULL, message=_pull_message(pod, before))
     if pod.waiting_reason == "CreateContainerConfigError":
@@ -44,7 +44,7 @@ def _unscheduled(pod: ObservedPod) -> QueueStatus:
 
 
 def _pull_message(pod: ObservedPod, before: QueueStatus | None) -> str:
-    """Returns why the image does not come; a back-off without a cause does not replace the cause that stands."""
+    """Return why the image does not come; a back-off without a cause does not replace the known cause."""
     match = _BACK_OFF.match(pod.waiting_message)
     if match is None:
         return pod.waiting_message or f"{pod.waiting_reason}: the image of pod {pod.name} cannot be pulled."

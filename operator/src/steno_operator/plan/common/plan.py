@@ -1,4 +1,4 @@
-"""What the planner decides: actions in order, the status to stand, and when to look again."""
+"""Plans: actions in order, the new status, and when to requeue."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ApplyChild:
 
 @dataclass(frozen=True)
 class CreatePool:
-    """Create a RuntimePool on demand; one of that name is success, whoever made it."""
+    """Create a RuntimePool on demand; an existing one of that name is success."""
 
     manifest: dict[str, Any]
 
@@ -82,7 +82,7 @@ class DeleteResource:
 
 @dataclass(frozen=True)
 class EmitEvent:
-    """Tell the story: an Event on the custom resource. Best effort; never blocks the rest."""
+    """Emit an Event on the custom resource. Best effort; never blocks the rest."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -108,9 +108,9 @@ class PlanOf(Generic[Status]):
 
     actions: tuple[Action, ...]
     status: Status
-    """The whole status that should stand once the actions are done."""
+    """The whole new status, to be written once the actions are done."""
     requeue_after: timedelta | None = None
-    """Look again after this long even if nothing changes; absent: only on a change."""
+    """Requeue after this long even if nothing changes; None: only on a change."""
     requires_live_read: bool = False
     """The plan pays, destroys or may conclude from an absence (a new attempt, a stop, a failure): unless the resource
     and its children were read live just now, read them and plan again before carrying it out."""

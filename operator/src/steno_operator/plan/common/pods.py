@@ -1,4 +1,4 @@
-"""What is observed of one pod, and what that says: whether it ended, what its worker said last, what it waits for."""
+"""What is observed of one pod, and what follows: whether it ended, its worker's result, what it waits for."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ class ObservedPod:
     """The worker container's exit code, once it terminated."""
     oom_killed: bool = False
     termination_message: str = ""
-    """The worker's last word, as it stands in the pod."""
+    """The container's termination message."""
     finished: datetime | None = None
 
     @property
     def works(self) -> bool:
-        """Whether it has, or will have, what it asks for."""
+        """Whether it occupies its resources, or will."""
         return self.phase not in ("Succeeded", "Failed")
 
 
 def last_word(pod: ObservedPod) -> Succeeded | Failed | None:
-    """Returns what the worker said last; None when it said nothing that can be read."""
+    """Return the result in the pod's termination message; None when there is none that can be parsed."""
     return read_word(pod.termination_message)
 
 
 def read_word(message: str) -> Succeeded | Failed | None:
-    """Returns what a termination message says; None when it cannot be read."""
+    """Return the result in a termination message; None when it cannot be parsed."""
     if not message:
         return None
     try:
@@ -71,10 +71,10 @@ def read_word(message: str) -> Succeeded | Failed | None:
 
 
 def ended(pod: ObservedPod) -> bool:
-    """Whether the worker will not run again in this pod."""
+    """Tell whether the worker will not run again in this pod."""
     return pod.exit_code is not None or pod.phase in ("Succeeded", "Failed")
 
 
 def pull_started(pod: ObservedPod) -> datetime | None:
-    """Returns since when a pod waits for an image that does not come; None when it does not."""
+    """Return since when a pod waits for an image that does not come; None when it does not."""
     return (pod.scheduled or pod.created) if pod.waiting_reason in PULL_FAILURES else None

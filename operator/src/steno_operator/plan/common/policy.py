@@ -14,7 +14,7 @@ FOREIGN_RECHECK = timedelta(seconds=5)
 
 @dataclass(frozen=True)
 class DefaultPool:
-    """What a pool that is made on demand is like."""
+    """The pool that is created on demand."""
 
     profile: str = "gpu"
     model: str = "large-v3"
@@ -37,7 +37,7 @@ class Policy:
     node_lost_patience: timedelta = timedelta(seconds=60)
     """A deleted pod that is still there this long after its grace period is on a lost node."""
     name_conflict_patience: timedelta = timedelta(minutes=2)
-    """A foreign Job in the way of a child's name (often that of a just deleted namesake) fails the job after this."""
+    """A conflicting Job with a child's name (often that of a just deleted namesake) fails the job after this."""
     progress_interval: timedelta = timedelta(seconds=10)
     """Progress is written at most this often, …"""
     progress_step: int = 5

@@ -1,4 +1,4 @@
-"""What the planner sees: plain values read from the cluster, so that it can be called with any of them."""
+"""What the planner of jobs is given: plain values read from the cluster."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_operator.manifests.job import build_job, deadline_of
 from steno_operator.manifests.labels import child_name
-from steno_operator.manifests.task import Attempt, tenant_of
+from steno_operator.manifests.task import Attempt
 from steno_operator.plan.common.clock import earliest, ttl_left
 from steno_operator.plan.common.conditions import Fact, clip, find, holds
 from steno_operator.plan.common.finish import Transition
@@ -172,7 +172,7 @@ def _start(context: Context, profile: RuntimeProfile) -> JobTransition:
     job, number = context.observed.job, context.history.attempt + 1
     attempt = Attempt(
         number=number,
-        tenant=context.observed.admission.tenant or tenant_of(job.metadata, job.spec),
+        tenant=context.observed.admission.billed_tenant(job.spec.tenant_name, job.metadata.namespace),
         out_of_memory=context.history.out_of_memory,
         profile=profile,
         runtime_image=context.policy.runtime_image,

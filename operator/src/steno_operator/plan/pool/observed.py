@@ -1,4 +1,4 @@
-"""What the planner of pools sees."""
+"""What the planner of pools is given."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ObservedDeployment:
 
 @dataclass(frozen=True)
 class ObservedPool:
-    """A pool, what exists because of it, and who wants it."""
+    """A pool, its children, and how many sessions need it."""
 
     pool: RuntimePool
     profile: RuntimeProfile | None
@@ -53,7 +53,7 @@ class ObservedPool:
     token_keys: tuple[str, ...] = ()
     """Public keys (PEM); none while the operator has no signing key."""
     foreign: frozenset[str] = frozenset()
-    """Kinds of children in whose place something else stands: `Deployment`, `Service`."""
+    """Kinds of children whose name another object has: `Deployment`, `Service`."""
     refusal: str = ""
     """Why the API server refused what this very snapshot's plan applied."""
     refusal_final: bool = False

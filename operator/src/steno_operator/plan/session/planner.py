@@ -13,7 +13,7 @@ from steno_api.v1alpha1.common import QueueStatus, Results
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.streamsession import CarriedFigures, Endpoint, SessionFigures, StreamSession
 from steno_operator.manifests.service import endpoints_of
-from steno_operator.manifests.session_token import build_claims, build_token_secret, session_tenant, token_secret_name
+from steno_operator.manifests.session_token import build_claims, build_token_secret, token_secret_name
 from steno_operator.plan.common.clock import earliest, truncate_to_seconds, ttl_left
 from steno_operator.plan.common.conditions import Fact, clip, holds, is_finished
 from steno_operator.plan.common.finish import Transition, condition_events, finish
@@ -275,7 +275,7 @@ def _token(
     )
     if valid:
         return (), update, _refresh_at(expires, policy)
-    tenant = observed.admission.tenant or session_tenant(session)
+    tenant = observed.admission.billed_tenant(session.spec.tenant_name, session.metadata.namespace)
     token = IssueToken(build_claims(session, tenant, now, expires), build_token_secret(session))
     return (token,), update, _refresh_at(expires, policy)
 
