@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     """0: any free port (logged)."""
     probe_port: int = Field(8081, ge=0, le=65535)
     workers: int = Field(16, ge=1, le=256)
-    """Resources looked at side by side."""
+    """Resources that are reconciled at the same time."""
     backoff_base_seconds: float = Field(10.0, gt=0)
     """Wait before the second attempt of a job; doubled for each further one."""
     backoff_max_seconds: float = Field(360.0, gt=0)
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
         return tuple(name.strip() for name in self.namespaces.split(",") if name.strip())
 
     def policy(self) -> Policy:
-        """Returns what the planner is told."""
+        """Return the policy that plans are made with."""
         return Policy(
             runtime_image=self.runtime_image,
             report_url=self.report_url,

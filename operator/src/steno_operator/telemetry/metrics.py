@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""Prometheus metrics of the operator."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 
 
 LEADER = Gauge("steno_leader", "1 on the replica that reconciles")
 QUEUE_DEPTH = Gauge("steno_queue_depth", "Resources waiting for a worker")
-QUEUE_WAIT = Histogram("steno_queue_wait_seconds", "From queued to taken by a worker", buckets=_SECONDS)
-RECONCILE_SECONDS = Histogram("steno_reconcile_seconds", "One look at one resource", buckets=_SECONDS)
-RECONCILE_ERRORS = Counter("steno_reconcile_errors", "Looks that ended in an unexpected error")
+QUEUE_WAIT = Histogram("steno_queue_wait_seconds", "Time from queued to taken by a worker", buckets=_SECONDS)
+RECONCILE_SECONDS = Histogram("steno_reconcile_seconds", "Reconciling one resource once", buckets=_SECONDS)
+RECONCILE_ERRORS = Counter("steno_reconcile_errors", "Reconciliations that ended in an unexpected error")
 WATCH_RESTARTS = Counter("steno_watch_restarts", "Watch streams opened again after an error", ["watch"])
 WATCH_RELISTS = Counter("steno_watch_relists", "Full lists made because a watch could not be resumed", ["watch"])
-AUDIT_MISSED = Counter("steno_audit_missed", "Changes of resources that no watch had told", ["kind"])
+AUDIT_MISSED = Counter("steno_audit_missed", "Changes of resources that the watches missed", ["kind"])
 ACTIONS = Counter("steno_actions", "Actions carried out", ["action"])
 STATUS_WRITES = Counter("steno_status_writes", "Status patches sent", ["kind"])
 ATTEMPTS = Counter("steno_attempts", "Child Jobs created", ["kind"])

@@ -1,7 +1,7 @@
 """`/healthz`, `/readyz` and `/metrics`.
 
-Alive means that reconciling still works: watches move, workers do not hang, kopf tells what changes. Load alone never
-makes a probe fail, nor an API server that is away: a restart would mend neither.
+Alive means that reconciling still works: watches move, workers do not hang, no watch is stale. Load alone never makes a
+probe fail, nor does an API server that cannot be reached: a restart would help with neither.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ WORKER_BUSY = 300.0
 
 
 def silent(name: str, alive_at: float) -> Iterable[str]:
-    """Yields what is wrong with something that last showed life at that monotonic time."""
+    """Yield what is wrong with `name` if it last showed activity at `alive_at` (monotonic time) and not since."""
     quiet = time.monotonic() - alive_at
     if quiet > WATCH_SILENCE:
-        yield f"{name} showed no life for {quiet:.0f} s"
+        yield f"{name} showed no activity for {quiet:.0f} s"
 
 
 def make_app(
     problems: Callable[[], Iterable[str]], waits: Callable[[], Iterable[str]], refresh: Callable[[], None]
 ) -> web.Application:
-    """Returns the HTTP application.
+    """Return the HTTP application.
 
     Args:
         problems: what keeps this replica from being alive.

@@ -16,6 +16,14 @@ import pydantic
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.worker.termination import Succeeded
 from steno_operator.control.cache.job_records import JobRecord, PodRecord, read_job, read_warning, read_worker
+from steno_operator.control.cache.local_records import (
+    BusyKeys,
+    ConflictingNames,
+    PendingReasons,
+    PlaceQueues,
+    ProgressReports,
+    StatusWrites,
+)
 from steno_operator.control.cache.object_cache import BY_OWNER, BoundedDict, Change, Entry, Index, ObjectCache, OwnerKey
 from steno_operator.control.cache.pool_records import read_deployment, read_server, read_service
 from steno_operator.control.cache.resource_records import (
@@ -32,14 +40,6 @@ from steno_operator.control.cache.resource_records import (
     read_resource,
 )
 from steno_operator.control.cache.session_connections import SessionConnections
-from steno_operator.control.cache.unwatched import (
-    BusyKeys,
-    ConflictingNames,
-    PendingReasons,
-    PlaceQueues,
-    ProgressReports,
-    StatusWrites,
-)
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ended, last_word
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
@@ -56,7 +56,7 @@ def _resource_name(job: Entry[JobRecord]) -> Iterable[tuple[str, str]]:
 
 
 JOBS_BY_RESOURCE_NAME: Index[JobRecord, tuple[str, str]] = Index(_resource_name)
-"""Jobs that are named like a child of a resource, whoever owns them."""
+"""Jobs that are named like a child of a resource, whatever owns them."""
 PODS_BY_RESOURCE: Index[PodRecord, OwnerKey] = Index(
     lambda pod: () if pod.value.resource is None else (pod.value.resource,)
 )

@@ -132,7 +132,13 @@ def read_warning(raw: Mapping[str, Any]) -> Entry[str]:
 
 
 def owned_entry(raw: Mapping[str, Any], owner_uid: str, value: T) -> Entry[T]:
-    """Return the cache entry of a namespaced object; an empty `owner_uid` stands for none."""
+    """Return the cache entry of a namespaced object; an empty `owner_uid` means none.
+
+    Args:
+        raw: the object.
+        owner_uid: UID of its controller, or of the resource that its labels name.
+        value: what is kept of it.
+    """
     metadata = raw["metadata"]
     owner = OwnerKey(metadata["namespace"], owner_uid) if owner_uid else None
     return Entry(metadata["uid"], metadata["namespace"], metadata["resourceVersion"], value, owner)

@@ -86,7 +86,7 @@ class ResourceRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether it ended."""
+        """It ended."""
         return bool((self.raw.get("status") or {}).get("completionTime"))
 
     @property

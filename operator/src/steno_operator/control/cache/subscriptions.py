@@ -43,7 +43,7 @@ class Subscriptions:
         """Listen from now on; `enqueue` has a resource reconciled."""
         self._state = state
         self._enqueue = enqueue
-        self._occupying: set[OwnerKey] = set()  # pools that occupied quota when they were last looked at
+        self._occupying: set[OwnerKey] = set()  # pools that occupied quota at their last change
         state.resources.add_event_handler(self._resource_changed)
         state.profiles.add_event_handler(self._profile_changed)
         state.jobs.add_event_handler(self._job_changed)

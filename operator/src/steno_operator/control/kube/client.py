@@ -1,4 +1,4 @@
-"""The API server as plain JSON over `kubernetes.aio`: paths, paging, watch streams and typed errors.
+"""API server client: plain JSON over `kubernetes.aio`: paths, paging, watch streams and typed errors.
 
 The generated client's models cost more time per object than everything else the operator does, and custom resources
 have none; so requests go through `ApiClient` (configuration, authentication, TLS, token refresh) and bodies stay dicts.
@@ -50,7 +50,7 @@ class ApiError(Exception):
 
     @classmethod
     def of(cls, status: int, body: bytes | Mapping[str, Any], retry_after: str | None = None) -> ApiError:
-        """Returns the error of a response body, or of a watch's `Status` object."""
+        """Return the error of a response body, or of a watch's `Status` object."""
         try:
             data: Any = json.loads(body) if isinstance(body, bytes) else body
         except ValueError:
@@ -67,14 +67,14 @@ class UnreachableError(Exception):
 
 @dataclass(frozen=True)
 class ResourceType:
-    """A kind of object, as it stands in URLs."""
+    """A kind of object: what URLs are made from."""
 
     group_version: str
     """`v1`, `batch/v1`, …"""
     plural: str
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """Returns the URL path of the collection or, with `name`, of one object."""
+        """Return the URL path of the collection or, with `name`, of one object."""
         parts = ["/apis" if "/" in self.group_version else "/api", self.group_version]
         if namespace:
             parts += ["namespaces", namespace]
@@ -93,7 +93,7 @@ TOKEN_REVIEWS = ResourceType("authentication.k8s.io/v1", "tokenreviews")
 
 
 def environment_proxy(url: str) -> str | None:
-    """Returns the proxy that `HTTPS_PROXY` and `NO_PROXY` ask for on the way to `url`."""
+    """Return the proxy that `HTTPS_PROXY` and `NO_PROXY` choose for `url`."""
     parts = urlsplit(url)
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
@@ -107,7 +107,7 @@ class Cluster:
 
     @classmethod
     async def connect(cls) -> Self:
-        """Connects by `KUBECONFIG` if set, else as the pod's ServiceAccount, else by `~/.kube/config`.
+        """Connect by `KUBECONFIG` if set, else as the pod's ServiceAccount, else by `~/.kube/config`.
 
         Raises:
             config.ConfigException: none of them is there or valid.
@@ -127,7 +127,7 @@ class Cluster:
         return cls(api)
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._api.close()
 
     async def _open(  # noqa: PLR0917 - private, and called twice
@@ -161,7 +161,7 @@ class Cluster:
         accept: str = JSON,
         timeout: float | None = None,  # noqa: ASYNC109 - aiohttp has its own clock
     ) -> dict[str, Any]:
-        """Sends one request and returns the decoded answer.
+        """Send one request and returns the decoded answer.
 
         Raises:
             ApiError: the server refused.
@@ -180,11 +180,11 @@ class Cluster:
         return json.loads(data) if data else {}
 
     async def get(self, kind: ResourceType, namespace: str | None, name: str) -> dict[str, Any]:
-        """Reads one object, as it stands now."""
+        """Read one object live."""
         return await self.request("GET", kind.path(namespace, name))
 
     async def create(self, kind: ResourceType, namespace: str | None, body: Any, **options: Any) -> dict[str, Any]:
-        """Creates an object under our field manager."""
+        """Create an object under our field manager."""
         return await self.request(
             "POST", kind.path(namespace), query={"fieldManager": "steno-operator"}, body=body, **options
         )
@@ -198,7 +198,7 @@ class Cluster:
         subresource: str | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Applies an RFC 7386 merge patch; `metadata.uid` and `metadata.resourceVersion` in it are preconditions."""
+        """Apply an RFC 7386 merge patch; `metadata.uid` and `metadata.resourceVersion` in it are preconditions."""
         return await self.request(
             "PATCH",
             kind.path(namespace, name, subresource),
@@ -211,9 +211,13 @@ class Cluster:
     async def apply(
         self, kind: ResourceType, body: dict[str, Any], *, force: bool, accept: str = JSON
     ) -> dict[str, Any]:
-        """Applies an object, whole, under our field manager (server-side apply); `metadata.uid` is a precondition.
+        """Apply a whole object under our field manager (server-side apply); `metadata.uid` is a precondition.
 
-        `force` takes fields over from other managers; without it such a conflict is a 409.
+        Args:
+            kind: type of the object.
+            body: the manifest.
+            force: take fields over from other managers; without it such a conflict is a 409.
+            accept: media type of the answer.
         """
         metadata = body["metadata"]
         return await self.request(
@@ -228,7 +232,7 @@ class Cluster:
     async def delete(
         self, kind: ResourceType, namespace: str | None, name: str, uid: str, propagation: str
     ) -> dict[str, Any]:
-        """Deletes the object of that UID and no other; the answer is the object if it still stands for a while."""
+        """Delete the object of that UID and no other; the answer is the object if it still exists for a while."""
         body = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -240,7 +244,7 @@ class Cluster:
     async def pages(
         self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yields the pages of a list; each page is a `*List` object. An expired `continue` raises `ApiError` 410."""
+        """Yield the pages of a list; each page is a `*List` object. An expired `continue` raises `ApiError` 410."""
         token = ""
         while True:
             more = {"continue": token} if token else {}
@@ -254,12 +258,12 @@ class Cluster:
     async def stream(
         self, path: str, query: Mapping[str, Any], inactivity: float
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yields a watch's `(type, object)` until the server ends it.
+        """Yield a watch's `(type, object)` until the server ends it.
 
         Args:
             path: the collection.
             query: selectors, `resourceVersion`, `timeoutSeconds`.
-            inactivity: seconds without a single event or bookmark after which the stream counts as dead.
+            inactivity: seconds without a single event or bookmark after which the stream counts as broken.
 
         Raises:
             ApiError: the server refused, or sent an `ERROR` event (410: too old a `resourceVersion`).

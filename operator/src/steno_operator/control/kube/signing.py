@@ -1,4 +1,4 @@
-"""The key that session tokens are signed with: a Secret in the operator's own namespace, made once.
+"""Signing key of session tokens: an Ed25519 key in a Secret of the operator's own namespace, created once.
 
 Deleting the Secret and restarting the operator replaces the key: every pool's servers are started anew with the new
 one, and every open session gets a new token.
@@ -39,7 +39,7 @@ class UnusableKeyError(Exception):
 
 
 class SigningKey:
-    """A private key; its text is nowhere but here and in its Secret."""
+    """A private key; it is nowhere but in memory and in its Secret."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
@@ -51,12 +51,12 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> SigningKey:
-        """Makes a new key."""
+        """Make a new key."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
     def from_secret(cls, secret: dict[str, Any]) -> SigningKey:
-        """Reads a key from its Secret.
+        """Read a key from its Secret.
 
         Raises:
             UnusableKeyError: there is none in it.
@@ -66,13 +66,17 @@ class SigningKey:
             pem = base64.b64decode((secret.get("data") or {}).get(_FIELD, ""), validate=True)
             private = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, binascii.Error):
-            raise UnusableKeyError(f"Secret {name} has no key in {_FIELD}: delete it to have it made anew") from None
+            raise UnusableKeyError(
+                f"Secret {name} has no key in {_FIELD}: delete it to have a new one created"
+            ) from None
         if not isinstance(private, Ed25519PrivateKey):
-            raise UnusableKeyError(f"the key in Secret {name} is not an Ed25519 key: delete it to have it made anew")
+            raise UnusableKeyError(
+                f"the key in Secret {name} is not an Ed25519 key: delete the Secret to have a new one created"
+            )
         return cls(private)
 
     def to_secret(self, namespace: str, name: str) -> dict[str, Any]:
-        """Returns the manifest of the key's Secret."""
+        """Return the manifest of the key's Secret."""
         pem = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return {
             "apiVersion": "v1",
@@ -84,17 +88,17 @@ class SigningKey:
         }
 
     def sign(self, claims: SessionClaims) -> str:
-        """Returns the token of these claims."""
+        """Return the token of these claims."""
         return jwt.encode(claims.to_wire(), self._private, algorithm=TOKEN_ALGORITHM, headers={"kid": self.key_id})
 
 
 class Signer:
-    """Holds the key once it was read or made. Jobs do without: nothing but streams waits for it."""
+    """Has the key once it was read or created. Only sessions and pools need it; jobs do not wait for it."""
 
     def __init__(
         self, cluster: Cluster, namespace: str, name: str, loaded: Callable[[], None], backoff: Backoff | None = None
     ) -> None:
-        """Makes a signer without a key.
+        """Make a signer without a key.
 
         Args:
             cluster: where the Secret is.
@@ -111,7 +115,7 @@ class Signer:
         self._backoff = backoff or Backoff(1.0, 60.0)
 
     async def run(self) -> None:
-        """Reads or makes the key; tries until it succeeds."""
+        """Read or create the key; try until it succeeds."""
         failures = 0
         while self.key is None:
             try:
@@ -119,7 +123,7 @@ class Signer:
             except (ApiError, UnreachableError, UnusableKeyError) as error:
                 failures += 1
                 delay = self._backoff.delay(failures)
-                log.warning("no key for session tokens: %s; again in %.1f s", error, delay)
+                log.warning("no key for session tokens: %s; trying again in %.1f s", error, delay)
                 await asyncio.sleep(delay)
         log.info("session tokens are signed with key %s", self.key.key_id)
         self._loaded()

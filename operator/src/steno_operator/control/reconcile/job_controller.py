@@ -51,9 +51,9 @@ class JobController(Controller[J, ObservedJob, Plan]):
 
         The pods are read after the Jobs: what a Job says about its pods is then never newer than the pods.
 
-        Of a resource whose status, just read, tells of no attempt, and of whose children none is known, there can be
-        at most the first attempt's Job, from before a crash; creating it says so. A list would only cost time, most
-        of all while many jobs start.
+        A resource whose status, just read, names no attempt, and of which no child is known, has at most the Job of
+        the first attempt, from before a crash; creating it will show that. A list would only cost time, most of all
+        while many jobs start.
         """
         owner = OwnerKey(key.namespace, uid)
         if not self._has_begun(key, owner):

@@ -1,4 +1,4 @@
-"""Kopf source: the watches of custom resources, made by kopf. The only module that knows kopf.
+"""Kopf source: the watches of custom resources, made by kopf. The only module that imports kopf.
 
 kopf does no more than watch: nothing is written by it, posted or compared, and whatever it observes goes to a sink.
 """

@@ -77,7 +77,7 @@ class ResyncCheck:
 
     @property
     def stale_watches(self) -> list[str]:
-        """Kinds whose watch seems dead."""
+        """Kinds whose watch seems to bring nothing any more."""
         return [kind for kind, suspicion in self._suspicions.items() if suspicion.rounds >= _STALE_AFTER]
 
     async def run(self) -> None:
