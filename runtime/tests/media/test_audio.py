@@ -37,7 +37,7 @@ def failure(path: Path) -> WorkError:
 
 
 @pytest.mark.parametrize("extension", ["wav", "mp3", "m4a", "flac", "ogg", "webm", "mp4"])
-def test_every_promised_format_gives_the_same_samples_at_the_same_times(media, extension):
+def test_every_supported_format_gives_the_same_samples_at_the_same_times(media, extension):
     shares = []
     original = read_audio(media["wav"], check=go_on)
     samples = read_audio(media[extension], check=go_on, on_progress=shares.append)
@@ -168,7 +168,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_what_is_no_recording_is_refused_with_what_it_looks_like(tmp_path, name):
+def test_a_file_that_is_not_a_recording_is_refused_with_its_type(tmp_path, name):
     data, expected = BAD_FILES[name]
     path = tmp_path / name
     path.write_bytes(data)
@@ -204,7 +204,7 @@ def test_an_encrypted_file_says_so(sample_wav, tmp_path):
     assert error.reason is FailureReason.ENCRYPTED
 
 
-def test_decoding_stops_when_told_to(media):
+def test_decoding_stops_when_asked_to(media):
     calls = 0
 
     def stop_soon() -> None:

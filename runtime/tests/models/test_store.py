@@ -104,7 +104,7 @@ def test_a_hub_that_refuses_a_name_is_not_asked_again(hub, store):
     assert len(hub.web.requests) == 1
 
 
-def test_a_hub_that_is_not_well_is_the_environments_fault(hub, store):
+def test_a_hub_that_fails_is_the_environments_fault(hub, store):
     hub.refuse("acme/model", 503)
     with pytest.raises(WorkError) as error:
         whisper(store, "acme/model")
@@ -163,7 +163,7 @@ def test_whatever_the_name_nothing_outside_of_the_store_is_read(store, offline, 
     assert found in (FailureReason.MODEL_NOT_FOUND, FailureReason.MODEL_UNAVAILABLE, store / "whisper-tiny")
 
 
-def test_a_store_that_may_not_be_read_says_so(store, monkeypatch):
+def test_a_store_that_cannot_be_read_says_so(store, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", str(store / "whisper-tiny"))
 

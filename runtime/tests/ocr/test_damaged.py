@@ -1,4 +1,4 @@
-"""Damaged documents: a page or a reason comes of them, never a defect of ours."""
+"""Damaged documents: they give a page or a reason, never a defect."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_searchable_pdf_of_a_picture_of_one_pixel(tmp_path, read, name):
 
 
 @pytest.fixture
-def stumbling(tmp_path, monkeypatch):
+def failing(tmp_path, monkeypatch):
     """Makes the searchable PDF of a document, while OCRmyPDF stumbles over it."""
 
     def stumble(*_: object, **__: object) -> None:
@@ -102,17 +102,17 @@ def stumbling(tmp_path, monkeypatch):
     return make
 
 
-def test_what_a_damaged_pdf_makes_ocrmypdf_stumble_over_is_the_pdfs_fault(documents, stumbling):
+def test_an_error_of_ocrmypdf_on_a_damaged_pdf_is_the_pdfs_fault(documents, failing):
     cut = documents[".pdf"].replace(b"/FlateDecode", b"/FlateDecodf")
     assert cut != documents[".pdf"]
     with pytest.raises(WorkError, match="qpdf") as caught:
-        stumbling(cut[: cut.rindex(b"startxref")])
+        failing(cut[: cut.rindex(b"startxref")])
     assert caught.value.reason is FailureReason.UNSUPPORTED_MEDIA
 
 
-def test_what_a_sound_pdf_makes_it_stumble_over_is_a_defect(documents, stumbling):
+def test_an_error_of_ocrmypdf_on_a_sound_pdf_is_a_defect(documents, failing):
     with pytest.raises(AttributeError):
-        stumbling(documents[".pdf"])
+        failing(documents[".pdf"])
 
 
 MUTATIONS = st.lists(
@@ -138,7 +138,7 @@ def damaged(data: bytes, mutations: list[tuple[int, int, bytes]]) -> bytes:
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".pdf"])
 @given(mutations=MUTATIONS, reuse_text=st.booleans())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_of_a_damaged_document_come_pages_or_a_reason(documents, tmp_path: Path, suffix, mutations, reuse_text):
+def test_a_damaged_document_gives_pages_or_a_reason(documents, tmp_path: Path, suffix, mutations, reuse_text):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(damaged(documents[suffix], mutations))
     try:

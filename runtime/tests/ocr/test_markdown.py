@@ -53,7 +53,7 @@ def test_a_list_has_an_item_a_line(lines, expected):
         (["AT&amp;T & you"], "AT\\&amp;T & you"),
     ],
 )
-def test_what_is_no_list_stays_a_paragraph(lines, expected):
+def test_what_is_not_a_list_stays_a_paragraph(lines, expected):
     assert written(*lines) == expected
 
 
@@ -84,10 +84,10 @@ def letters(text: str) -> str:
     return re.sub(rf"[\s{re.escape(BULLETS)}]", "", text)
 
 
-@given(regions=REGIONS, joint=st.sampled_from([" ", ""]))
+@given(regions=REGIONS, separator=st.sampled_from([" ", ""]))
 @settings(max_examples=300, deadline=None)
-def test_no_text_is_lost_and_none_becomes_anything_else(regions, joint):
-    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown(regions, joint))
+def test_no_text_is_lost_and_none_becomes_markup(regions, separator):
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown(regions, separator))
     shown: list[str] = []
     for token in tokens:
         if token.type == "html_block":

@@ -55,7 +55,7 @@ def test_an_unknown_language_is_found(read, tmp_path, pages):
     assert rate <= 0.01
 
 
-def test_photographs_go_to_the_engine_that_stands_shadow(read, tmp_path):
+def test_photographs_go_to_the_engine_that_tolerates_shadow(read, tmp_path):
     rendered = [photograph("en", seed) for seed in (0, 1)]
     auto, engines = wrong(read, tmp_path, rendered, languages=("en",))
     assert engines == {"rapidocr"}

@@ -121,7 +121,7 @@ def test_a_large_page_is_rendered_coarsely_and_a_huge_one_refused(tmp_path):
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_embedded_text_lies_where_it_is_seen(tmp_path, rotation):
+def test_embedded_text_is_where_it_is_shown(tmp_path, rotation):
     path = text_pdf(tmp_path / "a.pdf", ["Harbour office 항구 사무실"], rotation=rotation)
     loaded = load(path)
     assert [line.text for line in loaded.embedded] == ["Harbour office 항구 사무실"]
@@ -169,7 +169,7 @@ def test_an_encrypted_pdf_says_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"hello", b"%PDF-1.7\nnothing", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\0", b"II*\0\x08\0\0\0"]
 )
-def test_what_is_no_document_is_unsupported(tmp_path, content):
+def test_what_is_not_a_document_is_unsupported(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     reason, message = reason_of(tmp_path / "x", tmp_path)
     assert reason is FailureReason.UNSUPPORTED_MEDIA

@@ -94,7 +94,7 @@ def test_a_secret_that_lacks_a_key(s3, tmp_path):
     assert "AWS_SECRET_ACCESS_KEY" in error.message
 
 
-def test_the_wrong_region_is_told(s3, tmp_path):
+def test_the_wrong_region_is_reported(s3, tmp_path):
     s3.client.put_object(Bucket="meetings", Key="a.wav", Body=b"abc")
     error = failure(read, s3, tmp_path, "s3://meetings/a.wav", region="eu-north-1")
     assert error.reason is FailureReason.INVALID_SPEC
@@ -114,7 +114,7 @@ def test_an_endpoint_that_is_down(s3, tmp_path):
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_an_endpoint_that_is_ill(s3, web, tmp_path, status):
+def test_an_endpoint_that_fails(s3, web, tmp_path, status):
     def answer(handler):
         handler.send_response(status)
         handler.send_header("Content-Length", "0")
@@ -150,7 +150,7 @@ def test_a_dropped_connection_is_resumed(s3, web, tmp_path):
     assert len(web.requests) >= 3
 
 
-def test_a_metadata_address_is_no_endpoint(s3, tmp_path):
+def test_a_metadata_address_is_not_an_endpoint(s3, tmp_path):
     for call in (
         lambda: read(s3, tmp_path, "s3://latest/meta-data", endpoint_url="http://169.254.169.254"),
         lambda: output(s3, tmp_path, endpoint_url="http://169.254.169.254"),
@@ -163,22 +163,22 @@ def test_a_key_that_s3_paths_cannot_have(s3, tmp_path):
 
 
 def test_results_are_created_once_with_their_type(s3, tmp_path):
-    place = output(s3, tmp_path, "s3://transcripts/once/b/uid")
-    assert place.read("manifest.json") is None
-    assert place.create("manifest.json", b"first", "application/json")
-    assert not place.create("manifest.json", b"second", "application/json")
-    assert place.read("manifest.json") == b"first"
+    directory = output(s3, tmp_path, "s3://transcripts/once/b/uid")
+    assert directory.read("manifest.json") is None
+    assert directory.create("manifest.json", b"first", "application/json")
+    assert not directory.create("manifest.json", b"second", "application/json")
+    assert directory.read("manifest.json") == b"first"
     head = s3.client.head_object(Bucket="transcripts", Key="once/b/uid/manifest.json")
     assert head["ContentType"] == "application/json"
 
 
 def test_of_many_writers_at_once_one_wins(s3, tmp_path):
-    place = output(s3, tmp_path, "s3://transcripts/race/b/uid")
+    directory = output(s3, tmp_path, "s3://transcripts/race/b/uid")
     barrier, won = threading.Barrier(8), []
 
     def write(number: int) -> None:
         barrier.wait()
-        if place.create("a", b"%d" % number, "text/plain"):
+        if directory.create("a", b"%d" % number, "text/plain"):
             won.append(number)
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
@@ -186,7 +186,7 @@ def test_of_many_writers_at_once_one_wins(s3, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [b"%d" % number for number in won] == [place.read("a")]
+    assert [b"%d" % number for number in won] == [directory.read("a")]
 
 
 def test_the_write_check_leaves_nothing(s3, tmp_path):
@@ -195,8 +195,12 @@ def test_the_write_check_leaves_nothing(s3, tmp_path):
 
 
 def test_a_missing_output_bucket(s3, tmp_path):
-    place = output(s3, tmp_path, "s3://no-such-bucket/b/uid")
-    for call in (place.check_writable, lambda: place.read("manifest.json"), lambda: place.create("a", b"", "a/b")):
+    directory = output(s3, tmp_path, "s3://no-such-bucket/b/uid")
+    for call in (
+        directory.check_writable,
+        lambda: directory.read("manifest.json"),
+        lambda: directory.create("a", b"", "a/b"),
+    ):
         error = failure(call)
         assert error.reason is FailureReason.OUTPUT_NOT_FOUND
         assert "no-such-bucket" in error.message
@@ -208,12 +212,12 @@ def test_an_output_whose_server_is_down(s3, tmp_path):
 
 
 def test_a_bucket_as_the_whole_output(s3, tmp_path):
-    place = output(s3, tmp_path, "s3://transcripts")
-    assert place.create("at-the-root", b"x", "text/plain")
+    directory = output(s3, tmp_path, "s3://transcripts")
+    assert directory.create("at-the-root", b"x", "text/plain")
     assert "at-the-root" in s3.keys("transcripts")
 
 
-def test_a_store_without_conditional_writes_keeps_what_stands(s3, web, tmp_path):
+def test_a_store_without_conditional_writes_keeps_what_exists(s3, web, tmp_path):
     stored: dict[str, bytes] = {}
 
     def answer(handler):
@@ -235,10 +239,10 @@ def test_a_store_without_conditional_writes_keeps_what_stands(s3, web, tmp_path)
         handler.wfile.write(data)
 
     web.routes["/old/d/a"] = answer
-    place = output(s3, tmp_path, "s3://old/d", endpoint_url=web.url)
-    assert place.create("a", b"first", "text/plain")
-    assert not place.create("a", b"second", "text/plain")
-    assert place.read("a") == b"first"
+    directory = output(s3, tmp_path, "s3://old/d", endpoint_url=web.url)
+    assert directory.create("a", b"first", "text/plain")
+    assert not directory.create("a", b"second", "text/plain")
+    assert directory.read("a") == b"first"
 
 
 def test_results_go_nowhere_else():
@@ -247,7 +251,7 @@ def test_results_go_nowhere_else():
     assert caught.value.reason is FailureReason.INVALID_SPEC
 
 
-def test_results_outlast_a_server_that_stumbles(s3, web, tmp_path):
+def test_results_survive_a_server_that_fails_for_a_while(s3, web, tmp_path):
     def answer(handler):
         handler.send_response(503 if len(web.requests) < 3 else 200)
         handler.send_header("Content-Length", "0")
@@ -255,7 +259,7 @@ def test_results_outlast_a_server_that_stumbles(s3, web, tmp_path):
         handler.end_headers()
 
     web.routes["/bucket/d/a"] = answer
-    place = output(s3, tmp_path, "s3://bucket/d", endpoint_url=web.url)
-    assert place.create("a", b"result", "text/plain")
+    directory = output(s3, tmp_path, "s3://bucket/d", endpoint_url=web.url)
+    assert directory.create("a", b"result", "text/plain")
     assert all(headers["if-none-match"] == "*" for _, headers in web.requests)
     assert web.bodies == [b"result"] * 3

@@ -36,7 +36,7 @@ def test_a_mounted_file_is_read_in_place(tmp_path):
     assert not (tmp_path / "scratch").exists()
 
 
-def test_what_is_missing_or_no_file(tmp_path):
+def test_what_is_missing_or_not_a_file(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe")
@@ -90,52 +90,52 @@ def test_the_workers_user_may_be_refused(tmp_path):
 
 
 @pytest.fixture
-def place(tmp_path) -> VolumeOutput:
+def output(tmp_path) -> VolumeOutput:
     made = open_output(TaskOutput(uri="pvc://results/a/b/uid", path=str(tmp_path / "a/b/uid"), formats=["json"]))
     assert isinstance(made, VolumeOutput)
     return made
 
 
-def test_results_are_created_once_and_leave_nothing_else(place, tmp_path):
-    place.check_writable()
-    assert place.read("manifest.json") is None
-    assert place.create("manifest.json", b"first", "application/json")
-    assert not place.create("manifest.json", b"second", "application/json")
-    assert place.read("manifest.json") == b"first"
+def test_results_are_created_once_and_leave_nothing_else(output, tmp_path):
+    output.check_writable()
+    assert output.read("manifest.json") is None
+    assert output.create("manifest.json", b"first", "application/json")
+    assert not output.create("manifest.json", b"second", "application/json")
+    assert output.read("manifest.json") == b"first"
     assert [path.name for path in (tmp_path / "a/b/uid").iterdir()] == ["manifest.json"]
     assert (tmp_path / "a/b/uid/manifest.json").stat().st_mode & 0o444
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
-def test_a_file_system_without_hard_links(place, tmp_path, monkeypatch, number):
+def test_a_file_system_without_hard_links(output, tmp_path, monkeypatch, number):
     def refuse(*args: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "link", refuse)
-    assert place.create("a", b"first", "text/plain")
-    assert not place.create("a", b"second", "text/plain")
-    assert place.read("a") == b"first"
+    assert output.create("a", b"first", "text/plain")
+    assert not output.create("a", b"second", "text/plain")
+    assert output.read("a") == b"first"
     assert [path.name for path in (tmp_path / "a/b/uid").iterdir()] == ["a"]
 
 
-def test_what_a_killed_writer_left_is_tidied_up(place, tmp_path):
-    place.create("manifest.json", b"x", "application/json")
+def test_what_a_killed_writer_left_is_tidied_up(output, tmp_path):
+    output.create("manifest.json", b"x", "application/json")
     (tmp_path / "a/b/uid/.transcript.json.abc.steno-tmp").write_bytes(b"half")
-    place.cleanup()
+    output.cleanup()
     assert [path.name for path in (tmp_path / "a/b/uid").iterdir()] == ["manifest.json"]
 
 
-def test_losing_the_temporary_file_to_a_winner_is_losing(place, tmp_path, monkeypatch):
+def test_losing_the_temporary_file_to_a_winner_is_losing(output, tmp_path, monkeypatch):
     link = os.link
 
     def winner_first(temporary: Path, final: Path) -> None:
         Path(final).write_bytes(b"winner")
-        place.cleanup()
+        output.cleanup()
         link(temporary, final)
 
     monkeypatch.setattr(os, "link", winner_first)
-    assert not place.create("a", b"loser", "text/plain")
-    assert place.read("a") == b"winner"
+    assert not output.create("a", b"loser", "text/plain")
+    assert output.read("a") == b"winner"
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_losing_the_temporary_file_to_a_winner_is_losing(place, tmp_path, monkey
         (errno.ESTALE, FailureReason.OUTPUT_UNAVAILABLE, "Check the volume"),
     ],
 )
-def test_an_error_of_the_file_system_has_its_reason(place, tmp_path, monkeypatch, number, reason, expected):  # noqa: PLR0917
+def test_an_error_of_the_file_system_has_its_reason(output, tmp_path, monkeypatch, number, reason, expected):  # noqa: PLR0917
     def refuse(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    error = failure(place.check_writable)
+    error = failure(output.check_writable)
     assert error.reason is reason
     assert expected in error.message
     assert not list((tmp_path / "a/b/uid").iterdir())

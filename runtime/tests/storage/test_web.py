@@ -245,7 +245,7 @@ def test_a_closed_port(tmp_path):
     assert "no connection" in error.message
 
 
-def test_a_certificate_that_is_not_trusted_is_told_and_not_retried(tmp_path):
+def test_a_certificate_that_is_not_trusted_is_reported_and_not_retried(tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate),
@@ -271,7 +271,7 @@ def test_a_certificate_that_is_not_trusted_is_told_and_not_retried(tmp_path):
     assert "certificate is not trusted" in error.message
 
 
-def test_reading_stops_when_told_to(web, tmp_path):
+def test_reading_stops_when_asked_to(web, tmp_path):
     url = web.serve("/a.wav", DATA)
 
     def stop():
@@ -281,7 +281,7 @@ def test_reading_stops_when_told_to(web, tmp_path):
         read(url, tmp_path, check=stop)
 
 
-def test_waiting_for_the_next_try_stops_when_told_to(web, tmp_path):
+def test_waiting_for_the_next_try_stops_when_asked_to(web, tmp_path):
     web.routes["/a.wav"] = respond(503)
 
     def stop():
