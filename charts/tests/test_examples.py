@@ -9,7 +9,7 @@ from hack.paths import ROOT
 from steno_api.v1alpha1 import RESOURCES, RuntimePool, StreamSession, TranscriptionJob
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.session.observed import ObservedSession
-from steno_operator.plan.session.readiness import gate_of
+from steno_operator.plan.session.readiness import evaluate_readiness
 from tests.support.apiserver import ApiServer
 
 EXAMPLES = ROOT / "examples"
@@ -66,4 +66,4 @@ def test_the_demos_session_publishes_with_its_pools_credentials():
     session = StreamSession.model_validate(yaml.safe_load((EXAMPLES / "streamsession.yaml").read_text()))
     assert session.spec.pool_ref.name == pool.metadata.name
     assert pool.spec.output.secret_ref.name == SECRET["metadata"]["name"]
-    assert gate_of(ObservedSession(session, pool), Policy("image", "url")).accepted.holds
+    assert evaluate_readiness(ObservedSession(session, pool), Policy("image", "url")).accepted.holds

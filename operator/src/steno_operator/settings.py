@@ -44,9 +44,9 @@ class Settings(BaseSettings):
     backoff_base_seconds: float = Field(10.0, gt=0)
     """Wait before the second attempt of a job; doubled for each further one."""
     backoff_max_seconds: float = Field(360.0, gt=0)
-    image_pull_patience_seconds: float = Field(600.0, gt=0)
-    node_lost_patience_seconds: float = Field(60.0, gt=0)
-    name_conflict_patience_seconds: float = Field(120.0, gt=0)
+    image_pull_timeout_seconds: float = Field(600.0, gt=0)
+    node_lost_timeout_seconds: float = Field(60.0, gt=0)
+    name_conflict_timeout_seconds: float = Field(120.0, gt=0)
     progress_interval_seconds: float = Field(10.0, ge=0)
     session_key_secret: str = "steno-operator-session-key"  # noqa: S105 - a name
     """Secret in the own namespace with the key that signs session tokens; made when it is missing."""
@@ -78,9 +78,9 @@ class Settings(BaseSettings):
             report_url=self.report_url,
             backoff_base=timedelta(seconds=self.backoff_base_seconds),
             backoff_max=timedelta(seconds=self.backoff_max_seconds),
-            image_pull_patience=timedelta(seconds=self.image_pull_patience_seconds),
-            node_lost_patience=timedelta(seconds=self.node_lost_patience_seconds),
-            name_conflict_patience=timedelta(seconds=self.name_conflict_patience_seconds),
+            image_pull_timeout=timedelta(seconds=self.image_pull_timeout_seconds),
+            node_lost_timeout=timedelta(seconds=self.node_lost_timeout_seconds),
+            name_conflict_timeout=timedelta(seconds=self.name_conflict_timeout_seconds),
             progress_interval=timedelta(seconds=self.progress_interval_seconds),
             session_token=timedelta(seconds=self.session_token_seconds),
             server_report_interval=timedelta(seconds=self.server_report_interval_seconds),

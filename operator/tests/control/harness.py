@@ -132,7 +132,7 @@ class Place:
             "lease_renew_seconds": 3,
             "lease_retry_seconds": 0.3,
             "backoff_base_seconds": 1,
-            "name_conflict_patience_seconds": 1,
+            "name_conflict_timeout_seconds": 1,
             "progress_interval_seconds": 1,
             "queue_backoff_base_seconds": 0.2,
             "log_level": "DEBUG",

@@ -104,10 +104,10 @@ def test_a_new_incarnation_starts_afresh(state):
     state.resources.upsert(resource(uid="u2", version=50))
     found = snapshot(state)
     assert found.children == ()
-    assert found.foreign == {"talk-1"}  # its predecessor's child is still there, and in the way
+    assert found.conflicting == {"talk-1"}  # its predecessor's child is still there, and in the way
     assert state.owner(OwnerKey("ns", "u1")) is None
     state.jobs.delete("j1")
-    assert snapshot(state).foreign == frozenset()
+    assert snapshot(state).conflicting == frozenset()
 
 
 def test_only_what_is_named_like_a_child_is_a_conflicting_name(state):
@@ -115,7 +115,7 @@ def test_only_what_is_named_like_a_child_is_a_conflicting_name(state):
     state.jobs.upsert(job("talk-b", "j2", owner="u9"))
     state.jobs.upsert(job("talk-1-1", "j3", owner="u9"))
     state.jobs.upsert(job("talk-2", "j4", owner=""))
-    assert snapshot(state).foreign == {"talk-1", "talk-2"}
+    assert snapshot(state).conflicting == {"talk-1", "talk-2"}
 
 
 def test_a_profile_change_enqueues_unfinished_jobs_that_name_it(state, changes):

@@ -109,14 +109,14 @@ def test_without_its_profile_a_job_says_that_first():
     assert life.status.queue.reason == "ProfileNotFound"
 
 
-def test_a_name_that_is_taken_has_its_patience_from_admission_on():
+def test_a_name_that_is_taken_times_out_from_admission_on():
     life = Life()
     life.see(admission=FULL)
-    foreign = frozenset({"standup-1"})
-    life.see(at=5000, admission=ADMITTED, foreign=foreign)
+    conflicting = frozenset({"standup-1"})
+    life.see(at=5000, admission=ADMITTED, conflicting=conflicting)
     assert life.status.phase == "Waiting"
     assert life.status.queue.reason == "NameConflict"
-    life.see(at=5000 + POLICY.name_conflict_patience.total_seconds(), admission=ADMITTED, foreign=foreign)
+    life.see(at=5000 + POLICY.name_conflict_timeout.total_seconds(), admission=ADMITTED, conflicting=conflicting)
     assert life.status.phase == "Failed"
 
 

@@ -161,7 +161,7 @@ def test_a_child_deleted_by_the_user_is_a_lost_attempt():
     assert life.condition("Failed").reason == "PodLost"
 
 
-def test_an_image_that_does_not_come_ends_the_attempt_after_the_patience():
+def test_an_image_that_does_not_come_ends_the_attempt_after_the_timeout():
     life = Life()
     life.see()
     waiting = child(pod(node="node-1", scheduled=after(100), waiting_reason="ImagePullBackOff", waiting_message="nope"))

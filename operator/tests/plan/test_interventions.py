@@ -124,22 +124,22 @@ def test_a_job_being_deleted_is_stopped_whoever_keeps_it():
         assert (plan.actions, plan.requeue_after, life.status) == ((), None, before)
 
 
-def test_a_foreign_job_with_the_childs_name_fails_the_job_after_a_while():
+def test_a_conflicting_job_with_the_childs_name_fails_the_job_after_a_while():
     life = Life()
     taken = frozenset({"standup-1"})
-    plan = life.see(foreign=taken)
+    plan = life.see(conflicting=taken)
     assert deeds(plan) == []
     assert plan.requeue_after == timedelta(seconds=5)
     assert life.status.queue is not None
     assert life.status.queue.reason == "NameConflict"
-    life.see(foreign=taken, at=120)
+    life.see(conflicting=taken, at=120)
     assert life.condition("Failed").reason == "NameConflict"
     assert "delete it" in life.condition("Failed").message
 
 
 def test_a_namesakes_job_that_goes_away_only_delays_the_start():
     life = Life()
-    life.see(foreign=frozenset({"standup-1"}))
+    life.see(conflicting=frozenset({"standup-1"}))
     assert isinstance(deeds(life.see(at=5))[0], StartAttempt)
 
 

@@ -45,7 +45,7 @@ class World:
     sessions: int = 0
     profile: bool = True
     keys: tuple[str, ...] = ("key",)
-    foreign: frozenset[str] = frozenset()
+    conflicting: frozenset[str] = frozenset()
     admission: Admission = NOT_REQUIRED
     now: float = 0
     shrunk_with_sessions: list[object] = field(default_factory=list)
@@ -61,7 +61,7 @@ class World:
             self.service,
             sessions=self.sessions,
             token_keys=self.keys,
-            foreign=self.foreign,
+            conflicting=self.conflicting,
             admission=self.admission,
         )
 
@@ -104,7 +104,7 @@ class World:
             self.deployment = replace(self.deployment, total=count, ready=count, settled=True)
 
     def to_rest(self) -> None:
-        self.profile, self.keys, self.foreign, self.admission = True, ("key",), frozenset(), NOT_REQUIRED
+        self.profile, self.keys, self.conflicting, self.admission = True, ("key",), frozenset(), NOT_REQUIRED
         for _ in range(20):
             plan = self.reconcile()
             self.settle()
@@ -159,7 +159,7 @@ def toggle(world: World, number: int) -> None:
         case 1:
             world.keys = () if world.keys else ("key",)
         case _:
-            world.foreign = frozenset() if world.foreign else frozenset({"Deployment"})
+            world.conflicting = frozenset() if world.conflicting else frozenset({"Deployment"})
 
 
 def admit(world: World, number: int) -> None:
@@ -246,7 +246,7 @@ def test_why_a_server_is_missing_is_told():
     assert trouble(replace(pod, node="n", waiting_reason="ErrImagePull", waiting_message="no")).reason == (
         "ImagePullBackOff"
     )
-    crash = trouble(replace(pod, node="n", waiting_reason="CrashLoopBackOff"), last_words="exit code 70: no GPU")
+    crash = trouble(replace(pod, node="n", waiting_reason="CrashLoopBackOff"), last_exit="exit code 70: no GPU")
     assert (crash.reason, "no GPU" in crash.message) == ("CrashLoopBackOff", True)
     assert trouble(replace(pod, node="n", started=True)).reason == "LoadingModel"
     world = World(pool(minReplicas=1))

@@ -56,7 +56,7 @@ def to_the_end(world: World, fate: int) -> int:
     """Nothing goes wrong any more but the worker's fate; returns how many looks it took until nothing is left to do."""
     spec = world.job.spec.model_copy(update={"suspend": False})
     world.job = world.job.model_copy(update={"spec": spec})
-    world.has_profile, world.foreign, world.admission = True, False, NOT_REQUIRED
+    world.has_profile, world.conflicting, world.admission = True, False, NOT_REQUIRED
     for looks in range(1, 300):
         if world.gone:
             return looks

@@ -55,7 +55,7 @@ class World:
     job: Job
     now: float = 0
     has_profile: bool = True
-    foreign: bool = False
+    conflicting: bool = False
     admission: Admission = NOT_REQUIRED
     gone: bool = False
     jobs: dict[str, ObservedChild] = field(default_factory=dict)
@@ -84,12 +84,12 @@ class World:
 
     def observed(self) -> ObservedJob:
         children = tuple(sorted(self.jobs.values(), key=lambda child: child.attempt))
-        taken = frozenset(f"{self.job.metadata.name}-{n}" for n in range(1, 30)) if self.foreign else frozenset()
+        taken = frozenset(f"{self.job.metadata.name}-{n}" for n in range(1, 30)) if self.conflicting else frozenset()
         return ObservedJob(
             self.job,
             PROFILE if self.has_profile else None,
             children,
-            foreign=taken - set(self.jobs),
+            conflicting=taken - set(self.jobs),
             progress=self.progress,
             admission=self.admission,
         )
@@ -301,8 +301,8 @@ def answer(world: World, number: int) -> None:
     world.admission = ANSWERS[number % len(ANSWERS)]
 
 
-def toggle_foreign(world: World, number: int) -> None:
-    world.foreign = not world.foreign
+def toggle_conflict(world: World, number: int) -> None:
+    world.conflicting = not world.conflicting
 
 
 def crash(world: World, number: int) -> None:
@@ -343,7 +343,7 @@ RARE: list[Move] = [
     delete_child,
     edit,
     toggle_profile,
-    toggle_foreign,
+    toggle_conflict,
     answer,
     crash,
 ]

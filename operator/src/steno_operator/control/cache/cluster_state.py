@@ -41,7 +41,7 @@ from steno_operator.control.cache.resource_records import (
 )
 from steno_operator.control.cache.session_connections import SessionConnections
 from steno_operator.control.kube.keys import Key
-from steno_operator.plan.common.pods import ended, last_word
+from steno_operator.plan.common.pods import ended, worker_result
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
 
 _WARNINGS = 10_000
@@ -159,7 +159,7 @@ class ClusterState:
 
     def published(self, owner: OwnerKey) -> Succeeded | None:
         """Return the result of a worker that published for a resource, even if its pod is gone by now."""
-        results = (last_word(pod.value.pod) for pod in self.pods.by_index(PODS_BY_RESOURCE, owner))
+        results = (worker_result(pod.value.pod) for pod in self.pods.by_index(PODS_BY_RESOURCE, owner))
         return next((each for each in results if isinstance(each, Succeeded)), self._published.get(owner))
 
     # Upkeep
@@ -207,7 +207,7 @@ class ClusterState:
 
     def _keep_result(self, change: Change[PodRecord]) -> None:
         pod = change.latest.value
-        if change.new is None and pod.resource is not None and isinstance(result := last_word(pod.pod), Succeeded):
+        if change.new is None and pod.resource is not None and isinstance(result := worker_result(pod.pod), Succeeded):
             self._published[pod.resource] = result
 
 

@@ -55,12 +55,12 @@ class ObservedPod:
         return self.phase not in ("Succeeded", "Failed")
 
 
-def last_word(pod: ObservedPod) -> Succeeded | Failed | None:
+def worker_result(pod: ObservedPod) -> Succeeded | Failed | None:
     """Return the result in the pod's termination message; None when there is none that can be parsed."""
-    return read_word(pod.termination_message)
+    return parse_result(pod.termination_message)
 
 
-def read_word(message: str) -> Succeeded | Failed | None:
+def parse_result(message: str) -> Succeeded | Failed | None:
     """Return the result in a termination message; None when it cannot be parsed."""
     if not message:
         return None

@@ -8,7 +8,7 @@ from datetime import timedelta
 PROFILE_RECHECK = timedelta(seconds=30)
 """How often a resource whose profile or pool is missing is planned anew, should the watch miss its creation."""
 
-FOREIGN_RECHECK = timedelta(seconds=5)
+CONFLICT_RECHECK = timedelta(seconds=5)
 """How often an object that has a child's name but is not ours is read again: such objects are not watched."""
 
 
@@ -32,11 +32,11 @@ class Policy:
     backoff_base: timedelta = timedelta(seconds=10)
     """Wait before the second attempt; doubled for each further one."""
     backoff_max: timedelta = timedelta(minutes=6)
-    image_pull_patience: timedelta = timedelta(minutes=10)
+    image_pull_timeout: timedelta = timedelta(minutes=10)
     """An image that cannot be pulled for this long fails the attempt as `ImagePull`."""
-    node_lost_patience: timedelta = timedelta(seconds=60)
+    node_lost_timeout: timedelta = timedelta(seconds=60)
     """A deleted pod that is still there this long after its grace period is on a lost node."""
-    name_conflict_patience: timedelta = timedelta(minutes=2)
+    name_conflict_timeout: timedelta = timedelta(minutes=2)
     """A conflicting Job with a child's name (often that of a just deleted namesake) fails the job after this."""
     progress_interval: timedelta = timedelta(seconds=10)
     """Progress is written at most this often, …"""

@@ -52,12 +52,12 @@ class ObservedChild:
         return self.succeeded or self.failed
 
     @property
-    def holds(self) -> bool:
-        """Whether it may still use what its pods ask for: not done, and not at rest with every pod ended."""
+    def occupies_quota(self) -> bool:
+        """Whether it may still use what its pods request: not done, and not stopped with every pod ended."""
         if self.done:
             return False
-        rests = self.halted if self.suspended else self.deleting and bool(self.pods)
-        return not rests or any(pod.works for pod in self.pods)
+        stopped = self.halted if self.suspended else self.deleting and bool(self.pods)
+        return not stopped or any(pod.works for pod in self.pods)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ObservedJob:
     profile: RuntimeProfile | None
     children: tuple[ObservedChild, ...] = ()
     """Child Jobs whose controller owner is this job's UID, by attempt."""
-    foreign: frozenset[str] = frozenset()
+    conflicting: frozenset[str] = frozenset()
     """Names of Jobs in the way: named like a child, owned by something else."""
     progress: Progress | None = None
     """Latest report of the latest attempt, if any."""

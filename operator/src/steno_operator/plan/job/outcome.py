@@ -11,7 +11,7 @@ from steno_api.v1alpha1.reasons import Reason
 from steno_api.worker.termination import Failed, Succeeded
 from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
-from steno_operator.plan.common.pods import ObservedPod, ended, last_word, pull_started
+from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, worker_result
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.observed import ObservedChild
 
@@ -56,7 +56,7 @@ def current_pod(child: ObservedChild) -> ObservedPod | None:
 def published(child: ObservedChild, now: datetime) -> Published | None:
     """Return the results of a child whose worker says that it published, even if the Job failed since."""
     for pod in child.pods:
-        result = last_word(pod)
+        result = worker_result(pod)
         if isinstance(result, Succeeded):
             return Published(result, pod, truncate_to_seconds(pod.finished or child.finished or now))
     return None
@@ -102,13 +102,13 @@ def _classify_pods(child: ObservedChild, now: datetime, policy: Policy) -> Failu
     if ended(pod):
         return None
     since = pull_started(pod)
-    if since is not None and now >= since + policy.image_pull_patience:
+    if since is not None and now >= since + policy.image_pull_timeout:
         return Failure(
             FailureReason.IMAGE_PULL,
             f"The runtime image cannot be pulled: {pod.waiting_message or pod.waiting_reason}",
             now,
         )
-    if pod.deleting and pod.gone_by is not None and now >= pod.gone_by + policy.node_lost_patience:
+    if pod.deleting and pod.gone_by is not None and now >= pod.gone_by + policy.node_lost_timeout:
         return Failure(
             FailureReason.NODE_LOST, f"Node {pod.node or '?'} does not answer; its pod {pod.name} is given up.", now
         )
@@ -131,7 +131,7 @@ def _why(pod: ObservedPod) -> tuple[FailureReason, str]:
         return FailureReason.OUT_OF_MEMORY, "The worker was killed because it exceeded its memory limit."
     if pod.disruption is not None:
         return FailureReason.PREEMPTED, f"The cluster took the worker's pod away ({pod.disruption})."
-    result = last_word(pod)
+    result = worker_result(pod)
     if isinstance(result, Failed) and result.reason is not FailureReason.PREEMPTED:
         return result.reason, result.message
     code = pod.exit_code

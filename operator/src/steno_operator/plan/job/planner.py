@@ -43,7 +43,7 @@ def _may_be_outdated(observed: ObservedJob) -> bool:
     pod's termination message.
     """
     latest = observed.children[-1] if observed.children else None
-    return bool(observed.foreign) or (
+    return bool(observed.conflicting) or (
         latest is not None
         and latest.done
         and not latest.pods_read_live

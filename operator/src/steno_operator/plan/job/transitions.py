@@ -22,7 +22,7 @@ from steno_operator.plan.common.finish import Transition
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_refusal
 from steno_operator.plan.common.plan import Action, SetDeadline, StartAttempt, SuspendAttempt
 from steno_operator.plan.common.pods import ObservedPod, ended, pull_started
-from steno_operator.plan.common.policy import FOREIGN_RECHECK, PROFILE_RECHECK, Policy
+from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
 from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
 from steno_operator.plan.job.cleanup import stop
@@ -159,7 +159,7 @@ def start(context: Context) -> JobTransition:
     profile = context.observed.profile
     if profile is None:
         return _without_profile(context)
-    if child_name(context.observed.job.metadata.name, context.history.attempt + 1) in context.observed.foreign:
+    if child_name(context.observed.job.metadata.name, context.history.attempt + 1) in context.observed.conflicting:
         return _name_taken(context, retry_at)
     if not context.observed.admission.open:
         return _unadmitted(context)
@@ -218,11 +218,11 @@ def _name_taken(context: Context, since: datetime) -> JobTransition:
         admitted = Fact(True, Reason.ADMITTED)
         known = was_admitted is not None and was_admitted.status is ConditionStatus.TRUE
         times.append(was_admitted.last_transition_time if was_admitted is not None and known else context.now)
-    timeout = max((time for time in times if time), default=context.now) + context.policy.name_conflict_patience
+    timeout = max((time for time in times if time), default=context.now) + context.policy.name_conflict_timeout
     if context.now >= timeout:
         return fail(context, FailureReason.NAME_CONFLICT, message, context.now)
     queue = QueueStatus(reason=FailureReason.NAME_CONFLICT, message=message)
-    return _queued(context, queue, min(FOREIGN_RECHECK, timeout - context.now), admitted=admitted)
+    return _queued(context, queue, min(CONFLICT_RECHECK, timeout - context.now), admitted=admitted)
 
 
 def _refused(context: Context) -> JobTransition:
@@ -332,9 +332,9 @@ def _time_left(context: Context, pod: ObservedPod | None) -> timedelta | None:
     waits = [_deadline_of(context)]
     if pod is not None and not ended(pod):
         since = pull_started(pod)
-        waits.append(None if since is None else since + context.policy.image_pull_patience - context.now)
+        waits.append(None if since is None else since + context.policy.image_pull_timeout - context.now)
         if pod.deleting and pod.gone_by is not None:
-            waits.append(pod.gone_by + context.policy.node_lost_patience - context.now)
+            waits.append(pod.gone_by + context.policy.node_lost_timeout - context.now)
     return earliest(*waits)
 
 

@@ -17,7 +17,7 @@ class ObservedServer:
     pod: ObservedPod
     ready: bool = False
     """The pod's condition `Ready`: the server is warm."""
-    last_words: str = ""
+    last_exit: str = ""
     """How the container ended before it was started anew, with the end of its log."""
 
 
@@ -52,7 +52,7 @@ class ObservedPool:
     admission: Admission = NOT_REQUIRED
     token_keys: tuple[str, ...] = ()
     """Public keys (PEM); none while the operator has no signing key."""
-    foreign: frozenset[str] = frozenset()
+    conflicting: frozenset[str] = frozenset()
     """Kinds of children whose name another object has: `Deployment`, `Service`."""
     refusal: str = ""
     """Why the API server refused what this very snapshot's plan applied."""

@@ -21,7 +21,7 @@ from steno_operator.plan.common.finish import EventRules, Transition, condition_
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
 from steno_operator.plan.common.plan import Action, ApplyChild, EmitEvent, PoolPlan
 from steno_operator.plan.common.pods import ended
-from steno_operator.plan.common.policy import FOREIGN_RECHECK, PROFILE_RECHECK, Policy
+from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
 from steno_operator.plan.pool.observed import ObservedPool, ObservedServer
 
 _EVENTS: EventRules = {
@@ -105,7 +105,7 @@ def plan_pool(observed: ObservedPool, now: datetime, policy: Policy) -> PoolPlan
         phase_of=_phase,
         events_of=lambda new: condition_events(pool.status.conditions, new.conditions, _EVENTS),
         # Conflicting objects are not the pool's children, so no watch reports when they go.
-        requires_live_read=bool(observed.foreign),
+        requires_live_read=bool(observed.conflicting),
     )
 
 
@@ -178,12 +178,12 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
     if not observed.token_keys:
         message = "The operator has no key to sign session tokens with; its log says why."
         return _Decision(_facts(Fact(False, Reason.SIGNING_KEY_MISSING, message)))
-    if observed.foreign:
-        kinds = " and a ".join(sorted(observed.foreign))
+    if observed.conflicting:
+        kinds = " and a ".join(sorted(observed.conflicting))
         name = pool_child_name(pool.metadata.name)
         message = f'A {kinds} named "{name}" exists that is not this pool\'s: delete it, or give the pool another name.'
         taken = Fact(False, FailureReason.NAME_CONFLICT, message)
-        return _Decision(_facts(taken, stalled=True), requeue_after=FOREIGN_RECHECK)
+        return _Decision(_facts(taken, stalled=True), requeue_after=CONFLICT_RECHECK)
     if observed.refusal:
         refused = Fact(False, Reason.CHILD_REFUSED, observed.refusal)
         again = policy.backoff_base
@@ -244,13 +244,13 @@ def _obstacle(observed: ObservedPool) -> QueueStatus:
 
 def _explain(server: ObservedServer, before: QueueStatus | None) -> QueueStatus:
     pod = server.pod
-    if pod.waiting_reason == "CrashLoopBackOff" or (ended(pod) and server.last_words):
-        return QueueStatus(reason=Reason.CRASH_LOOP, message=f"Pod {pod.name} keeps crashing: {server.last_words}")
+    if pod.waiting_reason == "CrashLoopBackOff" or (ended(pod) and server.last_exit):
+        return QueueStatus(reason=Reason.CRASH_LOOP, message=f"Pod {pod.name} keeps crashing: {server.last_exit}")
     if ended(pod):
         return QueueStatus(reason=Reason.WAITING_FOR_POD, message=f"Pod {pod.name} ended and is replaced.")
     if not pod.started:
         return explain_pod(pod, before)
-    again = f" It ended before: {server.last_words}" if server.last_words else ""
+    again = f" It ended before: {server.last_exit}" if server.last_exit else ""
     return QueueStatus(reason=Reason.LOADING_MODEL, message=f"Pod {pod.name} runs and is not warm yet.{again}")
 
 

@@ -30,7 +30,7 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
         profile=state.profile(job.spec.profile_ref.name),
         children=tuple(children),
         admission=admission_of(state, owner, requested_tenant=job.spec.tenant_name, gpus=gpus),
-        foreign=_conflicting_names(state, key, owner),
+        conflicting=_conflicting_names(state, key, owner),
         progress=state.progress.get(owner.uid, children[-1].attempt if children else 0),
         progress_due=state.status_writes.is_due(owner.uid),
     )

@@ -36,7 +36,7 @@ def observe_pool(state: ClusterState, key: Key, pool: RuntimePool, token_keys: t
         sessions=sum(place is not None and place.needs_place for place in places),
         admission=admission_of(state, owner, requested_tenant=pool.spec.tenant_name),
         token_keys=token_keys,
-        foreign=state.conflicts.get(owner.uid),
+        conflicting=state.conflicts.get(owner.uid),
     )
 
 

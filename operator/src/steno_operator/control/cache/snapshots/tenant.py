@@ -14,7 +14,7 @@ from steno_operator.control.cache.snapshots.pool import pool_occupies_quota
 from steno_operator.control.cache.snapshots.quota import accelerators_of
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest, Usage
-from steno_operator.plan.common.pods import last_word
+from steno_operator.plan.common.pods import worker_result
 from steno_operator.plan.tenant.planner import ObservedTenant
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -47,7 +47,7 @@ def occupies_quota(state: ClusterState, owner: OwnerKey) -> bool:
 
     Pods outlive a Job that is deleted in the background, as it is with its resource.
     """
-    if pool_occupies_quota(state, owner) or any(child.holds for child in observe_children(state, owner)):
+    if pool_occupies_quota(state, owner) or any(child.occupies_quota for child in observe_children(state, owner)):
         return True
     pods = state.pods.by_index(PODS_BY_RESOURCE, owner)
     return any(pod.value.pod.works and (pod.owner is None or state.job(pod.owner) is None) for pod in pods)
@@ -104,4 +104,4 @@ def _forgotten(owner: OwnerKey, entry: AdmittedWork | None) -> QuotaRequest:
 def _has_result(state: ClusterState, owner: OwnerKey) -> bool:
     """Tell whether a result can still be read: the resource's plan will write down what was used."""
     pods = (pod for job in state.jobs.by_index(BY_OWNER, owner) for pod in pods_of_job(state, job))
-    return any(isinstance(last_word(pod), Succeeded) for pod in pods)
+    return any(isinstance(worker_result(pod), Succeeded) for pod in pods)
