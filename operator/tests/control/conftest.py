@@ -9,15 +9,15 @@ import pytest
 from tests.support.apiserver import ApiServer
 from tests.support.fixtures import apiserver, controlplane
 
-from .harness import Place
+from .harness import OperatorHarness
 
 __all__ = ["apiserver", "controlplane"]
 
 
 @pytest.fixture
-def place(controlplane: ApiServer, tmp_path: Path) -> Iterator[Place]:
+def harness(controlplane: ApiServer, tmp_path: Path) -> Iterator[OperatorHarness]:
     """A namespace of its own with a profile; whatever was started there ends with the test."""
     with ExitStack() as stack:
-        place = Place(controlplane, controlplane.namespace("control"), tmp_path, stack)
-        place.profile()
-        yield place
+        harness = OperatorHarness(controlplane, controlplane.namespace("control"), tmp_path, stack)
+        harness.profile()
+        yield harness

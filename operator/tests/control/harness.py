@@ -37,7 +37,7 @@ SUMMARIES = {
 
 
 def until(what: str, probe: Callable[[], T | None], seconds: float = PATIENCE) -> T:
-    """Returns the first true answer of `probe`."""
+    """Return the first true answer of `probe`."""
     end = time.monotonic() + seconds
     while True:
         if answer := probe():
@@ -63,7 +63,7 @@ class Replica:
     log: Path
 
     def get(self, path: str) -> tuple[int, str]:
-        """Asks a probe."""
+        """Ask a probe."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.probe_port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
@@ -74,7 +74,7 @@ class Replica:
             return 0, ""
 
     def metric(self, name: str, **labels: str) -> float:
-        """Returns a sum over the samples of that name and those labels."""
+        """Return a sum over the samples of that name and those labels."""
         samples = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE)
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         return sum(float(value) for found, value in samples if all(label in found for label in wanted))
@@ -83,7 +83,7 @@ class Replica:
         return self.metric("steno_leader") == 1
 
     def report(self, token: str, body: Any) -> int:
-        """Posts a report; returns the status code."""
+        """Post a report; returns the status code."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         url = f"http://127.0.0.1:{self.report_port}/v1/reports"
         request = urllib.request.Request(url, data=data, headers={"Authorization": f"Bearer {token}"})
@@ -104,7 +104,7 @@ class Replica:
 
 
 @dataclass
-class Place:
+class OperatorHarness:
     """A namespace with a profile of its own, and an operator or several that serve it alone."""
 
     server: ApiServer
@@ -181,7 +181,7 @@ class Place:
         return f"{GROUP}/namespaces/{self.namespace}/{self.kind.lower()}s/{name}"
 
     def apply(self, name: str = "talk", **spec: Any) -> Any:
-        """Creates a job of the place's kind."""
+        """Create a job of the harness's kind."""
         body = {
             "apiVersion": "steno.dev/v1alpha1",
             "kind": self.kind,
@@ -196,7 +196,7 @@ class Place:
         return self.must("POST", self.job_path("").rstrip("/"), body)
 
     def profile(self) -> None:
-        """Creates the profile."""
+        """Create the profile."""
         body = {
             "apiVersion": "steno.dev/v1alpha1",
             "kind": "RuntimeProfile",
@@ -216,7 +216,7 @@ class Place:
         return next((condition for condition in conditions if condition["type"] == kind), {})
 
     def wait(self, kind: str, name: str = "talk", status: str = "True") -> Any:
-        """Waits for a condition; returns the resource's status."""
+        """Wait for a condition; returns the resource's status."""
         until(
             f"{name} is {kind}; it is {self.status(name)}", lambda: self.condition(kind, name).get("status") == status
         )
@@ -240,7 +240,7 @@ class Place:
     # The test as scheduler and kubelet
 
     def pod(self, job: str) -> Any:
-        """Waits for a child Job's live pod."""
+        """Wait for a child Job's live pod."""
         return until(
             f"a pod of {job}",
             lambda: next((p for p in self.pods(job) if "deletionTimestamp" not in p["metadata"]), None),
@@ -259,7 +259,7 @@ class Place:
         self.patch(path, {"status": {"phase": phase, "containerStatuses": [container], **status}})
 
     def run_pod(self, job: str) -> Any:
-        """Has the pod of a child Job run; returns it."""
+        """Have the pod of a child Job run; returns it."""
         pod = self.pod(job)
         self.set_pod(pod, "Running", {"running": {"startedAt": _now()}})
         return pod
@@ -287,7 +287,7 @@ class Place:
         return self.server.service_account_token(self.namespace, "default", audiences=[audience], pod=bound)
 
     def progress(self, attempt: int = 1, name: str = "talk", **progress: Any) -> dict[str, Any]:
-        """Returns the body of a report."""
+        """Return the body of a report."""
         job = {"namespace": self.namespace, "name": name, "uid": self.get(name)["metadata"]["uid"]}
         return {"job": job, "attempt": attempt, "progress": {"stage": "Decoding", "percent": 40, **progress}}
 

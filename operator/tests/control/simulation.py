@@ -1,6 +1,6 @@
 """The operator's own parts on an API server made of a dictionary, where every request is held until a test lets it go.
 
-What a test decides: whose request arrives next, whose answer, which watch tells of what and when, and when the operator
+What a test decides: whose request arrives next, whose answer, which watch delivers what and when, and when the operator
 dies. Whatever the order, the apiserver's promises hold: one version after the other, preconditions, watches in order.
 """
 
@@ -34,14 +34,14 @@ START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KINDS = {"tenants": "Tenant", "transcriptionjobs": "TranscriptionJob", "ocrjobs": "OCRJob"}
 
 
-class Server(Cluster):
-    """All objects, the story of their changes, and the requests that are held."""
+class SimulatedApiServer(Cluster):
+    """All objects, the history of their changes, and the requests that are held."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self.story: list[tuple[str, str, dict[str, Any]]] = []  # plural, event, object
+        self.history: list[tuple[str, str, dict[str, Any]]] = []  # plural, event, object
         self.held: list[tuple[str, asyncio.Future[None]]] = []  # method and plural, to be let go
-        self.births: list[int] = []  # where in the story pods begin
+        self.pod_births: list[int] = []  # where in the history pods begin
         self.now = START
         self.version = 0
 
@@ -56,16 +56,16 @@ class Server(Cluster):
         metadata.setdefault("creationTimestamp", f"{self.now:%Y-%m-%dT%H:%M:%SZ}")
         metadata.setdefault("generation", 1)
         if plural == "pods" and where not in self.objects:
-            self.births.append(len(self.story))
+            self.pod_births.append(len(self.history))
         self.objects[where] = copy.deepcopy(raw)
-        self.story.append((plural, "MODIFIED", copy.deepcopy(raw)))
+        self.history.append((plural, "MODIFIED", copy.deepcopy(raw)))
         return copy.deepcopy(raw)
 
     def drop(self, plural: str, namespace: str, name: str) -> None:
         raw = self.objects.pop((plural, namespace, name))
         self.version += 1
         raw["metadata"]["resourceVersion"] = str(self.version)
-        self.story.append((plural, "DELETED", raw))
+        self.history.append((plural, "DELETED", raw))
 
     def all(self, plural: str) -> Iterator[dict[str, Any]]:
         return iter([copy.deepcopy(raw) for where, raw in self.objects.items() if where[0] == plural])
@@ -94,7 +94,7 @@ class Server(Cluster):
         await turn
 
     def serve(self, number: int = 0, what: str = "") -> bool:
-        """Lets one of those requests arrive, or its answer; returns whether there was one."""
+        """Let one of those requests arrive, or its answer; returns whether there was one."""
         found = [item for item in self.held if what in item[0]]
         if found:
             self.held.remove(found[number % len(found)])
@@ -147,20 +147,20 @@ def _merged(target: Any, patch: Any) -> Any:
     return target
 
 
-class Operator:
-    """One process: its store, filled like a new leader's, and the tasks that are under way in it."""
+class SimulatedOperator:
+    """One process: its caches, filled like a new leader's, and the tasks that are under way in it."""
 
-    def __init__(self, server: Server, profiles: list[dict[str, Any]]) -> None:
+    def __init__(self, server: SimulatedApiServer, profiles: list[dict[str, Any]]) -> None:
         self.server = server
         self.due: dict[Key, None] = {}
-        self.told: defaultdict[str, int] = defaultdict(lambda: len(server.story))
+        self.delivered: defaultdict[str, int] = defaultdict(lambda: len(server.history))
         self.running: dict[Key, asyncio.Task[float | None]] = {}
         self.state = ClusterState()
         Subscriptions(self.state, lambda key: self.due.setdefault(key, None))
         for raw in profiles:
             self.state.profiles.upsert(raw)
         for plural in (*KINDS, "jobs", "pods"):
-            self.told[plural] = len(server.story)
+            self.delivered[plural] = len(server.history)
             for raw in server.all(plural):
                 self._put(plural, raw)
         executor = Executor(server, self.state)
@@ -175,13 +175,13 @@ class Operator:
     def _cache(self, plural: str) -> ObjectCache[Any]:
         return {"jobs": self.state.jobs, "pods": self.state.pods}.get(plural, self.state.resources)
 
-    def tell(self, plural: str, count: int) -> None:
-        """Has a watch tell of its next changes."""
-        while count and self.told[plural] < len(self.server.story):
-            of, event, raw = self.server.story[self.told[plural]]
+    def deliver(self, plural: str, count: int) -> None:
+        """Deliver the next changes of a watch."""
+        while count and self.delivered[plural] < len(self.server.history):
+            of, event, raw = self.server.history[self.delivered[plural]]
             if of == "jobs":
-                self._tell_of_pods(self.told[plural])
-            self.told[plural] += 1
+                self._deliver_pods_born(self.delivered[plural])
+            self.delivered[plural] += 1
             if of != plural:
                 continue
             count -= 1
@@ -190,20 +190,20 @@ class Operator:
             else:
                 self._cache(plural).delete(raw["metadata"]["uid"])
 
-    def _tell_of_pods(self, before: int) -> None:
+    def _deliver_pods_born(self, before: int) -> None:
         """The watches of Jobs and pods are not a pod's whole life apart: one that was made is known."""
-        born = max((index for index in self.server.births if index < before), default=-1)
-        while self.told["pods"] <= born:
-            self.tell("pods", 1)
+        born = max((index for index in self.server.pod_births if index < before), default=-1)
+        while self.delivered["pods"] <= born:
+            self.deliver("pods", 1)
 
-    def look(self, key: Key) -> None:
-        """Begins to work on a resource, unless it is being worked on."""
+    def reconcile(self, key: Key) -> None:
+        """Begin to reconcile a resource, unless that is under way."""
         if key not in self.running:
             self.due.pop(key, None)
             self.running[key] = asyncio.ensure_future(self._reconciler.reconcile(key))
 
     async def settle(self) -> None:
-        """Lets everything run until it waits for the server."""
+        """Let everything run until it waits for the server."""
         for _ in range(12):
             await asyncio.sleep(0)
         for key, task in list(self.running.items()):
@@ -214,14 +214,14 @@ class Operator:
                 except (RetryError, ApiError, UnreachableError):
                     self.due.setdefault(key, None)
 
-    async def die(self) -> None:
+    async def crash(self) -> None:
         for task in self.running.values():
             task.cancel()
         await asyncio.gather(*self.running.values(), return_exceptions=True)
 
 
-def last_word(kind: str, seconds: float, pages: int) -> str:
-    """Returns the termination message of a worker that published."""
+def termination_message(kind: str, seconds: float, pages: int) -> str:
+    """Return the termination message of a worker that published."""
     figures = {"pages": pages} if kind == "OCRJob" else {"duration": seconds}
     result = {
         "outcome": "Succeeded", "manifest": "s3://results/manifest.json", "artifacts": [],

@@ -12,14 +12,14 @@ from typing import Any
 
 import jwt
 
-from .harness import GROUP, Place, Replica, _now, until
+from .harness import GROUP, OperatorHarness, Replica, _now, until
 
 
 @dataclass
 class Streams:
-    """The pools and sessions of a place."""
+    """The pools and sessions of a harness."""
 
-    place: Place
+    harness: OperatorHarness
     began: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     lost: int = 0
     """Servers that were killed: who connects again does so later."""
@@ -28,7 +28,7 @@ class Streams:
 
     def path(self, kind: str, name: str = "") -> str:
         plural = {"pool": "runtimepools", "session": "streamsessions"}[kind]
-        return f"{GROUP}/namespaces/{self.place.namespace}/{plural}" + (f"/{name}" if name else "")
+        return f"{GROUP}/namespaces/{self.harness.namespace}/{plural}" + (f"/{name}" if name else "")
 
     def create(self, kind: str, name: str, **spec: Any) -> Any:
         body = {
@@ -37,18 +37,18 @@ class Streams:
             "metadata": {"name": name},
             "spec": spec,
         }
-        return self.place.must("POST", self.path(kind), body)
+        return self.harness.must("POST", self.path(kind), body)
 
     def pool(self, name: str = "default", **spec: Any) -> Any:
         return self.create(
-            "pool", name, **{"profileRef": {"name": self.place.namespace}, "scaleDownDelaySeconds": 0, **spec}
+            "pool", name, **{"profileRef": {"name": self.harness.namespace}, "scaleDownDelaySeconds": 0, **spec}
         )
 
     def session(self, name: str = "call", **spec: Any) -> Any:
         return self.create("session", name, **spec)
 
     def get(self, kind: str, name: str) -> Any:
-        return self.place.must("GET", self.path(kind, name))
+        return self.harness.must("GET", self.path(kind, name))
 
     def status(self, kind: str, name: str) -> Any:
         return self.get(kind, name).get("status") or {}
@@ -58,39 +58,39 @@ class Streams:
         return next((each for each in conditions if each["type"] == condition), {})
 
     def wait(self, kind: str, name: str, condition: str, reason: str | None = None, *, status: str = "True") -> Any:
-        """Waits for a condition (and its reason); returns the resource's status."""
+        """Wait for a condition (and its reason); returns the resource's status."""
 
-        def stands() -> bool:
+        def has_condition() -> bool:
             found = self.condition(kind, name, condition)
             return found.get("status") == status and reason in (None, found.get("reason"))
 
         try:
-            until(f"{name} is {condition} {status} {reason}", stands)
+            until(f"{name} is {condition} {status} {reason}", has_condition)
         except AssertionError as error:
             raise AssertionError(f"{error}; it is {json.dumps(self.status(kind, name), indent=1)}") from None
         return self.status(kind, name)
 
     def delete(self, kind: str, name: str) -> None:
-        self.place.must("DELETE", self.path(kind, name), {"propagationPolicy": "Background"})
+        self.harness.must("DELETE", self.path(kind, name), {"propagationPolicy": "Background"})
 
     def deployment(self, pool: str = "default") -> Any:
-        path = f"/apis/apps/v1/namespaces/{self.place.namespace}/deployments/{pool}-pool"
+        path = f"/apis/apps/v1/namespaces/{self.harness.namespace}/deployments/{pool}-pool"
         return until(f"the Deployment of {pool}", lambda: self.found(path))
 
     def found(self, path: str) -> Any:
-        answer = self.place.call("GET", path)
+        answer = self.harness.call("GET", path)
         return answer.body if answer.status == 200 else None
 
     def secret(self, name: str) -> str:
-        """Returns the token in a Secret."""
-        found = self.place.must("GET", f"/api/v1/namespaces/{self.place.namespace}/secrets/{name}")
+        """Return the token in a Secret."""
+        found = self.harness.must("GET", f"/api/v1/namespaces/{self.harness.namespace}/secrets/{name}")
         return base64.b64decode(found["data"]["token"]).decode()
 
     # The test as kubelet
 
     def pods(self, pool: str = "default") -> list[Any]:
         path = "/api/v1/namespaces/{ns}/pods?labelSelector=steno.dev/pool%3D" + pool
-        return [pod for pod in self.place.list(path) if "deletionTimestamp" not in pod["metadata"]]
+        return [pod for pod in self.harness.list(path) if "deletionTimestamp" not in pod["metadata"]]
 
     def set_server(self, pod: Any, *, ready: bool, state: dict[str, Any], **more: Any) -> None:
         container = {
@@ -100,12 +100,12 @@ class Streams:
             {"type": each, "status": "True" if ready else "False", "lastTransitionTime": _now()}
             for each in ("Ready", "ContainersReady")
         ]
-        path = f"/api/v1/namespaces/{self.place.namespace}/pods/{pod['metadata']['name']}/status"
+        path = f"/api/v1/namespaces/{self.harness.namespace}/pods/{pod['metadata']['name']}/status"
         status = {"phase": "Running", "containerStatuses": [container], "conditions": conditions}
-        self.place.patch(path, {"status": status})
+        self.harness.patch(path, {"status": status})
 
     def warm(self, count: int = 1, pool: str = "default") -> list[Any]:
-        """Waits for so many servers' pods and has them be ready."""
+        """Wait for so many servers' pods and has them be ready."""
         pods = until(
             f"{count} pods of {pool}", lambda: (found := self.pods(pool)) if len(self.pods(pool)) == count else []
         )
@@ -114,26 +114,28 @@ class Streams:
         return sorted(pods, key=lambda pod: pod["metadata"]["name"])
 
     def kill(self, pod: Any) -> None:
-        path = f"/api/v1/namespaces/{self.place.namespace}/pods/{pod['metadata']['name']}"
-        self.place.must("DELETE", path, {"gracePeriodSeconds": 0})
+        path = f"/api/v1/namespaces/{self.harness.namespace}/pods/{pod['metadata']['name']}"
+        self.harness.must("DELETE", path, {"gracePeriodSeconds": 0})
         self.lost += 1
 
     # The test as server
 
     def ref(self, kind: str, name: str) -> dict[str, str]:
-        return {"namespace": self.place.namespace, "name": name, "uid": self.get(kind, name)["metadata"]["uid"]}
+        return {"namespace": self.harness.namespace, "name": name, "uid": self.get(kind, name)["metadata"]["uid"]}
 
-    def said(self, name: str = "call", result: dict[str, Any] | None = None, **figures: Any) -> dict[str, Any]:
-        """Returns what a server says of a session."""
+    def session_report(
+        self, name: str = "call", result: dict[str, Any] | None = None, **figures: Any
+    ) -> dict[str, Any]:
+        """Return what a server reports of a session."""
         started = (self.began + timedelta(seconds=self.lost)).isoformat()
         report = {"session": self.ref("session", name), "started": started, "figures": figures}
         return report if result is None else {**report, "result": {"time": _now(), **result}}
 
     def report(self, replica: Replica, pod: Any, *sessions: Any, pool: str = "default") -> tuple[int, Any]:
-        return post(replica, self.place.token(pod), {"pool": self.ref("pool", pool), "sessions": list(sessions)})
+        return post(replica, self.harness.token(pod), {"pool": self.ref("pool", pool), "sessions": list(sessions)})
 
-    def tell(self, replica: Replica, pod: Any, *sessions: Any, pool: str = "default") -> Any:
-        """Posts a report until the operator has the pod in view; returns its answer."""
+    def send_report(self, replica: Replica, pod: Any, *sessions: Any, pool: str = "default") -> Any:
+        """Post a report until the operator observes the pod; return its answer."""
 
         def answer() -> Any:
             code, body = self.report(replica, pod, *sessions, pool=pool)
@@ -144,7 +146,7 @@ class Streams:
 
 
 def post(replica: Replica, token: str, body: Any) -> tuple[int, Any]:
-    """Posts a server's report; returns status and body."""
+    """Post a server's report; returns status and body."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     url = f"http://127.0.0.1:{replica.report_port}/v1/pools/reports"
     request = urllib.request.Request(url, data=data, headers={"Authorization": f"Bearer {token}"})
@@ -157,7 +159,7 @@ def post(replica: Replica, token: str, body: Any) -> tuple[int, Any]:
 
 
 def task_of(deployment: Any) -> Any:
-    """Returns the task in a Deployment."""
+    """Return the task in a Deployment."""
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     return json.loads(container["args"][1])
 

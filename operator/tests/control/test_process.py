@@ -13,7 +13,7 @@ import pytest
 from steno_operator.telemetry.logs import JsonFormatter
 from tests.support.apiserver import serve
 
-from .harness import Place
+from .harness import OperatorHarness
 from .proxy import Proxy
 
 
@@ -55,51 +55,51 @@ def test_a_resource_of_another_schema_stalls_and_stops_nothing(tmp_path):
         schema.pop("x-kubernetes-validations", None)
         crd["spec"]["versions"][0].pop("selectableFields", None)
         assert server.request("PUT", path, crd).status == 200
-        place = Place(server, server.namespace("control"), tmp_path, stack)
-        place.profile()
-        place.apply("odd", source={"bucket": "an older idea"})
-        replica = place.start()
-        place.wait("Stalled", "odd")
-        assert place.condition("Ready", "odd")["reason"] == "InvalidSpec"
-        assert "source.uri" in place.condition("Ready", "odd")["message"]
-        place.apply("good")
-        place.publish(place.run_pod("good-1"))
-        place.wait("Complete", "good")
+        harness = OperatorHarness(server, server.namespace("control"), tmp_path, stack)
+        harness.profile()
+        harness.apply("odd", source={"bucket": "an older idea"})
+        replica = harness.start()
+        harness.wait("Stalled", "odd")
+        assert harness.condition("Ready", "odd")["reason"] == "InvalidSpec"
+        assert "source.uri" in harness.condition("Ready", "odd")["message"]
+        harness.apply("good")
+        harness.publish(harness.run_pod("good-1"))
+        harness.wait("Complete", "good")
         assert replica.metric("steno_reconcile_errors_total") == 0
-        place.patch(place.job_path("odd"), {"spec": {"source": {"uri": "s3://meetings/talk.wav"}}})
-        place.publish(place.run_pod("odd-1"))
-        place.wait("Complete", "odd")
+        harness.patch(harness.job_path("odd"), {"spec": {"source": {"uri": "s3://meetings/talk.wav"}}})
+        harness.publish(harness.run_pod("odd-1"))
+        harness.wait("Complete", "odd")
 
 
 @pytest.mark.apiserver
-async def test_an_api_server_that_is_away_for_a_while(place, tmp_path):
+async def test_an_api_server_that_is_away_for_a_while(harness, tmp_path):
     """Without leader election, so that the process has to live through it."""
     import asyncio
 
-    async with Proxy(place.server, tmp_path).run() as proxy:
+    async with Proxy(harness.server, tmp_path).run() as proxy:
 
         def begin():
-            replica = place.start(kubeconfig=proxy.kubeconfig, leader_election=False)
-            place.apply("first")
-            return replica, place.run_pod("first-1")
+            replica = harness.start(kubeconfig=proxy.kubeconfig, leader_election=False)
+            harness.apply("first")
+            return replica, harness.run_pod("first-1")
 
         replica, pod = await asyncio.to_thread(begin)
         proxy.shut = True
         proxy.cut()
 
         def meanwhile():
-            place.publish(pod)
-            place.apply("second")
-            place.until("tries that failed", lambda: replica.metric("steno_watch_restarts_total") >= 8)
+            harness.publish(pod)
+            harness.apply("second")
+            harness.until("tries that failed", lambda: replica.metric("steno_watch_restarts_total") >= 8)
             assert replica.get("/healthz")[0] == 200
 
         await asyncio.to_thread(meanwhile)
         proxy.shut = False
 
         def after():
-            place.wait("Complete", "first")
-            place.publish(place.run_pod("second-1"))
-            place.wait("Complete", "second")
+            harness.wait("Complete", "first")
+            harness.publish(harness.run_pod("second-1"))
+            harness.wait("Complete", "second")
             assert replica.process.poll() is None
 
         await asyncio.to_thread(after)

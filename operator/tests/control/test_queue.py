@@ -59,16 +59,16 @@ async def test_a_key_is_queued_once():
 
 
 async def test_a_key_added_while_worked_on_is_worked_on_again_and_never_twice_at_once():
-    queue, gate = WorkQueue(), asyncio.Event()
+    queue, released = WorkQueue(), asyncio.Event()
 
     async def add_and_wait():
         queue.add("a")
         queue.add("a")
-        await gate.wait()
+        await released.wait()
 
     worker = Worker(add_and_wait)
     queue.add("a")
-    asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(gate.set))
+    asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(released.set))
     await work(queue, worker, 2, workers=4)
     assert worker.seen == ["a", "a"]
     assert worker.most == 1
@@ -118,9 +118,9 @@ async def test_what_the_worker_asks_for_is_a_delay():
 
 
 async def test_the_busiest_key_is_told():
-    queue, gate = WorkQueue(), asyncio.Event()
+    queue, released = WorkQueue(), asyncio.Event()
     assert queue.longest_running() is None
-    worker = Worker(gate.wait)
+    worker = Worker(released.wait)
     queue.add("a")
     task = asyncio.create_task(queue.run(worker, 1))
     while not worker.seen:  # noqa: ASYNC110 - the queue's own tasks are being waited for
@@ -128,7 +128,7 @@ async def test_the_busiest_key_is_told():
     found = queue.longest_running()
     assert found is not None
     assert found[0] == "a"
-    gate.set()
+    released.set()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -1,4 +1,4 @@
-"""Tenants with the operator's own store, reconciler and executor, in any order of requests, answers and watches."""
+"""Tenants with the operator's own caches, reconciler and executor, in any order of requests, answers and watches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from steno_operator.control.kube.keys import Key
 
-from .simulation import KINDS, Operator, Server, last_word
+from .simulation import KINDS, SimulatedApiServer, SimulatedOperator, termination_message
 
 LIMITS: dict[str, dict[str, int]] = {"acme": {"gpus": 3, "concurrentJobs": 3}, "beta": {"gpus": 2}}
 SPACES = {"acme-1": "acme", "acme-2": "acme", "beta-1": "beta"}
@@ -24,23 +24,23 @@ PROFILES = [
 ]  # fmt: skip
 
 
-class World:
-    """The server, the operator, and the moves of everybody else."""
+class SimulatedCluster:
+    """The server, the operator, and the moves of everything else."""
 
     def __init__(self) -> None:
-        self.server = Server()
+        self.server = SimulatedApiServer()
         for name, limits in LIMITS.items():
             spaces = [space for space, owner in SPACES.items() if owner == name]
             head = {"apiVersion": "steno.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}}
             self.server.put("tenants", {**head, "spec": {"namespaces": spaces, "limits": limits}})
         self.profiles = list(PROFILES)
-        self.operator = Operator(self.server, self.profiles)
+        self.operator = SimulatedOperator(self.server, self.profiles)
         self.jobs = 0
-        self.deaths = 0
+        self.crashes = 0
         self.published: dict[str, tuple[str, str, float]] = {}  # resource UID → tenant, field of the usage, how much
-        self.excused: set[str] = set()
+        self.unaccountable: set[str] = set()
 
-    # What users, the cluster and fate do; each does nothing where it does not apply
+    # What users, the cluster and chance do; each does nothing where it does not apply
 
     def create(self, number: int) -> None:
         plural = "ocrjobs" if number % 5 == 0 else "transcriptionjobs"
@@ -55,11 +55,11 @@ class World:
         self.server.put(plural, {**head, "metadata": metadata, "spec": spec})
 
     def add(self, namespace: str, *, gpus: int) -> Key:
-        """Creates a TranscriptionJob."""
+        """Create a TranscriptionJob."""
         self.create(0)
         [*_, where] = [where for where in self.server.objects if where[2] == f"job{self.jobs}"]
         raw = self.server.objects.pop(where)
-        self.server.story.pop()
+        self.server.history.pop()
         raw["metadata"] = {"name": f"job{self.jobs}", "namespace": namespace}
         raw |= {
             "kind": "TranscriptionJob",
@@ -88,7 +88,7 @@ class World:
         return [job for job in self.server.all("jobs") if not _over(job)]
 
     def pods(self, job: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Returns the pods of a Job, or all."""
+        """Return the pods of a Job, or all."""
         owners = (None,) if job is None else (job["metadata"]["uid"],)
         return [pod for pod in self.server.all("pods") if job is None or _owner(pod) in owners]
 
@@ -107,14 +107,14 @@ class World:
             self.server.drop("jobs", metadata["namespace"], metadata["name"])
         elif ended := [pod for pod in pods if not _works(pod)]:
             good = any(pod["status"]["phase"] == "Succeeded" for pod in ended)
-            self.set(job, "Complete" if good else "Failed", holds=True)
+            self.set(job, "Complete" if good else "Failed", is_true=True)
         elif job["spec"]["suspend"] != ("Suspended" in _conditions(job)):
             for pod in pods if job["spec"]["suspend"] else ():
                 self.remove(pod)
-            self.set(job, "Suspended", holds=job["spec"]["suspend"])
+            self.set(job, "Suspended", is_true=job["spec"]["suspend"])
         elif not job["spec"]["suspend"] and not pods:
             owner = {"kind": "Job", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
-            name = f"{metadata['name']}-{len(self.server.story)}"
+            name = f"{metadata['name']}-{len(self.server.history)}"
             head = {"name": name, "namespace": metadata["namespace"], "labels": metadata["labels"]}
             spec = job["spec"]["template"]["spec"]
             body = {"metadata": {**head, "ownerReferences": [owner]}, "spec": spec, "status": {"phase": "Running"}}
@@ -144,23 +144,23 @@ class World:
         owners = {raw["metadata"]["uid"] for plural in KINDS for raw in self.server.all(plural)}
         return "deletionTimestamp" in job["metadata"] or _owner(job) not in owners
 
-    def set(self, job: dict[str, Any], kind: str, *, holds: bool) -> None:
+    def set(self, job: dict[str, Any], kind: str, *, is_true: bool) -> None:
         time = f"{self.server.now:%Y-%m-%dT%H:%M:%SZ}"
         others = [item for item in job.get("status", {}).get("conditions", ()) if item["type"] != kind]
-        turned = {"type": kind, "status": str(holds), "lastTransitionTime": time}
+        turned = {"type": kind, "status": str(is_true), "lastTransitionTime": time}
         job["status"] = {"conditions": [*others, turned]}
         self.server.put("jobs", job)
 
     def finish(self, number: int) -> None:
-        """A worker ends, well or not; one that is told to stop may still publish."""
+        """A worker ends, well or not; one that is to stop may still publish."""
         if not (found := [pod for pod in self.pods() if _works(pod)]):
             return
         pod = found[number % len(found)]
         metadata, labels = pod["metadata"], pod["metadata"]["labels"]
         good = number % 4 != 0
-        seconds, pages = 1.5 + len(self.server.story), 1 + number % 9
-        word = last_word(labels["steno.dev/kind"], seconds, pages) if good else ""
-        state = {"terminated": {"exitCode": 0 if good else 75, "message": word}}
+        seconds, pages = 1.5 + len(self.server.history), 1 + number % 9
+        message = termination_message(labels["steno.dev/kind"], seconds, pages) if good else ""
+        state = {"terminated": {"exitCode": 0 if good else 75, "message": message}}
         phase = "Succeeded" if good else "Failed"
         self.server.put("pods", {**pod, "status": {
             "phase": phase, "containerStatuses": [{"name": "worker", "state": state}],
@@ -174,7 +174,7 @@ class World:
         """The administrator changes what jobs that start from now on ask for."""
         for index in (1, 2):
             spec = {"accelerator": {"resource": "nvidia.com/gpu", "count": 1 + number % 2}}
-            metadata = {**self.profiles[index]["metadata"], "resourceVersion": str(len(self.server.story) + 2)}
+            metadata = {**self.profiles[index]["metadata"], "resourceVersion": str(len(self.server.history) + 2)}
             self.profiles[index] = {**self.profiles[index], "metadata": metadata, "spec": spec}
             self.operator.state.profiles.upsert(self.profiles[index])
 
@@ -183,31 +183,31 @@ class World:
 
     # What the operator does, and what becomes of it
 
-    def look(self, number: int) -> None:
+    def reconcile(self, number: int) -> None:
         if self.operator.due:
-            self.operator.look(list(self.operator.due)[number % len(self.operator.due)])
+            self.operator.reconcile(list(self.operator.due)[number % len(self.operator.due)])
 
-    def tell(self, number: int) -> None:
+    def deliver(self, number: int) -> None:
         plurals = (*KINDS, "jobs", "pods")
-        self.operator.tell(plurals[number % len(plurals)], 1 + number // len(plurals) % 4)
+        self.operator.deliver(plurals[number % len(plurals)], 1 + number // len(plurals) % 4)
 
     def serve(self, number: int) -> None:
         """One request arrives, or its answer does."""
         self.server.serve(number)
 
-    async def happen(self, move: Any, number: int) -> None:
+    async def step(self, move: Any, number: int) -> None:
         again = move(self, number)
         if again is not None:
             await again
         await self.operator.settle()
         self.check()
 
-    async def calm(self, _: int) -> None:
-        """Every watch tells all, every request is answered, and the Job controller catches up: once round."""
+    async def settle_all(self, _: int) -> None:
+        """Every watch delivers everything, every request is answered, and the Job controller catches up: once round."""
         for plural in (*KINDS, "jobs", "pods"):
-            self.operator.tell(plural, 10**6)
+            self.operator.deliver(plural, 10**6)
         for key in list(self.operator.due):
-            self.operator.look(key)
+            self.operator.reconcile(key)
         while self.operator.running:
             await self.operator.settle()
             while self.server.serve():
@@ -234,30 +234,30 @@ class World:
             over = {key: total[key] for key, limit in limits.items() if total[key] > limit}
             assert not over, f"{name} uses {over}"
 
-    def billed(self, tenant: str, field: str) -> float:
-        """Returns what a tenant has to be billed for."""
-        found = ((uid, used) for uid, used in self.published.items() if uid not in self.excused)
+    def expected_usage(self, tenant: str, field: str) -> float:
+        """Return what a tenant has to be expected_usage for."""
+        found = ((uid, used) for uid, used in self.published.items() if uid not in self.unaccountable)
         return sum(amount for _, (owner, of, amount) in found if (owner, of) == (tenant, field))
 
     def days(self, tenant: str) -> list[dict[str, Any]]:
-        """Returns the last usage of each day."""
+        """Return the last usage of each day."""
         found: dict[str, dict[str, Any]] = {}
-        for plural, _, raw in self.server.story:
+        for plural, _, raw in self.server.history:
             if plural == "tenants" and raw["metadata"]["name"] == tenant and "status" in raw:
                 found[raw["status"]["day"]] = raw["status"]["usage"]
         return list(found.values())
 
-    async def die(self) -> None:
+    async def crash(self) -> None:
         """The operator is killed: requests on their way may arrive or not; a new one lists everything."""
-        self.deaths += 1
-        await self.operator.die()
-        # Nothing is left to tell a new one what these used, but that it was not accounted for.
-        entered = {entry["uid"] for raw in self.server.all("tenants") for entry in _ledger(raw)}
+        self.crashes += 1
+        await self.operator.crash()
+        # A new one cannot know what these used, only that it was not accounted for.
+        reserved = {entry["uid"] for raw in self.server.all("tenants") for entry in _reservations(raw)}
         known = {raw["metadata"]["uid"] for _, raw in self.all_jobs()}
         known |= {pod["metadata"]["labels"]["steno.dev/job-uid"] for pod in self.pods()}
-        self.excused |= (self.published.keys() & entered) - known
+        self.unaccountable |= (self.published.keys() & reserved) - known
         self.server.held.clear()
-        self.operator = Operator(self.server, self.profiles)
+        self.operator = SimulatedOperator(self.server, self.profiles)
 
     async def to_the_end(self) -> None:
         """Nothing is in the way any more: every job ends well."""
@@ -267,37 +267,38 @@ class World:
             self.server.put(plural, raw)
         for _ in range(400):
             self.operator.due |= dict.fromkeys(entry.value.key for entry in self.operator.state.resources)
-            await self.calm(0)
+            await self.settle_all(0)
             self.server.now += timedelta(minutes=7)
             for _ in self.pods():
                 self.reap(0)
                 self.finish(1)
             ended = all("completionTime" in raw.get("status", {}) for _, raw in self.all_jobs())
-            if ended and not self.live() and not any(_ledger(raw) for raw in self.server.all("tenants")):
+            if ended and not self.live() and not any(_reservations(raw) for raw in self.server.all("tenants")):
                 return
         raise AssertionError(f"does not come to rest: {list(self.server.all('tenants'))}")
 
 
+C = SimulatedCluster
 MOVES: list[Any] = [
-    World.create, World.suspend, World.delete, World.finish, World.finish, World.tick,
-    World.edit_profile,
-    World.reap, *[World.control] * 4, *[World.calm] * 4,
-    *[World.look] * 8, *[World.tell] * 6, *[World.serve] * 14,
+    C.create, C.suspend, C.delete, C.finish, C.finish, C.tick,
+    C.edit_profile,
+    C.reap, *[C.control] * 4, *[C.settle_all] * 4,
+    *[C.reconcile] * 8, *[C.deliver] * 6, *[C.serve] * 14,
 ]  # fmt: skip
 histories = st.lists(st.integers(0, 360 * len(MOVES) - 1), min_size=30, max_size=90)
-deaths = st.lists(st.integers(0, 90), max_size=3)
+crashes = st.lists(st.integers(0, 90), max_size=3)
 
 
-async def live_through(history: list[int], deaths: list[int]) -> World:
-    world = World()
+async def simulate(history: list[int], crashes: list[int]) -> SimulatedCluster:
+    cluster = SimulatedCluster()
     for number in range(6):
-        world.create(number)
+        cluster.create(number)
     for step, code in enumerate(history):
         number, which = divmod(code, len(MOVES))
-        await world.happen(MOVES[which], number)
-        if step in deaths:
-            await world.die()
-    return world
+        await cluster.step(MOVES[which], number)
+        if step in crashes:
+            await cluster.crash()
+    return cluster
 
 
 def _conditions(job: dict[str, Any]) -> set[str]:
@@ -316,7 +317,7 @@ def _works(pod: dict[str, Any]) -> bool:
     return pod["status"]["phase"] == "Running"
 
 
-def _ledger(raw: dict[str, Any]) -> list[Any]:
+def _reservations(raw: dict[str, Any]) -> list[Any]:
     return (raw.get("status") or {}).get("admitted") or []
 
 
@@ -327,76 +328,76 @@ def _ledger(raw: dict[str, Any]) -> list[Any]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     phases=set(Phase) - {Phase.explain},  # by tracing every line: minutes, of histories this long
 )
-@given(histories, deaths)
-def test_no_order_of_things_lets_a_limit_be_passed_and_all_is_counted_once(history, deaths):
+@given(histories, crashes)
+def test_no_order_of_events_passes_a_limit_and_all_usage_is_counted_once(history, crashes):
     async def run() -> None:
-        world = await live_through(history, deaths)
-        await world.to_the_end()
-        await world.operator.die()
-        for raw in world.server.all("tenants"):
+        cluster = await simulate(history, crashes)
+        await cluster.to_the_end()
+        await cluster.operator.crash()
+        for raw in cluster.server.all("tenants"):
             name, usage = raw["metadata"]["name"], raw["status"]["usage"]
             assert (usage["gpus"], usage["runningJobs"], usage["queuedJobs"]) == (0, 0, 0)
-            days = world.days(name)
+            days = cluster.days(name)
             for field in ("audioMillisToday", "pagesToday"):
-                assert sum(day[field] for day in days) == world.billed(name, field)
+                assert sum(day[field] for day in days) == cluster.expected_usage(name, field)
 
     asyncio.run(run())
 
 
 @pytest.mark.parametrize("act", ["suspend", "delete"])
-def test_a_share_is_not_given_away_while_a_start_that_was_decided_before_is_on_its_way(act):
+def test_a_reservation_is_kept_while_a_start_that_was_decided_before_is_under_way(act):
     async def run() -> None:
-        world = World()
+        cluster = SimulatedCluster()
         tenant = Key("Tenant", "", "beta")
-        first = world.add("beta-1", gpus=2)
+        first = cluster.add("beta-1", gpus=2)
 
         async def work(key: Key, *, starts: bool = False) -> None:
             """Works on a resource to the end or, unless `starts`, to the moment when a child is to be created."""
             for plural in (*KINDS, "jobs", "pods"):
-                world.operator.tell(plural, 100)
-            world.operator.look(key)
-            await world.operator.settle()
+                cluster.operator.deliver(plural, 100)
+            cluster.operator.reconcile(key)
+            await cluster.operator.settle()
             kinds = ("GET", "PATCH", "DELETE", *(("POST",) if starts else ()))
-            while key in world.operator.running and any(world.server.serve(what=kind) for kind in kinds):
-                await world.operator.settle()
-                world.check()
+            while key in cluster.operator.running and any(cluster.server.serve(what=kind) for kind in kinds):
+                await cluster.operator.settle()
+                cluster.check()
 
         await work(tenant)
         await work(first)
-        assert world.live() == []
-        raw = world.server.objects["transcriptionjobs", "beta-1", first.name]
+        assert cluster.live() == []
+        raw = cluster.server.objects["transcriptionjobs", "beta-1", first.name]
         if act == "suspend":
-            world.server.put("transcriptionjobs", {**raw, "spec": {**raw["spec"], "suspend": True}})
+            cluster.server.put("transcriptionjobs", {**raw, "spec": {**raw["spec"], "suspend": True}})
         else:
-            world.server.drop("transcriptionjobs", "beta-1", first.name)
-        second = world.add("beta-1", gpus=2)
+            cluster.server.drop("transcriptionjobs", "beta-1", first.name)
+        second = cluster.add("beta-1", gpus=2)
         for _ in range(3):
             await work(tenant)
             await work(second)
-        [entry] = _ledger(world.server.objects["tenants", "", "beta"])
+        [entry] = _reservations(cluster.server.objects["tenants", "", "beta"])
         assert entry["name"] == first.name
         await work(first, starts=True)  # the start arrives at last
-        assert len(world.live()) == 1
+        assert len(cluster.live()) == 1
         await work(tenant)
         await work(second)
-        assert len(world.live()) == 1
-        await world.to_the_end()
-        await world.operator.die()
+        assert len(cluster.live()) == 1
+        await cluster.to_the_end()
+        await cluster.operator.crash()
 
     asyncio.run(run())
 
 
-def test_the_model_gets_somewhere():
+def test_the_simulation_admits_runs_and_ends_jobs():
     """A calm history of the model above does admit, run and end jobs."""
 
-    async def run() -> World:
-        world = World()
+    async def run() -> SimulatedCluster:
+        cluster = SimulatedCluster()
         for number in range(12):
-            world.create(number)
-        await world.to_the_end()
-        await world.operator.die()
-        return world
+            cluster.create(number)
+        await cluster.to_the_end()
+        await cluster.operator.crash()
+        return cluster
 
-    world = asyncio.run(run())
-    assert {field for _, field, _ in world.published.values()} == {"audioMillisToday", "pagesToday"}
-    assert Key("Tenant", "", "acme") in [entry.value.key for entry in world.operator.state.resources]
+    cluster = asyncio.run(run())
+    assert {field for _, field, _ in cluster.published.values()} == {"audioMillisToday", "pagesToday"}
+    assert Key("Tenant", "", "acme") in [entry.value.key for entry in cluster.operator.state.resources]

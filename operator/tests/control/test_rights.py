@@ -46,64 +46,67 @@ def _rules(entries):
 
 
 @pytest.fixture
-def kubeconfig(place, tmp_path):
+def kubeconfig(harness, tmp_path):
     """That of a ServiceAccount with these rights."""
-    rbac, name = "/apis/rbac.authorization.k8s.io/v1", place.namespace
+    rbac, name = "/apis/rbac.authorization.k8s.io/v1", harness.namespace
     subject = [{"kind": "ServiceAccount", "name": "operator", "namespace": name}]
-    token = place.server.service_account_token(name, "operator")
+    token = harness.server.service_account_token(name, "operator")
     for kind, path, rules in (
         ("ClusterRole", rbac, EVERYWHERE),
         ("Role", f"{rbac}/namespaces/{name}", [*SERVED, *OWN]),
     ):
         given = _rules(rules) + ([KEY] if kind == "Role" else [])
-        place.must("POST", f"{path}/{kind.lower()}s", {"metadata": {"name": name}, "rules": given})
+        harness.must("POST", f"{path}/{kind.lower()}s", {"metadata": {"name": name}, "rules": given})
         reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
         body = {"metadata": {"name": name}, "roleRef": reference, "subjects": subject}
-        place.must("POST", f"{path}/{kind.lower()}bindings", body)
-    config = json.loads(place.server.kubeconfig.read_text())
+        harness.must("POST", f"{path}/{kind.lower()}bindings", body)
+    config = json.loads(harness.server.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token}
     path = tmp_path / "kubeconfig-operator"
     path.write_text(json.dumps(config))
     return path
 
 
-def test_a_whole_life_with_least_rights(place, kubeconfig):
+def test_a_whole_life_with_least_rights(harness, kubeconfig):
     spec = {"containers": [{"name": "operator", "image": "x"}]}
-    place.must("POST", f"/api/v1/namespaces/{place.namespace}/pods", {"metadata": {"name": "operator-0"}, "spec": spec})
-    replica = place.start(kubeconfig=kubeconfig, label_pod=True)
-    place.apply(ttlSecondsAfterFinished=0)
-    pod = place.run_pod("talk-1")
-    place.wait("Running")
-    place.patch(place.job_path("talk"), {"spec": {"suspend": True}})
-    place.wait("Suspended")
-    place.patch(place.job_path("talk"), {"spec": {"suspend": False}})
-    place.wait("Suspended", status="False")
-    place.until("the suspended pod is gone", lambda: not place.has_pod(pod))
-    [child] = place.children()
-    pod = place.run_pod(child["metadata"]["name"])
-    place.until(
-        "a report is taken", lambda: replica.report(place.token(pod), place.progress(place.status()["attempt"])) == 202
+    harness.must(
+        "POST", f"/api/v1/namespaces/{harness.namespace}/pods", {"metadata": {"name": "operator-0"}, "spec": spec}
     )
-    place.publish(pod)
-    place.wait("Complete")
-    place.until("the child is gone", lambda: not place.children())
-    place.until("its Event", lambda: place.events("AttemptStarted"))
+    replica = harness.start(kubeconfig=kubeconfig, label_pod=True)
+    harness.apply(ttlSecondsAfterFinished=0)
+    pod = harness.run_pod("talk-1")
+    harness.wait("Running")
+    harness.patch(harness.job_path("talk"), {"spec": {"suspend": True}})
+    harness.wait("Suspended")
+    harness.patch(harness.job_path("talk"), {"spec": {"suspend": False}})
+    harness.wait("Suspended", status="False")
+    harness.until("the suspended pod is gone", lambda: not harness.has_pod(pod))
+    [child] = harness.children()
+    pod = harness.run_pod(child["metadata"]["name"])
+    harness.until(
+        "a report is taken",
+        lambda: replica.report(harness.token(pod), harness.progress(harness.status()["attempt"])) == 202,
+    )
+    harness.publish(pod)
+    harness.wait("Complete")
+    harness.until("the child is gone", lambda: not harness.children())
+    harness.until("its Event", lambda: harness.events("AttemptStarted"))
     assert "orbidden" not in replica.log.read_text()
     assert replica.stop() == 0
     assert "not released" not in replica.log.read_text()
 
 
-def test_a_streams_whole_life_with_least_rights(place, kubeconfig):
-    streams = Streams(place)
-    replica = place.start(kubeconfig=kubeconfig, default_pool_profile=place.namespace)
+def test_a_streams_whole_life_with_least_rights(harness, kubeconfig):
+    streams = Streams(harness)
+    replica = harness.start(kubeconfig=kubeconfig, default_pool_profile=harness.namespace)
     streams.session(ttlSecondsAfterFinished=0, output={"uri": "s3://t"})
     [pod] = streams.warm()
     streams.wait("session", "call", "EndpointReady")
-    place.patch(streams.path("pool", "default"), {"spec": {"maxReplicas": 2, "minReplicas": 2}})
-    place.until("another server", lambda: streams.deployment()["spec"]["replicas"] == 2)
-    streams.tell(replica, pod, streams.said(audioSeconds=2))
+    harness.patch(streams.path("pool", "default"), {"spec": {"maxReplicas": 2, "minReplicas": 2}})
+    harness.until("another server", lambda: streams.deployment()["spec"]["replicas"] == 2)
+    streams.send_report(replica, pod, streams.session_report(audioSeconds=2))
     streams.wait("session", "call", "Active")
-    streams.tell(replica, pod, streams.said(result={"reason": "ClientEnded"}))
-    place.until("the session is gone", lambda: streams.found(streams.path("session", "call")) is None)
+    streams.send_report(replica, pod, streams.session_report(result={"reason": "ClientEnded"}))
+    harness.until("the session is gone", lambda: streams.found(streams.path("session", "call")) is None)
     assert "orbidden" not in replica.log.read_text()
     assert replica.stop() == 0

@@ -13,12 +13,12 @@ PUBLISHED = {"reason": "ClientEnded", "manifest": "s3://t/ns/call/u/manifest.jso
 
 
 @pytest.fixture
-def streams(place):
-    return Streams(place)
+def streams(harness):
+    return Streams(harness)
 
 
-def test_a_session_from_apply_to_transcript(place, streams):
-    replica = place.start(default_pool_profile=place.namespace, default_pool_model="whisper-base")
+def test_a_session_from_apply_to_transcript(harness, streams):
+    replica = harness.start(default_pool_profile=harness.namespace, default_pool_model="whisper-base")
     streams.session(meetingID="Standup", output={"uri": "s3://t/x/", "secretRef": {"name": "s3"}}, language="ko")
     assert streams.wait("session", "call", "Accepted")["phase"] == "Waiting"
     pool = streams.get("pool", "default")
@@ -27,8 +27,8 @@ def test_a_session_from_apply_to_transcript(place, streams):
     [pod] = streams.warm()
     status = streams.wait("session", "call", "EndpointReady")
     assert status["phase"] == "Ready"
-    host = f"default-pool.{place.namespace}.svc"
-    url = f"ws://{host}:8080/stt/realtime?session={place.namespace}/call"
+    host = f"default-pool.{harness.namespace}.svc"
+    url = f"ws://{host}:8080/stt/realtime?session={harness.namespace}/call"
     assert status["endpoints"] == [
         {"protocol": "WebSocket", "url": url},
         {"protocol": "GRPC", "url": f"{host}:9090"},
@@ -37,24 +37,24 @@ def test_a_session_from_apply_to_transcript(place, streams):
     assert status["tokenSecretName"] == f"call-token-{uid[:8]}"
     token = streams.secret(status["tokenSecretName"])
     claims = claims_of(token, streams.deployment())
-    assert (claims["uid"], claims["sub"], claims["tenant"]) == (uid, f"{place.namespace}/call", place.namespace)
+    assert (claims["uid"], claims["sub"], claims["tenant"]) == (uid, f"{harness.namespace}/call", harness.namespace)
     assert (claims["meetingID"], claims["language"]) == ("Standup", "ko")
-    assert claims["outputURI"] == f"s3://t/x/{place.namespace}/call/{uid}"
-    answer = streams.tell(replica, pod, streams.said(audioSeconds=1.5, segments=1))
+    assert claims["outputURI"] == f"s3://t/x/{harness.namespace}/call/{uid}"
+    answer = streams.send_report(replica, pod, streams.session_report(audioSeconds=1.5, segments=1))
     assert (answer["end"], answer["known"]) == ([], [])
     status = streams.wait("session", "call", "Active")
     assert (status["phase"], status["podName"]) == ("Active", pod["metadata"]["name"])
     assert status["figures"]["audioSeconds"] == 1.5
-    last = streams.said(result=PUBLISHED, audioSeconds=9, segments=3, finalLatencyMillis=400)
-    assert streams.tell(replica, pod, last)["known"] == []
+    last = streams.session_report(result=PUBLISHED, audioSeconds=9, segments=3, finalLatencyMillis=400)
+    assert streams.send_report(replica, pod, last)["known"] == []
     status = streams.wait("session", "call", "Complete")
     assert (status["phase"], status["figures"]["segments"]) == ("Succeeded", 3)
     assert status["results"]["artifacts"][0]["uri"] == "s3://t/ns/call/u/transcript.json"
     assert "tokenSecretName" not in status
-    assert streams.tell(replica, pod, last)["known"] == [uid]
-    assert streams.tell(replica, pod, streams.said())["end"] == [{"uid": uid, "reason": "ClientEnded"}]
+    assert streams.send_report(replica, pod, last)["known"] == [uid]
+    assert streams.send_report(replica, pod, streams.session_report())["end"] == [{"uid": uid, "reason": "ClientEnded"}]
     assert {"Accepted", "EndpointReady", "Connected", "ClientEnded"} <= {
-        event["reason"] for event in place.list("/api/v1/namespaces/{ns}/events") if
+        event["reason"] for event in harness.list("/api/v1/namespaces/{ns}/events") if
         event["involvedObject"]["kind"] == "StreamSession"
     }  # fmt: skip
     log = replica.log.read_text()
@@ -62,62 +62,66 @@ def test_a_session_from_apply_to_transcript(place, streams):
     assert replica.metric("steno_reconcile_errors_total") == 0, log[-3000:]
 
 
-def test_a_deleted_session_is_ended_by_its_server(place, streams):
-    replica = place.start()
+def test_a_deleted_session_is_ended_by_its_server(harness, streams):
+    replica = harness.start()
     streams.pool(minReplicas=1)
     streams.session()
     [pod] = streams.warm()
     streams.wait("session", "call", "EndpointReady")
-    said = streams.said()
-    streams.tell(replica, pod, said)
+    report = streams.session_report()
+    streams.send_report(replica, pod, report)
     streams.wait("session", "call", "Active")
     streams.delete("session", "call")
-    uid = said["session"]["uid"]
-    place.until("the order", lambda: streams.tell(replica, pod, said)["end"] == [{"uid": uid, "reason": "Deleted"}])
-    ended = {**said, "result": {"reason": "Deleted", "time": said["started"]}}
-    assert streams.tell(replica, pod, ended)["known"] == [uid]
-    place.until("the place is free", lambda: streams.status("pool", "default")["sessions"] == 0)
+    uid = report["session"]["uid"]
+    harness.until(
+        "the order", lambda: streams.send_report(replica, pod, report)["end"] == [{"uid": uid, "reason": "Deleted"}]
+    )
+    ended = {**report, "result": {"reason": "Deleted", "time": report["started"]}}
+    assert streams.send_report(replica, pod, ended)["known"] == [uid]
+    harness.until("the place is free", lambda: streams.status("pool", "default")["sessions"] == 0)
     secrets = "/api/v1/namespaces/{ns}/secrets"
-    place.until("the token is gone", lambda: not any("-token-" in s["metadata"]["name"] for s in place.list(secrets)))
+    harness.until(
+        "the token is gone", lambda: not any("-token-" in s["metadata"]["name"] for s in harness.list(secrets))
+    )
 
 
-def test_a_session_comes_back_to_another_server_when_its_own_vanished(place, streams):
-    replica = place.start()
+def test_a_session_comes_back_to_another_server_when_its_own_vanished(harness, streams):
+    replica = harness.start()
     streams.pool(minReplicas=2, maxReplicas=2)
     streams.session()
     first, second = streams.warm(2)
     streams.wait("session", "call", "EndpointReady")
-    streams.tell(replica, first, streams.said(audioSeconds=3))
+    streams.send_report(replica, first, streams.session_report(audioSeconds=3))
     streams.wait("session", "call", "Active")
     streams.kill(first)
     status = streams.wait("session", "call", "Active", status="False")
     assert streams.wait("session", "call", "EndpointReady")["phase"] == "Ready"
     assert status["figures"]["audioSeconds"] == 3
-    streams.tell(replica, second, streams.said(audioSeconds=4))
+    streams.send_report(replica, second, streams.session_report(audioSeconds=4))
     status = streams.wait("session", "call", "Active")
     assert (status["podName"], status["figures"]["audioSeconds"]) == (second["metadata"]["name"], 7)
     assert status["carried"]["audioSeconds"] == 3
-    streams.tell(replica, second)  # its container was started anew: it knows of no session
+    streams.send_report(replica, second)  # its container was started anew: it knows of no session
     streams.wait("session", "call", "Active", status="False")
 
 
-def test_a_session_is_connected_to_one_server_only(place, streams):
-    replica = place.start()
+def test_a_session_is_connected_to_one_server_only(harness, streams):
+    replica = harness.start()
     streams.pool(minReplicas=2, maxReplicas=2)
     streams.session()
     first, second = streams.warm(2)
     streams.wait("session", "call", "EndpointReady")
-    streams.tell(replica, first, streams.said(audioSeconds=3))
-    said = streams.said(audioSeconds=1)
-    uid = said["session"]["uid"]
-    assert streams.tell(replica, second, said)["end"] == [{"uid": uid, "reason": "Duplicate"}]
-    ended = {**said, "result": {"reason": "Duplicate", "time": said["started"]}}
-    assert streams.tell(replica, second, ended)["known"] == [uid]
+    streams.send_report(replica, first, streams.session_report(audioSeconds=3))
+    report = streams.session_report(audioSeconds=1)
+    uid = report["session"]["uid"]
+    assert streams.send_report(replica, second, report)["end"] == [{"uid": uid, "reason": "Duplicate"}]
+    ended = {**report, "result": {"reason": "Duplicate", "time": report["started"]}}
+    assert streams.send_report(replica, second, ended)["known"] == [uid]
     assert streams.wait("session", "call", "Active")["podName"] == first["metadata"]["name"]
 
 
-def test_a_full_pool_serves_the_oldest(place, streams):
-    replica = place.start()  # of one second's sessions, the alphabet has it
+def test_a_full_pool_serves_the_oldest(harness, streams):
+    replica = harness.start()  # of one second's sessions, the alphabet has it
     streams.pool(sessionsPerReplica=1)
     streams.session("a")
     [pod] = streams.warm()
@@ -126,20 +130,20 @@ def test_a_full_pool_serves_the_oldest(place, streams):
     streams.wait("session", "b", "Ready", "PoolFull", status="False")
     streams.session("c")
     streams.wait("session", "c", "Ready", "PoolFull", status="False")
-    place.until("the queue", lambda: streams.status("session", "c")["queue"].get("position") == 2)
+    harness.until("the queue", lambda: streams.status("session", "c")["queue"].get("position") == 2)
     assert streams.status("session", "b")["queue"]["position"] == 1
     assert "tokenSecretName" not in streams.status("session", "b")
     assert streams.wait("pool", "default", "Ready")["sessions"] == 3
-    streams.tell(replica, pod, streams.said("a", {"reason": "ClientEnded"}))
+    streams.send_report(replica, pod, streams.session_report("a", {"reason": "ClientEnded"}))
     streams.wait("session", "a", "Complete")
     streams.wait("session", "b", "EndpointReady")
-    place.until("the queue moves", lambda: streams.status("session", "c")["queue"].get("position") == 1)
+    harness.until("the queue moves", lambda: streams.status("session", "c")["queue"].get("position") == 1)
     streams.delete("session", "b")
     streams.wait("session", "c", "EndpointReady")
 
 
-def test_an_output_that_is_not_the_pools(place, streams):
-    place.start()
+def test_an_output_that_is_not_the_pools(harness, streams):
+    harness.start()
     streams.pool("bare")
     streams.pool("rich", output={"secretRef": {"name": "s3"}, "region": "x"})
     streams.session("a", poolRef={"name": "bare"}, output={"uri": "s3://t"})
@@ -155,43 +159,43 @@ def test_an_output_that_is_not_the_pools(place, streams):
         assert words in status["queue"]["message"]
     streams.wait("session", "c", "Accepted")
     assert streams.deployment("bare")["spec"]["replicas"] == 0, "who is not accepted wants no server"
-    place.patch(streams.path("pool", "bare"), {"spec": {"output": {}}})
+    harness.patch(streams.path("pool", "bare"), {"spec": {"output": {}}})
     streams.wait("session", "a", "Accepted")
     streams.pool("none")
     streams.wait("session", "d", "Accepted")
 
 
-def test_a_failure_to_publish_is_the_sessions(place, streams):
-    replica = place.start()
+def test_a_failure_to_publish_is_the_sessions(harness, streams):
+    replica = harness.start()
     streams.pool()
     streams.session(ttlSecondsAfterFinished=2)
     [pod] = streams.warm()
     streams.wait("session", "call", "EndpointReady")
     result = {"reason": "ClientEnded", "failure": "OutputForbidden", "message": "The bucket refuses the credentials."}
-    streams.tell(replica, pod, streams.said(result=result))
+    streams.send_report(replica, pod, streams.session_report(result=result))
     status = streams.wait("session", "call", "Failed", "OutputForbidden")
     assert status["phase"] == "Failed"
     assert streams.found(streams.path("session", "call"))
-    place.until("its time is over", lambda: streams.found(streams.path("session", "call")) is None)
+    harness.until("its time is over", lambda: streams.found(streams.path("session", "call")) is None)
 
 
-def test_nobody_connects(place, streams):
-    place.start()
+def test_nobody_connects(harness, streams):
+    harness.start()
     streams.pool()
     streams.session(maxDurationSeconds=2, idleTimeoutSeconds=1)
     streams.warm()
     assert streams.wait("session", "call", "Complete", "NoClient")["phase"] == "Succeeded"
 
 
-def test_a_token_is_replaced_in_time(place, streams):
-    place.start(session_token_seconds=4)
+def test_a_token_is_replaced_in_time(harness, streams):
+    harness.start(session_token_seconds=4)
     streams.pool()
     streams.session()
     streams.warm()
     first = streams.wait("session", "call", "EndpointReady")
     token = streams.secret(first["tokenSecretName"])
-    place.until("another token", lambda: streams.secret(first["tokenSecretName"]) != token)
-    again = place.until("its time in the status", lambda: (
+    harness.until("another token", lambda: streams.secret(first["tokenSecretName"]) != token)
+    again = harness.until("its time in the status", lambda: (
         found if (found := streams.status("session", "call"))["tokenExpirationTime"] > first["tokenExpirationTime"]
         else None
     ))  # fmt: skip
@@ -199,69 +203,69 @@ def test_a_token_is_replaced_in_time(place, streams):
     assert claims["exp"] - claims["iat"] == 4
 
 
-def test_an_operator_that_comes_back_knows_who_is_connected(place, streams):
+def test_an_operator_that_comes_back_knows_who_is_connected(harness, streams):
     url = "http://steno-operator.steno-system.svc:8080"  # of both: another one would replace the servers
-    replica = place.start(report_url=url)
+    replica = harness.start(report_url=url)
     streams.pool()
     streams.session()
     [pod] = streams.warm()
     streams.wait("session", "call", "EndpointReady")
-    streams.tell(replica, pod, streams.said(audioSeconds=3))
+    streams.send_report(replica, pod, streams.session_report(audioSeconds=3))
     before = streams.wait("session", "call", "Active")
     key = task_of(streams.deployment())["tokenKeys"]
     replica.kill()
-    last = streams.said(result=PUBLISHED)
-    again = place.start(report_url=url)
-    place.until("it leads", again.leads)
+    last = streams.session_report(result=PUBLISHED)
+    again = harness.start(report_url=url)
+    harness.until("it leads", again.leads)
     streams.session("later")
     streams.wait("session", "later", "EndpointReady")
     status = streams.status("session", "call")
     assert (status["phase"], status["tokenExpirationTime"]) == ("Active", before["tokenExpirationTime"])
-    streams.tell(again, pod, last)
+    streams.send_report(again, pod, last)
     assert streams.wait("session", "call", "Complete")["results"]["manifest"] == PUBLISHED["manifest"]
     assert task_of(streams.deployment())["tokenKeys"] == key
 
 
-def test_who_may_not_report(place, streams):
-    replica = place.start()
+def test_who_may_not_report(harness, streams):
+    replica = harness.start()
     streams.pool()
     streams.pool("other", minReplicas=1)
     streams.session()
     [pod] = streams.warm()
     [stranger] = streams.warm(pool="other")
     streams.wait("session", "call", "EndpointReady")
-    said = streams.said()
-    streams.tell(replica, pod)
-    streams.tell(replica, stranger, pool="other")
-    body = {"pool": streams.ref("pool", "default"), "sessions": [said]}
+    report = streams.session_report()
+    streams.send_report(replica, pod)
+    streams.send_report(replica, stranger, pool="other")
+    body = {"pool": streams.ref("pool", "default"), "sessions": [report]}
     assert post(replica, "nonsense", body)[0] == 401
-    assert post(replica, place.token(pod, audience="https://kubernetes.default.svc"), body)[0] == 401
-    assert post(replica, place.token(stranger), body)[0] == 403
+    assert post(replica, harness.token(pod, audience="https://kubernetes.default.svc"), body)[0] == 401
+    assert post(replica, harness.token(stranger), body)[0] == 403
     # A server may speak of its own pool's sessions only: another's are to end there.
-    uid = said["session"]["uid"]
-    assert streams.tell(replica, stranger, said, pool="other")["end"] == [{"uid": uid, "reason": "Deleted"}]
-    token = place.token(pod)
+    uid = report["session"]["uid"]
+    assert streams.send_report(replica, stranger, report, pool="other")["end"] == [{"uid": uid, "reason": "Deleted"}]
+    token = harness.token(pod)
     assert post(replica, token, b"no json")[0] == 400
-    assert post(replica, token, {**body, "sessions": [{**said, "figures": {"audioSeconds": -1}}]})[0] == 400
+    assert post(replica, token, {**body, "sessions": [{**report, "figures": {"audioSeconds": -1}}]})[0] == 400
     endless = b'{"pool": %s' % (b" " * 1_100_000)
     assert post(replica, token, endless)[0] == 400
-    never = {**said, "session": {**said["session"], "uid": "0"}}
-    assert streams.tell(replica, pod, never)["end"] == [{"uid": "0", "reason": "Deleted"}]
+    never = {**report, "session": {**report["session"], "uid": "0"}}
+    assert streams.send_report(replica, pod, never)["end"] == [{"uid": "0", "reason": "Deleted"}]
     assert streams.condition("session", "call", "Active")["status"] == "False"
 
 
-def test_streams_over_the_tenants_limit_are_refused_and_minutes_are_counted(place, streams):
-    replica = place.start()
+def test_streams_over_the_tenants_limit_are_refused_and_minutes_are_counted(harness, streams):
+    replica = harness.start()
     tenants = "/apis/steno.dev/v1alpha1/tenants"
-    name = f"t-{place.namespace}"[:63]
-    spec = {"namespaces": [place.namespace], "limits": {"streams": 1}}
+    name = f"t-{harness.namespace}"[:63]
+    spec = {"namespaces": [harness.namespace], "limits": {"streams": 1}}
     body = {"apiVersion": "steno.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}, "spec": spec}
-    place.must("POST", tenants, body)
+    harness.must("POST", tenants, body)
 
     def usage() -> dict:
-        return (place.must("GET", f"{tenants}/{name}").get("status") or {}).get("usage") or {}
+        return (harness.must("GET", f"{tenants}/{name}").get("status") or {}).get("usage") or {}
 
-    place.until("the Tenant is in force", lambda: usage().get("streams") == 0)
+    harness.until("the Tenant is in force", lambda: usage().get("streams") == 0)
     streams.pool()
     streams.session("first")
     [pod] = streams.warm()
@@ -273,18 +277,18 @@ def test_streams_over_the_tenants_limit_are_refused_and_minutes_are_counted(plac
     assert refused["phase"] == "Failed"
     assert "may use 1 streams" in streams.condition("session", "second", "Failed")["message"]
     assert "tokenSecretName" not in refused
-    streams.tell(replica, pod, streams.said("first", {"reason": "ClientEnded"}, audioSeconds=90))
+    streams.send_report(replica, pod, streams.session_report("first", {"reason": "ClientEnded"}, audioSeconds=90))
     streams.wait("session", "first", "Complete")
-    place.until("its place is free", lambda: usage()["streams"] == 0)
+    harness.until("its place is free", lambda: usage()["streams"] == 0)
     assert (usage()["audioMillisToday"], usage()["audioMinutesToday"]) == (90_000, 1)
     streams.session("third")
     streams.wait("session", "third", "Admitted")
-    place.must("DELETE", f"{tenants}/{name}")
+    harness.must("DELETE", f"{tenants}/{name}")
 
 
-def test_a_session_without_a_tenant_waits_where_one_is_required(place, streams):
-    place.start(tenantless_namespaces="refuse")
+def test_a_session_without_a_tenant_waits_where_one_is_required(harness, streams):
+    harness.start(tenantless_namespaces="refuse")
     streams.session()
     assert streams.wait("session", "call", "Accepted", "NoTenant", status="False")["phase"] in ("Pending", "Waiting")
-    pools = streams.place.list(streams.path("pool"))
+    pools = streams.harness.list(streams.path("pool"))
     assert pools == []  # nothing is started for it

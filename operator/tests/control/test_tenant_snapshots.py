@@ -20,14 +20,14 @@ from steno_operator.plan.common.admission import Admission, Demand
 from steno_operator.plan.tenant.planner import plan_tenant
 
 from .objects import CREATED, container, job, pod, profile_object, resource
-from .simulation import last_word
+from .simulation import termination_message
 
 KEY = Key("TranscriptionJob", "ns", "talk")
 ACME = Key("Tenant", "", "acme")
 ENTRY = {"uid": "u1", "kind": "TranscriptionJob", "namespace": "ns", "name": "talk", "gpus": 1, "jobs": 1}
-SPOKEN = {
+PUBLISHED = {
     "phase": "Succeeded",
-    **container(terminated={"exitCode": 0, "message": last_word("TranscriptionJob", 12.5, 0)}),
+    **container(terminated={"exitCode": 0, "message": termination_message("TranscriptionJob", 12.5, 0)}),
 }
 FULL = Admission("Waiting", "GPUsExhausted", "All are in use.", 4, "acme")
 
@@ -78,7 +78,7 @@ def test_without_a_tenant_work_is_allowed_or_refused_by_the_setting(state):
     assert admission(strict).state == "Waiting"
 
 
-def test_a_new_tenant_wakes_the_jobs_of_its_namespaces(state, changes):
+def test_a_new_tenant_enqueues_the_jobs_of_its_namespaces(state, changes):
     state.resources.upsert(tenant())
     assert set(changes) == {ACME, KEY}
     assert (admission(state).state, admission(state).reason) == ("Waiting", "WaitingForAdmission")
@@ -91,7 +91,7 @@ def test_a_new_tenant_wakes_the_jobs_of_its_namespaces(state, changes):
 def test_a_job_may_name_its_own_tenant_and_no_other(state):
     assert (
         admission(state, requested_tenant="label").state == "NotRequired"
-    )  # no Tenant is called that: a word for the label
+    )  # no Tenant is called that: it is the label alone
     state.resources.upsert(tenant("other", "elsewhere"))
     assert admission(state, requested_tenant="other").reason == "TenantMismatch"
     assert "no Tenant has it" in admission(state, requested_tenant="other").message
@@ -103,7 +103,7 @@ def test_a_job_may_name_its_own_tenant_and_no_other(state):
         assert 'Tenant "acme" has it' in answer.message
 
 
-def test_an_entry_admits_unless_it_is_being_given_back_or_too_small(state, changes):
+def test_a_reservation_admits_unless_it_is_being_released_or_too_small(state, changes):
     state.resources.upsert(tenant())
     changes.clear()
     state.resources.upsert(tenant(version=6, admitted=[entry()]))
@@ -118,7 +118,7 @@ def test_an_entry_admits_unless_it_is_being_given_back_or_too_small(state, chang
     assert not admission(state).reserved
 
 
-def test_what_is_told_wakes_those_whose_reason_changed_not_those_that_moved_up(state, changes):
+def test_pending_reasons_enqueue_those_whose_reason_changed_not_those_that_moved_up(state, changes):
     state.resources.upsert(tenant())
     changes.clear()
     state.pending.publish_reasons("acme", {"u1": FULL})
@@ -141,7 +141,7 @@ def test_the_oldest_tenant_has_the_namespace(state):
     assert [request.uid for request in observe(state, old).requests] == ["u1"]
 
 
-def test_progress_does_not_wake_the_tenant_and_what_matters_does(state, changes):
+def test_progress_does_not_enqueue_the_tenant_and_what_matters_does(state, changes):
     state.resources.upsert(tenant())
     changes.clear()
     state.resources.upsert(resource(version=2, phase="Running", progress={"percent": 4}))
@@ -207,7 +207,7 @@ def test_what_a_worker_published_counts_though_the_job_was_deleted_before_its_st
     state.pods.upsert(pod(phase="Running"))
     state.resources.delete("u1")
     assert usage() == 0
-    state.pods.upsert(pod(version=21, **SPOKEN))
+    state.pods.upsert(pod(version=21, **PUBLISHED))
     assert usage() == 12.5
     state.jobs.delete("j1")
     state.pods.delete("p1")
@@ -226,11 +226,11 @@ def suspended(state, raw):
     return raw
 
 
-def test_a_job_that_published_and_is_suspended_keeps_its_share_until_its_status_says_what_it_used(state):
+def test_a_job_that_published_and_is_suspended_keeps_its_reservation_until_its_status_has_its_usage(state):
     raw = tenant(admitted=[entry()])
     state.resources.upsert(raw)
     state.jobs.upsert(job(status={"conditions": [{"type": "Complete", "status": "True"}]}))
-    state.pods.upsert(pod(**SPOKEN))
+    state.pods.upsert(pod(**PUBLISHED))
     raw = suspended(state, raw)
     assert [one["uid"] for one in raw["status"]["admitted"]] == ["u1"]
     ended = resource(version=9, completionTime=CREATED, summary={"duration": 12.5})
@@ -239,12 +239,12 @@ def test_a_job_that_published_and_is_suspended_keeps_its_share_until_its_status_
     assert (plan.status.admitted, plan.status.usage.audio_millis_today) == ([], 12_500)
 
 
-def test_a_word_that_nobody_can_read_any_more_keeps_no_share(state):
+def test_a_result_that_can_no_longer_be_read_keeps_no_reservation(state):
     raw = tenant(admitted=[entry()])
     state.resources.upsert(raw)
     state.jobs.upsert(job(spec={"suspend": True}, status={"conditions": [{"type": "Suspended", "status": "True"}]}))
-    state.pods.upsert(pod(**SPOKEN))
-    state.pods.delete("p1")  # told to stop, it published; its pod went before its job's plan had looked at it
+    state.pods.upsert(pod(**PUBLISHED))
+    state.pods.delete("p1")  # asked to stop, it published; its pod was gone before its job was planned
     raw = suspended(state, raw)
     assert not raw["status"].get("admitted")
     state.resources.upsert(resource(version=9))
@@ -265,14 +265,14 @@ def test_a_child_asks_for_what_its_profile_gave_it_whatever_the_profile_gives_no
     assert request.demand == Demand(gpus=2, jobs=1)
     state.resources.upsert(tenant(version=6, admitted=[entry(gpus=1)]))
     seen = observe_job(state, KEY, TranscriptionJob.from_wire(resource()))
-    assert seen.admission.state == "Waiting"  # the entry is of one GPU
+    assert seen.admission.state == "Waiting"  # the reservation is of one GPU
     state.jobs.upsert(job(version=11, status={"conditions": [{"type": "Failed", "status": "True"}]}))
     [request] = observe(state, tenant()).requests
     assert request.demand == (None if profile == "deleted" else Demand(gpus=1, jobs=1))  # the next attempt's
 
 
-def test_a_pod_that_outlives_its_job_holds_the_share(state, changes):
-    def live() -> bool:
+def test_a_pod_that_outlives_its_job_keeps_the_reservation(state, changes):
+    def running() -> bool:
         return observe(state, raw).requests[0].running
 
     raw = tenant(admitted=[entry()])
@@ -284,32 +284,32 @@ def test_a_pod_that_outlives_its_job_holds_the_share(state, changes):
     state.pods.upsert(elsewhere)
     state.resources.delete("u1")
     state.jobs.delete("j1")  # as the garbage collector does, before the pods
-    assert live()
+    assert running()
     changes.clear()
     state.pods.delete("p1")
-    assert not live()
+    assert not running()
     assert ACME in changes
 
 
-def test_a_child_holds_its_share_until_it_rests(state):
-    def live() -> bool:
+def test_a_child_keeps_its_reservation_until_it_is_at_rest(state):
+    def running() -> bool:
         return observe(state, raw).requests[0].running
 
     raw = tenant(admitted=[entry()])
     state.resources.upsert(raw)
     state.jobs.upsert(job(version=10))
     state.jobs.upsert(job(version=11, spec={"suspend": True}))
-    assert live()  # the Job controller has not acted yet
+    assert running()  # the Job controller has not acted yet
     halted = {"conditions": [{"type": "Suspended", "status": "True"}]}
     state.pods.upsert(pod(phase="Running"))
     state.jobs.upsert(job(version=12, spec={"suspend": True}, status=halted))
-    assert live()
+    assert running()
     state.pods.delete("p1")
-    assert not live()
+    assert not running()
     state.jobs.upsert(job(version=13, status=halted))
-    assert live()  # resumed
+    assert running()  # resumed
     state.jobs.delete("j1")
-    assert not live()
+    assert not running()
 
 
 @pytest.mark.parametrize(("served", "found"), [((), "all"), (("ns", "b"), "all"), (("ns",), "some"), (("x",), "none")])
@@ -319,7 +319,7 @@ def test_whether_this_operator_serves_the_tenant(served, found):
     assert observe(state, tenant("acme", "ns", "b")).served == found
 
 
-def test_work_in_two_ledgers_is_in_the_other_when_one_lets_go(state):
+def test_work_with_two_reservations_keeps_the_other_when_one_is_released(state):
     state.resources.upsert(tenant(admitted=[entry()]))
     state.resources.upsert(tenant("zeta", "b", version=6, admitted=[entry()]))
     assert admission(state).tenant == "zeta"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from .crowd import End, Kubelet, Watch
-from .harness import GROUP, SUMMARIES, Place, Replica
+from .fake_kubelet import End, Kubelet, Watch
+from .harness import GROUP, SUMMARIES, OperatorHarness, Replica
 
 pytestmark = pytest.mark.apiserver
 
@@ -23,19 +23,19 @@ LIMITS = [
 ]
 JOBS = 200
 ENDLESS = range(JOBS, JOBS + len(LIMITS))
-"""One more job of each tenant, which works until somebody stops it; the first to be let in."""
+"""One more job of each tenant, which works until it is stopped; the first to be admitted."""
 GPUS = (0, 1, 2)
 """Accelerators of the three profiles."""
 
 
-class Crowd:
+class TenantLoad:
     """Tenants of two namespaces each, profiles, and a watcher that checks the limits at every event."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, harness: OperatorHarness) -> None:
+        self.harness = harness
         self.mark = secrets.token_hex(3)
         self.limits = {f"tenant-{number}-{self.mark}": limits for number, limits in enumerate(LIMITS)}
-        self.spaces = {name: [place.server.namespace("team") for _ in range(2)] for name in self.limits}
+        self.spaces = {name: [harness.server.namespace("team") for _ in range(2)] for name in self.limits}
         self.tenant_of = {space: name for name, spaces in self.spaces.items() for space in spaces}
         self.violations: list[str] = []
         self.live: dict[str, tuple[str, int]] = {}  # child Job UID → tenant, GPUs
@@ -64,10 +64,10 @@ class Crowd:
 
     def create(self, plural: str, namespace: str, head: dict[str, Any], spec: dict[str, Any]) -> Any:
         where = f"{GROUP}/namespaces/{namespace}/{plural}" if namespace else f"{GROUP}/{plural}"
-        return self.place.must("POST", where, {"apiVersion": "steno.dev/v1alpha1", **head, "spec": spec})
+        return self.harness.must("POST", where, {"apiVersion": "steno.dev/v1alpha1", **head, "spec": spec})
 
     def job(self, number: int) -> Any:
-        """Creates one of the jobs; what it is follows from its number."""
+        """Create one of the jobs; what it is follows from its number."""
         tenant = list(self.limits)[number % len(LIMITS)]
         space = self.spaces[tenant][number // len(LIMITS) % 2]
         spec = {
@@ -85,12 +85,12 @@ class Crowd:
         return f"{GROUP}/namespaces/{space}/{kind_of(number).lower()}s/job-{number}"
 
     def suspend(self, number: int, *, suspend: bool) -> None:
-        self.place.patch(self.path(number), {"spec": {"suspend": suspend}})
+        self.harness.patch(self.path(number), {"spec": {"suspend": suspend}})
 
     def delete(self, number: int) -> None:
-        self.place.must("DELETE", self.path(number), {"propagationPolicy": "Background"})
+        self.harness.must("DELETE", self.path(number), {"propagationPolicy": "Background"})
 
-    # What the watches tell
+    # What the watches deliver
 
     def child(self, event: str, job: Any) -> None:
         tenant = self.tenant_of.get(job["metadata"]["namespace"])
@@ -188,60 +188,60 @@ def leader(replicas: list[Replica]) -> Replica | None:
 
 
 @pytest.mark.slow
-def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(place):
-    crowd = Crowd(place)
-    crowd.make()
-    server = place.server
+def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(harness):
+    load = TenantLoad(harness)
+    load.make()
+    server = harness.server
     ours = "?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dsteno"
     watches = [
-        Watch(server, f"/apis/batch/v1/jobs{ours}", crowd.child),
-        Watch(server, f"/api/v1/pods{ours}", crowd.pod),
-        Watch(server, f"{GROUP}/tenants", crowd.tenant),
-        Watch(server, f"{GROUP}/transcriptionjobs", crowd.phase),
-        Watch(server, f"{GROUP}/ocrjobs", crowd.phase),
+        Watch(server, f"/apis/batch/v1/jobs{ours}", load.child),
+        Watch(server, f"/api/v1/pods{ours}", load.pod),
+        Watch(server, f"{GROUP}/tenants", load.tenant),
+        Watch(server, f"{GROUP}/transcriptionjobs", load.phase),
+        Watch(server, f"{GROUP}/ocrjobs", load.phase),
     ]
-    kubelet = Kubelet(server, crowd.tenant_of, last_word)
+    kubelet = Kubelet(server, load.tenant_of, last_word)
     for closing in (*watches, kubelet):
-        place.stack.callback(closing.close)
-    spaces = ",".join(crowd.tenant_of)
+        harness.stack.callback(closing.close)
+    spaces = ",".join(load.tenant_of)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(crowd.job, [*ENDLESS, *range(JOBS // 2)]))
+        list(pool.map(load.job, [*ENDLESS, *range(JOBS // 2)]))
         for _ in range(2):
-            place.start(namespaces=spaces, log_level="INFO")
-        list(pool.map(crowd.job, range(JOBS // 2, JOBS)))
+            harness.start(namespaces=spaces, log_level="INFO")
+        list(pool.map(load.job, range(JOBS // 2, JOBS)))
     for number in ENDLESS:
-        place.until(f"job-{number} works", lambda name=f"job-{number}": name in crowd.at_work)
+        harness.until(f"job-{number} works", lambda name=f"job-{number}": name in load.at_work)
         if number % 2:
-            crowd.suspend(number, suspend=True)
+            load.suspend(number, suspend=True)
         else:
-            crowd.delete(number)
+            load.delete(number)
     suspended = range(JOBS - 10, JOBS)
     for number in suspended:
-        crowd.suspend(number, suspend=True)
+        load.suspend(number, suspend=True)
     for ended in (50, 110):
-        place.until(f"{ended} jobs have succeeded", lambda enough=ended: crowd.succeeded() >= enough)
-        victim = place.until("a leader", lambda: leader(place.replicas))
-        assert crowd.live, "killed in the middle of work"
+        harness.until(f"{ended} jobs have succeeded", lambda enough=ended: load.succeeded() >= enough)
+        victim = harness.until("a leader", lambda: leader(harness.replicas))
+        assert load.live, "killed in the middle of work"
         victim.kill()
-        place.start(namespaces=spaces, log_level="INFO")
+        harness.start(namespaces=spaces, log_level="INFO")
     for number in suspended:
-        crowd.suspend(number, suspend=False)
-    place.until(f"all have succeeded: {Counter(crowd.phases.values())}", lambda: crowd.succeeded() == JOBS)
-    place.until("the ledgers are empty", lambda: not any(raw["status"]["admitted"] for raw in crowd.tenants.values()))
+        load.suspend(number, suspend=False)
+    harness.until(f"all have succeeded: {Counter(load.phases.values())}", lambda: load.succeeded() == JOBS)
+    harness.until("the ledgers are empty", lambda: not any(raw["status"]["admitted"] for raw in load.tenants.values()))
 
-    assert crowd.violations == []
+    assert load.violations == []
     assert kubelet.errors == []
     assert [watch.error for watch in watches] == [None] * 5
-    assert crowd.lingering >= len(ENDLESS)  # deleted at work, they were there for a while
-    assert crowd.peaks == {name: limits["gpus"] for name, limits in crowd.limits.items()}  # they were all used
-    assert len(crowd.done) >= JOBS + JOBS // 10 - len(suspended)  # those that failed first had two children
-    for index, name in enumerate(crowd.limits):
-        usage = crowd.tenants[name]["status"]["usage"]
+    assert load.lingering >= len(ENDLESS)  # deleted at work, they were there for a while
+    assert load.peaks == {name: limits["gpus"] for name, limits in load.limits.items()}  # they were all used
+    assert len(load.done) >= JOBS + JOBS // 10 - len(suspended)  # those that failed first had two children
+    for index, name in enumerate(load.limits):
+        usage = load.tenants[name]["status"]["usage"]
         assert {key: usage[key] for key in ("gpus", "runningJobs", "queuedJobs", "streams")} == {
             "gpus": 0, "runningJobs": 0, "queuedJobs": 0, "streams": 0,
         }  # fmt: skip
         numbers = range(index, JOBS, len(LIMITS))
-        days = crowd.used[name].values()  # two, should midnight pass
+        days = load.used[name].values()  # two, should midnight pass
         seconds = sum(duration_of(number) for number in numbers if kind_of(number) == "TranscriptionJob")
         assert sum(day["audioMillisToday"] for day in days) == seconds * 1000
         assert sum(day["pagesToday"] for day in days) == sum(n for n in numbers if kind_of(n) == "OCRJob")

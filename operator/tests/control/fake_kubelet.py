@@ -1,4 +1,4 @@
-"""For tests with hundreds of jobs: watches that miss nothing, and a kubelet for everybody's pods."""
+"""For tests with hundreds of jobs: watches that miss nothing, and a fake kubelet."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Watch:
 
 
 End = tuple[int, dict[str, Any]] | None
-"""Exit code and last word; None: it works until it is deleted."""
+"""Exit code and result; None: it works until it is deleted."""
 
 
 class Kubelet:
@@ -93,9 +93,9 @@ class Kubelet:
         self._seen: set[str] = set()
         self._leaving: set[str] = set()
         self.errors: list[Exception] = []
-        self.watch = Watch(server, "/api/v1/pods?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dsteno", self._told)
+        self.watch = Watch(server, "/api/v1/pods?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dsteno", self._on_event)
 
-    def _told(self, kind: str, pod: Any) -> None:
+    def _on_event(self, kind: str, pod: Any) -> None:
         uid = pod["metadata"]["uid"]
         if pod["metadata"]["namespace"] not in self._namespaces:  # another test's, on the same apiserver
             return
@@ -133,11 +133,11 @@ class Kubelet:
             return
         began = _now()
         time.sleep(WORK_SECONDS)
-        code, word = end
+        code, result = end
         terminated = {
             "exitCode": code,
             "reason": "Error" if code else "Completed",
-            "message": json.dumps({"result": word}),
+            "message": json.dumps({"result": result}),
             "startedAt": began,
             "finishedAt": _now(),
         }
