@@ -45,7 +45,14 @@ def image_id(tag: str) -> str:
     return output(["docker", "image", "inspect", "--format", "{{.Id}}", tag])
 
 
-def build(tag: str, context: Path, *, dockerfile: Path | None = None, build_args: dict[str, str] | None = None) -> None:
+def build(
+    tag: str,
+    context: Path,
+    *,
+    dockerfile: Path | None = None,
+    build_args: dict[str, str] | None = None,
+    target: str = "",
+) -> None:
     """Build an image on the host's network; what the build prints goes to the log.
 
     Args:
@@ -53,8 +60,11 @@ def build(tag: str, context: Path, *, dockerfile: Path | None = None, build_args
         context: the folder that the build may read.
         dockerfile: the Dockerfile; `Dockerfile` of the context by default.
         build_args: build arguments.
+        target: the stage to build; the last one by default.
     """
     command: list[str | Path] = ["docker", "build", "--network", "host", "-t", tag]
+    if target:
+        command += ["--target", target]
     if dockerfile:
         command += ["-f", dockerfile]
     for name, value in (build_args or {}).items():

@@ -9,7 +9,7 @@ from pathlib import Path
 from hack import docker
 from hack.airgapped import dockerd, programs
 from hack.paths import ROOT, cache_folder, locked
-from hack.steps import StepError, output, run, step, succeeds, wait_for
+from hack.steps import StepError, output, run, side_by_side, step, succeeds, wait_for
 
 ETCD_TAG = "3.6.6-0"
 PAUSE_TAG = "3.10.1"
@@ -32,8 +32,7 @@ def image() -> str:
         return tag
     with locked("node-image"):
         if not docker.image_exists(tag):
-            for group in ("kubernetes", programs.PACKAGED):
-                programs.build(group)
+            side_by_side(lambda: programs.build("kubernetes"), lambda: programs.build(programs.PACKAGED), _build_system)
             with step("building the node image"):
                 _build(tag, programs.version("kubernetes"))
     return tag
@@ -45,13 +44,19 @@ def _key() -> str:
     return programs.key([*made, Path(__file__).read_bytes(), *(path.read_bytes() for path in files)])
 
 
+def _build_system() -> None:
+    """Build the stage that needs none of the programs, while those are compiled."""
+    base = dockerd.base_image()
+    with step("the node's system"):
+        docker.build(f"{REPOSITORY}-system", HERE, build_args={"BASE": base}, target="system")
+
+
 def _build(tag: str, version: str) -> None:
     work = cache_folder("docker", f"node-{os.getpid()}")
     try:
         base = dockerd.base_image()
         plain = f"{REPOSITORY}-base:{tag.rsplit(':', 1)[1]}"
-        with step("the node's system"):
-            _build_plain(plain, base, version, work / "node")
+        _build_plain(plain, base, version, work / "node")
         with step("the control plane's images"):
             images = _control_plane(version, plain, work)
         with step("putting them into the node"):
