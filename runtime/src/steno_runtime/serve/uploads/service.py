@@ -1,4 +1,4 @@
-"""Upload service: who may have a file worked on, and the queue that does it, for every protocol."""
+"""Upload service: authorizes uploads of any protocol, and finds their jobs in the queue."""
 
 from __future__ import annotations
 

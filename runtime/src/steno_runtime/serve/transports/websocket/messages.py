@@ -142,7 +142,13 @@ def event_message(event: Event) -> dict[str, Any]:
 
 
 def session_ended_message(reason: str, figures: SessionFigures, result: SessionResult | None) -> dict[str, Any]:
-    """Return the last message of a session; without a result, its transcript is still being published."""
+    """Return the last message of a session.
+
+    Args:
+        reason: why it ended.
+        figures: its statistics.
+        result: what it left; None while its transcript is still being published.
+    """
     message: dict[str, Any] = {
         "type": "session_ended",
         "reason": reason,
