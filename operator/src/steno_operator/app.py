@@ -89,7 +89,7 @@ class Operator:
             workers=settings.workers,
             queue_backoff=Backoff(settings.queue_backoff_base_seconds, settings.queue_backoff_max_seconds),
             watch_timing=Timing(inactivity=settings.watch_inactivity_seconds),
-            resync_interval=settings.audit_interval_seconds,
+            resync_interval=settings.resync_interval_seconds,
         )
         # kopf takes the signal handlers over when it starts.
         self._manager = manager = Manager(self._cluster, settings.policy(), options, self._catch_signals)

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     """Wait after an error while reconciling; doubled for each further one."""
     queue_backoff_max_seconds: float = Field(300.0, gt=0)
     watch_inactivity_seconds: float = Field(70.0, ge=1)
-    audit_interval_seconds: float = Field(60.0, gt=0)
+    resync_interval_seconds: float = Field(60.0, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

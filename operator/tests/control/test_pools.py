@@ -212,7 +212,7 @@ def test_a_pool_waits_for_its_profile(harness, streams):
 
 
 def test_nothing_is_written_at_idle(harness, streams):
-    replica = harness.start(audit_interval_seconds=0.5)
+    replica = harness.start(resync_interval_seconds=0.5)
     streams.pool(minReplicas=1)
     streams.session()
     streams.warm()

@@ -1,4 +1,4 @@
-"""Watches, audit and lease over a real apiserver and a network that fails in every way."""
+"""Watches, resync check and lease over a real apiserver and a network that fails in every way."""
 
 from __future__ import annotations
 

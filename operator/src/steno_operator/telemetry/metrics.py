@@ -1,4 +1,4 @@
-"""Prometheus metrics of the operator."""
+"""Prometheus metrics of the operator, in one place because their names are an interface to dashboards and alerts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RECONCILE_SECONDS = Histogram("steno_reconcile_seconds", "Reconciling one resour
 RECONCILE_ERRORS = Counter("steno_reconcile_errors", "Reconciliations that ended in an unexpected error")
 WATCH_RESTARTS = Counter("steno_watch_restarts", "Watch streams opened again after an error", ["watch"])
 WATCH_RELISTS = Counter("steno_watch_relists", "Full lists made because a watch could not be resumed", ["watch"])
-AUDIT_MISSED = Counter("steno_audit_missed", "Changes of resources that the watches missed", ["kind"])
+RESYNC_MISSED = Counter("steno_resync_missed", "Changes of resources that the watches missed", ["kind"])
 ACTIONS = Counter("steno_actions", "Actions carried out", ["action"])
 STATUS_WRITES = Counter("steno_status_writes", "Status patches sent", ["kind"])
 ATTEMPTS = Counter("steno_attempts", "Child Jobs created", ["kind"])

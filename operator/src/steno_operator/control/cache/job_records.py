@@ -44,7 +44,13 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def find_condition(status: Mapping[str, Any], kind: str, value: str = "True") -> Mapping[str, Any]:
-    """Return the condition of that type if it has that value, else an empty mapping."""
+    """Return a condition if it has a certain value, else an empty mapping.
+
+    Args:
+        status: of any object.
+        kind: the condition's type.
+        value: the status that it must have.
+    """
     conditions = status.get("conditions") or ()
     return next((c for c in conditions if c.get("type") == kind and c.get("status") == value), {})
 

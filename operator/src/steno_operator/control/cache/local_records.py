@@ -128,7 +128,13 @@ class PlaceQueues:
         self._orders: defaultdict[Key, list[QueueOrder]] = defaultdict(list)  # pool → …
 
     def update(self, pool: Key, old: PlaceRequest | None, new: PlaceRequest | None) -> None:
-        """Replace a session's request for a place of the pool."""
+        """Replace a session's request for a place of the pool.
+
+        Args:
+            pool: the pool.
+            old: the request so far, if there was one.
+            new: the request from now on, if there is one.
+        """
         if old is not None and old.queued:
             self._orders[pool].remove(old.order)
         if new is not None and new.queued:

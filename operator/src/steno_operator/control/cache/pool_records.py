@@ -1,4 +1,7 @@
-"""Read Deployments, Services and servers' pods from their raw JSON into what the planner of pools sees. Pure."""
+"""Read Deployments, Services and servers' pods from their raw JSON into what the planner of pools sees. Pure.
+
+Apart from `job_records` because the two kinds of work share nothing but how a pod is read.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,13 @@ class ApiError(Exception):
 
     @classmethod
     def of(cls, status: int, body: bytes | Mapping[str, Any], retry_after: str | None = None) -> ApiError:
-        """Return the error of a response body, or of a watch's `Status` object."""
+        """Return the error of a response body, or of a watch's `Status` object.
+
+        Args:
+            status: HTTP status code.
+            body: bytes of the answer, or a `Status` object.
+            retry_after: the header of that name.
+        """
         try:
             data: Any = json.loads(body) if isinstance(body, bytes) else body
         except ValueError:
@@ -74,7 +80,13 @@ class ResourceType:
     plural: str
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """Return the URL path of the collection or, with `name`, of one object."""
+        """Return the URL path of the collection or, with `name`, of one object.
+
+        Args:
+            namespace: None for all, or for a cluster-scoped object.
+            name: of the object.
+            subresource: for example `status`.
+        """
         parts = ["/apis" if "/" in self.group_version else "/api", self.group_version]
         if namespace:
             parts += ["namespaces", namespace]
@@ -161,7 +173,16 @@ class Cluster:
         accept: str = JSON,
         timeout: float | None = None,  # noqa: ASYNC109 - aiohttp has its own clock
     ) -> dict[str, Any]:
-        """Send one request and returns the decoded answer.
+        """Send one request and return the decoded answer.
+
+        Args:
+            method: HTTP method.
+            path: URL path.
+            query: query parameters.
+            body: to be sent as JSON.
+            content_type: of the body.
+            accept: media type of the answer.
+            timeout: seconds for the whole request; None for the default.
 
         Raises:
             ApiError: the server refused.
@@ -180,11 +201,28 @@ class Cluster:
         return json.loads(data) if data else {}
 
     async def get(self, kind: ResourceType, namespace: str | None, name: str) -> dict[str, Any]:
-        """Read one object live."""
+        """Read one object live.
+
+        Args:
+            kind: type of the object.
+            namespace: None for a cluster-scoped object.
+            name: of the object.
+
+        Raises:
+            ApiError: the server refused; 404 when the object does not exist.
+            UnreachableError: there was no answer.
+        """
         return await self.request("GET", kind.path(namespace, name))
 
     async def create(self, kind: ResourceType, namespace: str | None, body: Any, **options: Any) -> dict[str, Any]:
-        """Create an object under our field manager."""
+        """Create an object under our field manager; return it as stored.
+
+        Args:
+            kind: type of the object.
+            namespace: None for a cluster-scoped object.
+            body: the manifest.
+            options: of `request`.
+        """
         return await self.request(
             "POST", kind.path(namespace), query={"fieldManager": "steno-operator"}, body=body, **options
         )
@@ -198,7 +236,16 @@ class Cluster:
         subresource: str | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Apply an RFC 7386 merge patch; `metadata.uid` and `metadata.resourceVersion` in it are preconditions."""
+        """Apply an RFC 7386 merge patch; return the object as stored.
+
+        Args:
+            kind: type of the object.
+            namespace: None for a cluster-scoped object.
+            name: of the object.
+            body: the patch; `metadata.uid` and `metadata.resourceVersion` in it are preconditions.
+            subresource: for example `status`.
+            options: of `request`.
+        """
         return await self.request(
             "PATCH",
             kind.path(namespace, name, subresource),
@@ -232,7 +279,15 @@ class Cluster:
     async def delete(
         self, kind: ResourceType, namespace: str | None, name: str, uid: str, propagation: str
     ) -> dict[str, Any]:
-        """Delete the object of that UID and no other; the answer is the object if it still exists for a while."""
+        """Delete an object; the answer is the object if it still exists for a while.
+
+        Args:
+            kind: type of the object.
+            namespace: None for a cluster-scoped object.
+            name: of the object.
+            uid: precondition: an object of that name with another UID is left alone.
+            propagation: `Foreground`, `Background` or `Orphan`.
+        """
         body = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -244,7 +299,17 @@ class Cluster:
     async def pages(
         self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the pages of a list; each page is a `*List` object. An expired `continue` raises `ApiError` 410."""
+        """Yield the pages of a list; each page is a `*List` object.
+
+        Args:
+            path: the collection.
+            query: selectors.
+            accept: media type of the pages.
+
+        Raises:
+            ApiError: the server refused; 410 when the list's `continue` token expired.
+            UnreachableError: there was no answer.
+        """
         token = ""
         while True:
             more = {"continue": token} if token else {}

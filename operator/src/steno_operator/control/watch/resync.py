@@ -113,7 +113,7 @@ class ResyncCheck:
         suspicion.versions = differing
         suspicion.rounds = suspicion.rounds + 1 if repaired else 0
         if repaired:
-            metrics.AUDIT_MISSED.labels(target.kind).inc(len(repaired))
+            metrics.RESYNC_MISSED.labels(target.kind).inc(len(repaired))
             log.warning("resync check: the watch of %s missed %d changes", target.kind, len(repaired))
 
     async def _repair(self, target: WatchedKind, identity: Identity) -> bool:

@@ -1,4 +1,7 @@
-"""Watch sources: which reflector feeds which cache, for everything that is not a custom resource."""
+"""Watch sources: which reflector feeds which cache, for everything that is not a custom resource.
+
+Apart from the manager, which puts rooms together and need not know what is selected by which label.
+"""
 
 from __future__ import annotations
 

@@ -49,7 +49,13 @@ def pods_of_job(state: ClusterState, job: Entry[JobRecord]) -> list[ObservedPod]
 
 
 def with_warnings(state: ClusterState, namespace: str, pods: Iterable[ObservedPod]) -> tuple[ObservedPod, ...]:
-    """Return the pods with what Events say of those whose container has not started."""
+    """Return the pods with what Events say of those whose container has not started.
+
+    Args:
+        state: what is observed.
+        namespace: that of the pods.
+        pods: without warnings.
+    """
     return tuple(
         replace(pod, warning=message)
         if not pod.started and (message := warning_about(state, OwnerKey(namespace, pod.uid)))
