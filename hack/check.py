@@ -14,7 +14,7 @@ UNIT = ("-m", "not apiserver and not slow and not e2e", "-n2", "--dist=loadfile"
 
 LINT = {
     "ruff": (("ruff", "check", "--no-cache", "."), ("ruff", "format", "--check", ".")),
-    "layers (import-linter)": (("lint-imports",),),
+    "layers (import-linter)": (("lint-imports", "--no-cache"),),
     "generated files (CRDs, reference, protocol buffers)": (
         ("python", "-m", "steno_codegen.crd", "--check"),
         ("python", "-m", "steno_codegen.reference", "--check"),

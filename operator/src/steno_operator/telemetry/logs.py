@@ -1,4 +1,7 @@
-"""Logging set-up: JSON lines on stderr in the schema of `steno_api.json_logs`; never tokens or transcript text."""
+"""Logging set-up: JSON lines on stderr in the schema of `steno_api.json_logs`; never tokens or transcript text.
+
+Separate because the format of logs is no business of the process that writes them.
+"""
 
 from __future__ import annotations
 

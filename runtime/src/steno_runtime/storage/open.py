@@ -1,4 +1,7 @@
-"""Factory of output directories, by scheme: its own file, so that the interface need not know what implements it."""
+"""Factory of output directories, by scheme.
+
+Separate because the interface must not import what implements it.
+"""
 
 from __future__ import annotations
 

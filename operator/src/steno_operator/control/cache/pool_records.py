@@ -1,6 +1,8 @@
 """Read Deployments, Services and servers' pods from their raw JSON into what the planner of pools sees. Pure.
 
 Apart from `job_records` because the two kinds of work share nothing but how a pod is read.
+
+Separate because `job_records` does the same for jobs: one file for the children of each kind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The controller of RuntimePools."""
+"""The controller of RuntimePools.
+
+Separate because every kind has its controller in a file of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The controller of StreamSessions."""
+"""The controller of StreamSessions.
+
+Separate because every kind has its controller in a file of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Watch sources: which reflector feeds which cache, for everything that is not a custom resource.
 
 Apart from the manager, which puts rooms together and need not know what is selected by which label.
+
+Separate because it is the one list of what the operator watches; the manager only runs it.
 """
 
 from __future__ import annotations

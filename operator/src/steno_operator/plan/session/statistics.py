@@ -1,4 +1,7 @@
-"""Session statistics, summed over all servers of a session: a client may reconnect to another one."""
+"""Session statistics, summed over all servers of a session: a client may reconnect to another one.
+
+Separate because sums that must never shrink are proved on their own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""RapidOCR with the PP-OCRv6 models of its wheel: Latin, Chinese and Japanese. One engine, one file."""
+"""RapidOCR with the PP-OCRv6 models of its wheel: Latin, Chinese and Japanese.
+
+Separate because every engine is a file of its own.
+"""
 
 from __future__ import annotations
 
