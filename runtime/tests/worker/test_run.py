@@ -80,7 +80,8 @@ def test_from_a_web_server_to_a_bucket_with_progress(make_task, web, start, s3, 
     assert transcript.duration == pytest.approx(30, abs=0.1)
     assert transcript.total_speakers == 2
     assert manifest.summary.words > 40
-    assert manifest.summary.speed == pytest.approx(transcript.duration / transcript.processing_time, rel=0.01)
+    speed = transcript.duration / transcript.processing_time
+    assert manifest.summary.speed == pytest.approx(speed, rel=0.01, abs=0.005)  # it is rounded to two digits
 
     percents = [report.progress.percent for report in reports.all()]
     assert percents == sorted(percents)
