@@ -1,4 +1,7 @@
-"""What differs from one kind of job to another; everything else about a job's life is the same."""
+"""What differs from one kind of job to another; everything else about a job's life is the same.
+
+Separate because what differs between the kinds of jobs is in one place.
+"""
 
 from __future__ import annotations
 
