@@ -8,20 +8,20 @@ from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Progress, Stage
 from steno_operator.plan.common.plan import StartAttempt, StopAttempt
 
-from .scene import (
+from .builders import (
     DIRECTORY,
     PROFILE,
     RESULT,
     SUCCESS,
     T0,
-    Life,
+    JobHarness,
+    actions_of,
     after,
-    child,
-    deeds,
-    ended,
-    failed_child,
-    running,
-    stories,
+    event_reasons,
+    make_child,
+    make_ended_pod,
+    make_failed_child,
+    make_running_pod,
 )
 
 ALL_CONDITIONS = [
@@ -34,69 +34,69 @@ def progress(stage: Stage, percent: int, message: str | None = None) -> Progress
 
 
 def test_a_new_job_is_accepted_and_its_first_attempt_started():
-    life = Life()
-    plan = life.see()
-    [start] = deeds(plan)
+    harness = JobHarness()
+    plan = harness.reconcile()
+    [start] = actions_of(plan)
     assert isinstance(start, StartAttempt)
     assert (start.attempt, start.manifest["metadata"]["name"]) == (1, "standup-1")
-    assert stories(plan) == ["Accepted", "AttemptStarted"]
+    assert event_reasons(plan) == ["Accepted", "AttemptStarted"]
     assert plan.requires_live_read
-    assert life.status.phase == "Waiting"
-    assert life.status.start_time == T0
-    assert [item.type for item in life.status.conditions] == ALL_CONDITIONS
-    assert life.truths() == {"Accepted", "Admitted", "Reconciling"}
+    assert harness.status.phase == "Waiting"
+    assert harness.status.start_time == T0
+    assert [item.type for item in harness.status.conditions] == ALL_CONDITIONS
+    assert harness.truths() == {"Accepted", "Admitted", "Reconciling"}
 
 
 def test_a_started_attempt_is_not_started_again():
-    life = Life()
-    life.see()
-    before = life.status
-    plan = life.see(child())
+    harness = JobHarness()
+    harness.reconcile()
+    before = harness.status
+    plan = harness.reconcile(make_child())
     assert plan.actions == ()
-    assert life.status == before
+    assert harness.status == before
 
 
 def test_without_its_profile_a_job_waits_and_says_so():
-    life = Life()
-    plan = life.see(profile=None)
-    assert deeds(plan) == []
-    assert stories(plan) == ["ProfileNotFound"]
-    assert life.condition("Accepted").status == "False"
-    assert life.status.phase == "Pending"
-    assert life.status.queue is not None
-    assert 'RuntimeProfile "gpu" does not exist' in life.status.queue.message
+    harness = JobHarness()
+    plan = harness.reconcile(profile=None)
+    assert actions_of(plan) == []
+    assert event_reasons(plan) == ["ProfileNotFound"]
+    assert harness.condition("Accepted").status == "False"
+    assert harness.status.phase == "Pending"
+    assert harness.status.queue is not None
+    assert 'RuntimeProfile "gpu" does not exist' in harness.status.queue.message
     assert plan.requeue_after == timedelta(seconds=30)
-    plan = life.see(profile=PROFILE, at=10)
-    assert isinstance(deeds(plan)[0], StartAttempt)
-    assert life.condition("Accepted").status == "True"
+    plan = harness.reconcile(profile=PROFILE, at=10)
+    assert isinstance(actions_of(plan)[0], StartAttempt)
+    assert harness.condition("Accepted").status == "True"
 
 
 def test_a_live_attempt_outlives_its_profile():
-    life = Life()
-    life.see()
-    life.see(child(running()), profile=None)
-    assert life.condition("Accepted").status == "True"
-    assert life.status.phase == "Running"
+    harness = JobHarness()
+    harness.reconcile()
+    harness.reconcile(make_child(make_running_pod()), profile=None)
+    assert harness.condition("Accepted").status == "True"
+    assert harness.status.phase == "Running"
 
 
 def test_a_running_worker_without_reports_is_working():
-    life = Life()
-    life.see()
-    plan = life.see(child(running()), at=5)
-    assert life.condition("Running").reason == "Working"
-    assert (life.status.pod_name, life.status.node_name) == ("standup-1-abcde", "node-1")
-    assert life.status.queue is None
-    assert stories(plan) == ["Running"]
-    assert stories(life.see(child(running()), at=6)) == []
+    harness = JobHarness()
+    harness.reconcile()
+    plan = harness.reconcile(make_child(make_running_pod()), at=5)
+    assert harness.condition("Running").reason == "Working"
+    assert (harness.status.pod_name, harness.status.node_name) == ("standup-1-abcde", "node-1")
+    assert harness.status.queue is None
+    assert event_reasons(plan) == ["Running"]
+    assert event_reasons(harness.reconcile(make_child(make_running_pod()), at=6)) == []
 
 
 def test_progress_is_the_running_conditions_reason_and_message():
-    life = Life()
-    life.see()
-    life.see(child(running()), progress=progress(Stage.DECODING, 42, "chunk 31 of 74"))
-    condition = life.condition("Running")
+    harness = JobHarness()
+    harness.reconcile()
+    harness.reconcile(make_child(make_running_pod()), progress=progress(Stage.DECODING, 42, "chunk 31 of 74"))
+    condition = harness.condition("Running")
     assert (condition.reason, condition.message) == ("Decoding", "42 %, chunk 31 of 74")
-    assert life.status.progress == progress(Stage.DECODING, 42, "chunk 31 of 74")
+    assert harness.status.progress == progress(Stage.DECODING, 42, "chunk 31 of 74")
 
 
 @pytest.mark.parametrize(
@@ -111,68 +111,74 @@ def test_progress_is_the_running_conditions_reason_and_message():
     ],
 )
 def test_progress_moves_by_steps_stages_or_the_callers_clock(latest, due, shown):
-    life = Life()
-    life.see()
-    life.see(child(running()), progress=progress(Stage.DECODING, 42))
-    plan = life.see(child(running()), progress=latest, progress_due=due)
-    assert life.status.progress is not None
-    assert life.status.progress.percent == shown
+    harness = JobHarness()
+    harness.reconcile()
+    harness.reconcile(make_child(make_running_pod()), progress=progress(Stage.DECODING, 42))
+    plan = harness.reconcile(make_child(make_running_pod()), progress=latest, progress_due=due)
+    assert harness.status.progress is not None
+    assert harness.status.progress.percent == shown
     held_back = latest is not None and latest.percent != shown
     assert plan.requeue_after == (timedelta(seconds=10) if held_back else None)
 
 
 def test_a_replaced_pod_starts_without_the_old_pods_progress():
-    life = Life()
-    life.see()
-    life.see(child(running()), progress=progress(Stage.DECODING, 42))
-    life.see(child(running(disruption="PreemptionByScheduler"), running("standup-1-fghij")))
-    assert life.status.progress is None
+    harness = JobHarness()
+    harness.reconcile()
+    harness.reconcile(make_child(make_running_pod()), progress=progress(Stage.DECODING, 42))
+    harness.reconcile(
+        make_child(make_running_pod(disruption="PreemptionByScheduler"), make_running_pod("standup-1-fghij"))
+    )
+    assert harness.status.progress is None
 
 
 def test_a_published_result_completes_the_job():
-    life = Life()
-    life.see()
-    plan = life.see(child(ended(0, SUCCESS), succeeded=True, finished=after(61)), at=70)
-    assert stories(plan) == ["Published"]
-    assert life.truths() == {"Ready", "Complete", "Accepted", "Admitted"}
-    assert life.status.phase == "Succeeded"
-    assert life.status.results is not None
-    assert life.status.results.manifest == f"{DIRECTORY}/manifest.json"
-    assert life.status.results.artifacts[0].uri == f"{DIRECTORY}/transcript.json"
-    assert life.status.summary == RESULT.summary
-    assert life.status.completion_time == after(60)
-    assert life.status.progress is not None
-    assert life.status.progress.percent == 100
+    harness = JobHarness()
+    harness.reconcile()
+    plan = harness.reconcile(make_child(make_ended_pod(0, SUCCESS), succeeded=True, finished=after(61)), at=70)
+    assert event_reasons(plan) == ["Published"]
+    assert harness.truths() == {"Ready", "Complete", "Accepted", "Admitted"}
+    assert harness.status.phase == "Succeeded"
+    assert harness.status.results is not None
+    assert harness.status.results.manifest == f"{DIRECTORY}/manifest.json"
+    assert harness.status.results.artifacts[0].uri == f"{DIRECTORY}/transcript.json"
+    assert harness.status.summary == RESULT.summary
+    assert harness.status.completion_time == after(60)
+    assert harness.status.progress is not None
+    assert harness.status.progress.percent == 100
     assert plan.requeue_after is None
 
 
 def test_a_result_counts_before_kubernetes_calls_the_child_complete():
-    life = Life()
-    life.see()
-    plan = life.see(child(ended(0, SUCCESS)))
-    assert life.status.phase == "Succeeded"
-    assert deeds(plan) == []
+    harness = JobHarness()
+    harness.reconcile()
+    plan = harness.reconcile(make_child(make_ended_pod(0, SUCCESS)))
+    assert harness.status.phase == "Succeeded"
+    assert actions_of(plan) == []
 
 
 def test_a_worker_killed_after_it_published_has_published():
-    life = Life()
-    life.see()
-    life.see(child(ended(137, SUCCESS), failed=True, finished=after(61)))
-    assert life.status.phase == "Succeeded"
+    harness = JobHarness()
+    harness.reconcile()
+    harness.reconcile(make_child(make_ended_pod(137, SUCCESS), failed=True, finished=after(61)))
+    assert harness.status.phase == "Succeeded"
 
 
 def test_a_result_found_with_an_older_attempt_ends_the_newer():
-    life = Life()
-    life.see()
-    life.see(failed_child(FailureReason.INTERNAL), at=60)
-    life.see(failed_child(FailureReason.INTERNAL), at=80)
-    assert life.status.attempt == 2
-    plan = life.see(child(ended(0, SUCCESS), failed=True), child(running("standup-2-x"), attempt=2), at=81)
-    assert deeds(plan) == [StopAttempt("standup-2", "child-2")]
-    assert life.status.phase == "Succeeded"
+    harness = JobHarness()
+    harness.reconcile()
+    harness.reconcile(make_failed_child(FailureReason.INTERNAL), at=60)
+    harness.reconcile(make_failed_child(FailureReason.INTERNAL), at=80)
+    assert harness.status.attempt == 2
+    plan = harness.reconcile(
+        make_child(make_ended_pod(0, SUCCESS), failed=True),
+        make_child(make_running_pod("standup-2-x"), attempt=2),
+        at=81,
+    )
+    assert actions_of(plan) == [StopAttempt("standup-2", "child-2")]
+    assert harness.status.phase == "Succeeded"
 
 
 def test_a_result_is_taken_even_when_no_status_was_ever_written():
-    life = Life()
-    life.see(child(ended(0, SUCCESS), succeeded=True), at=100)
-    assert (life.status.phase, life.status.attempt) == ("Succeeded", 1)
+    harness = JobHarness()
+    harness.reconcile(make_child(make_ended_pod(0, SUCCESS), succeeded=True), at=100)
+    assert (harness.status.phase, harness.status.attempt) == ("Succeeded", 1)

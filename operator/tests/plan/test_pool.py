@@ -36,7 +36,7 @@ def pool(**spec: object) -> RuntimePool:
 
 
 @dataclass
-class World:
+class SimulatedPool:
     """A pool, its children, and whoever wants it."""
 
     pool: RuntimePool
@@ -50,7 +50,7 @@ class World:
     now: float = 0
     shrunk_with_sessions: list[object] = field(default_factory=list)
 
-    def copy(self) -> World:
+    def copy(self) -> SimulatedPool:
         return copy(self)
 
     def observed(self) -> ObservedPool:
@@ -128,71 +128,71 @@ class World:
         self.pool = self.pool.model_copy(update={"spec": spec, "metadata": metadata})
 
 
-def tick(world: World, number: int) -> None:
-    world.now += (1, 50, 200)[number % 3]
+def tick(simulation: SimulatedPool, number: int) -> None:
+    simulation.now += (1, 50, 200)[number % 3]
 
 
-def sessions(world: World, number: int) -> None:
-    world.sessions = (0, 1, 2, 5, 40)[number % 5]
+def sessions(simulation: SimulatedPool, number: int) -> None:
+    simulation.sessions = (0, 1, 2, 5, 40)[number % 5]
 
 
-def settle(world: World, number: int) -> None:
-    world.settle()
+def settle(simulation: SimulatedPool, number: int) -> None:
+    simulation.settle()
 
 
-def cold(world: World, number: int) -> None:
-    if world.deployment is not None:
-        world.deployment = replace(world.deployment, ready=0, settled=False)
+def cold(simulation: SimulatedPool, number: int) -> None:
+    if simulation.deployment is not None:
+        simulation.deployment = replace(simulation.deployment, ready=0, settled=False)
 
 
-def lose(world: World, number: int) -> None:
+def lose(simulation: SimulatedPool, number: int) -> None:
     if number % 2:
-        world.deployment = None
+        simulation.deployment = None
     else:
-        world.service = None
+        simulation.service = None
 
 
-def toggle(world: World, number: int) -> None:
+def toggle(simulation: SimulatedPool, number: int) -> None:
     match number % 3:
         case 0:
-            world.profile = not world.profile
+            simulation.profile = not simulation.profile
         case 1:
-            world.keys = () if world.keys else ("key",)
+            simulation.keys = () if simulation.keys else ("key",)
         case _:
-            world.conflicting = frozenset() if world.conflicting else frozenset({"Deployment"})
+            simulation.conflicting = frozenset() if simulation.conflicting else frozenset({"Deployment"})
 
 
-def admit(world: World, number: int) -> None:
-    world.admission = (NOT_REQUIRED, WAITING, granted(0), granted(2), granted(5), granted(99))[number % 6]
+def admit(simulation: SimulatedPool, number: int) -> None:
+    simulation.admission = (NOT_REQUIRED, WAITING, granted(0), granted(2), granted(5), granted(99))[number % 6]
 
 
-def crash(world: World, number: int) -> None:
-    world.crash(number % 4)
+def crash(simulation: SimulatedPool, number: int) -> None:
+    simulation.crash(number % 4)
 
 
-MOVES = [tick, sessions, sessions, settle, settle, cold, lose, toggle, admit, crash, World.edit]
+MOVES = [tick, sessions, sessions, settle, settle, cold, lose, toggle, admit, crash, SimulatedPool.edit]
 histories = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 59), st.booleans()), max_size=25)
 many = settings(max_examples=500, deadline=None)
 
 
-def live_through(history) -> World:
-    world = World(pool(maxReplicas=3, sessionsPerReplica=2, scaleDownDelaySeconds=100))
+def live_through(history) -> SimulatedPool:
+    simulation = SimulatedPool(pool(maxReplicas=3, sessionsPerReplica=2, scaleDownDelaySeconds=100))
     for move, number, looks in history:
-        move(world, number)
+        move(simulation, number)
         if looks:
-            world.reconcile()
-    return world
+            simulation.reconcile()
+    return simulation
 
 
 @many
 @given(histories)
 def test_a_plan_carried_out_leaves_nothing_to_do(history):
-    world = live_through(history)
-    assert world.plan() == world.plan()
-    world.reconcile()
-    again = world.plan()
+    simulation = live_through(history)
+    assert simulation.plan() == simulation.plan()
+    simulation.reconcile()
+    again = simulation.plan()
     assert again.actions == ()
-    assert again.status == world.pool.status
+    assert again.status == simulation.pool.status
 
 
 @many
@@ -201,9 +201,9 @@ def test_a_crash_after_any_action_ends_the_same(history, prefix):
     lucky = live_through(history)
     unlucky = lucky.copy()
     unlucky.crash(prefix)
-    for world in (lucky, unlucky):
-        world.reconcile()  # both under the same grant: what it took away does not come back by itself
-        world.to_rest()
+    for simulation in (lucky, unlucky):
+        simulation.reconcile()  # both under the same grant: what it took away does not come back by itself
+        simulation.to_rest()
     assert (lucky.deployment, lucky.service) == (unlucky.deployment, unlucky.service)
     assert lucky.pool.status.phase == unlucky.pool.status.phase
 
@@ -211,22 +211,22 @@ def test_a_crash_after_any_action_ends_the_same(history, prefix):
 @many
 @given(histories)
 def test_no_server_goes_while_a_session_is_open_unless_the_spec_says_so(history):
-    world = live_through(history)
-    assert all(count in (spec.replicas, spec.max_replicas) for count, spec in world.shrunk_with_sessions)
+    simulation = live_through(history)
+    assert all(count in (spec.replicas, spec.max_replicas) for count, spec in simulation.shrunk_with_sessions)
 
 
 @many
 @given(histories)
 def test_it_comes_to_rest_with_as_many_servers_as_are_needed(history):
-    world = live_through(history)
-    world.sessions = 0
-    world.to_rest()
-    spec = world.pool.spec
+    simulation = live_through(history)
+    simulation.sessions = 0
+    simulation.to_rest()
+    spec = simulation.pool.spec
     wanted = spec.min_replicas if spec.replicas is None else spec.replicas
-    assert world.deployment is not None
-    assert world.deployment.replicas == wanted
-    assert world.pool.status.phase == ("Ready" if wanted else "Idle")
-    assert world.pool.status.idle_since is None
+    assert simulation.deployment is not None
+    assert simulation.deployment.replicas == wanted
+    assert simulation.pool.status.phase == ("Ready" if wanted else "Idle")
+    assert simulation.pool.status.idle_since is None
 
 
 def ready(observed: ObservedPool):
@@ -235,12 +235,12 @@ def ready(observed: ObservedPool):
 
 
 def trouble(pod: ObservedPod, **server: object):
-    world = World(pool(minReplicas=1))
-    world.reconcile()
-    return ready(replace(world.observed(), servers=(ObservedServer(pod, **server),)))
+    simulation = SimulatedPool(pool(minReplicas=1))
+    simulation.reconcile()
+    return ready(replace(simulation.observed(), servers=(ObservedServer(pod, **server),)))
 
 
-def test_why_a_server_is_missing_is_told():
+def test_the_status_says_why_a_server_is_missing():
     pod = ObservedPod("p", "p1", "rs")
     assert trouble(replace(pod, unschedulable="0/1 nodes")).reason == "Unschedulable"
     assert trouble(replace(pod, node="n", waiting_reason="ErrImagePull", waiting_message="no")).reason == (
@@ -249,17 +249,17 @@ def test_why_a_server_is_missing_is_told():
     crash = trouble(replace(pod, node="n", waiting_reason="CrashLoopBackOff"), last_exit="exit code 70: no GPU")
     assert (crash.reason, "no GPU" in crash.message) == ("CrashLoopBackOff", True)
     assert trouble(replace(pod, node="n", started=True)).reason == "LoadingModel"
-    world = World(pool(minReplicas=1))
-    world.reconcile()
-    assert ready(world.observed()).reason == "WaitingForPod"
-    full = replace(world.deployment, failure="exceeded quota: none")
-    assert ready(replace(world.observed(), deployment=full)).reason == "PodQuotaExceeded"
+    simulation = SimulatedPool(pool(minReplicas=1))
+    simulation.reconcile()
+    assert ready(simulation.observed()).reason == "WaitingForPod"
+    full = replace(simulation.deployment, failure="exceeded quota: none")
+    assert ready(replace(simulation.observed(), deployment=full)).reason == "PodQuotaExceeded"
 
 
-def test_a_refusal_is_told_and_tried_again():
-    world = World(pool())
+def test_a_refusal_is_reported_and_retried():
+    simulation = SimulatedPool(pool())
     for final, phase in ((False, "Scaling"), (True, "Failed")):
-        plan = plan_pool(replace(world.observed(), refusal="no", refusal_final=final), START, POLICY)
+        plan = plan_pool(replace(simulation.observed(), refusal="no", refusal_final=final), START, POLICY)
         assert (plan.status.phase, plan.requeue_after) == (phase, POLICY.backoff_base)
         assert [each.reason for each in plan.status.conditions if each.type == "Ready"] == ["ChildRefused"]
         assert not [each for each in plan.actions if not isinstance(each, EmitEvent)]
@@ -276,7 +276,7 @@ def test_a_refusal_is_told_and_tried_again():
         (Admission("Refused", "NoTenant", "ask"), 0, 0, "NoTenant"),
     ],
 )
-def test_no_server_is_added_that_the_tenant_did_not_grant(admission, standing, replicas, reason):
+def test_no_server_is_added_that_the_tenant_did_not_admit(admission, standing, replicas, reason):
     standing = ObservedDeployment("", standing, standing, standing) if standing else None
     observed = ObservedPool(
         pool(maxReplicas=3, sessionsPerReplica=1), GPUS, standing, sessions=3, token_keys=("key",), admission=admission

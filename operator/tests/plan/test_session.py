@@ -14,7 +14,19 @@ from steno_operator.plan.common.conditions import find, holds
 from steno_operator.plan.common.plan import IssueToken
 from steno_operator.plan.session.planner import plan_session
 
-from .session_world import POLICY, START, World, histories, live_through, pool, pools, ready, session, specs, tick
+from .simulated_session import (
+    POLICY,
+    START,
+    SimulatedSession,
+    histories,
+    make_pool,
+    make_session,
+    play,
+    pools,
+    ready,
+    specs,
+    tick,
+)
 
 many = settings(max_examples=500, deadline=None)
 
@@ -22,59 +34,59 @@ many = settings(max_examples=500, deadline=None)
 @many
 @given(specs, histories)
 def test_a_plan_carried_out_leaves_nothing_to_do(spec, history):
-    world = live_through(World(session(**spec), pool(output={})), history)
-    if world.gone:
+    simulation = play(SimulatedSession(make_session(**spec), make_pool(output={})), history)
+    if simulation.gone:
         return
-    assert world.plan() == world.plan()
-    made = world.pool is None
-    world.reconcile()
+    assert simulation.plan() == simulation.plan()
+    made = simulation.pool is None
+    simulation.reconcile()
     if made:
-        world.reconcile()  # the pool is there now
-    if not world.gone:
-        again = world.plan()
+        simulation.reconcile()  # the pool is there now
+    if not simulation.gone:
+        again = simulation.plan()
         assert again.actions == ()
-        assert again.status == world.session.status
+        assert again.status == simulation.session.status
 
 
 @many
 @given(specs, histories)
-def test_an_end_is_for_ever(spec, history):
-    world, last = World(session(**spec), pool(output={})), None
+def test_a_finished_session_stays_finished(spec, history):
+    simulation, last = SimulatedSession(make_session(**spec), make_pool(output={})), None
     for move, number, _ in history:
-        if world.gone:
+        if simulation.gone:
             return
-        move(world, number)
-        world.reconcile()
-        status = world.session.status
+        move(simulation, number)
+        simulation.reconcile()
+        status = simulation.session.status
         assert not (holds(status.conditions, "Complete") and holds(status.conditions, "Failed"))
-        assert world.ended == (status.phase in ("Succeeded", "Failed"))
+        assert simulation.ended == (status.phase in ("Succeeded", "Failed"))
         if last is not None:
             late = last.results is None and status.results is not None
             assert status == (last.model_copy(update={"results": status.results}) if late else last)
-        last = status if world.ended else None
+        last = status if simulation.ended else None
 
 
 @many
 @given(specs, histories)
-def test_a_client_that_may_connect_has_a_token_that_holds(spec, history):
-    world = World(session(**spec), pool(output={}))
+def test_a_client_that_may_connect_has_a_valid_token(spec, history):
+    simulation = SimulatedSession(make_session(**spec), make_pool(output={}))
     for move, number, _ in history:
-        move(world, number)
-        plan = world.reconcile()
-        status = world.session.status
+        move(simulation, number)
+        plan = simulation.reconcile()
+        status = simulation.session.status
         if status.phase == "Ready":
-            assert world.token is not None
-            key, expires = world.token
-            assert (key, status.token_key_id) == (world.key, world.key)
+            assert simulation.token is not None
+            key, expires = simulation.token
+            assert (key, status.token_key_id) == (simulation.key, simulation.key)
             assert expires == int(status.token_expiration_time.timestamp())
-            assert expires - world.time.timestamp() >= POLICY.session_token.total_seconds() / 3
+            assert expires - simulation.time.timestamp() >= POLICY.session_token.total_seconds() / 3
             assert plan.requeue_after is not None, "the token is to be replaced"
-        assert bool(status.endpoints) == (status.phase in ("Ready", "Active")) or world.pool is None
+        assert bool(status.endpoints) == (status.phase in ("Ready", "Active")) or simulation.pool is None
 
 
-def told(world: World) -> dict[str, object]:
+def outcome(simulation: SimulatedSession) -> dict[str, object]:
     """The status but for since when conditions hold."""
-    status = world.session.status.to_wire()
+    status = simulation.session.status.to_wire()
     conditions = [{**each, "lastTransitionTime": ""} for each in status["conditions"]]
     return {**status, "conditions": conditions}
 
@@ -83,16 +95,16 @@ def told(world: World) -> dict[str, object]:
 @example({}, [(tick, 0, True), (pools, 0, False), (tick, 0, False)], 1)
 @given(specs, histories, st.integers(0, 4))
 def test_a_crash_after_any_action_ends_the_same(spec, history, prefix):
-    lucky = live_through(World(session(**spec), pool(output={})), history)
+    lucky = play(SimulatedSession(make_session(**spec), make_pool(output={})), history)
     if lucky.gone:
         return
     unlucky, made = lucky.copy(), lucky.pool is None
     unlucky.crash(prefix)
-    for world in (lucky, unlucky):
+    for simulation in (lucky, unlucky):
         for _ in range(3):
-            world.reconcile()
+            simulation.reconcile()
     # That there was no pool one has seen for a moment, the other never; nothing else may differ.
-    assert told(lucky) == told(unlucky)
+    assert outcome(lucky) == outcome(unlucky)
     assert made or lucky.session.status == unlucky.session.status
     assert (lucky.gone, lucky.token) == (unlucky.gone, unlucky.token)
 
@@ -100,53 +112,60 @@ def test_a_crash_after_any_action_ends_the_same(spec, history, prefix):
 @many
 @given(specs, histories)
 def test_every_session_ends(spec, history):
-    world = live_through(World(session(**spec), pool(output={})), history)
-    world.pool, world.ahead, world.key, world.admission = pool(output={}), 0, "k1", NOT_REQUIRED
+    simulation = play(SimulatedSession(make_session(**spec), make_pool(output={})), history)
+    simulation.pool, simulation.ahead, simulation.key, simulation.admission = (
+        make_pool(output={}),
+        0,
+        "k1",
+        NOT_REQUIRED,
+    )
     for _ in range(60):
-        if world.gone or (world.ended and world.plan().requeue_after is None):
+        if simulation.gone or (simulation.ended and simulation.plan().requeue_after is None):
             return
-        again = world.reconcile().requeue_after
-        assert world.gone or again is not None or world.ended
-        world.now += again.total_seconds() if again is not None else 0
-    raise AssertionError(f"it does not end: {world.session.status}")
+        again = simulation.reconcile().requeue_after
+        assert simulation.gone or again is not None or simulation.ended
+        simulation.now += again.total_seconds() if again is not None else 0
+    raise AssertionError(f"it does not end: {simulation.session.status}")
 
 
-def test_the_ladder_of_a_session_that_waits():
-    world = World(session(), None)
-    assert (ready(world).reason, world.pool is not None) == ("PoolNotFound", True)
-    assert ready(world).reason == "PoolNotReady"
-    world.pool = pool(1, sessionsPerReplica=1)
-    world.ahead = 3
-    assert ready(world).reason == "PoolFull"
-    assert world.session.status.queue.position == 3
-    world.ahead, world.key = 0, ""
-    assert ready(world).reason == "SigningKeyMissing"
-    world.key = "k"
-    assert ready(world).reason == "EndpointReady"
-    assert world.session.status.queue is None
+def test_what_a_waiting_session_waits_for_in_order():
+    simulation = SimulatedSession(make_session(), None)
+    assert (ready(simulation).reason, simulation.pool is not None) == ("PoolNotFound", True)
+    assert ready(simulation).reason == "PoolNotReady"
+    simulation.pool = make_pool(1, sessionsPerReplica=1)
+    simulation.ahead = 3
+    assert ready(simulation).reason == "PoolFull"
+    assert simulation.session.status.queue.position == 3
+    simulation.ahead, simulation.key = 0, ""
+    assert ready(simulation).reason == "SigningKeyMissing"
+    simulation.key = "k"
+    assert ready(simulation).reason == "EndpointReady"
+    assert simulation.session.status.queue is None
 
 
 def test_a_refused_session_fails_and_a_waiting_one_waits():
-    world = World(session(), admission=Admission("Waiting", "StreamLimit", "2 of 2 streams.", 1))
-    assert ready(world).reason == "StreamLimit"
-    assert world.session.status.queue.position == 1
-    assert not holds(world.session.status.conditions, "Admitted")
-    world.admission = Admission("Refused", "StreamLimit", "The tenant takes no streams.")
-    world.reconcile()
-    failed = find(world.session.status.conditions, "Failed")
+    simulation = SimulatedSession(make_session(), admission=Admission("Waiting", "StreamLimit", "2 of 2 streams.", 1))
+    assert ready(simulation).reason == "StreamLimit"
+    assert simulation.session.status.queue.position == 1
+    assert not holds(simulation.session.status.conditions, "Admitted")
+    simulation.admission = Admission("Refused", "StreamLimit", "The tenant takes no streams.")
+    simulation.reconcile()
+    failed = find(simulation.session.status.conditions, "Failed")
     assert (failed.reason, failed.message) == ("QuotaExceeded", "The tenant takes no streams.")
 
 
-def test_who_was_admitted_stays_so():
-    world = World(session(), admission=Admission("Admitted"))
-    world.reconcile()
-    world.admission = Admission("Refused", "StreamLimit", "No.")
-    assert ready(world).reason == "EndpointReady"
+def test_a_session_that_was_admitted_stays_admitted():
+    simulation = SimulatedSession(make_session(), admission=Admission("Admitted"))
+    simulation.reconcile()
+    simulation.admission = Admission("Refused", "StreamLimit", "No.")
+    assert ready(simulation).reason == "EndpointReady"
 
 
 def test_the_claims_say_everything():
-    world = World(session(tenantRef={"name": "acme"}, output={"uri": "s3://t/p/", "formats": ["srt"]}), pool(output={}))
-    [issued] = [action for action in world.plan().actions if isinstance(action, IssueToken)]
+    simulation = SimulatedSession(
+        make_session(tenantRef={"name": "acme"}, output={"uri": "s3://t/p/", "formats": ["srt"]}), make_pool(output={})
+    )
+    [issued] = [action for action in simulation.plan().actions if isinstance(action, IssueToken)]
     claims = issued.claims
     assert claims.output_uri == "s3://t/p/ns/call/0123456789"
     assert (claims.tenant, claims.meeting_id, list(claims.formats)) == ("acme", "call", ["srt"])
@@ -155,23 +174,25 @@ def test_the_claims_say_everything():
 
 
 def test_the_pool_that_one_without_an_output_made_serves_those_with_one():
-    first = World(session(), None)
+    first = SimulatedSession(make_session(), None)
     first.reconcile()
     assert first.pool.spec.output is not None
-    first.pool = first.pool.model_copy(update={"status": pool(1).status})
-    assert ready(World(session(output={"uri": "s3://t"}), first.pool)).reason == "EndpointReady"
-    other = World(session(output={"uri": "s3://t", "secretRef": {"name": "keys"}}), first.pool)
-    told = ready(other)
-    assert told.reason == "OutputNotOfPool"
+    first.pool = first.pool.model_copy(update={"status": make_pool(1).status})
+    assert ready(SimulatedSession(make_session(output={"uri": "s3://t"}), first.pool)).reason == "EndpointReady"
+    other = SimulatedSession(make_session(output={"uri": "s3://t", "secretRef": {"name": "keys"}}), first.pool)
+    outcome = ready(other)
+    assert outcome.reason == "OutputNotOfPool"
     patch = """--type=merge -p '{"spec":{"output":{"secretRef":{"name":"keys"}}}}'"""
-    assert f"kubectl patch runtimepool default -n ns {patch}" in told.message
-    other.pool = pool(1, output={"secretRef": {"name": "keys"}})
+    assert f"kubectl patch runtimepool default -n ns {patch}" in outcome.message
+    other.pool = make_pool(1, output={"secretRef": {"name": "keys"}})
     assert ready(other).reason == "EndpointReady"
 
 
 def test_what_is_to_be_pasted_into_a_shell_is_quoted():
-    world = World(session(output={"uri": "s3://t", "region": "x'; reboot; '"}), pool(output={}))
-    command = ready(world).message.partition("`")[2].rpartition("`")[0]
+    simulation = SimulatedSession(
+        make_session(output={"uri": "s3://t", "region": "x'; reboot; '"}), make_pool(output={})
+    )
+    command = ready(simulation).message.partition("`")[2].rpartition("`")[0]
     *_, patch = shlex.split(command)
     assert json.loads(patch) == {"spec": {"output": {"region": "x'; reboot; '"}}}
 
@@ -184,7 +205,9 @@ def test_an_output_is_compared_with_the_pools():
         ({"secretRef": {"name": "a"}}, False),
         ({"secretRef": {"name": "a"}, "region": "x", "endpointURL": "http://s3:1"}, True),
     ):
-        world = World(session(output=given), pool(**({} if output is None else {"output": output})))
-        assert (ready(world).reason == "EndpointReady") is fits
-    refused = replace(world.observed(), refusal="quota")
+        simulation = SimulatedSession(
+            make_session(output=given), make_pool(**({} if output is None else {"output": output}))
+        )
+        assert (ready(simulation).reason == "EndpointReady") is fits
+    refused = replace(simulation.observed(), refusal="quota")
     assert find(plan_session(refused, START, POLICY).status.conditions, "Accepted").status == "True"

@@ -15,148 +15,152 @@ from steno_operator.plan.common.admission import Admission
 from steno_operator.plan.common.conditions import find
 from steno_operator.plan.session.expiry import ACCEPT_TIMEOUT, FINAL_REPORT_GRACE, RECONNECT_GRACE, RESTART_TIMEOUT
 
-from .session_world import World, histories, pool, ready, session, specs
+from .simulated_session import SimulatedSession, histories, make_pool, make_session, ready, specs
 
 GRACE = RECONNECT_GRACE.total_seconds()
 OUTPUT = {"output": {"uri": "s3://t"}}
 
 
-def begun(**spec: object) -> World:
+def begun(**spec: object) -> SimulatedSession:
     """Returns a session that a client was connected to, and whose server was lost."""
-    world = World(session(**spec), pool(output={}))
-    world.reconcile()
-    world.report(1)
-    world.reconcile()
-    world.lose()
-    return world
+    simulation = SimulatedSession(make_session(**spec), make_pool(output={}))
+    simulation.reconcile()
+    simulation.report(1)
+    simulation.reconcile()
+    simulation.lose()
+    return simulation
 
 
 @pytest.mark.parametrize(
     ("spoke", "reason"), [(False, SessionEnd.NO_CLIENT), (True, SessionEnd.MAX_DURATION)], ids=["never", "once"]
 )
-def test_a_session_nobody_speaks_in_ends(spoke, reason):
-    world = World(session(maxDurationSeconds=100))
-    world.reconcile()
+def test_a_session_without_a_client_ends(spoke, reason):
+    simulation = SimulatedSession(make_session(maxDurationSeconds=100))
+    simulation.reconcile()
     if spoke:
-        world.report(1)
-        world.reconcile()
-        world.now += 100
-        world.reconcile()
-        assert not world.ended, "its server has the last word"
-        world.lose()
-    world.now += 100 + FINAL_REPORT_GRACE.total_seconds()
-    assert ready(world).reason == reason
+        simulation.report(1)
+        simulation.reconcile()
+        simulation.now += 100
+        simulation.reconcile()
+        assert not simulation.ended, "its server has the last word"
+        simulation.lose()
+    simulation.now += 100 + FINAL_REPORT_GRACE.total_seconds()
+    assert ready(simulation).reason == reason
 
 
 def test_a_lost_transcript_is_a_failure():
-    world = begun(**OUTPUT)
-    assert ready(world).reason == "EndpointReady"
-    world.now += GRACE
-    world.reconcile()
-    failed = find(world.session.status.conditions, "Failed")
-    assert (world.session.status.phase, failed.status, failed.reason) == ("Failed", "True", "Killed")
+    simulation = begun(**OUTPUT)
+    assert ready(simulation).reason == "EndpointReady"
+    simulation.now += GRACE
+    simulation.reconcile()
+    failed = find(simulation.session.status.conditions, "Failed")
+    assert (simulation.session.status.phase, failed.status, failed.reason) == ("Failed", "True", "Killed")
     assert "was not published" in failed.message
     assert "Create another" in failed.message
 
 
 def test_without_an_output_there_is_nothing_to_lose():
-    world = begun()
-    world.reconcile()
-    world.now += GRACE
-    assert (ready(world).reason, world.session.status.phase) == (SessionEnd.CLIENT_GONE, "Succeeded")
-    assert "server was lost" in ready(world).message
+    simulation = begun()
+    simulation.reconcile()
+    simulation.now += GRACE
+    assert (ready(simulation).reason, simulation.session.status.phase) == (SessionEnd.CLIENT_GONE, "Succeeded")
+    assert "server was lost" in ready(simulation).message
 
 
 def test_a_client_has_a_short_while_to_come_back():
-    world = begun(**OUTPUT, idleTimeoutSeconds=200)
-    assert world.reconcile().requeue_after == timedelta(seconds=200)
-    world.now += 199
-    world.reconcile()
-    assert not world.ended
-    world.report(1)
-    world.reconcile()
-    world.now += 500
-    world.reconcile()
-    world.lose()
-    assert world.reconcile().requeue_after == timedelta(seconds=200), "of the second loss"
-    assert not world.ended
+    simulation = begun(**OUTPUT, idleTimeoutSeconds=200)
+    assert simulation.reconcile().requeue_after == timedelta(seconds=200)
+    simulation.now += 199
+    simulation.reconcile()
+    assert not simulation.ended
+    simulation.report(1)
+    simulation.reconcile()
+    simulation.now += 500
+    simulation.reconcile()
+    simulation.lose()
+    assert simulation.reconcile().requeue_after == timedelta(seconds=200), "of the second loss"
+    assert not simulation.ended
 
 
-def test_it_has_so_long_from_when_there_is_a_server_again():
-    world = begun(**OUTPUT)
-    world.pool = pool(0, output={})
-    assert ready(world).reason == "PoolNotReady"
-    world.now += RESTART_TIMEOUT.total_seconds() / 2
-    world.reconcile()
-    world.pool = pool(1, output={})
-    assert ready(world).reason == "EndpointReady"
-    world.now += GRACE - 1
-    world.reconcile()
-    assert not world.ended
-    world.now += 1
-    assert ready(world).reason == "Killed"
+def test_the_grace_begins_when_there_is_a_server_again():
+    simulation = begun(**OUTPUT)
+    simulation.pool = make_pool(0, output={})
+    assert ready(simulation).reason == "PoolNotReady"
+    simulation.now += RESTART_TIMEOUT.total_seconds() / 2
+    simulation.reconcile()
+    simulation.pool = make_pool(1, output={})
+    assert ready(simulation).reason == "EndpointReady"
+    simulation.now += GRACE - 1
+    simulation.reconcile()
+    assert not simulation.ended
+    simulation.now += 1
+    assert ready(simulation).reason == "Killed"
 
 
 def test_no_server_comes_back():
-    world = begun(**OUTPUT)
-    world.pool = pool(0, output={})
-    world.reconcile()
-    world.now += RESTART_TIMEOUT.total_seconds() + GRACE
-    assert ready(world).reason == "Killed"
+    simulation = begun(**OUTPUT)
+    simulation.pool = make_pool(0, output={})
+    simulation.reconcile()
+    simulation.now += RESTART_TIMEOUT.total_seconds() + GRACE
+    assert ready(simulation).reason == "Killed"
 
 
 def test_the_end_of_its_time_is_no_excuse():
-    world = begun(**OUTPUT, maxDurationSeconds=30, idleTimeoutSeconds=30)
-    world.reconcile()
-    world.now += 30
-    assert ready(world).reason == "Killed"
+    simulation = begun(**OUTPUT, maxDurationSeconds=30, idleTimeoutSeconds=30)
+    simulation.reconcile()
+    simulation.now += 30
+    assert ready(simulation).reason == "Killed"
 
 
 def test_a_server_publishes_as_long_as_it_tries():
     assert timedelta(seconds=PUBLISH_TIMEOUT_SECONDS + 60) < FINAL_REPORT_GRACE
-    world = World(session(**OUTPUT, maxDurationSeconds=100), pool(output={}))
-    world.reconcile()
-    world.report(1)
-    world.reconcile()
-    world.now += 100 + PUBLISH_TIMEOUT_SECONDS + 60
-    world.reconcile()
-    assert not world.ended
-    world.report(1, SessionResult(reason=SessionEnd.MAX_DURATION, time=world.time, manifest="s3://t/m/manifest.json"))
-    assert ready(world).reason == SessionEnd.MAX_DURATION
-    assert world.session.status.results is not None
+    simulation = SimulatedSession(make_session(**OUTPUT, maxDurationSeconds=100), make_pool(output={}))
+    simulation.reconcile()
+    simulation.report(1)
+    simulation.reconcile()
+    simulation.now += 100 + PUBLISH_TIMEOUT_SECONDS + 60
+    simulation.reconcile()
+    assert not simulation.ended
+    simulation.report(
+        1, SessionResult(reason=SessionEnd.MAX_DURATION, time=simulation.time, manifest="s3://t/m/manifest.json")
+    )
+    assert ready(simulation).reason == SessionEnd.MAX_DURATION
+    assert simulation.session.status.results is not None
 
 
-def test_a_server_that_never_says_how_it_ended():
-    world = World(session(**OUTPUT, maxDurationSeconds=100), pool(output={}))
-    world.reconcile()
-    world.report(1)
-    world.reconcile()
-    world.now += 100 + FINAL_REPORT_GRACE.total_seconds()
-    assert (ready(world).reason, world.session.status.phase) == ("NodeLost", "Failed")
+def test_a_server_that_never_reports_how_the_session_ended():
+    simulation = SimulatedSession(make_session(**OUTPUT, maxDurationSeconds=100), make_pool(output={}))
+    simulation.reconcile()
+    simulation.report(1)
+    simulation.reconcile()
+    simulation.now += 100 + FINAL_REPORT_GRACE.total_seconds()
+    assert (ready(simulation).reason, simulation.session.status.phase) == ("NodeLost", "Failed")
 
 
 def test_results_that_come_late_are_taken_and_the_end_stays():
-    world = World(session(**OUTPUT, maxDurationSeconds=100), pool(output={}))
-    world.reconcile()
-    world.report(1)
-    world.reconcile()
-    world.now += 100 + FINAL_REPORT_GRACE.total_seconds()
-    world.reconcile()
-    before = world.session.status
-    world.report(1, SessionResult(reason=SessionEnd.MAX_DURATION, time=world.time, manifest="s3://t/m/manifest.json"))
-    world.reconcile()
-    status = world.session.status
+    simulation = SimulatedSession(make_session(**OUTPUT, maxDurationSeconds=100), make_pool(output={}))
+    simulation.reconcile()
+    simulation.report(1)
+    simulation.reconcile()
+    simulation.now += 100 + FINAL_REPORT_GRACE.total_seconds()
+    simulation.reconcile()
+    before = simulation.session.status
+    simulation.report(
+        1, SessionResult(reason=SessionEnd.MAX_DURATION, time=simulation.time, manifest="s3://t/m/manifest.json")
+    )
+    simulation.reconcile()
+    status = simulation.session.status
     assert status.results is not None
     assert status.results.manifest == "s3://t/m/manifest.json"
     assert (status.phase, status.conditions) == ("Failed", before.conditions)
 
 
 def test_a_connection_that_came_late_is_not_over_before_it_began():
-    world = World(session(maxDurationSeconds=100))
-    world.reconcile()
-    world.now += 100 + FINAL_REPORT_GRACE.total_seconds()  # of an operator that was away
-    world.report(1)
-    assert ready(world).reason == "EndpointReady"
+    simulation = SimulatedSession(make_session(maxDurationSeconds=100))
+    simulation.reconcile()
+    simulation.now += 100 + FINAL_REPORT_GRACE.total_seconds()  # of an operator that was away
+    simulation.report(1)
+    assert ready(simulation).reason == "EndpointReady"
 
 
 @pytest.mark.parametrize(
@@ -165,60 +169,64 @@ def test_a_connection_that_came_late_is_not_over_before_it_began():
     ids=["no pool", "output not of the pool"],
 )
 def test_what_fits_no_pool_does_not_hold_its_tenants_stream_for_long(what, words):
-    world = World(session(**what), None if "poolRef" in what else pool(), admission=Admission("Admitted"))
-    assert world.reconcile().requeue_after <= ACCEPT_TIMEOUT
-    world.now += ACCEPT_TIMEOUT.total_seconds() - 1
-    world.reconcile()
-    assert not world.ended
-    world.now += 1
-    failed = ready(world)
-    assert (world.session.status.phase, failed.reason) == ("Failed", "InvalidSpec")
+    simulation = SimulatedSession(
+        make_session(**what), None if "poolRef" in what else make_pool(), admission=Admission("Admitted")
+    )
+    assert simulation.reconcile().requeue_after <= ACCEPT_TIMEOUT
+    simulation.now += ACCEPT_TIMEOUT.total_seconds() - 1
+    simulation.reconcile()
+    assert not simulation.ended
+    simulation.now += 1
+    failed = ready(simulation)
+    assert (simulation.session.status.phase, failed.reason) == ("Failed", "InvalidSpec")
     assert words in failed.message
 
 
-def test_what_holds_no_stream_waits_for_its_pool_from_when_it_does():
-    world = World(session(poolRef={"name": "typo"}), None, admission=Admission("Refused", "NoTenant", "None has it."))
-    world.reconcile()
-    world.now += 10 * ACCEPT_TIMEOUT.total_seconds()
-    world.reconcile()
-    assert not world.ended
-    world.admission = Admission("Admitted")
-    world.reconcile()
-    world.now += ACCEPT_TIMEOUT.total_seconds() - 1
-    world.reconcile()
-    assert not world.ended
-    world.pool = pool()
-    assert ready(world).reason == "EndpointReady"
+def test_a_session_waits_for_its_pool_only_from_its_admission():
+    simulation = SimulatedSession(
+        make_session(poolRef={"name": "typo"}), None, admission=Admission("Refused", "NoTenant", "None has it.")
+    )
+    simulation.reconcile()
+    simulation.now += 10 * ACCEPT_TIMEOUT.total_seconds()
+    simulation.reconcile()
+    assert not simulation.ended
+    simulation.admission = Admission("Admitted")
+    simulation.reconcile()
+    simulation.now += ACCEPT_TIMEOUT.total_seconds() - 1
+    simulation.reconcile()
+    assert not simulation.ended
+    simulation.pool = make_pool()
+    assert ready(simulation).reason == "EndpointReady"
 
 
 @settings(max_examples=500, deadline=None)
 @given(specs, histories)
 def test_what_was_to_be_published_and_is_not_never_passes_for_a_success(spec, history):
-    world = World(session(**spec), pool(output={}))
+    simulation = SimulatedSession(make_session(**spec), make_pool(output={}))
     for move, number, _ in history:
-        if world.gone:
+        if simulation.gone:
             return
-        before = world.ended
-        move(world, number)
-        world.reconcile()
-        status, said = world.session.status, world.connection and world.connection.report.result
-        if world.ended and not before and "output" in spec and status.start_time is not None and said is None:
+        before = simulation.ended
+        move(simulation, number)
+        simulation.reconcile()
+        status, said = simulation.session.status, simulation.connection and simulation.connection.report.result
+        if simulation.ended and not before and "output" in spec and status.start_time is not None and said is None:
             assert status.phase == "Failed"
 
 
 def test_a_session_that_lost_audio_fails_and_shows_what_was_published():
-    world = World(session(**OUTPUT), pool(output={}))
-    world.reconcile()
+    simulation = SimulatedSession(make_session(**OUTPUT), make_pool(output={}))
+    simulation.reconcile()
     artifact = PublishedArtifact(format="json", name="transcript.json", bytes=2, sha256="a" * 64)
-    world.report(
+    simulation.report(
         1,
         SessionResult(
-            reason=SessionEnd.DRAINED, time=world.time, manifest="s3://t/x/manifest.json", artifacts=[artifact],
+            reason=SessionEnd.DRAINED, time=simulation.time, manifest="s3://t/x/manifest.json", artifacts=[artifact],
             failure=FailureReason.PREEMPTED, message="The last 3 s of audio were not decoded.",
         ),
     )  # fmt: skip
-    world.reconcile()
-    status = world.session.status
+    simulation.reconcile()
+    status = simulation.session.status
     failed = find(status.conditions, "Failed")
     assert (failed.reason, failed.message) == ("Preempted", "The last 3 s of audio were not decoded.")
     assert status.results.manifest == "s3://t/x/manifest.json"

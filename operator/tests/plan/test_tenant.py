@@ -14,7 +14,7 @@ from steno_operator.plan.common.admission import ADMISSION_POLICIES, Admission, 
 from steno_operator.plan.tenant.planner import ObservedTenant, TenantPlan, plan_tenant
 from steno_operator.plan.tenant.quota import RECONCILING_RECHECK
 
-from .scene import T0, after
+from .builders import T0, after
 
 
 def tenant(**limits: int) -> Tenant:
@@ -42,7 +42,7 @@ def make_request(uid: str, *, gpus: int = 1, kind: str = "TranscriptionJob", **f
     )
 
 
-def ended(of: AdmissionRequest, **usage: Any) -> AdmissionRequest:
+def make_ended_pod(of: AdmissionRequest, **usage: Any) -> AdmissionRequest:
     return replace(of, finished=True, active=False, running=False, usage=Usage(**usage))
 
 
@@ -105,7 +105,11 @@ def test_a_small_gpu_job_does_not_pass_a_large_one_but_one_without_gpus_does():
     assert harness.reason("c") == ("GPUsExhausted", 1)
     assert harness.reason("d") == ("WaitingForAdmission", 2)
     harness.reconcile(
-        ended(running[0]), ended(running[1]), make_request("c", gpus=4), make_request("d"), make_request("e", gpus=0)
+        make_ended_pod(running[0]),
+        make_ended_pod(running[1]),
+        make_request("c", gpus=4),
+        make_request("d"),
+        make_request("e", gpus=0),
     )
     assert harness.reserved == "ce"
 
@@ -145,15 +149,15 @@ def test_a_reservation_stays_until_nothing_works_and_its_usage_is_added_when_it_
     harness.reconcile(job, other)
     harness.reconcile(replace(job, running=True), other)
     harness.reconcile(
-        replace(ended(job, audio_seconds=90.5), running=True), other
+        replace(make_ended_pod(job, audio_seconds=90.5), running=True), other
     )  # published, and its Job is not done
     assert harness.reserved == "a"
     assert harness.tenant.status.usage.audio_millis_today == 0
-    harness.reconcile(ended(job, audio_seconds=90.5), other)
+    harness.reconcile(make_ended_pod(job, audio_seconds=90.5), other)
     assert harness.reserved == "b"
     assert harness.tenant.status.usage.audio_millis_today == 90_500
     assert harness.tenant.status.usage.audio_minutes_today == 1
-    harness.reconcile(ended(job, audio_seconds=90.5), other)  # an old view of it counts no more
+    harness.reconcile(make_ended_pod(job, audio_seconds=90.5), other)  # an old view of it counts no more
     assert harness.tenant.status.usage.audio_millis_today == 90_500
 
 
@@ -193,11 +197,11 @@ def test_a_job_deleted_while_it_is_being_started_keeps_its_reservation_until_tha
     harness = TenantHarness(concurrentJobs=1)
     harness.reconcile(make_request("a"))
     assert (
-        harness.reconcile(replace(ended(make_request("a")), reconciling=True), make_request("b")).requeue_after
+        harness.reconcile(replace(make_ended_pod(make_request("a")), reconciling=True), make_request("b")).requeue_after
         == RECONCILING_RECHECK
     )
     assert harness.reserved == "a"
-    harness.reconcile(ended(make_request("a")), make_request("b"))
+    harness.reconcile(make_ended_pod(make_request("a")), make_request("b"))
     assert harness.reserved == "b"
 
 
@@ -223,7 +227,7 @@ def test_the_days_minutes_hold_back_audio_until_midnight_and_pages_go_on():
     harness = TenantHarness(audioMinutesPerDay=2)
     evening = datetime(2026, 11, 21, 23, 59, 50, tzinfo=UTC)
     harness.reconcile(make_request("a", running=True), make_request("b", running=True), at=evening)
-    harness.reconcile(ended(make_request("a"), audio_seconds=120), make_request("b", running=True), at=evening)
+    harness.reconcile(make_ended_pod(make_request("a"), audio_seconds=120), make_request("b", running=True), at=evening)
     plan = harness.reconcile(
         make_request("b", running=True), make_request("c"), make_request("d", kind="OCRJob"), at=evening
     )
@@ -248,7 +252,7 @@ def test_the_days_pages_hold_back_ocr():
     harness = TenantHarness(pagesPerDay=3)
     harness.reconcile(make_request("a", kind="OCRJob", running=True))
     harness.reconcile(
-        ended(make_request("a", kind="OCRJob"), pages=3), make_request("b", kind="OCRJob"), make_request("c")
+        make_ended_pod(make_request("a", kind="OCRJob"), pages=3), make_request("b", kind="OCRJob"), make_request("c")
     )
     assert harness.reserved == "c"
     assert harness.reason("b") == ("PagesExhausted", 1)
@@ -260,7 +264,7 @@ def test_a_lowered_limit_stops_nothing_and_admits_nothing():
     harness.reconcile(*running)
     harness.tenant = harness.tenant.model_copy(update={"spec": tenant(gpus=1).spec})
     harness.reconcile(*running, make_request("d"))
-    harness.reconcile(ended(running[0]), *running[1:], make_request("d"))
+    harness.reconcile(make_ended_pod(running[0]), *running[1:], make_request("d"))
     assert harness.reserved == "bc"
 
 
@@ -282,7 +286,7 @@ def test_a_stream_over_the_limit_is_refused_and_takes_no_part_in_the_queue():
     assert harness.reason("e") == ("ConcurrentJobsExhausted", 1)
     usage = harness.tenant.status.usage
     assert (usage.streams, usage.running_jobs, usage.queued_jobs) == (2, 1, 1)
-    harness.reconcile(ended(streams[0], audio_seconds=60), *streams[1:], make_request("d", gpus=0))
+    harness.reconcile(make_ended_pod(streams[0], audio_seconds=60), *streams[1:], make_request("d", gpus=0))
     assert harness.reserved == "bcd"
     assert harness.tenant.status.usage.audio_minutes_today == 1
 

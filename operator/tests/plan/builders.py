@@ -1,4 +1,4 @@
-"""Words for tests: jobs, children and pods in a given state, and the last words of workers."""
+"""Builders for tests: jobs, children and pods in a given state, and workers' termination messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OCR_RESULT = Succeeded(
     summary=OCR_SUMMARY,
 )
 SUCCESSES = {"TranscriptionJob": SUCCESS, "OCRJob": TerminationMessage(result=OCR_RESULT).to_json()}
-"""The last word of a worker that published, by kind."""
+"""The termination message of a worker that published, by kind."""
 
 
 WHERE = {"source": {"uri": "s3://meetings/a.wav"}, "output": {"uri": "s3://transcripts"}}
@@ -58,11 +58,11 @@ def after(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def failure(reason: FailureReason, message: str = "It broke.") -> str:
+def failure_message(reason: FailureReason, message: str = "It broke.") -> str:
     return TerminationMessage(result=Failed(reason=reason, message=message)).to_json()
 
 
-def job(**spec: Any) -> TranscriptionJob:
+def make_job(**spec: Any) -> TranscriptionJob:
     return TranscriptionJob.from_wire(
         {
             "metadata": {"name": "standup", "namespace": "team-a", "uid": "uid-1", "generation": 1},
@@ -71,42 +71,46 @@ def job(**spec: Any) -> TranscriptionJob:
     )
 
 
-def ocr_job(**spec: Any) -> OCRJob:
-    return OCRJob.from_wire({"metadata": job().metadata, "spec": {**WHERE, **spec}})
+def make_ocr_job(**spec: Any) -> OCRJob:
+    return OCRJob.from_wire({"metadata": make_job().metadata, "spec": {**WHERE, **spec}})
 
 
-def pod(name: str = "standup-1-abcde", **fields: Any) -> ObservedPod:
+def make_pod(name: str = "standup-1-abcde", **fields: Any) -> ObservedPod:
     return ObservedPod(name=name, uid=f"pod-{name}", child_uid="child-1", created=T0, **fields)
 
 
-def running(name: str = "standup-1-abcde", **fields: Any) -> ObservedPod:
-    return pod(name, phase="Running", node="node-1", started=True, **fields)
+def make_running_pod(name: str = "standup-1-abcde", **fields: Any) -> ObservedPod:
+    return make_pod(name, phase="Running", node="node-1", started=True, **fields)
 
 
-def ended(exit_code: int, message: str = "", **fields: Any) -> ObservedPod:
+def make_ended_pod(exit_code: int, message: str = "", **fields: Any) -> ObservedPod:
     phase = "Failed" if exit_code else "Succeeded"
-    return replace(running(**fields), phase=phase, exit_code=exit_code, termination_message=message, finished=after(60))
+    return replace(
+        make_running_pod(**fields), phase=phase, exit_code=exit_code, termination_message=message, finished=after(60)
+    )
 
 
-def child(*pods: ObservedPod, attempt: int = 1, **fields: Any) -> ObservedChild:
+def make_child(*pods: ObservedPod, attempt: int = 1, **fields: Any) -> ObservedChild:
     return ObservedChild(
         name=f"standup-{attempt}", uid=f"child-{attempt}", attempt=attempt, created=T0, pods=pods, **fields
     )
 
 
-def failed_child(reason: FailureReason, *, attempt: int = 1, seconds: float = 60) -> ObservedChild:
-    worker = ended(EXIT_CODES[reason.failure_class], failure(reason))
-    return child(worker, attempt=attempt, failed=True, failure_reason="BackoffLimitExceeded", finished=after(seconds))
+def make_failed_child(reason: FailureReason, *, attempt: int = 1, seconds: float = 60) -> ObservedChild:
+    worker = make_ended_pod(EXIT_CODES[reason.failure_class], failure_message(reason))
+    return make_child(
+        worker, attempt=attempt, failed=True, failure_reason="BackoffLimitExceeded", finished=after(seconds)
+    )
 
 
-class Life:
-    """One job looked at again and again; each look carries the written status over as the API server would keep it."""
+class JobHarness:
+    """One job that is reconciled again and again; the status is carried over as the API server would keep it."""
 
     def __init__(self, start: Job | None = None, **spec: Any) -> None:
-        self.job: Job = start or job(**spec)
+        self.job: Job = start or make_job(**spec)
         self.profile: RuntimeProfile | None = PROFILE
 
-    def see(self, *children: ObservedChild, at: float = 0, **seen: Any) -> Plan:
+    def reconcile(self, *children: ObservedChild, at: float = 0, **seen: Any) -> Plan:
         observed = ObservedJob(self.job, seen.pop("profile", self.profile), tuple(children), **seen)
         plan = plan_job(observed, after(at), POLICY)
         self.keep(plan)
@@ -132,9 +136,9 @@ class Life:
         return {item.type for item in self.status.conditions if item.status == "True"}
 
 
-def deeds(plan: Plan) -> list[Any]:
+def actions_of(plan: Plan) -> list[Any]:
     return [action for action in plan.actions if not isinstance(action, EmitEvent)]
 
 
-def stories(plan: Plan) -> list[str]:
+def event_reasons(plan: Plan) -> list[str]:
     return [action.reason for action in plan.actions if isinstance(action, EmitEvent)]

@@ -25,22 +25,22 @@ START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 POLICY = Policy("steno/runtime:1", "http://operator:8080")
 
 
-def session(**spec: object) -> StreamSession:
+def make_session(**spec: object) -> StreamSession:
     metadata = {"name": "call", "namespace": "ns", "uid": "0123456789", "generation": 1}
     return StreamSession.from_wire({"metadata": metadata, "spec": spec})
 
 
-def pool(ready: int = 1, **spec: object) -> RuntimePool:
+def make_pool(ready: int = 1, **spec: object) -> RuntimePool:
     metadata = {"name": "default", "namespace": "ns", "uid": "u1"}
     return RuntimePool.from_wire({"metadata": metadata, "spec": spec, "status": {"readyReplicas": ready}})
 
 
 @dataclass
-class World:
+class SimulatedSession:
     """A session and everything around it."""
 
     session: StreamSession
-    pool: RuntimePool | None = field(default_factory=pool)
+    pool: RuntimePool | None = field(default_factory=make_pool)
     admission: Admission = NOT_REQUIRED
     ahead: int = 0
     key: str = "k1"
@@ -52,10 +52,10 @@ class World:
     gone: bool = False
     server: tuple[datetime, str] | None = None
     """Since when the client is connected to its server, and the pod."""
-    heard: int = 0
-    """What that server heard, in half seconds."""
+    received: int = 0
+    """What that server received, in half seconds."""
 
-    def copy(self) -> World:
+    def copy(self) -> SimulatedSession:
         return copy(self)
 
     @property
@@ -105,10 +105,10 @@ class World:
     def report(self, number: int, result: SessionResult | None = None) -> None:
         """The server tells of so many half seconds more; it is another one if the last was lost."""
         if self.server is None:
-            self.server, self.heard = (self.time, f"pod-{number % 2}"), 0
-        self.heard += number
+            self.server, self.received = (self.time, f"pod-{number % 2}"), 0
+        self.received += number
         started, pod = self.server
-        figures = SessionFigures(audio_seconds=self.heard / 2, segments=self.heard)
+        figures = SessionFigures(audio_seconds=self.received / 2, segments=self.received)
         ref = ObjectRef(namespace="ns", name="call", uid="0123456789")
         said = SessionReport(session=ref, started=started, figures=figures, result=result)
         if self.connection is None or self.connection.report.result is None:  # the last word stands
@@ -120,59 +120,59 @@ class World:
         self.silent = False
 
 
-def tick(world: World, number: int) -> None:
-    world.now += (1, 30, 900, 3000)[number % 4]
+def tick(simulation: SimulatedSession, number: int) -> None:
+    simulation.now += (1, 30, 900, 3000)[number % 4]
 
 
-def speak(world: World, number: int) -> None:
-    if world.token is not None and not world.ended:
-        world.report(number)
+def speak(simulation: SimulatedSession, number: int) -> None:
+    if simulation.token is not None and not simulation.ended:
+        simulation.report(number)
 
 
-def vanish(world: World, number: int) -> None:
-    if world.connection is not None and world.connection.report.result is None:
+def vanish(simulation: SimulatedSession, number: int) -> None:
+    if simulation.connection is not None and simulation.connection.report.result is None:
         if number % 3:
-            world.connection, world.silent = None, True  # the operator was started anew
+            simulation.connection, simulation.silent = None, True  # the operator was started anew
         else:
-            world.lose()
+            simulation.lose()
 
 
-def die(world: World, number: int) -> None:
-    if world.connection is None or world.connection.report.result is None:
-        world.lose()
+def die(simulation: SimulatedSession, number: int) -> None:
+    if simulation.connection is None or simulation.connection.report.result is None:
+        simulation.lose()
 
 
-def unknown(world: World, number: int) -> None:
-    if world.connection is None:
-        world.lose()
+def unknown(simulation: SimulatedSession, number: int) -> None:
+    if simulation.connection is None:
+        simulation.lose()
 
 
-def end(world: World, number: int) -> None:
+def end(simulation: SimulatedSession, number: int) -> None:
     """The server says its last word, be it after the operator gave it up."""
-    if world.token is None:
+    if simulation.token is None:
         return
     failure = FailureReason.OUTPUT_FORBIDDEN if number % 5 == 0 else None
     manifest = None if failure or number % 2 else "s3://t/manifest.json"
     reason = list(SessionEnd)[number % len(SessionEnd)]
-    world.report(number, SessionResult(reason=reason, time=world.time, manifest=manifest, failure=failure))
+    simulation.report(number, SessionResult(reason=reason, time=simulation.time, manifest=manifest, failure=failure))
 
 
-def pools(world: World, number: int) -> None:
-    two = pool(2, maxReplicas=2, sessionsPerReplica=1, output={})
-    choices = [None, pool(1), pool(0, output={}), pool(output={}), two]
-    world.pool = choices[number % len(choices)]
+def pools(simulation: SimulatedSession, number: int) -> None:
+    two = make_pool(2, maxReplicas=2, sessionsPerReplica=1, output={})
+    choices = [None, make_pool(1), make_pool(0, output={}), make_pool(output={}), two]
+    simulation.pool = choices[number % len(choices)]
 
 
-def queue(world: World, number: int) -> None:
-    world.ahead = (0, 0, 1, 20)[number % 4]
+def queue(simulation: SimulatedSession, number: int) -> None:
+    simulation.ahead = (0, 0, 1, 20)[number % 4]
 
 
-def keys(world: World, number: int) -> None:
-    world.key = ("k1", "k2", "")[number % 3]
+def keys(simulation: SimulatedSession, number: int) -> None:
+    simulation.key = ("k1", "k2", "")[number % 3]
 
 
-def admit(world: World, number: int) -> None:
-    world.admission = [
+def admit(simulation: SimulatedSession, number: int) -> None:
+    simulation.admission = [
         NOT_REQUIRED,
         Admission("Admitted"),
         Admission("Waiting", "TenantLimit", "Wait.", 2),
@@ -180,8 +180,8 @@ def admit(world: World, number: int) -> None:
     ][number % 4]
 
 
-def crash(world: World, number: int) -> None:
-    world.crash(number % 4)
+def crash(simulation: SimulatedSession, number: int) -> None:
+    simulation.crash(number % 4)
 
 
 MOVES = [tick, tick, speak, speak, speak, vanish, die, die, unknown, end, pools, queue, keys, admit, crash]
@@ -198,15 +198,15 @@ specs = st.sampled_from(
 )
 
 
-def live_through(world: World, history) -> World:
+def play(simulation: SimulatedSession, history) -> SimulatedSession:
     for move, number, looks in history:
-        if world.gone:
+        if simulation.gone:
             break
-        move(world, number)
+        move(simulation, number)
         if looks:
-            world.reconcile()
-    return world
+            simulation.reconcile()
+    return simulation
 
 
-def ready(world: World):
-    return find(world.reconcile().status.conditions, "Ready")
+def ready(simulation: SimulatedSession):
+    return find(simulation.reconcile().status.conditions, "Ready")

@@ -29,27 +29,27 @@ from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
 from steno_operator.plan.job.outcome import is_live
 from steno_operator.plan.job.planner import plan_job
 
-from .scene import POLICY, PROFILE, SUCCESSES, T0, failure
+from .builders import POLICY, PROFILE, SUCCESSES, T0, failure_message
 
 PUBLISHED = "published"
-"""Stands for the last word of the kind's worker that published."""
+"""Placeholder for the termination message of the kind's worker that published."""
 
 FATES: list[tuple[int, str]] = [
     *[(0, PUBLISHED)] * 4,
-    *[(75, failure(FailureReason.SOURCE_UNAVAILABLE)), (71, failure(FailureReason.OUT_OF_MEMORY))] * 8,
+    *[(75, failure_message(FailureReason.SOURCE_UNAVAILABLE)), (71, failure_message(FailureReason.OUT_OF_MEMORY))] * 8,
     (137, PUBLISHED),
     (0, "{"),
-    *((EXIT_CODES[reason.failure_class], failure(reason)) for reason in FailureReason),
+    *((EXIT_CODES[reason.failure_class], failure_message(reason)) for reason in FailureReason),
     (143, ""),
     (137, ""),
     (64, ""),
     (70, "Traceback"),
 ]
-"""Exit codes and last words of workers."""
+"""Exit codes and termination messages of workers."""
 
 
 @dataclass
-class World:
+class SimulatedCluster:
     """The job, its children, and the time."""
 
     job: Job
@@ -62,7 +62,7 @@ class World:
     progress: Progress | None = None
     serial: int = 0
 
-    def copy(self) -> World:
+    def copy(self) -> SimulatedCluster:
         return replace(self, jobs=dict(self.jobs))
 
     # The operator's half
@@ -164,126 +164,130 @@ class World:
             self.jobs[name] = replace(self.jobs[name], pods=pods)
 
 
-Move = Callable[[World, int], None]
+Move = Callable[[SimulatedCluster, int], None]
 """One thing that happens; the number chooses among its forms."""
 
 
-def tick(world: World, number: int) -> None:
-    world.now += (1, 5, 10, 60, 600, 5000)[number % 6]
+def tick(cluster: SimulatedCluster, number: int) -> None:
+    cluster.now += (1, 5, 10, 60, 600, 5000)[number % 6]
 
 
-def make_pod(world: World, number: int) -> None:
-    for name, child in world.jobs.items():
+def make_pod(cluster: SimulatedCluster, number: int) -> None:
+    for name, child in cluster.jobs.items():
         if child.done or child.deleting or child.suspended or any(not ended(pod) for pod in child.pods):
             continue
         if any(pod.disruption is None for pod in child.pods):
             continue
-        world.serial += 1
-        pod = ObservedPod(f"{name}-{world.serial}", f"pod-{world.serial}", child.uid, created=world.time)
-        world.change(name, *child.pods, pod)
+        cluster.serial += 1
+        pod = ObservedPod(f"{name}-{cluster.serial}", f"pod-{cluster.serial}", child.uid, created=cluster.time)
+        cluster.change(name, *child.pods, pod)
 
 
-def hang_pod(world: World, number: int) -> None:
+def hang_pod(cluster: SimulatedCluster, number: int) -> None:
     hang = number % 3
     if hang == 0:
-        world.replace_worker(unschedulable="0/1 nodes are available")
+        cluster.replace_worker(unschedulable="0/1 nodes are available")
     elif hang == 1:
-        world.replace_worker(
+        cluster.replace_worker(
             node="n", waiting_reason=("ErrImagePull", "ImagePullBackOff")[number % 2], waiting_message="no such host"
         )
     else:
-        world.replace_worker(deleting=True, gone_by=world.time)
+        cluster.replace_worker(deleting=True, gone_by=cluster.time)
 
 
-def start_pod(world: World, number: int) -> None:
-    world.replace_worker(phase="Running", node="n", started=True, waiting_reason=None, unschedulable=None)
+def start_pod(cluster: SimulatedCluster, number: int) -> None:
+    cluster.replace_worker(phase="Running", node="n", started=True, waiting_reason=None, unschedulable=None)
 
 
-def report(world: World, number: int) -> None:
+def report(cluster: SimulatedCluster, number: int) -> None:
     stage = list(Stage)[number % len(Stage)]
-    world.progress = Progress(stage=stage, percent=number % 101, eta_seconds=number / 7)
+    cluster.progress = Progress(stage=stage, percent=number % 101, eta_seconds=number / 7)
 
 
-def forget_reports(world: World, number: int) -> None:
-    world.progress = None
+def forget_reports(cluster: SimulatedCluster, number: int) -> None:
+    cluster.progress = None
 
 
-def end_pod(world: World, number: int) -> None:
-    worker = world.worker()
+def end_pod(cluster: SimulatedCluster, number: int) -> None:
+    worker = cluster.worker()
     if worker is None or not worker[1].started:
         return
     code, message = FATES[number % len(FATES)]
-    message = SUCCESSES[world.job.kind] if message == PUBLISHED else message
+    message = SUCCESSES[cluster.job.kind] if message == PUBLISHED else message
     phase = "Failed" if code else "Succeeded"
-    world.replace_worker(phase=phase, exit_code=code, termination_message=message, finished=world.time)
+    cluster.replace_worker(phase=phase, exit_code=code, termination_message=message, finished=cluster.time)
 
 
-def kill_by_memory(world: World, number: int) -> None:
-    worker = world.worker()
+def kill_by_memory(cluster: SimulatedCluster, number: int) -> None:
+    worker = cluster.worker()
     if worker is not None and worker[1].started:
-        world.replace_worker(phase="Failed", exit_code=137, oom_killed=True, finished=world.time)
+        cluster.replace_worker(phase="Failed", exit_code=137, oom_killed=True, finished=cluster.time)
 
 
-def preempt(world: World, number: int) -> None:
+def preempt(cluster: SimulatedCluster, number: int) -> None:
     reason = ("PreemptionByScheduler", "TerminationByKubelet")[number % 2]
-    world.replace_worker(disruption=reason, phase="Failed", exit_code=143, finished=world.time)
+    cluster.replace_worker(disruption=reason, phase="Failed", exit_code=143, finished=cluster.time)
 
 
-def drop_pods(world: World, number: int) -> None:
+def drop_pods(cluster: SimulatedCluster, number: int) -> None:
     """Pods vanish, as by a force deletion; Kubernetes counts one that did not end as failed."""
-    for name, child in world.jobs.items():
+    for name, child in cluster.jobs.items():
         if child.pods:
             failed = not child.done and any(not ended(pod) for pod in child.pods)
-            gone = {"failed": True, "failure_reason": "BackoffLimitExceeded", "finished": world.time} if failed else {}
-            world.jobs[name] = replace(child, pods=(), **gone)
+            gone = (
+                {"failed": True, "failure_reason": "BackoffLimitExceeded", "finished": cluster.time} if failed else {}
+            )
+            cluster.jobs[name] = replace(child, pods=(), **gone)
             return
 
 
-def settle(world: World, number: int) -> None:
+def settle(cluster: SimulatedCluster, number: int) -> None:
     """The Job controller draws its conclusions."""
-    for name, child in world.jobs.items():
+    for name, child in cluster.jobs.items():
         if child.done or child.deleting:
             continue
         if child.suspended:
-            world.jobs[name] = replace(child, pods=tuple(pod for pod in child.pods if ended(pod)))
+            cluster.jobs[name] = replace(child, pods=tuple(pod for pod in child.pods if ended(pod)))
         elif any(pod.exit_code == 0 for pod in child.pods):
-            world.jobs[name] = replace(child, succeeded=True, finished=world.time)
+            cluster.jobs[name] = replace(child, succeeded=True, finished=cluster.time)
         elif any(ended(pod) and pod.disruption is None for pod in child.pods):
-            world.jobs[name] = replace(child, failed=True, failure_reason="BackoffLimitExceeded", finished=world.time)
+            cluster.jobs[name] = replace(
+                child, failed=True, failure_reason="BackoffLimitExceeded", finished=cluster.time
+            )
 
 
-def collect(world: World, number: int) -> None:
+def collect(cluster: SimulatedCluster, number: int) -> None:
     """The garbage collector removes what is being deleted."""
-    world.jobs = {name: child for name, child in world.jobs.items() if not child.deleting}
+    cluster.jobs = {name: child for name, child in cluster.jobs.items() if not child.deleting}
 
 
-def delete_child(world: World, number: int) -> None:
+def delete_child(cluster: SimulatedCluster, number: int) -> None:
     """A user deletes a child, in the foreground or by force."""
-    if world.jobs:
-        name = sorted(world.jobs)[number % len(world.jobs)]
+    if cluster.jobs:
+        name = sorted(cluster.jobs)[number % len(cluster.jobs)]
         if number % 2:
-            del world.jobs[name]
+            del cluster.jobs[name]
         else:
-            world.jobs[name] = replace(world.jobs[name], deleting=True)
+            cluster.jobs[name] = replace(cluster.jobs[name], deleting=True)
 
 
-def edit(world: World, number: int) -> None:
+def edit(cluster: SimulatedCluster, number: int) -> None:
     changes: list[dict[str, object]] = [
-        {"suspend": not world.job.spec.suspend},
-        {"suspend": not world.job.spec.suspend},
+        {"suspend": not cluster.job.spec.suspend},
+        {"suspend": not cluster.job.spec.suspend},
         {"backoff_limit": number % 4},
         {"active_deadline_seconds": (None, 30, 1000)[number % 3]},
         {"ttl_seconds_after_finished": (None, 0, 700)[number % 3]},
         {"ttl_policy": ("DeleteChildren", "DeleteResource")[number % 2]},
     ]
-    spec = world.job.spec.model_copy(update=changes[number % len(changes)])
-    generation = world.job.metadata.generation + 1
-    metadata = world.job.metadata.model_copy(update={"generation": generation})
-    world.job = world.job.model_copy(update={"spec": spec, "metadata": metadata})
+    spec = cluster.job.spec.model_copy(update=changes[number % len(changes)])
+    generation = cluster.job.metadata.generation + 1
+    metadata = cluster.job.metadata.model_copy(update={"generation": generation})
+    cluster.job = cluster.job.model_copy(update={"spec": spec, "metadata": metadata})
 
 
-def toggle_profile(world: World, number: int) -> None:
-    world.has_profile = not world.has_profile
+def toggle_profile(cluster: SimulatedCluster, number: int) -> None:
+    cluster.has_profile = not cluster.has_profile
 
 
 ANSWERS = (
@@ -296,34 +300,34 @@ ANSWERS = (
 )
 
 
-def answer(world: World, number: int) -> None:
+def answer(cluster: SimulatedCluster, number: int) -> None:
     """The Tenant says something else."""
-    world.admission = ANSWERS[number % len(ANSWERS)]
+    cluster.admission = ANSWERS[number % len(ANSWERS)]
 
 
-def toggle_conflict(world: World, number: int) -> None:
-    world.conflicting = not world.conflicting
+def toggle_conflict(cluster: SimulatedCluster, number: int) -> None:
+    cluster.conflicting = not cluster.conflicting
 
 
-def crash(world: World, number: int) -> None:
-    world.crash(number % 4)
+def crash(cluster: SimulatedCluster, number: int) -> None:
+    cluster.crash(number % 4)
 
 
-def start_worker(world: World, number: int) -> None:
-    make_pod(world, number)
-    start_pod(world, number)
+def start_worker(cluster: SimulatedCluster, number: int) -> None:
+    make_pod(cluster, number)
+    start_pod(cluster, number)
 
 
-def end_worker(world: World, number: int) -> None:
-    start_worker(world, number)
-    end_pod(world, number)
-    settle(world, number)
+def end_worker(cluster: SimulatedCluster, number: int) -> None:
+    start_worker(cluster, number)
+    end_pod(cluster, number)
+    settle(cluster, number)
 
 
-def wait(world: World, number: int) -> None:
+def wait(cluster: SimulatedCluster, number: int) -> None:
     """Time passes until the plan wants to look again."""
-    again = world.plan().requeue_after
-    world.now += again.total_seconds() if again is not None else 1
+    again = cluster.plan().requeue_after
+    cluster.now += again.total_seconds() if again is not None else 1
 
 
 CALM: list[Move] = [make_pod, start_pod, settle]
