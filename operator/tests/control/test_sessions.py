@@ -152,7 +152,7 @@ def test_an_output_that_is_not_the_pools(harness, streams):
     streams.session("d", poolRef={"name": "none"})
     for name, reason, words in (
         ("a", "OutputNotOfPool", 'RuntimePool "bare" has no spec.output'),
-        ("b", "OutputNotOfPool", 'spec.output.secretRef is not that of RuntimePool "rich"'),
+        ("b", "OutputNotOfPool", 'spec.output.secretRef differs from that of RuntimePool "rich"'),
         ("d", "PoolNotFound", 'RuntimePool "none" does not exist: create it'),
     ):
         status = streams.wait("session", name, "Accepted", reason, status="False")
