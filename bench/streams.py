@@ -67,7 +67,7 @@ async def client(engine: StreamEngine, number: int, pcm: bytes, begin: float) ->
         record.nbytes = max(record.nbytes, session.nbytes)
     await session.finish()
     await reader
-    record.final_millis = session.figures.final_latency_millis
+    record.final_millis = session.stats.final_latency_millis
     return record
 
 

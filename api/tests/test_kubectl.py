@@ -91,13 +91,13 @@ def test_what_kubectl_get_shows_of_sessions(apiserver: ApiServer, namespace: str
         "tokenSecretName": "call-token-01234567",
         "tokenExpirationTime": "2026-01-02T03:04:05Z",
         "tokenKeyID": "0123456789abcdef",
-        "figures": {"audioSeconds": 12.5, "segments": 3, "finalLatencyMillis": 410},
+        "stats": {"audioSeconds": 12.5, "segments": 3, "finalLatencyMillis": 410},
     }
     written = patch(apiserver, namespace, resource, {"status": status}, sub="/status")
     assert written.body["status"] == status, "nothing of it is dropped"
     read = StreamSession.from_wire(written.body).status
-    assert read.figures is not None
-    assert read.figures.final_latency_millis == 410
+    assert read.stats is not None
+    assert read.stats.final_latency_millis == 410
     lines = apiserver.kubectl("get", "ss", "-o", "wide", namespace=namespace).stdout.splitlines()
     header, row = (line.split() for line in lines)
     assert header == ["NAME", "PHASE", "AUDIO", "FINAL-LATENCY", "POOL", "URL", "REASON", "AGE"]

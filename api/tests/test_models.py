@@ -33,7 +33,7 @@ from steno_api.v1alpha1.meta import Condition
 from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimeprofile import Resources
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_api.worker.report import Report
 from steno_api.worker.task import AnyTask, OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
 from steno_api.worker.termination import Failed, Succeeded, TerminationMessage
@@ -141,8 +141,8 @@ def jobs(of: Any, summaries: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-FIGURES = make(
-    SessionFigures, audio_seconds=SECONDS, segments=COUNT, partial_latency_millis=st.none() | COUNT,
+STATS = make(
+    SessionStats, audio_seconds=SECONDS, segments=COUNT, partial_latency_millis=st.none() | COUNT,
     final_latency_millis=st.none() | COUNT, language=st.none() | st.just("ko"),
 )  # fmt: skip
 SESSION_RESULTS = make(
@@ -151,7 +151,7 @@ SESSION_RESULTS = make(
 )  # fmt: skip
 POOL_REPORTS = make(
     PoolReport, pool=JOBS,
-    sessions=st.lists(make(SessionReport, session=JOBS, started=TIMES, figures=FIGURES,
+    sessions=st.lists(make(SessionReport, session=JOBS, started=TIMES, stats=STATS,
                            result=st.none() | SESSION_RESULTS), max_size=2),
 )  # fmt: skip
 ANSWERS = make(
@@ -168,15 +168,15 @@ POOL_TASKS = make(
     token_keys=st.lists(TEXT), output=st.none() | make(PoolOutput, region=st.none() | NAMES),
 )  # fmt: skip
 SESSIONS = st.builds(
-    lambda name, figures, time: StreamSession.from_wire(
+    lambda name, stats, time: StreamSession.from_wire(
         {
             "metadata": {"name": name, "namespace": "team-a"},
             "spec": {"output": {"uri": "s3://out"}},
-            "status": {"figures": figures.to_wire(), "startTime": time.isoformat(), "tokenKeyID": "k"},
+            "status": {"stats": stats.to_wire(), "startTime": time.isoformat(), "tokenKeyID": "k"},
         }
     ),
     NAMES,
-    FIGURES,
+    STATS,
     TIMES,
 )
 
@@ -238,7 +238,7 @@ def test_a_task_tells_its_kind(task: Any) -> None:
 def test_a_report_of_nonsense_is_refused() -> None:
     for wrong in ({"audioSeconds": float("inf")}, {"segments": -1}, {"language": "k" * 17}):
         with pytest.raises(ValidationError):
-            SessionFigures.from_wire(wrong)
+            SessionStats.from_wire(wrong)
     result = {"reason": "ClientEnded", "time": "2026-01-02T03:04:05Z"}
     for more in ({"message": "m" * 1001}, {"manifest": "s3://" + "m" * 2048}, {"reason": "Bored"}):
         with pytest.raises(ValidationError):

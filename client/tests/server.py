@@ -21,7 +21,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_client.cli import app
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.transports.websocket import messages
@@ -87,9 +87,9 @@ class Session:
 
     def end(self, reason: SessionEnd = SessionEnd.CLIENT_ENDED, **result: Any) -> None:
         """End the session as Steno's server does; `result` is that of publishing (`manifest`; `failure`, `message`)."""
-        figures = SessionFigures(audio_seconds=len(self.audio) / 32000)
+        stats = SessionStats(audio_seconds=len(self.audio) / 32000)
         given = SessionResult(reason=reason, time=datetime.now(UTC), **result)
-        self.socket.send(json.dumps(messages.session_ended_message(reason, figures, given)))
+        self.socket.send(json.dumps(messages.session_ended_message(reason, stats, given)))
         self.socket.close(reason.close_code or 1000)
 
     def refuse(self, code: ErrorCode, message: str = "as the server says") -> None:

@@ -135,8 +135,8 @@ def test_a_missing_session_and_a_resource_of_another_kind(steno: Steno, objects:
 
 def test_status_and_tail_of_a_session(steno: Steno, objects: Objects):
     session(objects)
-    figures = {"audioSeconds": 31.5, "segments": 4, "finalLatencyMillis": 420}
-    status = ready(objects, "ws://h:8080") | {"phase": "Active", "figures": figures}
+    stats = {"audioSeconds": 31.5, "segments": 4, "finalLatencyMillis": 420}
+    status = ready(objects, "ws://h:8080") | {"phase": "Active", "stats": stats}
     objects.status(PLURAL, "standup", **status)
     row = steno("status").stdout.splitlines()[1]
     assert row.split()[:5] == ["streamsession/standup", "Active", "32", "s", "audio"]

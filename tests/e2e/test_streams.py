@@ -84,13 +84,13 @@ def test_a_conversation_in_real_time(pool: Kube, store: Store, recording: bytes,
     assert heard.of("partial"), "nothing was shown while they spoke"
     errors = word_errors(heard.text)
     ended = pool.complete("call")
-    figures = ended["status"]["figures"]
+    stats = ended["status"]["stats"]
     figure(
-        f"stream, one alone: word error rate {errors:.3f}, p95 in ms partial {figures['partialLatencyMillis']},"
-        f" final {figures['finalLatencyMillis']}"
+        f"stream, one alone: word error rate {errors:.3f}, p95 in ms partial {stats['partialLatencyMillis']},"
+        f" final {stats['finalLatencyMillis']}"
     )
     assert errors <= WORD_ERRORS
-    assert figures["audioSeconds"] == pytest.approx(len(recording) / 2 / streams.SAMPLE_RATE, abs=0.1)
+    assert stats["audioSeconds"] == pytest.approx(len(recording) / 2 / streams.SAMPLE_RATE, abs=0.1)
     assert condition(ended, "Complete")["reason"] == "ClientEnded"
     document = store.document(ended)
     assert document["meeting_id"] == "standup #7"

@@ -47,11 +47,11 @@ def strip_control_characters(text: str) -> str:
 def format_progress(resource: ResourceView) -> str:
     """Return the progress in a few characters: percent, or seconds of audio of a session; empty if unknown."""
     status = resource.status
-    if resource.succeeded and status.figures is None:
+    if resource.succeeded and status.stats is None:
         return "100 %"
     if status.progress is not None and not resource.finished:
         return f"{status.progress.percent} %"
-    return f"{status.figures.audio_seconds:.0f} s audio" if status.figures else ""
+    return f"{status.stats.audio_seconds:.0f} s audio" if status.stats else ""
 
 
 def explain_state(resource: ResourceView) -> str:
@@ -61,7 +61,7 @@ def explain_state(resource: ResourceView) -> str:
         return strip_control_characters(f"{failed.reason}: {failed.message}")
     if resource.succeeded:
         complete = resource.condition("Complete")
-        return strip_control_characters(complete.reason) if complete and status.figures else ""
+        return strip_control_characters(complete.reason) if complete and status.stats else ""
     if status.queue is not None:
         position = f" (position {status.queue.position})" if status.queue.position else ""
         return strip_control_characters(f"{status.queue.reason}: {status.queue.message}{position}")
@@ -99,7 +99,7 @@ def end_line(resource: ResourceView) -> str:
 def _figures(resource: ResourceView) -> list[tuple[str, str]]:
     """Return the numbers of the summary or session, by their names in the API."""
     status = resource.status
-    values = dict(status.summary or (status.figures.to_wire() if status.figures else {}))
+    values = dict(status.summary or (status.stats.to_wire() if status.stats else {}))
     return [
         (key, strip_control_characters(f"{value:g}" if isinstance(value, float) else str(value)))
         for key, value in values.items()

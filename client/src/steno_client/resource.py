@@ -16,7 +16,7 @@ from steno_api.v1alpha1 import OCRJob, StreamSession, TranscriptionJob
 from steno_api.v1alpha1.common import LastFailure, QueueStatus, Results
 from steno_api.v1alpha1.job import Progress
 from steno_api.v1alpha1.meta import Condition, ConditionStatus, ObjectMeta, Resource, ResourceDefinition
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_client.errors import EXIT_UNAVAILABLE, CommandError
 
 RESOURCE_MODELS: dict[str, type[Resource]] = {
@@ -46,7 +46,7 @@ class Status(Model):
     results: Results | None = None
     last_failure: LastFailure | None = None
     summary: dict[str, Any] | None = None
-    figures: SessionFigures | None = None
+    stats: SessionStats | None = None
     endpoints: list[Endpoint] = Field(default_factory=list[Endpoint])
     token_secret_name: str | None = None
     node_name: str | None = None

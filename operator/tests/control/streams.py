@@ -123,12 +123,10 @@ class Streams:
     def ref(self, kind: str, name: str) -> dict[str, str]:
         return {"namespace": self.harness.namespace, "name": name, "uid": self.get(kind, name)["metadata"]["uid"]}
 
-    def session_report(
-        self, name: str = "call", result: dict[str, Any] | None = None, **figures: Any
-    ) -> dict[str, Any]:
+    def session_report(self, name: str = "call", result: dict[str, Any] | None = None, **stats: Any) -> dict[str, Any]:
         """Return what a server reports of a session."""
         started = (self.began + timedelta(seconds=self.lost)).isoformat()
-        report = {"session": self.ref("session", name), "started": started, "figures": figures}
+        report = {"session": self.ref("session", name), "started": started, "stats": stats}
         return report if result is None else {**report, "result": {"time": _now(), **result}}
 
     def report(self, replica: Replica, pod: Any, *sessions: Any, pool: str = "default") -> tuple[int, Any]:

@@ -10,7 +10,7 @@ import pytest
 from steno_api.model import ObjectRef
 from steno_api.server.reports import PoolReport, SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.keys import Key
@@ -57,7 +57,7 @@ class PoolHarness:
         session_report = SessionReport(
             session=ObjectRef(namespace="ns", name="call", uid="s1"),
             started=NOW,
-            figures=SessionFigures(audio_seconds=1),
+            stats=SessionStats(audio_seconds=1),
             result=result,
         )
         report = PoolReport(pool=ObjectRef(namespace="ns", name="default", uid="pool1"), sessions=[session_report])

@@ -318,7 +318,7 @@ def _works(pod: dict[str, Any]) -> bool:
 
 
 def _reservations(raw: dict[str, Any]) -> list[Any]:
-    return (raw.get("status") or {}).get("admitted") or []
+    return (raw.get("status") or {}).get("reservations") or []
 
 
 @pytest.mark.slow

@@ -44,11 +44,11 @@ def test_a_session_from_apply_to_transcript(harness, streams):
     assert (answer["end"], answer["known"]) == ([], [])
     status = streams.wait("session", "call", "Active")
     assert (status["phase"], status["podName"]) == ("Active", pod["metadata"]["name"])
-    assert status["figures"]["audioSeconds"] == 1.5
+    assert status["stats"]["audioSeconds"] == 1.5
     last = streams.session_report(result=PUBLISHED, audioSeconds=9, segments=3, finalLatencyMillis=400)
     assert streams.send_report(replica, pod, last)["known"] == []
     status = streams.wait("session", "call", "Complete")
-    assert (status["phase"], status["figures"]["segments"]) == ("Succeeded", 3)
+    assert (status["phase"], status["stats"]["segments"]) == ("Succeeded", 3)
     assert status["results"]["artifacts"][0]["uri"] == "s3://t/ns/call/u/transcript.json"
     assert "tokenSecretName" not in status
     assert streams.send_report(replica, pod, last)["known"] == [uid]
@@ -96,11 +96,11 @@ def test_a_session_comes_back_to_another_server_when_its_own_vanished(harness, s
     streams.kill(first)
     status = streams.wait("session", "call", "Active", status="False")
     assert streams.wait("session", "call", "EndpointReady")["phase"] == "Ready"
-    assert status["figures"]["audioSeconds"] == 3
+    assert status["stats"]["audioSeconds"] == 3
     streams.send_report(replica, second, streams.session_report(audioSeconds=4))
     status = streams.wait("session", "call", "Active")
-    assert (status["podName"], status["figures"]["audioSeconds"]) == (second["metadata"]["name"], 7)
-    assert status["carried"]["audioSeconds"] == 3
+    assert (status["podName"], status["stats"]["audioSeconds"]) == (second["metadata"]["name"], 7)
+    assert status["previousServers"]["audioSeconds"] == 3
     streams.send_report(replica, second)  # its container was started anew: it knows of no session
     streams.wait("session", "call", "Active", status="False")
 
@@ -246,7 +246,7 @@ def test_who_may_not_report(harness, streams):
     assert streams.send_report(replica, stranger, report, pool="other")["end"] == [{"uid": uid, "reason": "Deleted"}]
     token = harness.token(pod)
     assert post(replica, token, b"no json")[0] == 400
-    assert post(replica, token, {**body, "sessions": [{**report, "figures": {"audioSeconds": -1}}]})[0] == 400
+    assert post(replica, token, {**body, "sessions": [{**report, "stats": {"audioSeconds": -1}}]})[0] == 400
     endless = b'{"pool": %s' % (b" " * 1_100_000)
     assert post(replica, token, endless)[0] == 400
     never = {**report, "session": {**report["session"], "uid": "0"}}

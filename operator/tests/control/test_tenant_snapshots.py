@@ -106,12 +106,12 @@ def test_a_job_may_name_its_own_tenant_and_no_other(state):
 def test_a_reservation_admits_unless_it_is_being_released_or_too_small(state, changes):
     state.resources.upsert(tenant())
     changes.clear()
-    state.resources.upsert(tenant(version=6, admitted=[entry()]))
+    state.resources.upsert(tenant(version=6, reservations=[entry()]))
     assert set(changes) == {ACME, KEY}
     assert admission(state) == Admission("Admitted", tenant="acme", reserved=True, gpus=1)
     assert (admission(state, gpus=2).state, admission(state, gpus=2).reserved) == ("Waiting", True)
     changes.clear()
-    state.resources.upsert(tenant(version=7, admitted=[entry(releasing=True)]))
+    state.resources.upsert(tenant(version=7, reservations=[entry(releasing=True)]))
     assert KEY in changes
     assert admission(state).state == "Waiting"
     state.resources.upsert(tenant(version=8))
@@ -164,7 +164,7 @@ def test_progress_does_not_enqueue_the_tenant_and_what_matters_does(state, chang
 
 
 def test_what_an_admission_request_says(state):
-    raw = tenant(admitted=[entry(), entry(uid="u7", name="gone")])
+    raw = tenant(reservations=[entry(), entry(uid="u7", name="gone")])
     state.resources.upsert(raw)
     state.jobs.upsert(job())
     with state.busy.working_on(KEY):
@@ -186,7 +186,7 @@ def test_what_an_admission_request_says(state):
 
 
 def test_a_deleted_job_is_still_accounted_for(state):
-    raw = tenant(admitted=[entry()])
+    raw = tenant(reservations=[entry()])
     state.resources.upsert(raw)
     state.resources.upsert(resource(version=9, completionTime=CREATED, summary={"duration": 12.5}))
     state.resources.delete("u1")
@@ -201,7 +201,7 @@ def test_what_a_worker_published_counts_though_the_job_was_deleted_before_its_st
         [request] = observe(state, raw).requests
         return request.usage.audio_seconds
 
-    raw = tenant(admitted=[entry()])
+    raw = tenant(reservations=[entry()])
     state.resources.upsert(raw)
     state.jobs.upsert(job())
     state.pods.upsert(pod(phase="Running"))
@@ -227,29 +227,29 @@ def suspended(state, raw):
 
 
 def test_a_job_that_published_and_is_suspended_keeps_its_reservation_until_its_status_has_its_usage(state):
-    raw = tenant(admitted=[entry()])
+    raw = tenant(reservations=[entry()])
     state.resources.upsert(raw)
     state.jobs.upsert(job(status={"conditions": [{"type": "Complete", "status": "True"}]}))
     state.pods.upsert(pod(**PUBLISHED))
     raw = suspended(state, raw)
-    assert [one["uid"] for one in raw["status"]["admitted"]] == ["u1"]
+    assert [one["uid"] for one in raw["status"]["reservations"]] == ["u1"]
     ended = resource(version=9, completionTime=CREATED, summary={"duration": 12.5})
     state.resources.upsert(ended)
     plan = plan_tenant(observe(state, raw), datetime.now(UTC))
-    assert (plan.status.admitted, plan.status.usage.audio_millis_today) == ([], 12_500)
+    assert (plan.status.reservations, plan.status.usage.audio_millis_today) == ([], 12_500)
 
 
 def test_a_result_that_can_no_longer_be_read_keeps_no_reservation(state):
-    raw = tenant(admitted=[entry()])
+    raw = tenant(reservations=[entry()])
     state.resources.upsert(raw)
     state.jobs.upsert(job(spec={"suspend": True}, status={"conditions": [{"type": "Suspended", "status": "True"}]}))
     state.pods.upsert(pod(**PUBLISHED))
     state.pods.delete("p1")  # asked to stop, it published; its pod was gone before its job was planned
     raw = suspended(state, raw)
-    assert not raw["status"].get("admitted")
+    assert not raw["status"].get("reservations")
     state.resources.upsert(resource(version=9))
     plan = plan_tenant(observe(state, raw), datetime.now(UTC))
-    assert [(one.uid, one.releasing) for one in plan.status.admitted] == [("u1", None)]
+    assert [(one.uid, one.releasing) for one in plan.status.reservations] == [("u1", None)]
 
 
 @pytest.mark.parametrize("suspended", [True, False], ids=["suspended", "running"])
@@ -263,7 +263,7 @@ def test_a_child_asks_for_what_its_profile_gave_it_whatever_the_profile_gives_no
         state.profiles.delete("profile-gpu")
     [request] = observe(state, tenant()).requests
     assert request.demand == Demand(gpus=2, jobs=1)
-    state.resources.upsert(tenant(version=6, admitted=[entry(gpus=1)]))
+    state.resources.upsert(tenant(version=6, reservations=[entry(gpus=1)]))
     seen = observe_job(state, KEY, TranscriptionJob.from_wire(resource()))
     assert seen.admission.state == "Waiting"  # the reservation is of one GPU
     state.jobs.upsert(job(version=11, status={"conditions": [{"type": "Failed", "status": "True"}]}))
@@ -275,7 +275,7 @@ def test_a_pod_that_outlives_its_job_keeps_the_reservation(state, changes):
     def running() -> bool:
         return observe(state, raw).requests[0].running
 
-    raw = tenant(admitted=[entry()])
+    raw = tenant(reservations=[entry()])
     state.resources.upsert(raw)
     state.jobs.upsert(job())
     state.pods.upsert(pod(phase="Running"))
@@ -295,7 +295,7 @@ def test_a_child_keeps_its_reservation_until_it_is_at_rest(state):
     def running() -> bool:
         return observe(state, raw).requests[0].running
 
-    raw = tenant(admitted=[entry()])
+    raw = tenant(reservations=[entry()])
     state.resources.upsert(raw)
     state.jobs.upsert(job(version=10))
     state.jobs.upsert(job(version=11, spec={"suspend": True}))
@@ -320,8 +320,8 @@ def test_whether_this_operator_serves_the_tenant(served, found):
 
 
 def test_work_with_two_reservations_keeps_the_other_when_one_is_released(state):
-    state.resources.upsert(tenant(admitted=[entry()]))
-    state.resources.upsert(tenant("zeta", "b", version=6, admitted=[entry()]))
+    state.resources.upsert(tenant(reservations=[entry()]))
+    state.resources.upsert(tenant("zeta", "b", version=6, reservations=[entry()]))
     assert admission(state).tenant == "zeta"
     state.resources.upsert(tenant("zeta", "b", version=7))
     assert admission(state).tenant == "acme"

@@ -136,7 +136,7 @@ class TenantLoad:
         self.events += 1
         self.tenants[name] = raw
         status = raw.get("status") or {}
-        entries = status.get("admitted") or []
+        entries = status.get("reservations") or []
         jobs = sum(entry["jobs"] for entry in entries)
         self.check(name, "ledger", gpus=sum(entry["gpus"] for entry in entries), concurrentJobs=jobs)
         if "day" in status:
@@ -227,7 +227,9 @@ def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(
     for number in suspended:
         load.suspend(number, suspend=False)
     harness.until(f"all have succeeded: {Counter(load.phases.values())}", lambda: load.succeeded() == JOBS)
-    harness.until("the ledgers are empty", lambda: not any(raw["status"]["admitted"] for raw in load.tenants.values()))
+    harness.until(
+        "nothing is reserved", lambda: not any(raw["status"]["reservations"] for raw in load.tenants.values())
+    )
 
     assert load.violations == []
     assert kubelet.errors == []

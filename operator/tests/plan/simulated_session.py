@@ -13,7 +13,7 @@ from steno_api.model import ObjectRef
 from steno_api.server.reports import SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1 import RuntimePool, StreamSession
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.common.conditions import find
 from steno_operator.plan.common.plan import CreatePool, DeleteResource, IssueToken, SessionPlan
@@ -65,7 +65,7 @@ class SimulatedSession:
     def observed(self) -> ObservedSession:
         return ObservedSession(
             self.session, self.pool, self.admission, self.ahead, self.key, self.connection, self.silent,
-            figures_due=self.now - self.written >= 10,
+            stats_due=self.now - self.written >= 10,
         )  # fmt: skip
 
     def plan(self) -> SessionPlan:
@@ -108,9 +108,9 @@ class SimulatedSession:
             self.server, self.received = (self.time, f"pod-{number % 2}"), 0
         self.received += number
         started, pod = self.server
-        figures = SessionFigures(audio_seconds=self.received / 2, segments=self.received)
+        stats = SessionStats(audio_seconds=self.received / 2, segments=self.received)
         ref = ObjectRef(namespace="ns", name="call", uid="0123456789")
-        said = SessionReport(session=ref, started=started, figures=figures, result=result)
+        said = SessionReport(session=ref, started=started, stats=stats, result=result)
         if self.connection is None or self.connection.report.result is None:  # the last word stands
             self.connection = Connection(said, pod)
 

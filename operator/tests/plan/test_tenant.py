@@ -64,7 +64,7 @@ class TenantHarness:
 
     @property
     def reserved(self) -> str:
-        return "".join(sorted(reservation.uid for reservation in self.tenant.status.admitted))
+        return "".join(sorted(reservation.uid for reservation in self.tenant.status.reservations))
 
     def reason(self, uid: str) -> tuple[str, int | None]:
         return self.pending[uid].reason, self.pending[uid].position
@@ -176,7 +176,7 @@ def test_a_suspended_jobs_reservation_is_released_in_two_steps():
     held = replace(job, active=False)
     harness.reconcile(held, make_request("b"))
     assert harness.reserved == "a"
-    assert harness.tenant.status.admitted[0].releasing
+    assert harness.tenant.status.reservations[0].releasing
     assert harness.reconcile(replace(held, reconciling=True), make_request("b")).requeue_after == RECONCILING_RECHECK
     assert harness.reserved == "a"
     harness.reconcile(replace(held, running=True), make_request("b"))
@@ -190,7 +190,7 @@ def test_a_job_that_is_resumed_in_time_keeps_its_reservation():
     harness.reconcile(make_request("a"))
     harness.reconcile(make_request("a", active=False))
     harness.reconcile(make_request("a"))
-    assert not harness.tenant.status.admitted[0].releasing
+    assert not harness.tenant.status.reservations[0].releasing
 
 
 def test_a_job_deleted_while_it_is_being_started_keeps_its_reservation_until_that_is_over():
@@ -324,7 +324,7 @@ def test_running_servers_are_adopted_before_anything_is_admitted():
     assert harness.reserved == "p"
     gone = TenantHarness(gpus=2)  # its profile is
     gone.reconcile(replace(pool_request("p", 2, running=True), demand=None))
-    assert [(entry.gpus, entry.jobs, entry.streams) for entry in gone.tenant.status.admitted] == [(0, 0, 0)]
+    assert [(entry.gpus, entry.jobs, entry.streams) for entry in gone.tenant.status.reservations] == [(0, 0, 0)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from steno_api.documents.transcript import Segment
 from steno_api.documents.transcript import Word as TranscriptWord
 from steno_api.failures import FailureReason
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.errors import WorkError
 from steno_runtime.stream.engine import EngineStatus, SessionLimit
 from steno_runtime.stream.events import Event, Final, FinalWord, Lag, Partial, SpeechEnded, SpeechStarted
@@ -89,9 +89,9 @@ class ScriptedSession:
             yield event
 
     @property
-    def figures(self) -> SessionFigures:
+    def stats(self) -> SessionStats:
         seconds = len(self.audio) / 32_000
-        return SessionFigures(audio_seconds=seconds, segments=len(self.finals), final_latency_millis=20, language="en")
+        return SessionStats(audio_seconds=seconds, segments=len(self.finals), final_latency_millis=20, language="en")
 
     @property
     def segments(self) -> tuple[Segment, ...]:

@@ -82,7 +82,7 @@ async def test_a_broken_protocol_ends_the_session(start_server: StartServer, iss
     await driver_of(server).serve(connection, SessionClaims.model_validate(issuer.claims()))
     assert connection.closed is error
     assert (await report).result.reason is SessionEnd.CLIENT_GONE
-    assert (await report).figures.segments == 1
+    assert (await report).stats.segments == 1
 
 
 async def test_a_client_that_leaves_while_its_session_starts(start_server: StartServer, issuer: TokenIssuer):

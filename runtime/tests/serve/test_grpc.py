@@ -183,7 +183,7 @@ async def test_a_connection_that_breaks(start_server: StartServer, issuer: Token
         while (await call.call.read()).type != stt_pb2.PARTIAL:
             pass
     assert (await report).result.reason is SessionEnd.CLIENT_GONE
-    assert (await report).figures.segments == 1
+    assert (await report).stats.segments == 1
 
 
 async def test_a_client_that_does_not_read(

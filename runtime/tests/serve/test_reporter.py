@@ -18,7 +18,7 @@ from steno_api.failures import FailureReason
 from steno_api.model import ObjectRef
 from steno_api.server.reports import PoolReport, SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_runtime.serve.sessions import registry
 
@@ -90,7 +90,7 @@ async def test_a_session_from_start_to_end(start_server: StartServer, issuer: To
     await ws.end()
     over = await endpoint.wait_for_report(lambda report: report.sessions[0].result is not None)
     assert over.sessions[0].result.reason is SessionEnd.CLIENT_ENDED
-    assert over.sessions[0].figures.audio_seconds == 1.0
+    assert over.sessions[0].stats.audio_seconds == 1.0
     assert endpoint.web.requests[-1][1]["authorization"] == "Bearer another-token"
     count = len(endpoint.reports)
     await endpoint.wait_for_report(lambda _: len(endpoint.reports) > count + 2)
@@ -195,7 +195,7 @@ async def test_many_ends_are_reported_in_parts(
 
 def test_the_largest_report_fits_the_operators_limit():
     long = {"namespace": "n" * 63, "name": "s" * 253, "uid": "u" * 36}
-    figures = SessionFigures(
+    stats = SessionStats(
         audio_seconds=123456.789, segments=123456, partial_latency_millis=12345, final_latency_millis=12345,
         language="yue",
     )  # fmt: skip
@@ -207,7 +207,7 @@ def test_the_largest_report_fits_the_operators_limit():
         manifest="s3://" + "m" * 1000, message="x" * 1000,
     )  # fmt: skip
     ref = ObjectRef.model_validate(long)
-    over = SessionReport(session=ref, started=now, figures=figures, result=result)
+    over = SessionReport(session=ref, started=now, stats=stats, result=result)
     unreported = over.model_copy(update={"result": None})
     largest = [over] * registry.MAX_ENDS_PER_REPORT + [unreported] * (
         registry.MAX_UNREPORTED - registry.MAX_ENDS_PER_REPORT

@@ -44,7 +44,7 @@ async def test_a_connection_that_breaks(start_server: StartServer, issuer: Token
     result = (await report).result
     assert result is not None
     assert (result.reason, result.failure) == (SessionEnd.CLIENT_GONE, None)
-    assert (await report).figures.segments == 1  # what it said became final
+    assert (await report).stats.segments == 1  # what it said became final
 
 
 async def test_a_client_that_disconnects_without_ending_the_session(start_server: StartServer, issuer: TokenIssuer):
@@ -54,7 +54,7 @@ async def test_a_client_that_disconnects_without_ending_the_session(start_server
         await WebSocketClient(socket).start()
         await socket.send(SECOND)
     assert (await report).result.reason is SessionEnd.CLIENT_GONE
-    assert (await report).figures.segments == 1
+    assert (await report).stats.segments == 1
 
 
 async def test_a_client_that_sends_no_audio_is_idle_despite_keep_alives(start_server: StartServer, issuer: TokenIssuer):
@@ -242,7 +242,7 @@ async def test_decoding_that_fails(start_server: StartServer, issuer: TokenIssue
         last = await ws.expect("session_ended")
         assert await ws.closed() == 1011
     assert last["failure"]["reason"] == code
-    assert ((await report).result.failure, (await report).figures.segments) == (code, 1)
+    assert ((await report).result.failure, (await report).stats.segments) == (code, 1)
 
 
 def test_every_error_code_has_a_grpc_status():

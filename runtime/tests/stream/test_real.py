@@ -42,25 +42,25 @@ def real(store):
 
 @pytest.fixture(scope="module")
 def reference(real, sample_pcm):
-    """The events of one session with the sample, and its figures and segments."""
+    """The events of one session with the sample, and its stats and segments."""
 
     async def run():
         session = real.open(SessionConfig("alone", "t"))
         events = await run_session(session, split(sample_pcm, 3200))
-        return events, session.figures, session.segments
+        return events, session.stats, session.segments
 
     return asyncio.run(run())
 
 
 def test_words_of_the_sample(reference, sample_wav):
-    events, figures, segments = reference
+    events, stats, segments = reference
     lines = sample_wav.with_suffix(".stm").read_text().splitlines()
     reference = " ".join(line.split(maxsplit=5)[5] for line in lines if line.strip())
     said = " ".join(final.text for final in finals(events))
     error = jiwer.wer(normal(reference), normal(said))
     print(f"WER {error:.3f}")
     assert error <= 0.35
-    assert figures.language == "en"
+    assert stats.language == "en"
     assert " ".join(segment.text for segment in segments).split() == said.split()
 
 

@@ -53,10 +53,10 @@ async def test_speech_becomes_partials_and_finals(stream_engine, sample_pcm):
     for final in finals(events):
         assert final.language == "en"
         assert 6_000 < final.start_ms < final.end_ms <= 30_000
-    assert session.figures.audio_seconds == 30.0
-    assert session.figures.language == "en"
-    assert session.figures.partial_latency_millis is not None
-    assert session.figures.final_latency_millis is not None
+    assert session.stats.audio_seconds == 30.0
+    assert session.stats.language == "en"
+    assert session.stats.partial_latency_millis is not None
+    assert session.stats.final_latency_millis is not None
     said = " ".join(segment.text for segment in session.segments)
     assert said == " ".join(final.text for final in finals(events))
     assert stream_engine.status().sessions == 0
@@ -116,7 +116,7 @@ async def test_the_language_is_detected_once_and_kept(stream_engine, fake_engine
     fake_engine.detected = "ko"
     session = stream_engine.open(config())
     events = await run_session(session, split(sample_pcm, 3200))
-    assert finals(events)[-1].language == session.figures.language == "ko"
+    assert finals(events)[-1].language == session.stats.language == "ko"
     detections = [what for what, _, _ in fake_engine.calls if what == "detect"]
     assert 1 <= len(detections) <= 2  # the first utterance is a short hello
     assert {language for what, language, _ in fake_engine.calls if what != "detect"} == {"ko"}

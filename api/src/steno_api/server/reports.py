@@ -10,7 +10,7 @@ from steno_api.documents.manifest import PublishedArtifact
 from steno_api.failures import FailureReason
 from steno_api.model import Model, ObjectRef
 from steno_api.server.session_end import SessionEnd
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 
 PUBLISH_TIMEOUT_SECONDS = 900
 """How long a server retries to publish a session while the object store does not answer; the operator waits longer."""
@@ -39,7 +39,7 @@ class SessionReport(Model):
     """The StreamSession."""
     started: AwareDatetime
     """When the client connected."""
-    figures: SessionFigures
+    stats: SessionStats
     result: SessionResult | None = None
     """Present once the session has ended; repeated until the answer acknowledges it."""
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
 from steno_api.rules import Rule
 from steno_api.v1alpha1.common import LastFailure, Output, Phase, ProfileRef, QueueStatus, Results, Source, TenantRef
-from steno_api.v1alpha1.meta import Condition
-
-MAP_BY_TYPE: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+from steno_api.v1alpha1.meta import ConditionedStatus
 
 JOB_NAME_RULE = Rule(
     "size(self.metadata.name) <= 57",
@@ -112,17 +110,11 @@ class JobSpec(Model):
         return self.tenant_ref.name if self.tenant_ref else None
 
 
-class JobStatus(Model):
-    """What Steno found out; written by the operator only."""
+class JobStatus(ConditionedStatus):
+    """Observed state; written by the operator only."""
 
-    observed_generation: int = Field(default=0, ge=0)
-    """The `metadata.generation` this status was found for."""
-    phase: Phase | None = None
+    phase: Phase | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Derived from the conditions, for people; programs read the conditions."""
-    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=MAP_BY_TYPE)] = Field(
-        default_factory=list[Condition]
-    )
-    """kstatus' `Ready`, `Reconciling` and `Stalled`, and the job's own."""
     attempt: int = Field(default=0, ge=0)
     """Number of the latest attempt, from 1."""
     failures: int = Field(default=0, ge=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -50,6 +50,22 @@ class Condition(Model):
     """When `status` changed last."""
     observed_generation: int = Field(default=0, ge=0)
     """The `metadata.generation` this was found for."""
+
+
+MAP_BY_TYPE: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+
+
+class ConditionedStatus(Model):
+    """What every status has in common: the generation it is about, a phase for people, conditions for programs."""
+
+    observed_generation: int = Field(default=0, ge=0)
+    """The `metadata.generation` that this status is about."""
+    phase: str | None = None
+    """Derived from the conditions, for people; programs read the conditions."""
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=MAP_BY_TYPE)] = Field(
+        default_factory=list[Condition]
+    )
+    """`Ready`, `Reconciling` and `Stalled` as kstatus defines them, and the kind's own."""
 
 
 @dataclass(frozen=True)

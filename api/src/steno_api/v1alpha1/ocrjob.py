@@ -87,7 +87,7 @@ class OCRJobSpec(JobSpec):
 
 
 class OCRJobStatus(JobStatus):
-    """What Steno found out; written by the operator only."""
+    """Observed state; written by the operator only."""
 
     summary: OCRSummary | None = None
     """Figures of the finished document."""

@@ -9,8 +9,7 @@ from pydantic import AwareDatetime, Field
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
 from steno_api.v1alpha1.common import EndpointURL, ProfileRef, SecretRef, TenantRef
-from steno_api.v1alpha1.job import MAP_BY_TYPE
-from steno_api.v1alpha1.meta import Condition, PrinterColumn, Resource, ResourceDefinition, Scale
+from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, ResourceDefinition, Scale
 from steno_api.v1alpha1.runtimeprofile import LABEL_KEYS
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
 
@@ -153,17 +152,11 @@ PoolPhase = Literal["Pending", "Scaling", "Ready", "Idle", "Failed"]
 """Derived from the conditions, for people; programs read the conditions."""
 
 
-class RuntimePoolStatus(Model):
-    """What Steno found out; written by the operator only."""
+class RuntimePoolStatus(ConditionedStatus):
+    """Observed state; written by the operator only."""
 
-    observed_generation: int = Field(default=0, ge=0)
-    """The `metadata.generation` this status was found for."""
-    phase: PoolPhase | None = None
+    phase: PoolPhase | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Derived from the conditions, for people; programs read the conditions."""
-    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=MAP_BY_TYPE)] = Field(
-        default_factory=list[Condition]
-    )
-    """kstatus' `Ready`, `Reconciling` and `Stalled`, and `Accepted`."""
     replicas: int = Field(default=0, ge=0)
     """Servers there are, warm or not."""
     ready_replicas: int = Field(default=0, ge=0)

@@ -9,8 +9,7 @@ from pydantic import AwareDatetime, Field
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
 from steno_api.v1alpha1.common import QueueStatus, Results, TenantRef
-from steno_api.v1alpha1.job import MAP_BY_TYPE
-from steno_api.v1alpha1.meta import Condition, PrinterColumn, Resource, ResourceDefinition
+from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, ResourceDefinition
 from steno_api.v1alpha1.runtimepool import PoolOutputSpec
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 
@@ -106,7 +105,7 @@ class Endpoint(Model):
     """`ws(s)://host/stt/realtime?session=namespace/name`, or `host:port` of gRPC."""
 
 
-class SessionFigures(Model):
+class SessionStats(Model):
     """Figures of a session, without any of its text."""
 
     audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
@@ -121,8 +120,8 @@ class SessionFigures(Model):
     """ISO 639 code, given or detected."""
 
 
-class CarriedFigures(Model):
-    """What earlier servers of a session heard, before its client connected to another."""
+class PreviousServers(Model):
+    """What earlier servers of a session counted, before its client connected to another one."""
 
     audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Audio received."""
@@ -134,17 +133,11 @@ SessionPhase = Literal["Pending", "Waiting", "Ready", "Active", "Succeeded", "Fa
 """Derived from the conditions, for people; programs read the conditions."""
 
 
-class StreamSessionStatus(Model):
-    """What Steno found out; written by the operator only."""
+class StreamSessionStatus(ConditionedStatus):
+    """Observed state; written by the operator only."""
 
-    observed_generation: int = Field(default=0, ge=0)
-    """The `metadata.generation` this status was found for."""
-    phase: SessionPhase | None = None
+    phase: SessionPhase | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Derived from the conditions, for people; programs read the conditions."""
-    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=MAP_BY_TYPE)] = Field(
-        default_factory=list[Condition]
-    )
-    """kstatus' `Ready`, `Reconciling` and `Stalled`, and the session's own."""
     endpoints: Annotated[list[Endpoint], Field(max_length=4)] = Field(default_factory=list[Endpoint])
     """Where a client connects; present while it may."""
     token_secret_name: str | None = None
@@ -163,11 +156,11 @@ class StreamSessionStatus(Model):
     """When the session ended, either way."""
     queue: QueueStatus | None = None
     """Present while the session waits."""
-    figures: SessionFigures | None = None
+    stats: SessionStats | None = None
     """Figures, without any of the text. Audio and segments are those of all servers that the client was connected to;
     a Tenant's minutes are counted from them."""
-    carried: CarriedFigures | None = None
-    """The part of `figures` that servers heard which were lost; their text is lost with them."""
+    previous_servers: PreviousServers | None = None
+    """The part of `stats` that was counted by servers that are lost; their text is lost with them."""
     results: Results | None = None
     """Present once the transcript is published."""
     pod_name: str | None = None
@@ -184,9 +177,9 @@ class StreamSession(Resource):
         scope="Namespaced",
         columns=(
             PrinterColumn("Phase", ".status.phase"),
-            PrinterColumn("Audio", ".status.figures.audioSeconds", "number", "Seconds of audio received"),
+            PrinterColumn("Audio", ".status.stats.audioSeconds", "number", "Seconds of audio received"),
             PrinterColumn(
-                "Final-Latency", ".status.figures.finalLatencyMillis", "integer", "Milliseconds, 95th percentile"
+                "Final-Latency", ".status.stats.finalLatencyMillis", "integer", "Milliseconds, 95th percentile"
             ),
             PrinterColumn("Pool", ".spec.poolRef.name"),
             PrinterColumn("URL", ".status.endpoints[0].url", wide=True),

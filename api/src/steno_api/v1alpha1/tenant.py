@@ -8,10 +8,9 @@ from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.v1alpha1.job import MAP_BY_TYPE
-from steno_api.v1alpha1.meta import Condition, PrinterColumn, Resource, ResourceDefinition
+from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, ResourceDefinition
 
-MAX_ADMITTED = 1000
+MAX_RESERVATIONS = 1000
 """Entries of a Tenant's ledger at most, whatever its limits: it must fit into one object."""
 
 MAP_BY_UID: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"]}
@@ -29,7 +28,7 @@ class TenantLimits(Model):
     gpus: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Accelerators that its jobs and the servers of its RuntimePools may hold at a time, as their RuntimeProfiles count
     them. A pool holds those of all the servers it may come to have, from its first session to its last server's end."""
-    concurrent_jobs: Annotated[int, Field(ge=0, le=MAX_ADMITTED)] | None = None
+    concurrent_jobs: Annotated[int, Field(ge=0, le=MAX_RESERVATIONS)] | None = None
     """Jobs that may be started and not ended at a time."""
     streams: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Stream sessions that may be open at a time; one more is refused."""
@@ -72,7 +71,7 @@ class TenantUsage(Model):
     """Pages of what ended on `day`."""
 
 
-class AdmittedWork(Model):
+class QuotaReservation(Model):
     """One job, stream or pool that was let in and holds its share until nothing of it works any more."""
 
     uid: str
@@ -95,24 +94,18 @@ class AdmittedWork(Model):
     """True: nothing may be started on it any more; it is given up once nothing of it works."""
 
 
-class TenantStatus(Model):
-    """What Steno found out; written by the operator only."""
+class TenantStatus(ConditionedStatus):
+    """Observed state; written by the operator only."""
 
-    observed_generation: int = Field(default=0, ge=0)
-    """The `metadata.generation` this status was found for."""
-    phase: Literal["Ready", "Stalled"] | None = None
-    """Derived from the conditions, for people."""
-    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=MAP_BY_TYPE)] = Field(
-        default_factory=list[Condition]
-    )
-    """kstatus' `Ready`, `Reconciling` and `Stalled`."""
+    phase: Literal["Ready", "Stalled"] | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
+    """Derived from the conditions, for people; programs read the conditions."""
     day: str | None = None
     """The day (UTC) that the usage of today is of, such as 2026-11-21."""
     usage: TenantUsage | None = None
     """What is used."""
-    admitted: Annotated[list[AdmittedWork], Field(max_length=MAX_ADMITTED, json_schema_extra=MAP_BY_UID)] = Field(
-        default_factory=list[AdmittedWork]
-    )
+    reservations: Annotated[
+        list[QuotaReservation], Field(max_length=MAX_RESERVATIONS, json_schema_extra=MAP_BY_UID)
+    ] = Field(default_factory=list[QuotaReservation])
     """The ledger: nothing of the tenant starts without an entry, and the sum of the entries never passes a limit."""
 
 

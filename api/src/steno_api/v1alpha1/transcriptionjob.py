@@ -90,7 +90,7 @@ class TranscriptionJobSpec(JobSpec):
 
 
 class TranscriptionJobStatus(JobStatus):
-    """What Steno found out; written by the operator only."""
+    """Observed state; written by the operator only."""
 
     summary: TranscriptionSummary | None = None
     """Figures of the finished transcription."""

@@ -47,16 +47,16 @@ class Metrics:
 
     def session_ended(self, report: SessionReport) -> None:
         """Count a session that has ended."""
-        figures, result = report.figures, report.result
-        self._audio.inc(figures.audio_seconds)
+        stats, result = report.stats, report.result
+        self._audio.inc(stats.audio_seconds)
         if result is not None:
             self._ended.labels(result.reason.value).inc()
             if result.failure is not None:
                 self._failed.labels(result.failure.value).inc()
-        if figures.final_latency_millis is not None:
-            self._final.observe(figures.final_latency_millis / 1000)
-        if figures.partial_latency_millis is not None:
-            self._partial.observe(figures.partial_latency_millis / 1000)
+        if stats.final_latency_millis is not None:
+            self._final.observe(stats.final_latency_millis / 1000)
+        if stats.partial_latency_millis is not None:
+            self._partial.observe(stats.partial_latency_millis / 1000)
 
 
 class _Gauges(Collector):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from steno_api.documents.transcript import Segment
 from steno_api.failures import FailureReason
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.errors import WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stream import metrics
@@ -189,9 +189,9 @@ class Session:
         return self._outbox.read()
 
     @property
-    def figures(self) -> SessionFigures:
+    def stats(self) -> SessionStats:
         """Statistics so far; readable after the end."""
-        return SessionFigures(
+        return SessionStats(
             audio_seconds=round(self._buffer.end / SAMPLE_RATE, 3),
             segments=len(self._transcriber.segments),
             partial_latency_millis=self._transcriber.partial_latencies.p95_millis(),

@@ -14,7 +14,7 @@ from typing import Any
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.streamsession import StreamSession
-from steno_api.v1alpha1.tenant import AdmittedWork, Tenant
+from steno_api.v1alpha1.tenant import QuotaReservation, Tenant
 from steno_operator.control.cache.object_cache import Entry, Index, OwnerKey
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.admission import ADMISSION_POLICIES, Usage
@@ -62,7 +62,7 @@ class TenantRecord:
     uid: str
     created: str
     namespaces: tuple[str, ...]
-    reservations: Mapping[OwnerKey, AdmittedWork]
+    reservations: Mapping[OwnerKey, QuotaReservation]
 
     @property
     def seniority(self) -> tuple[str, str]:
@@ -145,8 +145,8 @@ def _quota_request(key: Key, raw: Mapping[str, Any]) -> QuotaRequest:
 
 def _tenant(raw: Mapping[str, Any]) -> TenantRecord:
     metadata = raw["metadata"]
-    admitted = (raw.get("status") or {}).get("admitted") or ()
-    reservations = [AdmittedWork.from_wire(each) for each in admitted]
+    admitted = (raw.get("status") or {}).get("reservations") or ()
+    reservations = [QuotaReservation.from_wire(each) for each in admitted]
     return TenantRecord(
         name=metadata["name"],
         uid=metadata["uid"],

@@ -144,8 +144,8 @@ class _SessionPolicy:
         return Demand(streams=1)
 
     def usage(self, status: Mapping[str, Any]) -> Usage:
-        figures: dict[str, Any] = status.get("figures") or {}
-        return Usage(audio_seconds=figures.get("audioSeconds", 0.0))
+        stats: dict[str, Any] = status.get("stats") or {}
+        return Usage(audio_seconds=stats.get("audioSeconds", 0.0))
 
 
 class _PoolPolicy:

@@ -34,7 +34,7 @@ class ObservedSession:
     silent: bool = False
     """The pod that `status.podName` names is there and has not reported since this operator began: what the status
     says of the connection still holds."""
-    figures_due: bool = False
+    stats_due: bool = False
     """At least `Policy.progress_interval` passed since this session's status was written."""
     refusal: str = ""
     """Why the API server refused what this very snapshot's plan made."""

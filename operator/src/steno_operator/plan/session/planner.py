@@ -11,7 +11,7 @@ from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.common import QueueStatus, Results
 from steno_api.v1alpha1.reasons import ConditionType, Reason
-from steno_api.v1alpha1.streamsession import CarriedFigures, Endpoint, SessionFigures, StreamSession
+from steno_api.v1alpha1.streamsession import Endpoint, PreviousServers, SessionStats, StreamSession
 from steno_operator.manifests.service import endpoints_of
 from steno_operator.manifests.session_token import build_claims, build_token_secret, token_secret_name
 from steno_operator.plan.common.clock import earliest, truncate_to_seconds, ttl_left
@@ -49,8 +49,8 @@ class StatusUpdate(TypedDict, total=False):
     connect_time: datetime
     completion_time: datetime
     queue: QueueStatus | None
-    figures: SessionFigures
-    carried: CarriedFigures | None
+    stats: SessionStats
+    previous_servers: PreviousServers | None
     results: Results | None
     pod_name: str | None
 
@@ -172,8 +172,8 @@ def _track(
     late = False
     if connection is not None:
         stats = add_session_stats(status, connection)
-        due = observed.figures_due or status.figures is None or is_new(status, connection)
-        late = not due and stats["figures"] != status.figures
+        due = observed.stats_due or status.stats is None or is_new(status, connection)
+        late = not due and stats["stats"] != status.stats
         update |= StatusUpdate(**stats, pod_name=connection.pod) if due else StatusUpdate(pod_name=connection.pod)
     pod = connection.pod if connection is not None else status.pod_name
     connected = Fact(True, Reason.CONNECTED, f"A client is connected to pod {pod}.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypedDict
 
-from steno_api.v1alpha1.streamsession import CarriedFigures, SessionFigures, StreamSessionStatus
+from steno_api.v1alpha1.streamsession import PreviousServers, SessionStats, StreamSessionStatus
 from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.session.observed import Connection
 
@@ -16,8 +16,8 @@ from steno_operator.plan.session.observed import Connection
 class StatsUpdate(TypedDict):
     """Fields of a session's status that a server's report sets."""
 
-    figures: SessionFigures
-    carried: CarriedFigures | None
+    stats: SessionStats
+    previous_servers: PreviousServers | None
     connect_time: datetime
 
 
@@ -33,10 +33,10 @@ def add_session_stats(status: StreamSessionStatus, connection: Connection) -> St
     Each server counts from zero. When another connection begins (a server reports when it did), the statistics of the
     status are carried over; so the sums never shrink, and the same report counts once, however often it comes.
     """
-    stats, before, carried = connection.report.figures, status.figures, status.carried
+    stats, before, carried = connection.report.stats, status.stats, status.previous_servers
     started = truncate_to_seconds(connection.report.started)
     if before is not None and status.connect_time not in (None, started):
-        carried = CarriedFigures(audio_seconds=before.audio_seconds, segments=before.segments)
+        carried = PreviousServers(audio_seconds=before.audio_seconds, segments=before.segments)
     if carried is not None:
         stats = stats.model_copy(
             update={
@@ -51,4 +51,4 @@ def add_session_stats(status: StreamSessionStatus, connection: Connection) -> St
                 "segments": max(before.segments, stats.segments),
             }
         )
-    return StatsUpdate(figures=stats, carried=carried, connect_time=started)
+    return StatsUpdate(stats=stats, previous_servers=carried, connect_time=started)

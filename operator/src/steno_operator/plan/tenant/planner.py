@@ -1,6 +1,6 @@
 """The planner of Tenants: quota reservations and usage. Pure.
 
-`status.admitted` holds the reservations, and is the only authority: nothing of a tenant starts without one, and new
+`status.reservations` holds the reservations, and is the only authority: nothing of a tenant starts without one, and new
 reservations are written over the very ones they were made from or not at all. So whichever replica plans, how often and
 from however old a view, the reservations never sum up to more than a limit; work that runs without one is adopted
 before anything is admitted.
@@ -24,7 +24,7 @@ from typing import Literal, TypedDict
 
 from steno_api.v1alpha1.meta import Condition
 from steno_api.v1alpha1.reasons import ConditionType, Reason
-from steno_api.v1alpha1.tenant import AdmittedWork, Tenant, TenantStatus, TenantUsage
+from steno_api.v1alpha1.tenant import QuotaReservation, Tenant, TenantStatus, TenantUsage
 from steno_operator.plan.common.admission import Admission, AdmissionRequest
 from steno_operator.plan.common.clock import earliest, truncate_to_seconds
 from steno_operator.plan.common.conditions import Fact, Facts, holds
@@ -75,7 +75,7 @@ class ObservedTenant:
 class _Update(TypedDict, total=False):
     day: str
     usage: TenantUsage
-    admitted: list[AdmittedWork]
+    reservations: list[QuotaReservation]
 
 
 def plan_tenant(observed: ObservedTenant, now: datetime) -> TenantPlan:
@@ -90,13 +90,13 @@ def plan_tenant(observed: ObservedTenant, now: datetime) -> TenantPlan:
         return TenantPlan((), tenant.status)
     if observed.served == "some":
         return _finish(observed, now, {})
-    kept, released, recheck = settle_reservations(tenant.status.admitted, observed.by_uid)
+    kept, released, recheck = settle_reservations(tenant.status.reservations, observed.by_uid)
     kept += adopt_running_work(observed.requests, kept, now)  # started before the Tenant existed
     usage = add_usage(usage_of_day(tenant, now), released)  # in the write that releases them: exactly once
     queue = sorted(pending_requests(observed.requests, kept), key=admission_order)  # pools, priority, age, UID
     admitted, pending = QuotaAllocator(tenant, kept, usage).admit(queue, now)
     usage = _with_current_use(usage, admitted, [request for request in queue if request.uid in pending])
-    update = _Update(day=usage_day(tenant, now), usage=usage, admitted=admitted)
+    update = _Update(day=usage_day(tenant, now), usage=usage, reservations=admitted)
     midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
     return _finish(observed, now, update, pending, earliest(midnight - now, recheck))
 

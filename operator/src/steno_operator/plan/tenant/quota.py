@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from steno_api.v1alpha1.reasons import Reason
-from steno_api.v1alpha1.tenant import MAX_ADMITTED, AdmittedWork, Tenant, TenantLimits, TenantUsage
+from steno_api.v1alpha1.tenant import MAX_RESERVATIONS, QuotaReservation, Tenant, TenantLimits, TenantUsage
 from steno_operator.plan.common.admission import Admission, AdmissionRequest, Demand, Usage, refused, waiting
 
 RECONCILING_RECHECK = timedelta(seconds=0.5)
@@ -28,12 +28,12 @@ _METERS = {
     "pages": (Reason.PAGES_EXHAUSTED, "pages"),
 }
 
-Reservations = list[AdmittedWork]
-"""A Tenant's quota reservations, as they are in `status.admitted`."""
+Reservations = list[QuotaReservation]
+"""A Tenant's quota reservations, as they are in `status.reservations`."""
 
 
 def settle_reservations(
-    reservations: Iterable[AdmittedWork], requests: Mapping[str, AdmissionRequest]
+    reservations: Iterable[QuotaReservation], requests: Mapping[str, AdmissionRequest]
 ) -> tuple[Reservations, list[Usage], timedelta | None]:
     """Return the reservations that stay, the usage of those that are released, and when to requeue the Tenant.
 
@@ -67,7 +67,7 @@ def settle_reservations(
 
 
 def adopt_running_work(
-    requests: Iterable[AdmissionRequest], kept: Sequence[AdmittedWork], now: datetime
+    requests: Iterable[AdmissionRequest], kept: Sequence[QuotaReservation], now: datetime
 ) -> Reservations:
     """Return reservations for what runs without one: it started before the Tenant existed or had its namespace.
 
@@ -80,7 +80,7 @@ def adopt_running_work(
     found = [each for each in requests if each.running and not each.finished and each.uid not in reserved]
     return [
         _reservation(request, request.demand or request.policy.demand(0) or Demand(), now)
-        for request in found[: MAX_ADMITTED - len(reserved)]
+        for request in found[: MAX_RESERVATIONS - len(reserved)]
     ]
 
 
@@ -108,7 +108,7 @@ def add_usage(usage: TenantUsage, released: Iterable[Usage]) -> TenantUsage:
     )
 
 
-def pending_requests(requests: Iterable[AdmissionRequest], kept: Iterable[AdmittedWork]) -> list[AdmissionRequest]:
+def pending_requests(requests: Iterable[AdmissionRequest], kept: Iterable[QuotaReservation]) -> list[AdmissionRequest]:
     """Return the requests that are to be admitted and have no reservation."""
     reserved = {reservation.uid for reservation in kept}
     return [each for each in requests if each.active and not each.finished and each.uid not in reserved]
@@ -122,7 +122,7 @@ def admission_order(request: AdmissionRequest) -> tuple[bool, int, datetime, str
 class QuotaAllocator:
     """Admits the requests that the limits leave room for."""
 
-    def __init__(self, tenant: Tenant, reservations: Sequence[AdmittedWork], usage: TenantUsage) -> None:
+    def __init__(self, tenant: Tenant, reservations: Sequence[QuotaReservation], usage: TenantUsage) -> None:
         """Start from what is reserved and used.
 
         Args:
@@ -175,7 +175,7 @@ class QuotaAllocator:
             message = f'Tenant "{self._name}" has used up its {what} for today; the day ends at 00:00 UTC.'
             return waiting(reason, message, self._name) if queues else refused(reason, message, self._name)
         lacking = self._lacking(demand, self._unreserved)
-        full = len(self._reservations) >= MAX_ADMITTED
+        full = len(self._reservations) >= MAX_RESERVATIONS
         if lacking is None and not full:
             return None
         if not queues:
@@ -195,7 +195,7 @@ class QuotaAllocator:
 
     def _exhausted(self, name: str) -> tuple[Reason, str]:
         reason, what = _EXHAUSTED[name]
-        limit = min(self._limits[name], MAX_ADMITTED) if name == "jobs" else self._limits[name]
+        limit = min(self._limits[name], MAX_RESERVATIONS) if name == "jobs" else self._limits[name]
         return reason, f'Tenant "{self._name}" may use {limit:.0f} {what}, and they are in use.'
 
     def _too_small(self, name: str, demand: Demand, remedy: str) -> Admission:
@@ -226,8 +226,8 @@ def _reached(used: float, limit: int | None) -> bool:
     return limit is not None and used >= limit
 
 
-def _reservation(request: AdmissionRequest, demand: Demand, now: datetime) -> AdmittedWork:
-    return AdmittedWork(
+def _reservation(request: AdmissionRequest, demand: Demand, now: datetime) -> QuotaReservation:
+    return QuotaReservation(
         uid=request.uid,
         kind=request.kind,
         namespace=request.namespace,

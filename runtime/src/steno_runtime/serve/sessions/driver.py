@@ -16,7 +16,7 @@ from typing import Protocol
 from steno_api.server.claims import SessionClaims
 from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
@@ -101,13 +101,13 @@ class SessionEnding:
 
     Attributes:
         reason: why.
-        figures: the session's statistics.
+        stats: the session's statistics.
         result: what it left; None while its transcript is still being published.
         error: why decoding broke off, if it did.
     """
 
     reason: SessionEnd
-    figures: SessionFigures
+    stats: SessionStats
     result: SessionResult | None
     error: ApiError | None = None
 
@@ -242,7 +242,7 @@ async def _converse(
     await asyncio.wait((live.published,), timeout=PUBLISH_WAIT_SECONDS)
     result = live.published.result() if live.published.done() else None
     error = None if failure is None else to_api_error(failure)
-    return SessionEnding(live.reason, live.figures, result, error)
+    return SessionEnding(live.reason, live.stats, result, error)
 
 
 async def _receive(connection: ClientConnection, live: LiveSession, resampler: Resampler) -> None:

@@ -15,7 +15,7 @@ from steno_api.model import ObjectRef
 from steno_api.server.claims import SessionClaims
 from steno_api.server.reports import SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.errors import WorkError, explain
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.sessions.publish import SessionRecord
@@ -67,9 +67,9 @@ class LiveSession:
         self._loss: WorkError | None = None
 
     @property
-    def figures(self) -> SessionFigures:
+    def stats(self) -> SessionStats:
         """Statistics so far."""
-        return self._session.figures
+        return self._session.stats
 
     @property
     def reason(self) -> SessionEnd:
@@ -79,7 +79,7 @@ class LiveSession:
     def report(self) -> SessionReport:
         """Return what the operator is to know of it."""
         result = self.published.result() if self.published.done() else None
-        return SessionReport(session=self.ref, started=self.started, figures=self.figures, result=result)
+        return SessionReport(session=self.ref, started=self.started, stats=self.stats, result=result)
 
     async def feed(self, pcm: bytes) -> None:
         """Take audio (signed 16-bit mono PCM, 16 kHz); wait while the engine is behind.
@@ -224,13 +224,13 @@ class LiveSession:
         return _with_failure(result, self._loss)
 
     def _record(self) -> SessionRecord:
-        figures = self._session.figures
+        stats = self._session.stats
         return SessionRecord(
             claims=self.claims,
             segments=self._session.segments,
-            duration=figures.audio_seconds,
+            duration=stats.audio_seconds,
             seconds=round(now() - self._opened, 3),
-            language=figures.language,
+            language=stats.language,
             model=self._model,
             device=self._device,
         )

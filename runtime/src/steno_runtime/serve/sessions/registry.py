@@ -187,8 +187,8 @@ class SessionRegistry:
                 "uid": uid,
                 "reason": live.reason,
                 "failure": result.failure if result else None,
-                "audio_seconds": report.figures.audio_seconds,
-                "segments": report.figures.segments,
+                "audio_seconds": report.stats.audio_seconds,
+                "segments": report.stats.segments,
             },
         )
         self.on_end(report)

@@ -34,7 +34,7 @@ def observe_session(state: ClusterState, key: Key, session: StreamSession, key_i
         key_id=key_id,
         connection=state.connections.get(uid),
         silent=_is_silent(state, key.namespace, session.status.pod_name),
-        figures_due=state.status_writes.is_due(uid),
+        stats_due=state.status_writes.is_due(uid),
     )
 
 

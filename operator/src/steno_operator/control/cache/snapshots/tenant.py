@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from steno_api.v1alpha1.tenant import AdmittedWork, Tenant
+from steno_api.v1alpha1.tenant import QuotaReservation, Tenant
 from steno_api.worker.termination import Succeeded
 from steno_operator.control.cache.cluster_state import PODS_BY_RESOURCE, ClusterState
 from steno_operator.control.cache.object_cache import BY_OWNER, OwnerKey
@@ -23,7 +23,7 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 def observe_tenant(state: ClusterState, tenant: Tenant) -> ObservedTenant:
     """Return everything that is observed about a Tenant."""
     name, namespaces = tenant.metadata.name, tenant.spec.namespaces
-    reservations = {OwnerKey(entry.namespace, entry.uid): entry for entry in tenant.status.admitted}
+    reservations = {OwnerKey(entry.namespace, entry.uid): entry for entry in tenant.status.reservations}
     holders = {namespace: state.tenant_of(namespace) for namespace in namespaces}
     owned = [space for space, holder in holders.items() if holder is not None and holder.name == name]
     asking = [
@@ -53,7 +53,9 @@ def occupies_quota(state: ClusterState, owner: OwnerKey) -> bool:
     return any(pod.value.pod.works and (pod.owner is None or state.job(pod.owner) is None) for pod in pods)
 
 
-def _observe_request(state: ClusterState, owner: OwnerKey, entry: AdmittedWork | None, tenant: str) -> AdmissionRequest:
+def _observe_request(
+    state: ClusterState, owner: OwnerKey, entry: QuotaReservation | None, tenant: str
+) -> AdmissionRequest:
     request = state.quota_request(owner) or _forgotten(owner, entry)
     key, policy = request.key, ADMISSION_POLICIES[request.key.kind]
     finished = request.finished or request.deleted
@@ -83,7 +85,7 @@ def _observe_request(state: ClusterState, owner: OwnerKey, entry: AdmittedWork |
     )
 
 
-def _forgotten(owner: OwnerKey, entry: AdmittedWork | None) -> QuotaRequest:
+def _forgotten(owner: OwnerKey, entry: QuotaReservation | None) -> QuotaRequest:
     """Return the request of a resource that only a reservation still names."""
     assert entry is not None  # noqa: S101 - what asks is observed
     return QuotaRequest(

@@ -145,8 +145,8 @@ def _ended_message(ending: SessionEnding) -> stt_pb2.TranscriptEvent:
     result = ending.result
     ended = stt_pb2.SessionEnded(
         reason=ending.reason,
-        audio_seconds=ending.figures.audio_seconds,
-        segments=ending.figures.segments,
+        audio_seconds=ending.stats.audio_seconds,
+        segments=ending.stats.segments,
         manifest=(result.manifest or "") if result else "",
         failure=(result.failure or "") if result else "",
         message=result.message if result else "",

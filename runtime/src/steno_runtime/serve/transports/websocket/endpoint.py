@@ -119,7 +119,7 @@ class WebSocketConnection:
             return
         if ending.error is not None:
             await self._try_to_send(messages.error_message(ending.error, fatal=True))
-        await self._try_to_send(messages.session_ended_message(ending.reason, ending.figures, ending.result))
+        await self._try_to_send(messages.session_ended_message(ending.reason, ending.stats, ending.result))
         await self._close(DECODING_FAILED if ending.error is not None else ending.reason.close_code or 1000)
 
     async def _receive_frame(self) -> str | bytes:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steno_api.server.reports import SessionResult
-from steno_api.v1alpha1.streamsession import SessionFigures
+from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, Start, Started
@@ -141,18 +141,18 @@ def event_message(event: Event) -> dict[str, Any]:
             return {"type": "flow", "state": event.state, "lag_ms": event.lag_ms}
 
 
-def session_ended_message(reason: str, figures: SessionFigures, result: SessionResult | None) -> dict[str, Any]:
+def session_ended_message(reason: str, stats: SessionStats, result: SessionResult | None) -> dict[str, Any]:
     """Return the last message of a session.
 
     Args:
         reason: why it ended.
-        figures: its statistics.
+        stats: its statistics.
         result: what it left; None while its transcript is still being published.
     """
     message: dict[str, Any] = {
         "type": "session_ended",
         "reason": reason,
-        "stats": figures.model_dump(exclude_none=True),
+        "stats": stats.model_dump(exclude_none=True),
     }
     if result is not None and result.manifest is not None:
         message["manifest"] = result.manifest

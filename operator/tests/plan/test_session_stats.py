@@ -16,15 +16,15 @@ def test_statistics_are_written_at_intervals():
     simulation.reconcile()
     simulation.report(1)
     simulation.reconcile()
-    assert simulation.session.status.figures.segments == 1
+    assert simulation.session.status.stats.segments == 1
     simulation.now += 1
     simulation.report(2)
     plan = simulation.reconcile()
-    assert simulation.session.status.figures.segments == 1
+    assert simulation.session.status.stats.segments == 1
     assert plan.requeue_after == POLICY.progress_interval
     simulation.now += 10
     simulation.reconcile()
-    assert simulation.session.status.figures.segments == 3
+    assert simulation.session.status.stats.segments == 3
 
 
 def billed_seconds(simulation: SimulatedSession) -> float:
@@ -46,7 +46,7 @@ def test_the_audio_of_a_lost_server_is_counted_too():
     simulation.reconcile()
     simulation.report(2, SessionResult(reason=SessionEnd.CLIENT_ENDED, time=simulation.time))
     simulation.reconcile()
-    assert (billed_seconds(simulation), simulation.session.status.figures.segments) == (665, 1330)
+    assert (billed_seconds(simulation), simulation.session.status.stats.segments) == (665, 1330)
 
 
 def test_a_restarted_operator_counts_a_server_once():
