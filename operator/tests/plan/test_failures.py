@@ -1,5 +1,6 @@
 """How failed attempts are classified, counted and retried."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -217,3 +218,13 @@ def test_lost_status_writes_are_made_up_from_the_children():
     assert actions_of(plan) == []
     assert (harness.status.attempt, harness.status.failures, harness.status.out_of_memory) == (3, 2, 1)
     assert harness.status.phase == "Running"
+
+
+def test_a_finished_child_without_an_exit_code_is_read_live_once():
+    """Jobs and pods come over two watches: the pod's result may not have been seen yet."""
+    harness = JobHarness()
+    harness.reconcile()
+    done = make_child(make_running_pod(), succeeded=True)
+    harness.reconcile(done)
+    assert harness.reconcile(done, at=1).requires_live_read
+    assert not harness.reconcile(replace(done, pods_read_live=True), at=1).requires_live_read

@@ -80,7 +80,7 @@ def unreadable_status(raw: Mapping[str, Any], message: str, now: datetime) -> di
     if status.get("completionTime"):
         return status
     generation: int = raw["metadata"].get("generation", 0)
-    text = f"This resource does not fit the schema of the running operator: {message}. Correct it, or create it anew."
+    text = f"This resource does not fit the schema of the running operator: {message}. Correct it, or recreate it."
     fault = {holds: Fact(holds, str(FailureReason.INVALID_SPEC), text) for holds in (True, False)}
     facts = {
         ConditionType.READY: fault[False],

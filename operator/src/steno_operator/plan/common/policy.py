@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 PROFILE_RECHECK = timedelta(seconds=30)
-"""How often a resource whose profile or pool is missing is planned anew, should the watch miss its creation."""
+"""How often a resource whose profile or pool is missing is requeued, should the watch miss its creation."""
 
 CONFLICT_RECHECK = timedelta(seconds=5)
 """How often an object that has a child's name but is not ours is read again: such objects are not watched."""

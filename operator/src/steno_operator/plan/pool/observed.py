@@ -18,7 +18,7 @@ class ObservedServer:
     ready: bool = False
     """The pod's condition `Ready`: the server is warm."""
     last_exit: str = ""
-    """How the container ended before it was started anew, with the end of its log."""
+    """How the container ended before it was restarted, with the end of its log."""
 
 
 @dataclass(frozen=True)

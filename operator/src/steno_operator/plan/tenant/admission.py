@@ -68,7 +68,7 @@ def _wrong_tenant(quota: ObservedQuota) -> Admission:
     whose = f'Tenant "{quota.tenant}" has it' if quota.tenant is not None else "no Tenant has it"
     message = (
         f'Tenant "{quota.requested_tenant}" does not have namespace "{quota.namespace}" ({whose}): create the resource'
-        " anew without spec.tenantRef, or in another namespace."
+        " again without spec.tenantRef, or in another namespace."
     )
     return refused(Reason.TENANT_MISMATCH, message, quota.tenant or "")
 
