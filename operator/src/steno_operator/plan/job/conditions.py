@@ -1,22 +1,28 @@
-"""Conditions and phase of a job."""
+"""Conditions and phase of a job, and the Events that announce their changes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.common import Phase
+from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.meta import Condition
 from steno_api.v1alpha1.reasons import ConditionType, Reason
+from steno_operator.manifests.labels import child_name
 from steno_operator.plan.common.conditions import (
     Fact,
     Facts,
+    clip,
     complete_facts,
     failed_facts,
     find,
     holds,
+    is_finished,
     unfinished_facts,
 )
+from steno_operator.plan.common.plan import EmitEvent
+from steno_operator.plan.job.observed import Job
 
 _PHASES: tuple[tuple[ConditionType, Phase], ...] = (
     (ConditionType.COMPLETE, "Succeeded"),
@@ -96,3 +102,65 @@ def _finished(accepted: Fact, admitted: Fact) -> Facts:
         ConditionType.RUNNING: Fact(False, Reason.FINISHED),
         ConditionType.SUSPENDED: Fact(False, Reason.NOT_SUSPENDED),
     }
+
+
+def events_of(job: Job, new: JobStatus) -> tuple[EmitEvent, ...]:
+    """Return the Events of the change from the job's status to `new`, in the order in which things happened."""
+    return tuple(_events(job, job.status, new))
+
+
+def _events(job: Job, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
+    finished = is_finished(new.conditions)
+    yield from _acceptance(old, new)
+    if new.last_failure is not None and new.last_failure != old.last_failure:
+        failure = new.last_failure
+        yield _warning(failure.reason, f"Attempt {failure.attempt} failed: {failure.message}")
+        if not finished:
+            used = f"{new.failures} of {job.spec.backoff_limit} retries used"
+            yield _normal(Reason.RETRYING, f"Attempt {failure.attempt + 1} follows; {used}.")
+    if _changed(old, new, ConditionType.SUSPENDED, to=True):
+        yield _normal(Reason.SUSPENDED, "spec.suspend is true: the worker is stopped, the job is kept.")
+    if _changed(old, new, ConditionType.SUSPENDED, to=False) and not finished:
+        yield _normal(Reason.RESUMED, "spec.suspend is false: the job continues.")
+    if new.attempt > old.attempt:
+        name = child_name(job.metadata.name, new.attempt)
+        yield _normal(Reason.ATTEMPT_STARTED, f"Started attempt {new.attempt} (Job {name}).")
+    yield from _running(old, new)
+    if _changed(old, new, ConditionType.COMPLETE, to=True):
+        yield _normal(Reason.PUBLISHED, _message(new, ConditionType.COMPLETE))
+    if _changed(old, new, ConditionType.FAILED, to=True):
+        reason = find(new.conditions, ConditionType.FAILED)
+        yield _warning(Reason.FAILED, f"{reason.reason if reason else ''}: {_message(new, ConditionType.FAILED)}")
+
+
+def _acceptance(old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
+    before, after = find(old.conditions, ConditionType.ACCEPTED), find(new.conditions, ConditionType.ACCEPTED)
+    if after is None or (before is not None and before.status is after.status):
+        return
+    make = _normal if holds(new.conditions, ConditionType.ACCEPTED) else _warning
+    yield make(after.reason, after.message)
+
+
+def _running(old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
+    if _changed(old, new, ConditionType.RUNNING, to=True):
+        yield _normal(Reason.RUNNING, f"Worker pod {new.pod_name} runs on node {new.node_name}.")
+    running = find(new.conditions, ConditionType.RUNNING)
+    if _changed(old, new, ConditionType.RUNNING, to=False) and running and running.reason == FailureReason.PREEMPTED:
+        yield _warning(running.reason, running.message)
+
+
+def _changed(old: JobStatus, new: JobStatus, kind: ConditionType, *, to: bool) -> bool:
+    return holds(new.conditions, kind) is to and holds(old.conditions, kind) is not to
+
+
+def _message(status: JobStatus, kind: ConditionType) -> str:
+    condition = find(status.conditions, kind)
+    return condition.message if condition is not None else ""
+
+
+def _normal(reason: str, message: str) -> EmitEvent:
+    return EmitEvent("Normal", str(reason), clip(message))
+
+
+def _warning(reason: str, message: str) -> EmitEvent:
+    return EmitEvent("Warning", str(reason), clip(message))

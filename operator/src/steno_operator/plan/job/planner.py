@@ -15,8 +15,7 @@ from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job import transitions
 from steno_operator.plan.job.attempts import AttemptHistory, evaluate_attempts, may_retry
 from steno_operator.plan.job.cleanup import plan_deleted, plan_finished
-from steno_operator.plan.job.conditions import phase_of
-from steno_operator.plan.job.events import events_of
+from steno_operator.plan.job.conditions import events_of, phase_of
 from steno_operator.plan.job.observed import Job, ObservedJob
 from steno_operator.plan.job.transitions import Context, JobTransition, StatusUpdate
 

@@ -8,7 +8,6 @@ from typing import TypedDict
 
 from steno_api.failures import FailureReason
 from steno_api.server.reports import SessionResult
-from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.common import QueueStatus, Results
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.streamsession import Endpoint, PreviousServers, SessionStats, StreamSession
@@ -24,17 +23,6 @@ from steno_operator.plan.session.expiry import Expiry, expiry_of
 from steno_operator.plan.session.observed import Connection, ObservedSession
 from steno_operator.plan.session.readiness import SessionReadiness, as_accepted, evaluate_readiness
 from steno_operator.plan.session.statistics import add_session_stats, is_new
-
-_ENDS = {
-    SessionEnd.CLIENT_ENDED: "The client ended the session.",
-    SessionEnd.CLIENT_GONE: "The client's connection broke.",
-    SessionEnd.IDLE_TIMEOUT: "No audio came for idleTimeoutSeconds.",
-    SessionEnd.MAX_DURATION: "maxDurationSeconds ran out.",
-    SessionEnd.NO_CLIENT: "No client connected within maxDurationSeconds.",
-    SessionEnd.DRAINED: "The server had to stop.",
-    SessionEnd.DELETED: "The session was deleted.",
-    SessionEnd.DUPLICATE: "The session was connected to two servers.",
-}
 
 
 class StatusUpdate(TypedDict, total=False):
@@ -197,10 +185,10 @@ def _end(
     update = _last_report(last, session) | StatusUpdate(results=_results(result))
     time = min(truncate_to_seconds(result.time), now)
     if result.failure is not None:
-        failure = _fail(session, readiness, result.failure, result.message or _ENDS[result.reason], time)
+        failure = _fail(session, readiness, result.failure, result.message or result.reason.message, time)
         return replace(failure, update=failure.update | update)
     published = f" The transcript is published: {result.manifest}" if result.manifest is not None else ""
-    done = Fact(True, str(result.reason), f"{_ENDS[result.reason]}{published}")
+    done = Fact(True, str(result.reason), f"{result.reason.message}{published}")
     return _complete(session, readiness, done, update, time)
 
 
@@ -216,7 +204,7 @@ def _expire(
     if isinstance(expiry.reason, FailureReason):
         failure = _fail(session, readiness, expiry.reason, expiry.message, now)
         return replace(failure, update=update | failure.update)
-    done = Fact(True, str(expiry.reason), expiry.message or _ENDS[expiry.reason])
+    done = Fact(True, str(expiry.reason), expiry.message or expiry.reason.message)
     return _complete(session, readiness, done, update, now)
 
 
