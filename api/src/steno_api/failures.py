@@ -1,4 +1,4 @@
-"""Why work fails, and what that means for a retry: one enum read by worker, planner, and documentation."""
+"""Failure reasons and their classes: one enum for the worker, the planner and the documentation."""
 
 from __future__ import annotations
 
@@ -6,65 +6,65 @@ from enum import StrEnum
 
 
 class FailureClass(StrEnum):
-    """Whose failure it is, which decides the retry."""
+    """Whose fault a failure is; decides whether and how it is retried."""
 
     USER = "User"
     """The request itself is at fault: never retried."""
     ENVIRONMENT = "Environment"
     """Something around the work failed: retried with backoff."""
     SIZE = "Size"
-    """The work did not fit: retried with half the batch."""
+    """The work did not fit into memory: retried with half the batch."""
     INTERNAL = "Internal"
-    """A defect of ours: retried with backoff."""
+    """A defect of Steno: retried with backoff."""
 
 
 class FailureReason(StrEnum):
-    """Machine-readable reasons: they appear in conditions, Events, termination messages and metrics."""
+    """Machine-readable reasons, used in conditions, Events, termination messages and metrics."""
 
     INVALID_SPEC = "InvalidSpec"
-    """The spec asks for what cannot be; the message says which field to change. A session: for five minutes no pool
-    was there that fits it."""
+    """The spec asks for something impossible; the message says which field to change. For a session: no suitable pool
+    existed for five minutes."""
     SOURCE_NOT_FOUND = "SourceNotFound"
-    """Nothing is at `source.uri`: no such bucket, key, page, claim or file."""
+    """Nothing exists at `source.uri`: no such bucket, key, page, claim or file."""
     SOURCE_FORBIDDEN = "SourceForbidden"
-    """The source refuses the credentials, or asks for some: check `source.secretRef`."""
+    """The source rejects the credentials, or requires some: check `source.secretRef`."""
     UNSUPPORTED_MEDIA = "UnsupportedMedia"
-    """The source is no audio or video that can be read: empty, damaged, another kind of file, or without sound."""
+    """The source is not readable audio or video: empty, damaged, another kind of file, or without sound."""
     ENCRYPTED = "Encrypted"
-    """The source is encrypted: give a copy that is not."""
+    """The source is encrypted: provide a copy that is not."""
     TOO_LARGE = "TooLarge"
-    """The source is larger than a worker takes: split it."""
+    """The source is larger than a worker accepts: split it."""
     QUOTA_EXCEEDED = "QuotaExceeded"
-    """The Tenant has as many streams open as it may, or its minutes of the day are used up: this session was refused.
-    Jobs wait instead."""
+    """The Tenant's limit of open streams or of minutes of audio a day is reached: the session was refused. Jobs wait
+    instead."""
     MODEL_NOT_FOUND = "ModelNotFound"
     """Neither the model store nor Hugging Face has `model.name`."""
     OUTPUT_NOT_FOUND = "OutputNotFound"
-    """The bucket or claim of `output.uri` does not exist: make it, then create the job again."""
+    """The bucket or claim of `output.uri` does not exist: create it, then create the job again."""
     OUTPUT_FORBIDDEN = "OutputForbidden"
-    """The output refuses the credentials: check `output.secretRef`."""
+    """The output rejects the credentials: check `output.secretRef`."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """`activeDeadlineSeconds` ran out, retries included."""
     NAME_CONFLICT = "NameConflict"
-    """A Job named like the attempt belongs to something else: rename the resource."""
+    """A Job with the name of the attempt already exists and belongs to something else: rename the resource."""
 
     PREEMPTED = "Preempted"
     """The cluster took the pod away: preemption, drain, eviction. Costs no retry."""
     NODE_LOST = "NodeLost"
-    """The node went away, or stopped answering. A session: its server never said how it ended."""
+    """The node disappeared or stopped responding. For a session: its server never reported how it ended."""
     IMAGE_PULL = "ImagePull"
     """The runtime image could not be pulled for too long: check the profile's `image` and `imagePullSecrets`."""
     POD_LOST = "PodLost"
-    """The pod disappeared before it said how it ended."""
+    """The pod disappeared before it reported how it ended."""
     KILLED = "Killed"
-    """The worker was killed from outside without a word. A session: its server was, and no client came back in time;
-    what was said there was not published."""
+    """The worker was killed from outside and left no termination message. For a session: its server was, and the
+    client did not reconnect in time; its transcript was not published."""
     SOURCE_UNAVAILABLE = "SourceUnavailable"
-    """The source did not answer, or broke off."""
+    """The source did not respond, or the connection broke."""
     OUTPUT_UNAVAILABLE = "OutputUnavailable"
-    """The output did not answer, or broke off."""
+    """The output did not respond, or the connection broke."""
     MODEL_UNAVAILABLE = "ModelUnavailable"
-    """The model could not be fetched this time."""
+    """The model could not be downloaded; the next attempt may succeed."""
 
     OUT_OF_MEMORY = "OutOfMemory"
     """The work did not fit into the memory of the GPU or of the pod."""
@@ -74,7 +74,7 @@ class FailureReason(StrEnum):
 
     @property
     def failure_class(self) -> FailureClass:
-        """The class this reason belongs to."""
+        """The class of this reason."""
         return _CLASSES[self]
 
     @property
@@ -122,14 +122,14 @@ EXIT_CODES: dict[FailureClass, int] = {
 }
 """A worker's exit code by class of failure (after sysexits.h); 0 is success, 143 a stop on SIGTERM.
 
-The termination message has the exact reason; the code is what Kubernetes' own `podFailurePolicy` can read."""
+The termination message has the exact reason; the exit code is what Kubernetes' `podFailurePolicy` can match."""
 
 EXIT_TERMINATED = 143
-"""A worker's exit code when SIGTERM stopped it before it was done: the environment's doing (`Preempted`)."""
+"""A worker's exit code when SIGTERM stopped it before it was done; counts as `Preempted`."""
 
 
 def class_of_exit_code(code: int) -> FailureClass:
-    """Returns the class of a worker that died with `code` and said nothing; unknown codes are `Internal`."""
+    """Return the class of a worker that exited with `code` without a termination message; `Internal` if unknown."""
     if code in (EXIT_TERMINATED, 137):
         return FailureClass.ENVIRONMENT
     return next((cls for cls, value in EXIT_CODES.items() if value == code), FailureClass.INTERNAL)

@@ -11,7 +11,7 @@ Apart from each program's own logging set-up, which may import neither of the ot
 | `resource` | the custom resource that the line is about, as `kind`, `namespace` and `name`, where there is one |
 | `exception` | the traceback, if there is one |
 
-Further fields are those that a line's `extra` has, and those that a program adds to every line.
+Further fields are those of a line's `extra`, and those that a program adds to every line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON."""
+    """Formatter that writes a record as one line of JSON."""
 
     def __init__(self, fields: Mapping[str, Any] | None = None) -> None:
         """Format with `fields` added to every line."""
@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
         self._fields = dict(fields or {})
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the record as one line of JSON."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -1,4 +1,4 @@
-"""The base of every model: camelCase on the wire, snake_case in Python, strict about unknown fields where told."""
+"""Base class of every model: camelCase on the wire, snake_case in Python, unknown fields ignored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from steno_api.rules import Rule
 
 
 def _camel(name: str) -> str:
-    """Wire name of a field: camelCase with capital initialisms (`meetingID`, `endpointURL`)."""
+    """Return the wire name of a field: camelCase with capital initialisms (`meetingID`, `endpointURL`)."""
     camel = to_camel(name)
     for initialism in ("Id", "Url", "Uid"):
         if camel.endswith(initialism):
@@ -36,7 +36,7 @@ class Model(BaseModel):
 
     @classmethod
     def validation_rules(cls) -> tuple[Rule, ...]:
-        """Returns this object's rules; a hook for rules that are made from the fields."""
+        """Return this object's rules; a hook for rules that are derived from the fields."""
         return cls.rules
 
     @classmethod
@@ -48,16 +48,16 @@ class Model(BaseModel):
         return json_schema
 
     def to_wire(self) -> dict[str, Any]:
-        """Returns the JSON object of this model: camelCase keys, absent optionals left out."""
+        """Return the JSON object of this model: camelCase keys, without optional fields that are absent."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_json(self) -> str:
-        """Returns `to_wire` as compact JSON text."""
+        """Return `to_wire` as compact JSON text."""
         return self.model_dump_json(by_alias=True, exclude_none=True)
 
     @classmethod
     def from_wire(cls, data: Any) -> Self:
-        """Reads a decoded JSON object.
+        """Read a decoded JSON object.
 
         Raises:
             pydantic.ValidationError: a field is missing or has a wrong type.

@@ -1,4 +1,4 @@
-"""What the apiserver checks beyond types: CEL rules, and patterns with a message that people understand."""
+"""Validation by the apiserver beyond types: CEL rules, and patterns with a message for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RULES_KEY = "x-kubernetes-validations"
 
 
 def cel_string(text: str) -> str:
-    """Returns `text` as a CEL string literal."""
+    """Return `text` as a CEL string literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -28,7 +28,7 @@ class Rule:
     """Field the message points at, relative to the object, e.g. `.endpointURL`."""
 
     def to_wire(self) -> dict[str, str]:
-        """Returns the entry of `x-kubernetes-validations`."""
+        """Return the entry of `x-kubernetes-validations`."""
         path = {"fieldPath": self.field_path} if self.field_path else {}
         return {"rule": self.rule, "message": self.message, **path}
 
@@ -38,7 +38,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Pattern:
-    """The whole string must match; unlike a schema's `pattern`, a refusal says what is wanted instead of the pattern.
+    """The whole string must match; unlike that of a schema's `pattern`, the error says what is expected.
 
     The pattern must mean the same to Python and RE2. Annotate a type that has a maximum length: CEL costs are bounded.
     """

@@ -58,7 +58,7 @@ class S3Error:
 
 
 def parse_error(error: Exception) -> S3Error:
-    """Read the store's answer from the text of an obstore error; its type alone does not tell a bucket from a key."""
+    """Read the store's answer from the text of an obstore error; its type does not distinguish a bucket from a key."""
     text = str(error).partition("Debug source")[0]
     code = re.search(r"<Code>(\w+)</Code>", text)
     status = re.search(r"status code: (\d{3}[ \w-]*)", text)

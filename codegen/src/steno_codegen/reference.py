@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the models: `python -m steno_codegen.reference [--check] [DIRECTORY]`."""
+"""Write docs/reference.md from the models: `python -m steno_codegen.reference [--check] [DIRECTORY]`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _INTRODUCTION = f"""<!-- Generated from the models in api/ by `python -m steno_c
 
 # Reference
 
-Every field of `{API_VERSION}`, and every word Steno uses in a status. The same is in the cluster:
+Every field of `{API_VERSION}`, and every condition and reason in a status. Fields are described in the cluster too:
 `kubectl explain transcriptionjob.spec`.
 """
 
 
 def member_docs(enum: type[StrEnum]) -> dict[str, str]:
-    """Returns the docstring under each member of `enum`, value → text; members without one are left out."""
+    """Return the docstring of each member of `enum`, value → text, without members that have none."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(enum))).body[0]
     assert isinstance(tree, ast.ClassDef)  # noqa: S101 - the source of a class is a class
     found: dict[str, str] = {}
@@ -48,7 +48,7 @@ def member_docs(enum: type[StrEnum]) -> dict[str, str]:
 
 
 def text() -> str:
-    """Returns the whole page."""
+    """Return the whole page."""
     parts = [_INTRODUCTION, *(_kind(resource) for resource in RESOURCES), _conditions(), _failures()]
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -70,7 +70,7 @@ def _kind(resource: type[Resource]) -> str:
             part = schema["properties"][section]
             rows = [_row(*field) for field in _fields(part, "")]
             lines += ["", f"### {definition.kind} {section}", "", part["description"], ""]
-            lines += _table(("field", "type", "default", "what it is"), rows)
+            lines += _table(("field", "type", "default", "description"), rows)
             lines += _rules(section, part)
     return "\n".join(lines)
 
@@ -82,7 +82,7 @@ def _columns(columns: Iterable[PrinterColumn]) -> str:
 
 
 def _fields(schema: Schema, prefix: str) -> Iterator[tuple[str, Schema, bool]]:
-    """Yields every field below `schema` as dotted path, schema, and whether it must be given."""
+    """Yield every field below `schema` as dotted path, schema, and whether it is required."""
     for name, value in schema.get("properties", {}).items():
         yield f"{prefix}{name}", value, name in schema.get("required", ())
         yield from _fields(value, f"{prefix}{name}.")
@@ -118,14 +118,14 @@ def _type(schema: Schema) -> str:
 
 
 def _description(schema: Schema) -> str:
-    """The docstring, then what a value must be; rules between fields stand below the table."""
+    """Return the docstring, then the rules of a value; rules between fields are listed below the table."""
     own = [] if "properties" in schema else [rule["message"] for rule in schema.get(RULES_KEY, [])]
     described = str(schema.get("description", ""))
     return " ".join([described, *(f"It {rule}." if rule.startswith("must ") else f"({rule})" for rule in own)]).strip()
 
 
 def _rules(section: str, schema: Schema) -> list[str]:
-    """The messages of rules between fields, by where they apply."""
+    """Return the messages of rules between fields, by where they apply."""
     found = [
         f"- `{path}`: {rule['message']}"
         for path, part in [(section, schema), *((f"{section}.{path}", part) for path, part, _ in _all(schema))]

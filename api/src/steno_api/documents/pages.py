@@ -19,7 +19,7 @@ Point = tuple[int, int]
 """x to the right, y down, in pixels."""
 
 Polygon = tuple[Point, Point, Point, Point]
-"""Four corners: top left, top right, bottom right, bottom left, as one who reads the text sees them."""
+"""Four corners: top left, top right, bottom right, bottom left, in the direction in which the text is read."""
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
@@ -29,7 +29,7 @@ class _Document(BaseModel):
 
 
 class Word(_Document):
-    """One word; in scripts written without spaces, what the engine took for one."""
+    """One word; in scripts without spaces, what the engine considers one."""
 
     polygon: Polygon
     text: str
@@ -65,16 +65,16 @@ class Page(_Document):
     rotation: Literal[0, 90, 180, 270] = 0
     """Degrees clockwise by which the page must be turned to be upright."""
     languages: tuple[str, ...] = ()
-    """What it was read as (BCP 47)."""
+    """Languages it was read as (BCP 47)."""
     engine: str | None = None
-    """`tesseract`, `rapidocr`, `paddleocr`; `embedded`: the text the PDF itself carries."""
+    """`tesseract`, `rapidocr`, `paddleocr`; `embedded`: the text that the PDF itself contains."""
     engine_reason: str | None = None
     """Why this engine, for people."""
     confidence: Confidence = 0.0
     """Mean of its lines' confidences, weighted by their characters; 0 on a page without text."""
     regions: tuple[Region, ...] = ()
     text: str = ""
-    """Its lines, one under the other; an empty line parts two regions."""
+    """Its lines, one below the other; an empty line separates two regions."""
     error: str | None = None
 
 
@@ -85,14 +85,14 @@ class Pages(_Document):
     tenant_id: str
     document_id: str
     engine: str
-    """The engine that was asked for, `auto` included; each page names its own."""
+    """The engine that was requested, possibly `auto`; each page names its own."""
     total_pages: int
-    """Pages in this document, the failed ones included."""
+    """Pages in this document, including failed ones."""
     failed_pages: int
     confidence: Confidence
     """Mean over the pages that were read, weighted by their characters."""
     processing_time: float
     """Seconds from the task's start to the finished document."""
     text: str
-    """The pages' texts, parted by form feeds."""
+    """The pages' texts, separated by form feeds."""
     pages: tuple[Page, ...]

@@ -1,6 +1,6 @@
 """The transcript document: what users of the original `/stt/*` engine read, field for field, and a schema version.
 
-Its keys are snake_case, as they always were.
+Its keys are snake_case, as in the original.
 """
 
 from __future__ import annotations

@@ -10,4 +10,4 @@ from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 __all__ = ["RESOURCES", "OCRJob", "RuntimePool", "RuntimeProfile", "StreamSession", "Tenant", "TranscriptionJob"]
 
 RESOURCES = (TranscriptionJob, OCRJob, StreamSession, RuntimePool, RuntimeProfile, Tenant)
-"""Every kind, in the order they are documented."""
+"""Every kind, in the order of the documentation."""

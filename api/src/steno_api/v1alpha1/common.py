@@ -19,7 +19,7 @@ Name = Annotated[
     Field(min_length=1, max_length=253),
     Pattern(DNS_NAME, "must be a Kubernetes name: lower-case letters, digits, '-' and '.'"),
 ]
-"""Name of an object that lies in Kubernetes."""
+"""Name of a Kubernetes object."""
 
 EndpointURL = Annotated[
     str,
@@ -34,7 +34,7 @@ TenantName = Annotated[
     Field(min_length=1, max_length=63),
     Pattern(DNS_NAME, "must be a Kubernetes name: lower-case letters, digits, '-' and '.'"),
 ]
-"""A tenant's name; it is used as a label's value, hence the length."""
+"""A tenant's name; the maximum length is that of a label's value, which it is used as."""
 
 S3_ONLY_RULES = (
     Rule(
@@ -77,7 +77,7 @@ class ProfileRef(Model):
 
 
 class TenantRef(Model):
-    """A Tenant of the cluster, or a tenant's bare name where no Tenant has the namespace."""
+    """A Tenant of the cluster, or just a tenant's name where no Tenant has the namespace."""
 
     name: TenantName
     """The tenant's name."""
@@ -108,8 +108,8 @@ class Source(Model):
     ]
     """`s3://bucket/key`, `https://host/path` or `pvc://claim/path`."""
     secret_ref: SecretRef | None = None
-    """Credentials: for s3 the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (and, if wanted,
-    `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`); for https `username` and `password`, or `token`.
+    """Credentials: for s3 the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (optionally
+    also `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`); for https `username` and `password`, or `token`.
     Absent: the pod's own identity."""
     endpoint_url: EndpointURL | None = Field(default=None, alias="endpointURL")
     """S3 endpoint, for stores other than AWS."""
@@ -137,16 +137,16 @@ class Output(Model):
 
 
 class Results(Model):
-    """Where the results are; present only when they are complete."""
+    """Location of the results; present only when they are complete."""
 
     manifest: str
     """URI of the manifest, which lists every artifact with its digest."""
     artifacts: Annotated[list[ResultArtifact], Field(max_length=64)]
-    """Every published file but the manifest."""
+    """Every published file except the manifest."""
 
     @classmethod
     def of(cls, manifest: str, artifacts: Sequence[PublishedArtifact]) -> Results:
-        """Return the results whose manifest has the URI `manifest`; the artifacts are beside it."""
+        """Return the results whose manifest has the URI `manifest`; the artifacts are in the same directory."""
         directory = manifest.rpartition("/")[0]
         return cls(manifest=manifest, artifacts=[ResultArtifact.of(item, directory) for item in artifacts])
 
@@ -157,27 +157,27 @@ class ResultArtifact(Model):
     format: str
     """One of the kind's formats."""
     uri: str
-    """Where it is."""
+    """Its URI."""
     sha256: str
-    """Digest of the whole file, hexadecimal."""
+    """SHA-256 digest of the file, hexadecimal."""
     bytes: int
-    """Size."""
+    """Size in bytes."""
 
     @classmethod
     def of(cls, artifact: PublishedArtifact, directory: str) -> ResultArtifact:
-        """Returns the status entry of `artifact`, published in `directory` (a URI without trailing slash)."""
+        """Return the status entry of `artifact`, published in `directory` (a URI without trailing slash)."""
         return cls(
             format=artifact.format, uri=f"{directory}/{artifact.name}", sha256=artifact.sha256, bytes=artifact.bytes
         )
 
 
 class QueueStatus(Model):
-    """Why a job waits; present only while it does."""
+    """Why a resource waits; present only while it does."""
 
     reason: str
     """One of the documented reasons."""
     message: str = ""
-    """For people."""
+    """Explanation for people."""
     position: int | None = None
     """Place in the tenant's queue, from 1."""
 
@@ -186,9 +186,9 @@ class LastFailure(Model):
     """How the latest failed attempt ended."""
 
     attempt: int
-    """Its number."""
+    """Number of the attempt."""
     reason: FailureReason
-    """Decides the retry."""
+    """Reason of the failure; decides whether and how it is retried."""
     message: str
     """What is wrong and what to do."""
     time: AwareDatetime

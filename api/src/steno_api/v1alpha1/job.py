@@ -1,4 +1,4 @@
-"""What every job kind has in common: the lifecycle half of its spec and the whole of its status but the summary."""
+"""Fields common to every kind of job: the lifecycle half of its spec, and its status except the summary."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ JOB_NAME_RULE = Rule(
 MUTABLE_SPEC_FIELDS = (
     "suspend", "priority", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "ttlPolicy",
 )  # fmt: skip
-"""Fields of a job's spec that may change after creation: how it runs, never what it makes."""
+"""Fields of a job's spec that may change after creation: how it runs, never what it produces."""
 
 
 def immutable_rule(fields: Iterable[str]) -> Rule:
-    """Returns the transition rule under which `fields` (wire names) keep what they were created with.
+    """Return the transition rule under which `fields` (wire names) keep their values from creation.
 
-    An optional field may be neither added nor removed. A mutable field stays free however it comes and goes.
+    An optional field may be neither added nor removed. Mutable fields may be added, changed and removed.
     """
     same = [
         f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
@@ -60,7 +60,7 @@ class Progress(Model):
     stage: Stage
     """What the worker is doing."""
     percent: int = Field(ge=0, le=100)
-    """Of the whole attempt; never decreases within one attempt."""
+    """Percent of the whole attempt; never decreases within one attempt."""
     audio_seconds: float | None = Field(default=None, ge=0)
     """Seconds of audio decoded so far."""
     pages: int | None = Field(default=None, ge=0)
@@ -68,39 +68,40 @@ class Progress(Model):
     eta_seconds: float | None = Field(default=None, ge=0)
     """Estimated seconds until the results are published."""
     message: str | None = Field(default=None, max_length=200)
-    """For people, e.g. `chunk 31 of 74`; never text of the transcript."""
+    """Explanation for people, e.g. `chunk 31 of 74`; never text of the transcript."""
 
 
 class JobSpec(Model):
-    """Immutable but for `MUTABLE_SPEC_FIELDS`: results answer to exactly one spec."""
+    """Immutable except `MUTABLE_SPEC_FIELDS`: results belong to exactly one spec."""
 
     @classmethod
     def validation_rules(cls) -> tuple[Rule, ...]:
-        """Adds immutability of every field that is not in `MUTABLE_SPEC_FIELDS`, those of subclasses too."""
+        """Add immutability of every field that is not in `MUTABLE_SPEC_FIELDS`, including those of subclasses."""
         names = [field.alias or name for name, field in cls.model_fields.items()]
         return (*cls.rules, immutable_rule(name for name in names if name not in MUTABLE_SPEC_FIELDS))
 
     source: Source
-    """The one file to work on."""
+    """The file to process."""
     output: Output
-    """Where to publish, and what."""
+    """Where to publish the results, and in which formats."""
     profile_ref: ProfileRef = ProfileRef()
     """RuntimeProfile: what the worker pod requests."""
     tenant_ref: TenantRef | None = None
     """Tenant that the job is charged to: the one that has the namespace, which need not be named. Where no Tenant has
-    the namespace: any name that is not a Tenant's, by default the namespace's."""
+    the namespace: any name that is not a Tenant's; default: the namespace's name."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    """Of two waiting jobs of a tenant, the higher starts first."""
+    """Among the waiting jobs of a tenant, those with a higher priority start first."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 2
-    """Retries of failures that a retry can mend; a preemption costs none."""
+    """Number of retries after failures that a retry can fix; preemptions do not count."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=2_592_000)] | None = None
-    """Longest time from the first attempt's start to the end, retries included.
+    """Maximum time from the start of the first attempt to the end, including retries.
 
-    The clock stands while the job is suspended and starts anew at the resume, as in batch/v1 Jobs."""
+    The clock stops while the job is suspended and restarts from zero when it is resumed, as in batch/v1 Jobs."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
-    """When this long finished, `ttlPolicy` is carried out; absent: never."""
+    """Time after the job has finished when `ttlPolicy` is applied; absent: never."""
     ttl_policy: Literal["DeleteChildren", "DeleteResource"] = "DeleteChildren"
-    """The resource stays by default, so that GitOps tools do not create it, and pay for it, again."""
+    """What is deleted after `ttlSecondsAfterFinished`. `DeleteChildren` keeps the resource, so that GitOps tools do not
+    create and run it again."""
     suspend: bool = False
     """True stops the worker and keeps the job; false resumes it."""
 
@@ -122,18 +123,18 @@ class JobStatus(ConditionedStatus):
     out_of_memory: int = Field(default=0, ge=0)
     """Attempts that ran out of memory; each halves the batch of the next."""
     start_time: AwareDatetime | None = None
-    """When the first attempt was started; starts anew at a resume, absent while suspended."""
+    """When the first attempt was started; reset when the job is resumed, absent while it is suspended."""
     completion_time: AwareDatetime | None = None
-    """When the job ended, either way."""
+    """When the job ended, whether it succeeded or failed."""
     pod_name: str | None = None
-    """The latest worker pod."""
+    """Name of the latest worker pod."""
     node_name: str | None = None
-    """The node it was given."""
+    """Name of the node it was assigned to."""
     progress: Progress | None = None
-    """The latest attempt's, while it runs."""
+    """Progress of the latest attempt; present while it runs."""
     queue: QueueStatus | None = None
     """Present while the job waits."""
     results: Results | None = None
     """Present once the results are complete."""
     last_failure: LastFailure | None = None
-    """Present once an attempt failed."""
+    """Present once an attempt has failed."""

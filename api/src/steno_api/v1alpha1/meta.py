@@ -1,4 +1,4 @@
-"""The parts of Kubernetes' own metadata that we read, the condition type, and what makes a model a resource."""
+"""Kubernetes metadata as far as Steno reads it, conditions, and the definition of a custom resource."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from steno_api.rules import Rule
 
 
 class ObjectMeta(Model):
-    """What we read of an object's metadata."""
+    """The fields of an object's metadata that Steno reads."""
 
     name: str
     namespace: str | None = None
@@ -43,23 +43,23 @@ class Condition(Model):
     status: ConditionStatus
     """`True`, `False` or `Unknown`."""
     reason: str
-    """One documented CamelCase word, for programs."""
+    """One of the documented reasons, in CamelCase, for programs."""
     message: str = ""
-    """For people."""
+    """Explanation for people."""
     last_transition_time: AwareDatetime
-    """When `status` changed last."""
+    """When `status` last changed."""
     observed_generation: int = Field(default=0, ge=0)
-    """The `metadata.generation` this was found for."""
+    """The `metadata.generation` that the condition is based on."""
 
 
 MAP_BY_TYPE: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 
 class ConditionedStatus(Model):
-    """What every status has in common: the generation it is about, a phase for people, conditions for programs."""
+    """Fields common to every status: the observed generation, a phase for people, conditions for programs."""
 
     observed_generation: int = Field(default=0, ge=0)
-    """The `metadata.generation` that this status is about."""
+    """The `metadata.generation` that this status is based on."""
     phase: str | None = None
     """Derived from the conditions, for people; programs read the conditions."""
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=MAP_BY_TYPE)] = Field(
@@ -70,7 +70,7 @@ class ConditionedStatus(Model):
 
 @dataclass(frozen=True)
 class PrinterColumn:
-    """One column of `kubectl get`; `wide` columns show with `-o wide` only."""
+    """One column of `kubectl get`; `wide` columns are shown only with `-o wide`."""
 
     name: str
     json_path: str
@@ -90,7 +90,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class ResourceDefinition:
-    """What a CustomResourceDefinition says besides the schema."""
+    """Contents of a CustomResourceDefinition besides the schema."""
 
     kind: str
     plural: str

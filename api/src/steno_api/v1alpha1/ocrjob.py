@@ -40,7 +40,7 @@ Language = Annotated[
 
 
 class PageFormat(StrEnum):
-    """Formats of a document that was read."""
+    """Formats of the result of OCR."""
 
     JSON = "json"
     TXT = "txt"
@@ -54,20 +54,20 @@ class PagesOutput(Output):
     formats: Annotated[
         list[PageFormat], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default=[PageFormat.JSON])
-    """What to write; `pdf` is the source with a layer of its text. The manifest comes with any of them."""
+    """Formats to write; `pdf` is the source with a text layer. The manifest is always written."""
 
 
 class OCRJobSpec(JobSpec):
-    """What to read, how, and where to."""
+    """What to read, how, and where to publish the result."""
 
     output: PagesOutput  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
-    """Where to publish, and what."""
+    """Where to publish the results, and in which formats."""
     document_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="documentID")
     """Your own identifier of the document; default: the resource's name."""
     languages: Annotated[list[Language], Field(max_length=8)] = Field(default=[])
-    """BCP 47 tags of the languages on the pages, the main one first; none: detected from each page's script."""
+    """BCP 47 tags of the languages on the pages, the main one first; empty: detected from each page's script."""
     engine: OCREngine = OCREngine.AUTO
-    """`Auto` selects, page by page, the engine that reads the page's script and kind best."""
+    """`Auto` selects, page by page, the engine that is best for the page's script and kind."""
     pages: (
         Annotated[
             str,
@@ -82,8 +82,9 @@ class OCRJobSpec(JobSpec):
     ) = None
     """Pages to read, from 1, such as `1-20,25` or `3-`; absent: all."""
     mode: OCRMode = OCRMode.SKIP
-    """`Skip` takes the text that a PDF's page contains instead of reading it, `Redo` reads such pages and replaces the
-    text layer of an earlier OCR, `Force` reads every page as a picture."""
+    """Treatment of pages that already contain text. `Skip` uses the text that a page of a PDF contains instead of
+    reading the page, `Redo` reads such pages and replaces the text layer of an earlier OCR, `Force` reads every page
+    as an image."""
 
 
 class OCRJobStatus(JobStatus):

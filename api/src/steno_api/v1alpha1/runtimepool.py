@@ -1,4 +1,4 @@
-"""RuntimePool: the warm servers that StreamSessions are served by."""
+"""RuntimePool: the warm servers that serve StreamSessions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NodePort = Annotated[int, Field(ge=1, le=65535)]
 
 
 class PoolOutputSpec(Model):
-    """How the servers reach the object store that their sessions' transcripts go to."""
+    """How the servers access the object store that their sessions' transcripts are published to."""
 
     secret_ref: SecretRef | None = None
     """S3 credentials, with the keys of a job's `source.secretRef`; absent: the pod's own identity."""
@@ -47,15 +47,15 @@ class PoolService(Model):
     )
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    """Kubernetes' Service type."""
+    """Type of the Service."""
     annotations: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32), LABEL_KEYS] = Field(
         default_factory=dict[str, str]
     )
-    """Annotations of the Service, e.g. a load balancer's."""
+    """Annotations of the Service, e.g. those of a load balancer."""
     http_node_port: NodePort | None = None
-    """Node port of HTTP and WebSocket; absent: any."""
+    """Node port of HTTP and WebSocket; absent: assigned by Kubernetes."""
     grpc_node_port: NodePort | None = None
-    """Node port of gRPC; absent: any."""
+    """Node port of gRPC; absent: assigned by Kubernetes."""
 
 
 class PoolEndpoints(Model):
@@ -69,7 +69,7 @@ class PoolEndpoints(Model):
         ]
         | None
     ) = Field(default=None, alias="websocketURL")
-    """`ws://` or `wss://` and host, without the path `/stt/realtime`; absent: the Service's name in the cluster."""
+    """`ws://` or `wss://` and the host, without the path `/stt/realtime`; absent: the Service's name in the cluster."""
     grpc_url: (
         Annotated[
             str,
@@ -85,11 +85,11 @@ class RuntimePoolSpec(Model):
     """What the servers are, and how many.
 
     A change of anything but the numbers replaces the servers one by one: their sessions end with reason `Drained`,
-    what was said until then published.
+    and everything said until then is published.
     """
 
     rules = (
-        # The apiserver asks these of the default `{}` as well, before it fills in the defaults of its fields.
+        # The apiserver applies these to the default `{}` as well, before it fills in the defaults of its fields.
         Rule(
             "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
             "minReplicas must not be greater than maxReplicas",
@@ -111,17 +111,18 @@ class RuntimePoolSpec(Model):
     a Tenant has the namespace. It has no effect on limits: the Tenant that has the namespace limits both the sessions
     of the pool and the accelerators of its servers."""
     min_replicas: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Servers that are kept warm without any session."""
+    """Number of servers that are kept warm without any session."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Most servers. Sessions beyond `maxReplicas` times `sessionsPerReplica` wait."""
+    """Maximum number of servers. Sessions beyond `maxReplicas` times `sessionsPerReplica` wait."""
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Exactly so many, as `kubectl scale` or an autoscaler sets it; absent: as many as the open sessions need."""
+    """Exact number of servers, as set by `kubectl scale` or an autoscaler; absent: as many as open sessions need."""
     sessions_per_replica: Annotated[int, Field(ge=1, le=1000)] = 16
-    """Sessions one server takes at once."""
+    """Maximum number of sessions of one server at a time."""
     scale_down_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
-    """So long after the last session ended, the servers beyond `minReplicas` go. With a session open none does."""
+    """Time after the end of the last session when the servers beyond `minReplicas` are removed. None is removed while a
+    session is open."""
     output: PoolOutputSpec | None = None
-    """How its sessions publish: with the pool's credentials, mounted into its servers. Absent: they publish nothing."""
+    """Object store and credentials with which the servers publish transcripts; absent: they publish nothing."""
     allowed_sources: Annotated[
         list[
             Annotated[
@@ -136,11 +137,11 @@ class RuntimePoolSpec(Model):
         Field(max_length=32),
     ] = Field(default_factory=list[str])
     """URL prefixes that `POST /stt/process` and `/ocr/process` may fetch, `s3://` with the credentials of `output`;
-    none: nothing."""
+    empty: none."""
     service: PoolService = PoolService()
     """The Service in front of the servers."""
     endpoints: PoolEndpoints | None = None
-    """What clients outside of the cluster use; absent: the Service's name in the cluster."""
+    """Addresses for clients outside the cluster; absent: the Service's name in the cluster."""
 
     @property
     def tenant_name(self) -> str | None:
@@ -158,17 +159,17 @@ class RuntimePoolStatus(ConditionedStatus):
     phase: PoolPhase | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Derived from the conditions, for people; programs read the conditions."""
     replicas: int = Field(default=0, ge=0)
-    """Servers there are, warm or not."""
+    """Number of servers, warm or not."""
     ready_replicas: int = Field(default=0, ge=0)
-    """Servers that are warm."""
+    """Number of warm servers."""
     selector: str | None = None
     """Label selector of the servers' pods, for autoscalers."""
     sessions: int = Field(default=0, ge=0)
-    """Open sessions, the waiting ones included."""
+    """Number of open sessions, including waiting ones."""
     capacity: int = Field(default=0, ge=0)
-    """Sessions the pool takes at most."""
+    """Maximum number of sessions of the pool."""
     idle_since: AwareDatetime | None = None
-    """Since when no session is open, while servers beyond `minReplicas` are still there."""
+    """Since when no session has been open; present while servers beyond `minReplicas` still exist."""
 
 
 class RuntimePool(Resource):
@@ -181,10 +182,10 @@ class RuntimePool(Resource):
         scope="Namespaced",
         columns=(
             PrinterColumn("Phase", ".status.phase"),
-            PrinterColumn("Ready", ".status.readyReplicas", "integer", "Servers that are warm"),
-            PrinterColumn("Replicas", ".status.replicas", "integer", "Servers there are"),
-            PrinterColumn("Sessions", ".status.sessions", "integer", "Open sessions"),
-            PrinterColumn("Capacity", ".status.capacity", "integer", "Sessions the pool takes at most", wide=True),
+            PrinterColumn("Ready", ".status.readyReplicas", "integer", "Number of warm servers"),
+            PrinterColumn("Replicas", ".status.replicas", "integer", "Number of servers"),
+            PrinterColumn("Sessions", ".status.sessions", "integer", "Number of open sessions"),
+            PrinterColumn("Capacity", ".status.capacity", "integer", "Maximum number of sessions", wide=True),
             PrinterColumn("Model", ".spec.model.name"),
             PrinterColumn("Profile", ".spec.profileRef.name", wide=True),
             PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),

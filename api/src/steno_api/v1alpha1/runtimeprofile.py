@@ -1,4 +1,4 @@
-"""RuntimeProfile: what a runtime pod asks for, named once by the cluster's administrator."""
+"""RuntimeProfile: what a runtime pod requests, defined once by the cluster's administrator."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Quantity = Annotated[
         }
     ),
 ]
-"""Kubernetes' quantity, a string here; YAML may say `cpu: 4`."""
+"""A Kubernetes quantity, as a string; in YAML it may be an integer, as in `cpu: 4`."""
 
 _SUFFIXES = {
     "": Decimal(1), "m": Decimal("0.001"),
@@ -42,7 +42,7 @@ _SUFFIXES = {
 
 
 def bytes_of(quantity: str) -> Decimal:
-    """Return the number that a valid `Quantity` stands for: bytes, of one of memory."""
+    """Return the numeric value of a valid `Quantity`: of memory, the number of bytes."""
     number = quantity.rstrip("mkMGTi")
     return Decimal(number) * _SUFFIXES[quantity[len(number) :]]
 
@@ -72,21 +72,21 @@ NOT_EXTENDED = Rule(
 
 
 def _overrides_schema() -> dict[str, Any]:
-    """Returns the schema of `podOverrides`: anything, but containers' resources are looked at."""
+    """Return the schema of `podOverrides`: anything, but the containers' resources are validated."""
     quantity = {"x-kubernetes-int-or-string": True, "nullable": True}
     quantities = {
         "type": "object", "nullable": True, "maxProperties": 16, "additionalProperties": quantity,
         RULES_KEY: [NOT_EXTENDED.to_wire()],
     }  # fmt: skip
     resources = _some_known(
-        requests={"description": "What the scheduler keeps free for the container.", **quantities},
+        requests={"description": "What the scheduler reserves for the container.", **quantities},
         limits={"description": "What the container may use.", **quantities},
     )
     resources |= {"description": "Kubernetes' resource lists.", "nullable": True}
     containers = {"type": "array", "nullable": True, "maxItems": 16, "items": _some_known(resources=resources)}
     return _some_known(
-        containers={"description": "Joined by name; the worker's is `worker`, a server's `server`.", **containers},
-        initContainers={"description": "Joined by name.", **containers},
+        containers={"description": "Merged by name: `worker` of a worker, `server` of a pool's server.", **containers},
+        initContainers={"description": "Merged by name.", **containers},
     )
 
 
@@ -95,7 +95,7 @@ def _some_known(**properties: Any) -> dict[str, Any]:
 
 
 class Accelerator(Model):
-    """The accelerator each pod is given."""
+    """The accelerator that each pod requests."""
 
     resource: Annotated[
         str,
@@ -107,14 +107,14 @@ class Accelerator(Model):
     ] = "nvidia.com/gpu"
     """Extended resource: `nvidia.com/gpu`, `nvidia.com/mig-1g.10gb`, `nvidia.com/gpu.shared`."""
     count: Annotated[int, Field(ge=1, le=16)] = 1
-    """How many of them."""
+    """Number of accelerators."""
     memory: Quantity | None = None
-    """Memory of the accelerator that a pod has for itself, such as `9856Mi`, for `batchSize: Auto`; absent: all of the
+    """Memory of the accelerator that is available to a pod, such as `9856Mi`, for `batchSize: Auto`; absent: all of the
     device's."""
 
     @property
     def memory_mib(self) -> int | None:
-        """`memory` in MiB, at least 1; None where it is not given."""
+        """`memory` in MiB, at least 1; None if it is not given."""
         return None if self.memory is None else max(1, int(bytes_of(self.memory) // 2**20))
 
 
@@ -122,13 +122,13 @@ class Resources(Model):
     """Kubernetes' resource lists, without the accelerator."""
 
     requests: Annotated[dict[str, Quantity], Field(max_length=8), NOT_EXTENDED] = Field(default_factory=dict[str, str])
-    """What the scheduler keeps free for the pod."""
+    """What the scheduler reserves for the pod."""
     limits: Annotated[dict[str, Quantity], Field(max_length=8), NOT_EXTENDED] = Field(default_factory=dict[str, str])
     """What the pod may use."""
 
 
 class Toleration(Model):
-    """Kubernetes' toleration."""
+    """A Kubernetes toleration."""
 
     rules = (
         Rule("has(self.key) || self.operator == 'Exists'", "operator must be Exists when key is absent", ".operator"),
@@ -143,17 +143,17 @@ class Toleration(Model):
     key: Annotated[str, Field(min_length=1, max_length=317)] | None = None
     """The taint's key; absent: any."""
     operator: Literal["Exists", "Equal"] = "Equal"
-    """`Exists` takes any value."""
+    """`Exists` matches any value."""
     value: Annotated[str, Field(max_length=63)] | None = None
     """The taint's value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """The taint's effect; absent: any."""
     toleration_seconds: Annotated[int, Field(ge=0)] | None = None
-    """How long a `NoExecute` taint is tolerated; absent: for ever."""
+    """How long a `NoExecute` taint is tolerated; absent: without limit."""
 
 
 class ModelStore(Model):
-    """Where models lie; at most one member, none for the image's own `/models`."""
+    """Where models are stored; at most one field may be set; none: the image's own `/models`."""
 
     rules = (
         Rule(
@@ -176,7 +176,7 @@ class ModelStore(Model):
 
 
 class RuntimeProfileSpec(Model):
-    """What a runtime pod asks for."""
+    """What a runtime pod requests."""
 
     image: (
         Annotated[
@@ -196,7 +196,7 @@ class RuntimeProfileSpec(Model):
     accelerator: Accelerator | None = None
     """Absent: CPU only."""
     resources: Resources = Resources()
-    """CPU, memory and ephemeral storage; device plugins' resources are asked for in `accelerator`."""
+    """CPU, memory and ephemeral storage; device plugins' resources are requested in `accelerator`."""
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS] = Field(
         default_factory=dict[str, str]
     )
@@ -210,7 +210,7 @@ class RuntimeProfileSpec(Model):
     service_account_name: Name | None = None
     """Pod identity for ambient cloud credentials; default: the namespace's `default`."""
     model_store: ModelStore | None = None
-    """Where models lie; absent: the image's own `/models`."""
+    """Where models are stored; absent: the image's own `/models`."""
     scratch_size: Quantity = "20Gi"
     """Limit of the pod's temporary files."""
     env: Annotated[
@@ -218,21 +218,21 @@ class RuntimeProfileSpec(Model):
         Field(max_length=64),
         Rule("self.all(key, key.matches('^[A-Za-z_][A-Za-z0-9_]*$'))", "keys must be names of environment variables"),
     ] = Field(default_factory=dict[str, str])
-    """More environment variables, such as a proxy's; over an `HF_TOKEN` here, a job's own Secret wins."""
+    """Additional environment variables, such as those of a proxy; a job's own Secret overrides an `HF_TOKEN` here."""
     pod_labels: Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS, OURS] = Field(
         default_factory=dict[str, str]
     )
-    """More labels of the pods."""
+    """Additional labels of the pods."""
     pod_annotations: Annotated[
         dict[str, Annotated[str, Field(max_length=16384)]], Field(max_length=32), LABEL_KEYS, OURS
     ] = Field(default_factory=dict[str, str])
-    """More annotations of the pods."""
+    """Additional annotations of the pods."""
     pod_overrides: Annotated[dict[str, Any], WithJsonSchema(_overrides_schema())] | None = None
-    """Merged over the pod's spec last (strategic by key, lists replaced): for what no other field says."""
+    """Merged over the pod's spec last (strategic by key, lists replaced): for what no other field covers."""
 
 
 class RuntimeProfile(Resource):
-    """What a runtime pod asks for: image, accelerator, placement, model store."""
+    """What a runtime pod requests: image, accelerator, placement, model store."""
 
     definition: ClassVar[ResourceDefinition] = ResourceDefinition(
         kind="RuntimeProfile",

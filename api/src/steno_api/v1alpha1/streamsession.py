@@ -14,7 +14,7 @@ from steno_api.v1alpha1.runtimepool import PoolOutputSpec
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 
 DEFAULT_POOL = "default"
-"""The pool that is made on demand."""
+"""Name of the pool that is created on demand."""
 
 SESSION_NAME_RULE = Rule("size(self.metadata.name) <= 63", "metadata.name must be at most 63 characters")
 
@@ -33,7 +33,8 @@ class PoolRef(Model):
 class SessionOutput(PoolOutputSpec):
     """Where the transcript is published: `<uri>/<namespace>/<name>/<uid>/`.
 
-    The pool's servers publish it, with the pool's credentials: what is said here of them must be what the pool says.
+    The pool's servers publish it with the pool's credentials: `secretRef`, `endpointURL` and `region`, where given,
+    must be those of the pool.
     """
 
     uri: Annotated[
@@ -45,11 +46,11 @@ class SessionOutput(PoolOutputSpec):
     formats: Annotated[
         list[TranscriptFormat], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default=[TranscriptFormat.JSON])
-    """What to write; the manifest comes with any of them."""
+    """Formats to write; the manifest is always written."""
 
 
 class StreamSessionSpec(Model):
-    """How to listen, and where the transcript goes."""
+    """How to transcribe, and where to publish the transcript."""
 
     rules = (
         Rule("self == oldSelf", "spec is immutable: delete the session and create another"),
@@ -64,7 +65,7 @@ class StreamSessionSpec(Model):
     pool_ref: PoolRef = PoolRef()
     """RuntimePool that serves the session; `default` is created if it does not exist."""
     meeting_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="meetingID")
-    """Your own name of the conversation; default: the resource's name."""
+    """Your own name for the conversation; default: the resource's name."""
     language: Annotated[
         str,
         Field(min_length=2, max_length=4),
@@ -74,21 +75,21 @@ class StreamSessionSpec(Model):
     interim_results: bool = True
     """Whether partial text is sent before it is final."""
     endpointing_millis: Annotated[int, Field(ge=50, le=5000)] = 300
-    """A pause of so many milliseconds ends an utterance."""
+    """Length of the pause that ends an utterance."""
     max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] = 7200
-    """Longest session, from the first connection; also how long a session that may be connected to waits for its
+    """Maximum length of the session, from the first connection; also how long a session that is ready waits for its
     client."""
     idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
-    """A connected client that sends no audio for so long ends the session. One whose server was lost has so long, and
-    at least 60 s, to connect to another."""
+    """The session ends when a connected client sends no audio for this long. A client whose server was lost has this
+    long, and at least 60 s, to connect to another one."""
     output: SessionOutput | None = None
     """Where the transcript is published when the session ends; absent: nowhere. A session whose transcript could not
     be published fails."""
     tenant_ref: TenantRef | None = None
     """Tenant that the session is charged to: the one that has the namespace, which need not be named. Where no Tenant
-    has the namespace: any name that is not a Tenant's, by default the namespace's."""
+    has the namespace: any name that is not a Tenant's; default: the namespace's name."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
-    """The resource is deleted so long after the session ended, its transcript never; absent: it stays."""
+    """Time after the end of the session when the resource is deleted, though never its transcript; absent: never."""
 
     @property
     def tenant_name(self) -> str | None:
@@ -100,7 +101,7 @@ class Endpoint(Model):
     """Where a client connects."""
 
     protocol: Literal["WebSocket", "GRPC"]
-    """How to speak there."""
+    """Protocol of the endpoint."""
     url: str
     """`ws(s)://host/stt/realtime?session=namespace/name`, or `host:port` of gRPC."""
 
@@ -111,7 +112,7 @@ class SessionStats(Model):
     audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Seconds of audio received."""
     segments: int = Field(default=0, ge=0)
-    """Final segments so far."""
+    """Number of final segments so far."""
     partial_latency_millis: Annotated[int, Field(ge=0)] | None = None
     """95th percentile of the time from the receipt of a window's last sample to its partial text."""
     final_latency_millis: Annotated[int, Field(ge=0)] | None = None
@@ -121,12 +122,12 @@ class SessionStats(Model):
 
 
 class PreviousServers(Model):
-    """What earlier servers of a session counted, before its client connected to another one."""
+    """Figures counted by the earlier servers of a session, before its client connected to another one."""
 
     audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Audio received."""
+    """Seconds of audio received."""
     segments: int = Field(default=0, ge=0)
-    """Final segments."""
+    """Number of final segments."""
 
 
 SessionPhase = Literal["Pending", "Waiting", "Ready", "Active", "Succeeded", "Failed"]
@@ -139,32 +140,32 @@ class StreamSessionStatus(ConditionedStatus):
     phase: SessionPhase | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Derived from the conditions, for people; programs read the conditions."""
     endpoints: Annotated[list[Endpoint], Field(max_length=4)] = Field(default_factory=list[Endpoint])
-    """Where a client connects; present while it may."""
+    """Where a client connects; present while it can."""
     token_secret_name: str | None = None
-    """Secret whose key `token` a client shows when it connects."""
+    """Name of the Secret whose key `token` a client presents when it connects."""
     token_expiration_time: AwareDatetime | None = None
-    """Until when the token opens a connection; it is replaced in time. A connection that is open stays."""
+    """When the token expires; it is replaced before then. An open connection stays open."""
     token_key_id: str | None = Field(default=None, alias="tokenKeyID")
-    """Which of the operator's keys signed it."""
+    """ID of the operator's key that signed the token."""
     ready_time: AwareDatetime | None = None
-    """When a client could connect first."""
+    """When a client could first connect."""
     start_time: AwareDatetime | None = None
-    """When the client connected first."""
+    """When the client first connected."""
     connect_time: AwareDatetime | None = None
-    """When it connected last: later than `startTime` if its server was lost and it came back to another."""
+    """When the client last connected: later than `startTime` if its server was lost and it reconnected to another."""
     completion_time: AwareDatetime | None = None
-    """When the session ended, either way."""
+    """When the session ended, whether it succeeded or failed."""
     queue: QueueStatus | None = None
     """Present while the session waits."""
     stats: SessionStats | None = None
-    """Figures, without any of the text. Audio and segments are those of all servers that the client was connected to;
-    a Tenant's minutes are counted from them."""
+    """Figures, without any of the text. Audio and segments include those of all servers that the client was connected
+    to; a Tenant's minutes are counted from them."""
     previous_servers: PreviousServers | None = None
-    """The part of `stats` that was counted by servers that are lost; their text is lost with them."""
+    """The part of `stats` counted by servers that were lost; their text was lost with them."""
     results: Results | None = None
     """Present once the transcript is published."""
     pod_name: str | None = None
-    """The server's pod."""
+    """Name of the server's pod."""
 
 
 class StreamSession(Resource):

@@ -1,4 +1,4 @@
-"""Tenant: which namespaces belong together, and what their work may use at a time and in a day."""
+"""Tenant: namespaces that belong together, with limits on what their work uses at a time and in a day."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from steno_api.rules import Pattern, Rule
 from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, ResourceDefinition
 
 MAX_RESERVATIONS = 1000
-"""Entries of a Tenant's ledger at most, whatever its limits: it must fit into one object."""
+"""Maximum number of a Tenant's reservations, whatever its limits: they must fit into one object."""
 
 MAP_BY_UID: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"]}
 
@@ -23,56 +23,56 @@ NamespaceName = Annotated[
 
 
 class TenantLimits(Model):
-    """An absent limit does not limit; 0 allows nothing."""
+    """Limits of a Tenant. An absent limit means no limit; 0 allows nothing."""
 
     gpus: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Accelerators that its jobs and the servers of its RuntimePools may hold at a time, as their RuntimeProfiles count
-    them. A pool holds those of all the servers it may come to have, from its first session to its last server's end."""
+    them. A pool holds those of its maximum number of servers, from its first session to the end of its last server."""
     concurrent_jobs: Annotated[int, Field(ge=0, le=MAX_RESERVATIONS)] | None = None
-    """Jobs that may be started and not ended at a time."""
+    """Jobs that may run at a time."""
     streams: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    """Stream sessions that may be open at a time; one more is refused."""
+    """Stream sessions that may be open at a time; further ones are refused."""
     audio_minutes_per_day: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
-    """Minutes of audio a day (UTC): a limit on starting. Once what has ended comes to it, no TranscriptionJob and no
-    stream is let in until the day is over. Work that was let in before is finished, however long its audio, and
-    counted: the day may come to more than this, by what the tenant may have at work at a time."""
+    """Minutes of audio a day (UTC), counted when work ends. Once the limit is reached, no TranscriptionJob or stream is
+    admitted until the day is over. Work that was admitted before is finished and counted, so that a day's total can
+    exceed the limit by the work that was running."""
     pages_per_day: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
-    """Pages a day (UTC), for OCRJobs likewise."""
+    """Pages a day (UTC), for OCRJobs; counted like minutes of audio."""
 
 
 class TenantSpec(Model):
-    """Who the tenant is, and what it may use."""
+    """The tenant's namespaces and limits."""
 
     namespaces: Annotated[
         list[NamespaceName],
         Field(min_length=1, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ]
-    """Its namespaces. One that an older Tenant has stays with that; all must be served by one operator."""
+    """Its namespaces. A namespace that an older Tenant has stays with that one. One operator must serve all of them."""
     limits: TenantLimits = TenantLimits()
-    """What its jobs and streams may use together."""
+    """What its jobs, streams and pools may use in total."""
 
 
 class TenantUsage(Model):
-    """What the tenant uses now, and used today."""
+    """What the tenant uses now, and has used today."""
 
     gpus: int = Field(default=0, ge=0)
     """Accelerators that admitted jobs hold."""
     running_jobs: int = Field(default=0, ge=0)
-    """Jobs that are admitted and not ended."""
+    """Jobs that are admitted and have not ended."""
     queued_jobs: int = Field(default=0, ge=0)
-    """Jobs that wait for their turn."""
+    """Jobs that wait in the queue."""
     streams: int = Field(default=0, ge=0)
-    """Stream sessions that are admitted and not ended."""
+    """Stream sessions that are admitted and have not ended."""
     audio_millis_today: int = Field(default=0, ge=0)
-    """Milliseconds of audio of what ended on `day`."""
+    """Milliseconds of audio of the work that ended on `day`."""
     audio_minutes_today: int = Field(default=0, ge=0)
     """The same in whole minutes, rounded down, for people."""
     pages_today: int = Field(default=0, ge=0)
-    """Pages of what ended on `day`."""
+    """Pages of the work that ended on `day`."""
 
 
 class QuotaReservation(Model):
-    """One job, stream or pool that was let in and holds its share until nothing of it works any more."""
+    """Share of the limits that an admitted job, stream or pool holds until nothing of it is running any more."""
 
     uid: str
     """The resource's UID."""
@@ -89,9 +89,9 @@ class QuotaReservation(Model):
     streams: int = Field(default=0, ge=0)
     """Streams it counts as."""
     since: AwareDatetime
-    """When it was let in."""
+    """When it was admitted."""
     releasing: bool | None = None
-    """True: nothing may be started on it any more; it is given up once nothing of it works."""
+    """True: nothing more may be started under it; it is released once nothing of the resource is running."""
 
 
 class TenantStatus(ConditionedStatus):
@@ -100,13 +100,13 @@ class TenantStatus(ConditionedStatus):
     phase: Literal["Ready", "Stalled"] | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Derived from the conditions, for people; programs read the conditions."""
     day: str | None = None
-    """The day (UTC) that the usage of today is of, such as 2026-11-21."""
+    """The day (UTC) of today's usage, such as 2026-11-21."""
     usage: TenantUsage | None = None
-    """What is used."""
+    """What the tenant uses now, and has used today."""
     reservations: Annotated[
         list[QuotaReservation], Field(max_length=MAX_RESERVATIONS, json_schema_extra=MAP_BY_UID)
     ] = Field(default_factory=list[QuotaReservation])
-    """The ledger: nothing of the tenant starts without an entry, and the sum of the entries never passes a limit."""
+    """Admitted work: nothing of the tenant starts without an entry, and the entries' sum never exceeds a limit."""
 
 
 class Tenant(Resource):
@@ -120,7 +120,7 @@ class Tenant(Resource):
         columns=(
             PrinterColumn("GPUs", ".status.usage.gpus", "integer", "Accelerators in use"),
             PrinterColumn("GPU-Limit", ".spec.limits.gpus", "integer"),
-            PrinterColumn("Running", ".status.usage.runningJobs", "integer", "Jobs let in"),
+            PrinterColumn("Running", ".status.usage.runningJobs", "integer", "Jobs that are admitted"),
             PrinterColumn("Queued", ".status.usage.queuedJobs", "integer", "Jobs that wait"),
             PrinterColumn("Minutes", ".status.usage.audioMinutesToday", "integer", "Minutes of audio today"),
             PrinterColumn("Pages", ".status.usage.pagesToday", "integer", "Pages today", wide=True),

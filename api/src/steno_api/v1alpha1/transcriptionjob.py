@@ -35,11 +35,11 @@ class SpeechModel(Model):
             "must be a model's name such as large-v3 or Systran/faster-whisper-small",
         ),
     ] = "large-v3"
-    """A directory of the model store, else a Whisper size (`large-v3`) or Hugging Face name of a CTranslate2 model."""
+    """A directory of the model store, a Whisper size (`large-v3`), or the Hugging Face name of a CTranslate2 model."""
     compute_type: Literal["Auto", "float16", "float32", "int8", "int8_float16", "bfloat16", "int8_bfloat16"] = "Auto"
     """CTranslate2's compute type; `Auto`: float16 on a GPU, int8 on a CPU."""
     batch_size: Annotated[int, Field(ge=1, le=256)] | Literal["Auto"] = "Auto"
-    """Windows decoded at once; `Auto` chooses by the memory of the profile's accelerator."""
+    """Windows decoded at a time; `Auto`: chosen by the memory of the profile's accelerator."""
 
 
 class Diarization(Model):
@@ -58,7 +58,8 @@ class Diarization(Model):
     max_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
     """At most this many."""
     token_secret_ref: SecretRef | None = None
-    """Secret with the key `HF_TOKEN`: pyannote community-1, its licence accepted by that account, labels speakers."""
+    """Secret with the key `HF_TOKEN`: a Hugging Face token whose account has accepted the licence of pyannote
+    community-1, which labels the speakers."""
 
 
 class TranscriptOutput(Output):
@@ -67,16 +68,16 @@ class TranscriptOutput(Output):
     formats: Annotated[
         list[TranscriptFormat], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default=[TranscriptFormat.JSON])
-    """What to write; the manifest comes with any of them."""
+    """Formats to write; the manifest is always written."""
 
 
 class TranscriptionJobSpec(JobSpec):
-    """What to transcribe, how, and where to."""
+    """What to transcribe, how, and where to publish the result."""
 
     output: TranscriptOutput  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
-    """Where to publish, and what."""
+    """Where to publish the results, and in which formats."""
     meeting_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="meetingID")
-    """Your own name of the recording; default: the resource's name."""
+    """Your own name for the recording; default: the resource's name."""
     model: SpeechModel = SpeechModel()
     """The speech model and how it runs."""
     language: Annotated[
@@ -86,7 +87,7 @@ class TranscriptionJobSpec(JobSpec):
     ] = "auto"
     """ISO 639 code of the spoken language, or `auto` to detect it."""
     diarization: Diarization | None = None
-    """Absent: no speaker labels."""
+    """Whether and how speakers are labelled; absent: no speaker labels."""
 
 
 class TranscriptionJobStatus(JobStatus):

@@ -45,7 +45,7 @@ class TaskOutput(Model):
 
 
 class TaskReporting(Model):
-    """How the worker reports progress; absent when it runs by itself."""
+    """How the worker reports progress; absent when it runs without an operator."""
 
     url: str
     token_file: str
@@ -53,7 +53,7 @@ class TaskReporting(Model):
 
 
 class Task(Model):
-    """What every kind's task has in common: one attempt of one job."""
+    """Fields common to the tasks of all kinds: one attempt of one job."""
 
     api_version: Literal["steno.dev/v1alpha1"] = API_VERSION
     job: ObjectRef
@@ -65,7 +65,7 @@ class Task(Model):
     """The batch size is divided by this: doubled for each attempt that ran out of memory."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     memory_mib: int | None = Field(default=None, ge=1, alias="memoryMiB")
-    """GPU memory the worker has for itself, from the profile, for `batchSize: Auto`; absent: all of the device's."""
+    """GPU memory available to the worker, from the profile, for `batchSize: Auto`; absent: all of the device's."""
     model_store: str = "/models"
     """Directory of models, tried before any download."""
     scratch_dir: str = "/scratch"
@@ -85,7 +85,7 @@ class TranscriptionTask(Task):
 
 
 class OCRTask(Task):
-    """What one attempt of an OCRJob does; pages read at a time are its batch."""
+    """What one attempt of an OCRJob does; its batch is the number of pages read at a time."""
 
     kind: Literal["OCRTask"] = "OCRTask"
     document_id: str = Field(alias="documentID")
