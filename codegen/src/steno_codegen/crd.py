@@ -1,6 +1,6 @@
-"""Writes the CustomResourceDefinitions of every kind: `python -m steno_codegen.crd [--check] [DIRECTORY]`.
+"""Write the CustomResourceDefinitions of every kind: `python -m steno_codegen.crd [--check] [DIRECTORY]`.
 
-`--check` writes nothing and fails with a diff when the committed files are not what the models say.
+`--check` writes nothing and fails with a diff when the committed files differ from the models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from steno_codegen.generate import run
 from steno_codegen.schema import Schema, structural
 
 FOLDERS = (Path("crds"), Path("charts/steno/files/crds"))
-"""Where the files are committed; the chart has a copy because Helm reads nothing outside of a chart."""
+"""Where the files are committed; the chart has a copy because Helm cannot read files outside a chart."""
 
 HEADER = "# Generated from the models in api/ by `python -m steno_codegen.crd`: edit those.\n"
 
@@ -27,7 +27,7 @@ _KIND = "What the object is."
 
 
 def openapi_schema(resource: type[Resource]) -> Schema:
-    """Returns the structural schema of a whole object of `resource`."""
+    """Return the structural schema of a whole object of `resource`."""
     definition = resource.definition
     properties: Schema = {
         "apiVersion": {"description": _API_VERSION, "type": "string"},
@@ -49,7 +49,7 @@ def openapi_schema(resource: type[Resource]) -> Schema:
 
 
 def custom_resource_definition(resource: type[Resource]) -> dict[str, Any]:
-    """Returns the CustomResourceDefinition of `resource`."""
+    """Return the CustomResourceDefinition of `resource`."""
     definition = resource.definition
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -72,19 +72,19 @@ def custom_resource_definition(resource: type[Resource]) -> dict[str, Any]:
 
 
 def to_yaml(document: dict[str, Any]) -> str:
-    """Returns the text of a committed file; the same for the same models, whenever and wherever it is made."""
+    """Return the text of a committed file; it depends on the models alone."""
     return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def files() -> dict[str, str]:
-    """Returns every file of `crds/`, name → text."""
+    """Return every file of `crds/`, name → text."""
     return {
         f"{resource.definition.plural}.yaml": to_yaml(custom_resource_definition(resource)) for resource in RESOURCES
     }
 
 
 class _Dumper(yaml.SafeDumper):
-    """Without anchors: the same value in two places is written twice."""
+    """Dumper without anchors: the same value in two places is written twice."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
         return True

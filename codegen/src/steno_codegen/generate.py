@@ -1,4 +1,4 @@
-"""Writes generated files, or compares them with what is committed."""
+"""Write generated files, or compare them with the committed ones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 
 
 def differences(folder: Path, texts: Mapping[str, str], *, alone: bool = False) -> str:
-    """Returns a unified diff from the files in `folder` to `texts` (name → text); empty when they are the same.
+    """Return a unified diff from the files in `folder` to the generated ones; empty when they are the same.
 
-    `alone`: YAML files that are not in `texts` count as different too.
+    Args:
+        folder: the files to compare.
+        texts: generated files, name → text.
+        alone: count YAML files that are not in `texts` as different too.
     """
     wanted = dict(texts)
     if alone:
@@ -35,9 +38,14 @@ def run(
     alone: bool = False,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Runs a generator's command line, `[--check] [DIRECTORY]`; returns its exit code.
+    """Run a generator's command line, `[--check] [DIRECTORY]`, and return its exit code.
 
-    `folders`, relative to the repository's root, are written where no directory is named.
+    Args:
+        command: the command, for its help and messages.
+        texts: generated files, name → text.
+        folders: where to write them if no directory is given, relative to the repository's root.
+        alone: delete YAML files that are not in `texts`, and count them as different in a check.
+        arguments: default: those of the process.
     """
     parser = argparse.ArgumentParser(prog=command)
     parser.add_argument("--check", action="store_true", help="write nothing; fail with a diff when files are outdated")

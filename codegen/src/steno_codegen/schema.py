@@ -1,4 +1,4 @@
-"""Turns a pydantic model into a structural schema, the subset of OpenAPI that a CustomResourceDefinition takes."""
+"""Convert a pydantic model to a structural schema, the subset of OpenAPI that a CustomResourceDefinition accepts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _HANDLED = frozenset({
 
 
 class UnsupportedSchemaError(Exception):
-    """A model says something that a CRD cannot: the text has the field's path and the keyword."""
+    """A model has something that a CRD cannot express; the text has the field's path and the keyword."""
 
 
 def structural(model: type[BaseModel], *, defaults: bool = True) -> Schema:
-    """Returns the structural schema of `model`: references inlined, nothing a CRD does not take.
+    """Return the structural schema of `model`: references inlined, only keywords that a CRD accepts.
 
-    `defaults=False` leaves defaults out, for a status: the apiserver must not invent what nobody observed.
+    `defaults=False` leaves defaults out, for a status: the apiserver must not fill in what was not observed.
 
     Raises:
         UnsupportedSchemaError: a field has no structural form.
@@ -44,7 +44,7 @@ class _Converter:
         self._defaults = defaults
 
     def convert(self, source: Schema, path: str) -> Schema:
-        """Returns the structural form of one subschema."""
+        """Return the structural form of one subschema."""
         schema = self._resolved(source, path)
         unknown = schema.keys() - _KEPT - _HANDLED
         if unknown:
@@ -87,7 +87,7 @@ class _Converter:
             result["default"] = default
 
     def _resolved(self, schema: Schema, path: str) -> Schema:
-        """Inlines `$ref` and what `X | None` makes; what is said beside a reference wins."""
+        """Inline `$ref` and the union of `X | None`; keywords beside a reference take precedence."""
         if "$ref" in schema:
             target = self._definitions[schema["$ref"].removeprefix("#/$defs/")]
             return self._resolved({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, path)
@@ -101,7 +101,7 @@ class _Converter:
 
 
 def _int_or_words(members: list[Schema], path: str) -> Schema:
-    """Returns the form of `int | Literal["word"]`: a union the apiserver knows, with the rest in a rule."""
+    """Return the form of `int | Literal["word"]`: int-or-string, with the bounds and words in a rule."""
     kinds = sorted(str(member.get("type")) for member in members)
     if kinds != ["integer", "string"]:
         raise UnsupportedSchemaError(f"{path}: a union of {', '.join(kinds)} is not structural")
@@ -116,7 +116,7 @@ def _int_or_words(members: list[Schema], path: str) -> Schema:
 
 
 def _ordered(schema: Schema) -> Schema:
-    """What people read first comes first, nested schemas last."""
+    """Return `schema` with the keys that people read first in front and nested schemas last."""
     first = ("description", "type", "format", "enum", "default")
     last = (RULES_KEY, "required", "properties", "items", "additionalProperties")
     middle = sorted(key for key in schema if key not in first + last)
