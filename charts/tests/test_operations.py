@@ -40,8 +40,8 @@ def health():
 
     def judge(resource: dict[str, Any]) -> tuple[str, str]:
         lua.globals().obj = lua_of(resource, lua)
-        told = lua.execute(script)
-        return told["status"], told["message"]
+        health = lua.execute(script)
+        return health["status"], health["message"]
 
     return judge
 

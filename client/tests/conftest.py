@@ -67,7 +67,7 @@ def wav(tmp_path: Path) -> Path:
 
 
 def until_served(server: ApiServer, plural: str) -> None:
-    """Waits for a kind: the apiserver serves it a moment after it calls its definition established."""
+    """Wait for a kind: the apiserver serves it a moment after it reports its definition as established."""
     deadline = time.monotonic() + 30
     while (answer := server.request("GET", f"{API}/{plural}")).status != 200:
         assert time.monotonic() < deadline, answer.message
@@ -82,7 +82,7 @@ def served(apiserver: ApiServer) -> None:
 
 @pytest.fixture
 def steno(apiserver: ApiServer, served: None, namespace: str) -> Steno:
-    """Runs `steno …` in a fresh namespace of the apiserver."""
+    """Run `steno …` in a fresh namespace of the apiserver."""
 
     def run(*words: str, **environment: str) -> Any:
         settings = {"KUBECONFIG": str(apiserver.kubeconfig), "COLUMNS": "200", "NO_COLOR": "1", **environment}

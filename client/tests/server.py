@@ -126,7 +126,7 @@ class Server:
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    """Runs a server on a free port."""
+    """Run a server on a free port."""
 
     def check_handshake(connection: ServerConnection, _request: Request) -> Response | None:
         if running.refusal is None:

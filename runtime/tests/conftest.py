@@ -34,7 +34,7 @@ class S3:
     client: object
 
     def credentials(self, folder: Path, **changed: str) -> str:
-        """Makes a directory as a mounted Secret is, and returns it."""
+        """Create a directory like a mounted Secret, and return it."""
         values = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key} | changed
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in values.items():
@@ -179,7 +179,7 @@ class Hub:
 
 @pytest.fixture
 def hub(web_factory: Callable[[], Web], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
-    """A hub of its own, with an empty cache and nobody's token; the client reads where it is when it is imported."""
+    """A hub of its own, with an empty cache and no token; the client reads its address when it is imported."""
     import huggingface_hub.constants
     import huggingface_hub.file_download
     import huggingface_hub.utils

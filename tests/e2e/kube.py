@@ -81,7 +81,7 @@ class Kube:
         return done.stdout + ("" if check else done.stderr)
 
     def on_node(self, *words: str) -> None:
-        """Runs a command on the node."""
+        """Run a command on the node."""
         subprocess.run(["docker", "exec", self.node, *words], check=True, capture_output=True, timeout=60)
 
     def transcribe(self, name: str, source: str, **spec: Any) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Kube:
         return self.create(self.manifest("OCRJob", name, source, **spec))
 
     def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Creates a job from its manifest."""
+        """Create a job from its manifest."""
         return self.custom.create_namespaced_custom_object(GROUP, VERSION, self.namespace, self.plural, body)
 
     def job(self, name: str, source: str, **spec: Any) -> dict[str, Any]:

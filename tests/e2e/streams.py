@@ -71,16 +71,16 @@ class Heard:
 
 
 def start(url: str, token: str, **fields: Any) -> ClientConnection:
-    """Opens a WebSocket and starts the session."""
+    """Open a WebSocket and start the session."""
     socket = _connected(url, token)
     socket.send(json.dumps({"type": "start_session", **fields}))
     return socket
 
 
 def _connected(url: str, token: str) -> ClientConnection:
-    """Returns a connection, for which clients may have to try more than once.
+    """Return a connection, with retries.
 
-    A pod is ready a moment before every node's proxy knows of it: until then what is taken is dropped at once.
+    A pod is ready a moment before every node's proxy knows of it: until then a connection is dropped at once.
     """
     until = time.monotonic() + 20
     while True:
@@ -93,7 +93,7 @@ def _connected(url: str, token: str) -> ClientConnection:
 
 
 def receive(socket: ClientConnection, heard: Heard, *, until: Callable[[dict[str, Any]], bool] | None = None) -> None:
-    """Takes in what the server says until it closes, or says what is waited for."""
+    """Collect the server's events until it closes the connection, or sends the awaited one."""
     try:
         for message in socket:
             event = json.loads(message)
@@ -140,7 +140,7 @@ def talk_grpc(target: str, token: str | None, audio: Iterator[bytes], *, session
 
 
 def pool(kube: Kube, **spec: Any) -> None:
-    """Makes the namespace's pool, reachable from this host."""
+    """Create the namespace's pool, reachable from this host."""
     kube.kubectl(
         "apply", "-f", "-",
         stdin=json.dumps(

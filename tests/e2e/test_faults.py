@@ -39,7 +39,7 @@ def kill_kubelet(kube: Kube) -> None:
 
 
 def kill_both(kube: Kube) -> None:
-    """Operator and worker at once: nobody sees how the worker ended."""
+    """Kill operator and worker at once, so that the operator does not see how the worker ended."""
     kube.on_node("pkill", "-KILL", "-f", f"bin/steno-(operator$|worker .*{kube.namespace})")
 
 

@@ -1,4 +1,4 @@
-"""Sessions over the published endpoints, in real time: what is said comes out as text, whoever else is connected."""
+"""Sessions over the published endpoints, in real time: speech comes out as text, whatever else is connected."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def alone(pool: Kube, recording: bytes) -> Heard:
 
 
 def ready(kube: Kube, name: str, **spec: Any) -> tuple[str, str]:
-    """Makes a session; returns its WebSocket's URL and its token once it can be used."""
+    """Create a session, and return its WebSocket's URL and its token once it can be used."""
     streams.session(kube, name, **spec)
     found = kube.until(name, lambda one: is_true(one, "EndpointReady"), timeout=240, what="EndpointReady")
     return endpoint(found, "WebSocket"), token(kube, found)
@@ -161,7 +161,7 @@ def refused_before_handshake(url: str, bearer: str) -> int:
 
 
 def close_code(url: str, first: str | bytes, bearer: str | None = None, *, then: str | None = None) -> int | None:
-    """Says something wrong, at once or after the session has started; returns how the server hung up."""
+    """Send an invalid message, at once or after the session has started, and return the close code."""
     heard = Heard()
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
     with connect(url, additional_headers=headers, open_timeout=30) as socket:

@@ -36,7 +36,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def supervise(folder: Path) -> None:
-    """Starts what standard input names until it closes; then stops everything and deletes `folder`."""
+    """Start the programs that standard input names until it closes; then stop them all and delete `folder`."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for line in sys.stdin:

@@ -31,7 +31,7 @@ def processes_in(folder: str) -> set[int]:
 
 
 def wait_gone(process: int) -> None:
-    """Waits until a process that is not our child ended."""
+    """Wait until a process that is not a child of this one has ended."""
     try:
         handle = os.pidfd_open(process)
     except ProcessLookupError:

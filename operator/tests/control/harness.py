@@ -116,7 +116,7 @@ class OperatorHarness:
     """Of the jobs that the methods below are about."""
 
     def start(self, kubeconfig: Path | None = None, **settings: Any) -> Replica:
-        """Starts an operator and waits until it answers its probes."""
+        """Start an operator and wait until it answers its probes."""
         report_port, probe_port = free_port(), free_port()
         chosen = {
             "runtime_image": "steno/runtime:test",

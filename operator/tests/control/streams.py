@@ -163,7 +163,7 @@ def task_of(deployment: Any) -> Any:
 
 
 def claims_of(token: str, deployment: Any) -> Any:
-    """Checks a token as the servers of that Deployment do; returns its claims."""
+    """Check a token as the servers of that Deployment do, and return its claims."""
     task = task_of(deployment)
     audience = f"steno-pool:{task['pool']['namespace']}/{task['pool']['name']}"
     [key] = task["tokenKeys"]

@@ -1,4 +1,4 @@
-"""What servers are answered, and what of their reports reaches the planner, without an API server."""
+"""The answers to servers' reports, and the part of the reports that reaches the planner, without an API server."""
 
 from __future__ import annotations
 

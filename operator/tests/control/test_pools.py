@@ -156,7 +156,7 @@ def test_a_service_as_clients_need_it(harness, streams):
     harness.until("the type", lambda: harness.must("GET", path)["spec"]["type"] == "ClusterIP")
     assert "example.com/a" not in harness.must("GET", path)["metadata"]["annotations"]
     harness.must("DELETE", path)
-    harness.until("it is made anew", lambda: streams.found(path))
+    harness.until("it is recreated", lambda: streams.found(path))
 
 
 def test_what_is_not_ours_is_left_alone(harness, streams):

@@ -101,7 +101,7 @@ def test_a_session_comes_back_to_another_server_when_its_own_vanished(harness, s
     status = streams.wait("session", "call", "Active")
     assert (status["podName"], status["stats"]["audioSeconds"]) == (second["metadata"]["name"], 7)
     assert status["previousServers"]["audioSeconds"] == 3
-    streams.send_report(replica, second)  # its container was started anew: it knows of no session
+    streams.send_report(replica, second)  # its container was restarted: it has no session
     streams.wait("session", "call", "Active", status="False")
 
 

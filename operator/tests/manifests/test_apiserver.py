@@ -53,7 +53,7 @@ def test_the_apiserver_takes_the_job(apiserver, restricted, profile, spec):
     assert answer.status == 201, answer.message
     assert answer.warnings == ()
     [sent], [kept] = (job["spec"]["template"]["spec"]["containers"] for job in (made, answer.body))
-    assert kept | sent == kept, "what we say stands as we said it"
+    assert kept | sent == kept, "the API server keeps every field that Steno sets"
 
 
 def admit(apiserver, namespace, profile, spec):

@@ -27,7 +27,7 @@ class Attempt:
         return self.server.kubectl(*arguments, namespace=self.namespace).stdout
 
     def pod(self) -> str:
-        """Waits for a pod that has not ended and returns its name."""
+        """Wait for a pod that has not ended and return its name."""
         pending = ("pod", "--selector=steno.dev/attempt=2", "--field-selector=status.phase=Pending")
         self.kubectl("wait", "--for=create", *pending, "--timeout=60s")
         return self.kubectl("get", *pending, "--output=jsonpath={.items[0].metadata.name}")

@@ -1,4 +1,4 @@
-"""What the servers of a pool are told."""
+"""The configuration of a pool's servers."""
 
 import json
 from typing import Any

@@ -149,7 +149,7 @@ class SimulatedCluster:
         self.jobs[name] = replace(self.jobs[name], **({"pods": pods} if pods else {}), **fields)
 
     def worker(self) -> tuple[str, ObservedPod] | None:
-        """Returns the pod that is at work or on its way there."""
+        """Return the pod that is running or about to run."""
         for name, child in self.jobs.items():
             for pod in child.pods:
                 if not ended(pod):

@@ -111,7 +111,7 @@ class SimulatedSession:
         stats = SessionStats(audio_seconds=self.received / 2, segments=self.received)
         ref = ObjectRef(namespace="ns", name="call", uid="0123456789")
         said = SessionReport(session=ref, started=started, stats=stats, result=result)
-        if self.connection is None or self.connection.report.result is None:  # the last word stands
+        if self.connection is None or self.connection.report.result is None:  # a reported result is final
             self.connection = Connection(said, pod)
 
     def lose(self) -> None:
@@ -132,7 +132,7 @@ def speak(simulation: SimulatedSession, number: int) -> None:
 def vanish(simulation: SimulatedSession, number: int) -> None:
     if simulation.connection is not None and simulation.connection.report.result is None:
         if number % 3:
-            simulation.connection, simulation.silent = None, True  # the operator was started anew
+            simulation.connection, simulation.silent = None, True  # the operator was restarted
         else:
             simulation.lose()
 
@@ -148,7 +148,7 @@ def unknown(simulation: SimulatedSession, number: int) -> None:
 
 
 def end(simulation: SimulatedSession, number: int) -> None:
-    """The server says its last word, be it after the operator gave it up."""
+    """Let the server report how the session ended, possibly after the operator has given it up."""
     if simulation.token is None:
         return
     failure = FailureReason.OUTPUT_FORBIDDEN if number % 5 == 0 else None

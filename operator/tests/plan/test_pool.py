@@ -37,7 +37,7 @@ def pool(**spec: object) -> RuntimePool:
 
 @dataclass
 class SimulatedPool:
-    """A pool, its children, and whoever wants it."""
+    """A pool, its children, and the sessions that use it."""
 
     pool: RuntimePool
     deployment: ObservedDeployment | None = None

@@ -35,7 +35,7 @@ clusters = st.builds(
 
 
 def happening(code: int):
-    """Returns a move, its number, and whether the operator looks after it: one draw is far cheaper than three."""
+    """Return a move, its number, and whether the operator reconciles after it: one draw is far cheaper than three."""
     rest, which = divmod(code, len(MOVES))
     number, looks = divmod(rest, 3)
     return MOVES[which], number, looks < 2
@@ -191,7 +191,7 @@ def test_a_result_that_was_published_is_never_lost(cluster, history):
 
 
 def without_generation(status):
-    """Returns a finished status without what a later spec may touch."""
+    """Return a finished status without the fields that a later spec may change."""
     conditions = [item.model_copy(update={"observed_generation": 0}) for item in status.conditions]
     return status.model_copy(update={"observed_generation": 0, "conditions": conditions})
 
@@ -200,7 +200,7 @@ LOST = {"ImagePull", "NodeLost", "Killed", "PodLost"}
 
 
 def outcome(cluster: SimulatedCluster):
-    """Returns how a job ended, in what must not depend on a crash; what is left of a stopped child may tell less."""
+    """Return how a job ended, as far as it must not depend on a crash; the rest of a stopped child may say less."""
     status = cluster.status
     reason = next(item.reason for item in status.conditions if item.type == "Failed")
     return (

@@ -1,4 +1,4 @@
-"""How sessions end that nobody ends: no client came, the server was lost, their time is over, nothing fits them."""
+"""Ends of sessions by timeouts and losses: no client, a lost server, the time limit, no suitable pool."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUTPUT = {"output": {"uri": "s3://t"}}
 
 
 def begun(**spec: object) -> SimulatedSession:
-    """Returns a session that a client was connected to, and whose server was lost."""
+    """Return a session that a client was connected to, and whose server was lost."""
     simulation = SimulatedSession(make_session(**spec), make_pool(output={}))
     simulation.reconcile()
     simulation.report(1)

@@ -48,7 +48,7 @@ class Rendered:
 
 
 def prose(language: str, seed: int, sentences: int) -> str:
-    """Returns sentences in an order of their own for each seed."""
+    """Return sentences in an order that depends on the seed."""
     order = np.random.default_rng(seed).permutation(np.arange(sentences) % len(SENTENCES[language]))
     return ". ".join(SENTENCES[language][i].rstrip(".") for i in order) + "."
 
@@ -71,7 +71,7 @@ def normal(text: str) -> str:
 
 
 def noisy(image: Image.Image, seed: int, sigma: float = 6.0) -> Image.Image:
-    """Adds the noise of a scanner."""
+    """Add the noise of a scanner."""
     noise = np.random.default_rng(seed).normal(0, sigma, (image.height, image.width, 1))
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 

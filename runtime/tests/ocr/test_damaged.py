@@ -89,7 +89,7 @@ def test_a_searchable_pdf_of_a_picture_of_one_pixel(tmp_path, read, name):
 
 @pytest.fixture
 def failing(tmp_path, monkeypatch):
-    """Makes the searchable PDF of a document, while OCRmyPDF stumbles over it."""
+    """Create the searchable PDF of a document while OCRmyPDF fails."""
 
     def stumble(*_: object, **__: object) -> None:
         raise AttributeError("'PdfInfo' object has no attribute '_pages'")

@@ -105,7 +105,7 @@ def issuer() -> TokenIssuer:
 
 @pytest.fixture
 async def start_server(issuer: TokenIssuer, tmp_path: Path) -> AsyncIterator[StartServer]:
-    """Starts a server; `changes` are fields of its task's wire format, `engine` attributes of the scripted engine."""
+    """Start a server; `changes` are fields of its task's wire format, `engine` attributes of the scripted engine."""
     started: list[RunningServer] = []
 
     async def start(engine: dict[str, Any] | None = None, **changes: Any) -> RunningServer:

@@ -56,7 +56,7 @@ def reference_text(sample_wav) -> str:
 
 @pytest.fixture(scope="session")
 def espeak(tmp_path_factory):
-    """Says a text in a language; espeak-ng (Debian's package) is a prerequisite of these tests."""
+    """Say a text in a language; espeak-ng (Debian's package) is a prerequisite of these tests."""
     folder = tmp_path_factory.mktemp("espeak")
 
     def say(voice: str, text: str) -> np.ndarray:

@@ -22,7 +22,7 @@ Make = Callable[..., TranscriptionTask]
 
 @pytest.fixture
 def make_task(tmp_path: Path) -> Make:
-    """Makes a task that publishes to a directory; `changes` are fields of its wire format."""
+    """Create a task that publishes to a directory; `changes` are fields of its wire format."""
 
     def make(**changes: Any) -> TranscriptionTask:
         document: dict[str, Any] = {
@@ -48,7 +48,7 @@ def make_task(tmp_path: Path) -> Make:
 
 @pytest.fixture
 def make_ocr_task(make_task: Make) -> Callable[..., OCRTask]:
-    """Makes an OCR task that publishes to a directory; `changes` are fields of its wire format."""
+    """Create an OCR task that publishes to a directory; `changes` are fields of its wire format."""
 
     def make(**changes: Any) -> OCRTask:
         document = make_task().to_wire() | {"kind": "OCRTask", "documentID": "contract-7"}

@@ -48,7 +48,7 @@ def attempt_at(task: Task, scratch: Path) -> AttemptContext:
 
 
 def publish(output: OutputDirectory, task: TranscriptionTask, document: Transcript, device: str) -> Manifest:
-    """Writes and publishes a transcript as a worker does."""
+    """Write and publish a transcript as a worker does."""
     with tempfile.TemporaryDirectory() as scratch:
         handler, written = TranscriptionHandler(task), TranscriptDocument(document, device)
         attempt = attempt_at(task, Path(scratch))
