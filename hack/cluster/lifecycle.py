@@ -39,7 +39,7 @@ class Info:
 
 
 def up(name: str = config.DEFAULT_NAME) -> Info:
-    """Bring a cluster up: a healthy one is used as it is, a stopped one started, a broken one made anew."""
+    """Bring a cluster up: a healthy one is used as it is, a stopped one started, a broken one recreated."""
     cluster = Cluster(name)
     dockerd.ensure()
     with locked(f"cluster-{name}"):

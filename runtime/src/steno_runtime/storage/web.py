@@ -92,7 +92,7 @@ class WebSource:
             return Body(offset=int(found.group(1)), total=total, chunks=response.iter_raw(CHUNK_BYTES))
         if status != HTTPStatus.OK:
             if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                self._validator = None  # the next try begins anew
+                self._validator = None  # the next try starts from the beginning
             raise self._refused(response)
         headers = response.headers
         etag = headers.get("etag", "")

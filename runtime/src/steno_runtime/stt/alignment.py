@@ -42,7 +42,7 @@ def realign(
     on_progress: Callable[[float], None],
     check: Check,
 ) -> list[TimedWord]:
-    """Time words anew; words the model cannot spell keep their time.
+    """Align words again; words that the model cannot spell keep their times.
 
     Args:
         samples: float32, mono, 16 kHz.

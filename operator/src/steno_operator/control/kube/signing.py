@@ -1,6 +1,6 @@
 """Signing key of session tokens: an Ed25519 key in a Secret of the operator's own namespace, created once.
 
-Deleting the Secret and restarting the operator replaces the key: every pool's servers are started anew with the new
+Deleting the Secret and restarting the operator replaces the key: every pool's servers are restarted with the new
 one, and every open session gets a new token.
 """
 

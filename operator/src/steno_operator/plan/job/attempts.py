@@ -1,7 +1,7 @@
 """Attempt history: each attempt is evaluated exactly once; `status.lastFailure.attempt` says up to which.
 
 Children outlive their attempt until the TTL, so what a lost status write would have said can be read again: all
-attempts after the last evaluated one are evaluated anew, in order, from the children as they are.
+attempts after the last evaluated one are evaluated again, in order, from the children as they are.
 """
 
 from __future__ import annotations

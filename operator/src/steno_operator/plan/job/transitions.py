@@ -130,7 +130,7 @@ def suspend(context: Context) -> JobTransition:
     return JobTransition(
         facts=conditions.suspended(accepted=context.accepted_before, admitted=context.admitted),
         actions=actions,
-        # Like that of batch/v1 Jobs, the deadline's clock starts anew at the resume.
+        # Like that of batch/v1 Jobs, the deadline's clock restarts when the job is resumed.
         update=StatusUpdate(start_time=None, progress=None, queue=None, pod_name=None, node_name=None),
     )
 
