@@ -49,7 +49,7 @@ class FailureReason(StrEnum):
     """A Job with the name of the attempt already exists and belongs to something else: rename the resource."""
 
     PREEMPTED = "Preempted"
-    """The cluster took the pod away: preemption, drain, eviction. Costs no retry."""
+    """The cluster removed the pod: preemption, drain or eviction. The retry does not count towards `backoffLimit`."""
     NODE_LOST = "NodeLost"
     """The node disappeared or stopped responding. For a session: its server never reported how it ended."""
     IMAGE_PULL = "ImagePull"
@@ -79,7 +79,7 @@ class FailureReason(StrEnum):
 
     @property
     def free(self) -> bool:
-        """Whether a retry for this reason leaves `backoffLimit` untouched: the cluster took the work away."""
+        """Whether a retry for this reason does not count towards `backoffLimit`: the cluster removed the pod."""
         return self is FailureReason.PREEMPTED
 
 

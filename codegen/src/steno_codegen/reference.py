@@ -132,7 +132,7 @@ def _rules(section: str, schema: Schema) -> list[str]:
         if "properties" in part
         for rule in part.get(RULES_KEY, [])
     ]
-    return ["", "What must hold between fields:", "", *found] if found else []
+    return ["", "Rules between fields:", "", *found] if found else []
 
 
 def _all(schema: Schema) -> Iterator[tuple[str, Schema, bool]]:
@@ -145,7 +145,7 @@ def _all(schema: Schema) -> Iterator[tuple[str, Schema, bool]]:
 def _conditions() -> str:
     lines = ["## Conditions", "", "`kubectl wait --for=condition=Complete tj/NAME` waits for one of these.", ""]
     lines += _table(("type", "when it is true"), _docs_rows(ConditionType))
-    lines += ["", "### Reasons", "", "Of conditions and Events; a failure's reason is one of the failures below.", ""]
+    lines += ["", "### Reasons", "", "Reasons of conditions and Events; those of failures are listed below.", ""]
     lines += _table(("reason", "meaning"), _docs_rows(Reason))
     stages = ", ".join(f"`{stage.value}`" for stage in Stage)
     lines += ["", f"While a worker runs, the reason of `Running` is its stage: {stages}."]
@@ -171,7 +171,7 @@ def _failures() -> str:
         (
             f"`{reason.value}`",
             reason.failure_class.value,
-            _RETRIES[reason.failure_class] + (", for free" if reason.free else ""),
+            _RETRIES[reason.failure_class] + (", not counted" if reason.free else ""),
             str(EXIT_CODES[reason.failure_class]),
             docs[reason.value],
         )
@@ -181,8 +181,8 @@ def _failures() -> str:
         [
             "## Failures",
             "",
-            "The reason of the condition `Failed`, and of `status.lastFailure`. Its class decides the retry;",
-            "a retry costs one of `backoffLimit` unless it is free.",
+            "The reason of the condition `Failed`, and of `status.lastFailure`. Its class decides the retry.",
+            "Retries count towards `backoffLimit`, except those that are marked as not counted.",
             "",
             *_table(("reason", "class", "retried", "exit code", "meaning"), rows),
             "",

@@ -98,7 +98,7 @@ class JobSpec(Model):
 
     The clock stops while the job is suspended and restarts from zero when it is resumed, as in batch/v1 Jobs."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
-    """Time after the job has finished when `ttlPolicy` is applied; absent: never."""
+    """Time from the end of the job until `ttlPolicy` is applied; absent: never."""
     ttl_policy: Literal["DeleteChildren", "DeleteResource"] = "DeleteChildren"
     """What is deleted after `ttlSecondsAfterFinished`. `DeleteChildren` keeps the resource, so that GitOps tools do not
     create and run it again."""

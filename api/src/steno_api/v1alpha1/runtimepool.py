@@ -119,7 +119,7 @@ class RuntimePoolSpec(Model):
     sessions_per_replica: Annotated[int, Field(ge=1, le=1000)] = 16
     """Maximum number of sessions of one server at a time."""
     scale_down_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
-    """Time after the end of the last session when the servers beyond `minReplicas` are removed. None is removed while a
+    """Time from the end of the last session until the servers beyond `minReplicas` are removed. None is removed while a
     session is open."""
     output: PoolOutputSpec | None = None
     """Object store and credentials with which the servers publish transcripts; absent: they publish nothing."""

@@ -89,7 +89,7 @@ class StreamSessionSpec(Model):
     """Tenant that the session is charged to: the one that has the namespace, which need not be named. Where no Tenant
     has the namespace: any name that is not a Tenant's; default: the namespace's name."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
-    """Time after the end of the session when the resource is deleted, though never its transcript; absent: never."""
+    """Time from the end of the session until the resource is deleted, without its transcript; absent: never."""
 
     @property
     def tenant_name(self) -> str | None:
