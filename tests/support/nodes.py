@@ -80,7 +80,7 @@ def kwok_config(messages: Mapping[str, str]) -> list[dict[str, Any]]:
     }
     running = "{running: {startedAt: {{ $now | Quote }}}}"
     stages = [
-        # Nodes are made whole; but kwok looks after the pods only of nodes that it has a stage for.
+        # Nodes are made whole; but kwok manages the pods only of nodes that it has a stage for.
         _stage("never", "Node", _is(**{".status.phase": "Never"}), {"statusTemplate": ""}),
         _stage("gone", "Pod", [{"key": _GOING, "operator": "Exists"}], {"delete": True}),
         _stage("run", "Pod", _stays(**{".status.phase": "Pending"}), _status(_RUNNING, "Running", running)),

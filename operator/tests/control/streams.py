@@ -105,7 +105,7 @@ class Streams:
         self.harness.patch(path, {"status": status})
 
     def warm(self, count: int = 1, pool: str = "default") -> list[Any]:
-        """Wait for so many servers' pods and has them be ready."""
+        """Wait for this number of servers' pods and mark them as ready."""
         pods = until(
             f"{count} pods of {pool}", lambda: (found := self.pods(pool)) if len(self.pods(pool)) == count else []
         )

@@ -1,4 +1,4 @@
-"""Events are written beside the work, in the order in which they were recorded, and only so many of them wait."""
+"""Events are written in the background, in the order in which they were recorded, from a bounded queue."""
 
 from __future__ import annotations
 

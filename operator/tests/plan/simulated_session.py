@@ -103,7 +103,7 @@ class SimulatedSession:
         return self.session.status.completion_time is not None
 
     def report(self, number: int, result: SessionResult | None = None) -> None:
-        """The server tells of so many half seconds more; it is another one if the last was lost."""
+        """Let the server report more audio, in half seconds; it is another server if the last was lost."""
         if self.server is None:
             self.server, self.received = (self.time, f"pod-{number % 2}"), 0
         self.received += number

@@ -1,4 +1,4 @@
-"""Markdown as a CommonMark parser understands it: what stood on the page, and nothing else."""
+"""Markdown as a CommonMark parser understands it: what is on the page, and nothing else."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def build_job(owner: Resource, spec: JobSpec, work: Work, attempt: Attempt) -> d
         "completions": 1,
         "parallelism": 1,
         # One pod that fails ends the attempt: the operator decides about the next by the reason. A pod that the
-        # cluster took away is replaced by Kubernetes itself, for free.
+        # cluster took away is replaced by Kubernetes itself and does not count.
         "backoffLimit": 0,
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {

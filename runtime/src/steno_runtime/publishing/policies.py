@@ -1,7 +1,7 @@
 """Two policies for an artifact whose name is taken: adopt the existing one, or take the next free name.
 
 A worker's attempts all make the same document, so a later one adopts what an earlier one wrote. Servers of a session
-may each have a different part of it, so none may stand for another.
+may each have a different part of it, so none may replace another.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ PipelineFactory = Callable[[float], Any]
 """Builds the pipeline from models on disk, for a file of that many seconds."""
 
 MAX_WINDOWS = 4000
-"""Segmentation windows of a file: clustering's cost grows with their square, so long files get a wider step."""
+"""Segmentation windows of a file: clustering's cost grows with their square; longer files get a wider step."""
 WINDOW_SECONDS = 5.0
 STEP_SECONDS = 0.5
 MAX_STEP_SECONDS = 2.5
