@@ -38,12 +38,12 @@ def health():
     script = yaml.safe_load(customizations)["steno.dev/*"]["health.lua"]
     lua = LuaRuntime()
 
-    def judge(resource: dict[str, Any]) -> tuple[str, str]:
+    def assess(resource: dict[str, Any]) -> tuple[str, str]:
         lua.globals().obj = lua_of(resource, lua)
         health = lua.execute(script)
         return health["status"], health["message"]
 
-    return judge
+    return assess
 
 
 @pytest.mark.parametrize(

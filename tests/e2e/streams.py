@@ -51,7 +51,7 @@ def paced(samples: bytes) -> Iterator[bytes]:
 
 
 @dataclass
-class Heard:
+class Received:
     """What a server said in one session."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -92,25 +92,27 @@ def _connected(url: str, token: str) -> ClientConnection:
         time.sleep(0.2)
 
 
-def receive(socket: ClientConnection, heard: Heard, *, until: Callable[[dict[str, Any]], bool] | None = None) -> None:
+def receive(
+    socket: ClientConnection, received: Received, *, until: Callable[[dict[str, Any]], bool] | None = None
+) -> None:
     """Collect the server's events until it closes the connection, or sends the awaited one."""
     try:
         for message in socket:
             event = json.loads(message)
-            heard.events.append(event)
+            received.events.append(event)
             if until is not None and until(event):
                 return
     except ConnectionClosed as closed:
-        heard.code = closed.rcvd.code if closed.rcvd else None
+        received.code = closed.rcvd.code if closed.rcvd else None
     else:
-        heard.code = socket.close_code
+        received.code = socket.close_code
 
 
-def talk(url: str, token: str, audio: Iterator[bytes], *, as_json: bool = False, **fields: Any) -> Heard:
+def talk(url: str, token: str, audio: Iterator[bytes], *, as_json: bool = False, **fields: Any) -> Received:
     """A whole session over the WebSocket: sends and receives at once, as clients do."""
-    heard = Heard()
+    received = Received()
     with start(url, token, **fields) as socket:
-        listener = threading.Thread(target=receive, args=(socket, heard))
+        listener = threading.Thread(target=receive, args=(socket, received))
         listener.start()
         with suppress(ConnectionClosed):  # the listener has the code
             for chunk in audio:
@@ -121,22 +123,22 @@ def talk(url: str, token: str, audio: Iterator[bytes], *, as_json: bool = False,
                     socket.send(chunk)
             socket.send(json.dumps({"type": "end_session"}))
         listener.join(timeout=180)
-        assert not listener.is_alive(), f"the server never ended the session: {heard.events[-3:]}"
-    return heard
+        assert not listener.is_alive(), f"the server never ended the session: {received.events[-3:]}"
+    return received
 
 
-def talk_grpc(target: str, token: str | None, audio: Iterator[bytes], *, session_id: str = "") -> Heard:
+def talk_grpc(target: str, token: str | None, audio: Iterator[bytes], *, session_id: str = "") -> Received:
     """The same over gRPC."""
     from steno_runtime.serve.transports.grpc.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 
-    heard = Heard()
+    received = Received()
     with grpc.insecure_channel(target) as channel:
         stub = stt_pb2_grpc.STTServiceStub(channel)
         requests = (stt_pb2.AudioChunk(audio_data=chunk, session_id=session_id) for chunk in audio)
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         for event in stub.StreamingRecognize(requests, metadata=metadata, timeout=240):
-            heard.events.append({"type": "final" if event.is_final else "partial", "text": event.text})
-    return heard
+            received.events.append({"type": "final" if event.is_final else "partial", "text": event.text})
+    return received
 
 
 def pool(kube: Kube, **spec: Any) -> None:

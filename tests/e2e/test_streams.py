@@ -23,7 +23,7 @@ from websockets.sync.client import connect
 from hack.deploy import NAMESPACE
 from tests.e2e import media, scoring, streams
 from tests.e2e.kube import SECRET, Kube, Store, cluster_name, condition, is_true
-from tests.e2e.streams import Heard
+from tests.e2e.streams import Received
 
 Figure = Callable[[str], None]
 WORD_ERRORS = 0.35
@@ -51,7 +51,7 @@ def recording() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def alone(pool: Kube, recording: bytes) -> Heard:
+def alone(pool: Kube, recording: bytes) -> Received:
     """What one session hears when no other is there."""
     return streams.talk(*ready(pool, "alone"), streams.chunks(recording))
 
@@ -78,11 +78,11 @@ def word_errors(found: str) -> float:
 
 def test_a_conversation_in_real_time(pool: Kube, store: Store, recording: bytes, figure: Figure) -> None:
     url, bearer = ready(pool, "call", meetingID="standup #7")
-    heard = streams.talk(url, bearer, streams.paced(recording), as_json=True, session_id="call", language="en")
-    assert heard.code == 1000
-    assert [event["type"] for event in heard.events[:1]] == ["session_started"]
-    assert heard.of("partial"), "nothing was shown while they spoke"
-    errors = word_errors(heard.text)
+    received = streams.talk(url, bearer, streams.paced(recording), as_json=True, session_id="call", language="en")
+    assert received.code == 1000
+    assert [event["type"] for event in received.events[:1]] == ["session_started"]
+    assert received.of("partial"), "nothing was shown while they spoke"
+    errors = word_errors(received.text)
     ended = pool.complete("call")
     stats = ended["status"]["stats"]
     figure(
@@ -95,20 +95,22 @@ def test_a_conversation_in_real_time(pool: Kube, store: Store, recording: bytes,
     document = store.document(ended)
     assert document["meeting_id"] == "standup #7"
     assert [segment["text"] for segment in document["segments"]]
-    assert document["transcript"].split() == heard.text.split()
+    assert document["transcript"].split() == received.text.split()
 
 
 def test_a_conversation_over_grpc(pool: Kube, recording: bytes, figure: Figure) -> None:
     streams.session(pool, "grpc")
     found = pool.until("grpc", lambda one: is_true(one, "EndpointReady"), what="EndpointReady")
-    heard = streams.talk_grpc(endpoint(found, "GRPC"), token(pool, found), streams.paced(recording))
-    errors = word_errors(heard.text)
+    received = streams.talk_grpc(endpoint(found, "GRPC"), token(pool, found), streams.paced(recording))
+    errors = word_errors(received.text)
     figure(f"stream over gRPC: word error rate {errors:.3f}")
     assert errors <= WORD_ERRORS
     pool.complete("grpc")
 
 
-def test_eight_at_once_hear_what_one_alone_hears(pool: Kube, alone: Heard, recording: bytes, figure: Figure) -> None:
+def test_eight_at_once_get_the_finals_of_one_alone(
+    pool: Kube, alone: Received, recording: bytes, figure: Figure
+) -> None:
     sessions = [ready(pool, f"crowd-{number}") for number in range(SIDE_BY_SIDE)]
     started = time.monotonic()
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
@@ -117,13 +119,13 @@ def test_eight_at_once_hear_what_one_alone_hears(pool: Kube, alone: Heard, recor
     length = len(recording) / 2 / streams.SAMPLE_RATE
     figure(f"eight streams of {length:.0f} s at once: done after {time.monotonic() - started:.0f} s")
     assert alone.finals
-    for heard in crowd:
-        assert heard.finals == alone.finals
+    for received in crowd:
+        assert received.finals == alone.finals
     for number in range(SIDE_BY_SIDE):
         pool.complete(f"crowd-{number}")
 
 
-def test_bad_clients_disturb_nobody(pool: Kube, alone: Heard, recording: bytes) -> None:
+def test_bad_clients_do_not_disturb_others(pool: Kube, alone: Received, recording: bytes) -> None:
     """While one session runs: no token, wrong and expired ones, others' true ones; audio too soon; garbage."""
     url, bearer = ready(pool, "victim")
     other_url, other = ready(pool, "other")
@@ -162,16 +164,16 @@ def refused_before_handshake(url: str, bearer: str) -> int:
 
 def close_code(url: str, first: str | bytes, bearer: str | None = None, *, then: str | None = None) -> int | None:
     """Send an invalid message, at once or after the session has started, and return the close code."""
-    heard = Heard()
+    received = Received()
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
     with connect(url, additional_headers=headers, open_timeout=30) as socket:
         socket.send(first)
         if then is not None:
-            streams.receive(socket, heard, until=lambda event: event["type"] == "session_started")
+            streams.receive(socket, received, until=lambda event: event["type"] == "session_started")
             socket.send(then)
-        streams.receive(socket, heard)
-    assert heard.of("error")[0]["fatal"]
-    return heard.code
+        streams.receive(socket, received)
+    assert received.of("error")[0]["fatal"]
+    return received.code
 
 
 def grpc_refusal(target: str, bearer: str | None, session: str) -> grpc.StatusCode:
@@ -188,7 +190,7 @@ def signing_key(kube: Kube) -> str:
 
 
 @contextmanager
-def bystander(kube: Kube, name: str, recording: bytes, alone: Heard) -> Generator[None]:
+def bystander(kube: Kube, name: str, recording: bytes, alone: Received) -> Generator[None]:
     """A session that speaks before and after what happens meanwhile: it hears what it hears alone."""
     url, bearer = ready(kube, name, idleTimeoutSeconds=240)
     half, goes_on = len(recording) // 4 * 2, Event()
@@ -209,38 +211,40 @@ def bystander(kube: Kube, name: str, recording: bytes, alone: Heard) -> Generato
     kube.complete(name)
 
 
-def test_a_client_that_vanishes_leaves_what_it_said(pool: Kube, store: Store, recording: bytes, alone: Heard) -> None:
+def test_a_client_that_vanishes_leaves_what_it_said(
+    pool: Kube, store: Store, recording: bytes, alone: Received
+) -> None:
     with bystander(pool, "beside-gone", recording, alone):
         url, bearer = ready(pool, "gone")
-        heard = Heard()
+        received = Received()
         socket = streams.start(url, bearer)
         for chunk in islice(streams.chunks(recording), 88):  # 22 s: no utterance is longer than 17
             socket.send(chunk)
-        streams.receive(socket, heard, until=lambda event: event["type"] == "final")
+        streams.receive(socket, received, until=lambda event: event["type"] == "final")
         socket.socket.shutdown(SHUT_RDWR)  # the connection breaks, without a word of WebSocket
         ended = pool.complete("gone")
     assert condition(ended, "Complete")["reason"] == "ClientGone"
-    assert store.document(ended)["transcript"].startswith(heard.finals[0])
+    assert store.document(ended)["transcript"].startswith(received.finals[0])
 
 
-def test_a_client_that_never_speaks_is_hung_up_on(pool: Kube, recording: bytes, alone: Heard) -> None:
+def test_a_client_that_never_speaks_is_disconnected(pool: Kube, recording: bytes, alone: Received) -> None:
     with bystander(pool, "beside-mute", recording, alone):
         url, bearer = ready(pool, "mute", idleTimeoutSeconds=3)
-        heard = Heard()
+        received = Received()
         with streams.start(url, bearer) as socket:
-            streams.receive(socket, heard)
-        assert heard.code == 4008
+            streams.receive(socket, received)
+        assert received.code == 4008
         ended = pool.complete("mute")
     assert condition(ended, "Complete")["reason"] == "IdleTimeout"
 
 
 def test_deleting_the_resource_ends_the_session(pool: Kube, recording: bytes) -> None:
     url, bearer = ready(pool, "deleted")
-    heard = Heard()
+    received = Received()
     with streams.start(url, bearer) as socket:
         socket.send(next(streams.chunks(recording)))
         pool.until("deleted", lambda one: is_true(one, "Active"), what="Active")
         pool.kubectl("delete", "ss", "deleted")
-        streams.receive(socket, heard)
-    assert heard.of("session_ended")[0]["reason"] == "Deleted"
+        streams.receive(socket, received)
+    assert received.of("session_ended")[0]["reason"] == "Deleted"
     assert streams.talk(url, bearer, iter(())).code == 4009  # its token is good for nothing any more

@@ -168,7 +168,7 @@ def duration_of(number: int) -> float:
     return 10.125 + number * 0.25
 
 
-def last_word(labels: dict[str, str]) -> End:
+def worker_result(labels: dict[str, str]) -> End:
     """Every tenth job fails at first; all succeed in the end, with audio or pages after their number."""
     number = int(labels["steno.dev/job"].rpartition("-")[2])
     if number in ENDLESS:
@@ -200,7 +200,7 @@ def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(
         Watch(server, f"{GROUP}/transcriptionjobs", load.phase),
         Watch(server, f"{GROUP}/ocrjobs", load.phase),
     ]
-    kubelet = Kubelet(server, load.tenant_of, last_word)
+    kubelet = Kubelet(server, load.tenant_of, worker_result)
     for closing in (*watches, kubelet):
         harness.stack.callback(closing.close)
     spaces = ",".join(load.tenant_of)

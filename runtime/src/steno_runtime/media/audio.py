@@ -89,7 +89,7 @@ def read_audio(
             out.append(block)
             if on_progress is not None and total:
                 on_progress(min(1.0, out.seconds / total))
-    decoder.judge(path, decoded=out.length > 0)
+    decoder.check_decoded(path, decoded=out.length > 0)
     if out.length == 0:
         raise _unsupported("The source has an audio track without a single sample: there is no audio to transcribe.")
     if total and out.seconds < 0.9 * total:
@@ -173,7 +173,7 @@ class _Decoder:
                 start = None
         yield from ((None, block) for block in self._flush())
 
-    def judge(self, path: Path, *, decoded: bool) -> None:
+    def check_decoded(self, path: Path, *, decoded: bool) -> None:
         """Raise `WorkError` if more of the track was damaged than a listener would forgive."""
         if self.bad == 0:
             return
