@@ -185,7 +185,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "absolute model": (job(model={"name": "/models/x"}), "must be a model's name such as large-v3"),
     "compute type": (
         job(model={"computeType": "fp16"}),
-        'Unsupported value: "fp16": supported values: "auto", "float16"',
+        'Unsupported value: "fp16": supported values: "Auto", "float16"',
     ),
     "batch size in words": (job(model={"batchSize": "8"}), "must be Auto, or a number from 1 to 256"),
     "batch size zero": (job(model={"batchSize": 0}), "must be Auto, or a number from 1 to 256"),

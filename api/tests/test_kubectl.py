@@ -68,7 +68,7 @@ def test_what_kubectl_get_shows_of_ocr_jobs(apiserver: ApiServer, namespace: str
         "REASON",
         "NODE",
     ]
-    assert row == ["contract", "Succeeded", "99", "3", "auto", "1", "0.94", "1", "worker-1"]
+    assert row == ["contract", "Succeeded", "99", "3", "Auto", "1", "0.94", "1", "worker-1"]
     assert any("ocrjob.steno.dev/contract" in line for line in apiserver.kubectl(
         "get", "steno", "-o", "name", namespace=namespace
     ).stdout.splitlines())  # fmt: skip

@@ -119,6 +119,6 @@ def test_what_kubectl_shows(kube: Kube) -> None:
     kube.complete("dot")
     header, row = (line.split()[:-1] for line in kube.kubectl("get", "oj").splitlines())
     assert header == ["NAME", "PHASE", "PROGRESS", "PAGES", "ENGINE"]
-    assert row == ["dot", "Succeeded", "100", "1", "auto"]
+    assert row == ["dot", "Succeeded", "100", "1", "Auto"]
     events = json.loads(kube.kubectl("get", "events", "-o", "json", "--field-selector=involvedObject.kind=OCRJob"))
     assert {"Accepted", "AttemptStarted", "Published"} <= {event["reason"] for event in events["items"]}
