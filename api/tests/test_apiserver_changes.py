@@ -1,4 +1,4 @@
-"""What of a stored resource can change, and what an apiserver with the committed CRDs keeps of a status."""
+"""Which parts of a stored resource can change, and what an apiserver with the committed CRDs keeps of a status."""
 
 from __future__ import annotations
 

@@ -42,11 +42,6 @@ def test_remaining_times(seconds: float, text: str):
     assert formatting.format_remaining(seconds) == text
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 bytes"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB")])
-def test_sizes(count: int, text: str):
-    assert formatting.format_size(count) == text
-
-
 @given(st.text())
 def test_stripped_text_moves_no_cursor(text: str):
     assert all(

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from rich.cells import cell_len
 
+from steno_api.sizes import format_bytes
 from steno_client.resource import ResourceView
 
 _RUNNING_PHASES = ("Running", "Active", "Ready")
@@ -27,16 +28,6 @@ def format_remaining(seconds: float) -> str:
     minutes, seconds = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def format_size(count: int) -> str:
-    """Return a number of bytes with a binary unit."""
-    value = float(count)
-    for unit in ("bytes", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
 
 
 def strip_control_characters(text: str) -> str:
@@ -165,4 +156,4 @@ def _details(resource: ResourceView, now: datetime) -> Iterable[tuple[str, str]]
         yield "Endpoint", endpoint.url
     yield from _figures(resource)
     for artifact in status.results.artifacts if status.results else ():
-        yield artifact.format, f"{artifact.uri} ({format_size(artifact.bytes)})"
+        yield artifact.format, f"{artifact.uri} ({format_bytes(artifact.bytes)})"

@@ -220,6 +220,13 @@ class SimulatedOperator:
         await asyncio.gather(*self.running.values(), return_exceptions=True)
 
 
+def runtime_profile(gpus: int) -> dict[str, Any]:
+    """Return a RuntimeProfile `gpus-<number>` whose pods ask for that many GPUs."""
+    accelerator = {"accelerator": {"resource": "nvidia.com/gpu", "count": gpus}}
+    metadata = {"name": f"gpus-{gpus}", "uid": f"r{gpus}", "resourceVersion": "1"}
+    return {"kind": "RuntimeProfile", "metadata": metadata, "spec": accelerator if gpus else {}}
+
+
 def termination_message(kind: str, seconds: float, pages: int) -> str:
     """Return the termination message of a worker that published."""
     figures = {"pages": pages} if kind == "OCRJob" else {"duration": seconds}

@@ -13,15 +13,11 @@ from hypothesis import strategies as st
 
 from steno_operator.control.kube.keys import Key
 
-from .simulation import KINDS, SimulatedApiServer, SimulatedOperator, termination_message
+from .simulation import KINDS, SimulatedApiServer, SimulatedOperator, runtime_profile, termination_message
 
 LIMITS: dict[str, dict[str, int]] = {"acme": {"gpus": 3, "concurrentJobs": 3}, "beta": {"gpus": 2}}
 SPACES = {"acme-1": "acme", "acme-2": "acme", "beta-1": "beta"}
-PROFILES = [
-    {"kind": "RuntimeProfile", "metadata": {"name": f"gpus-{count}", "uid": f"r{count}", "resourceVersion": "1"},
-     "spec": {"accelerator": {"resource": "nvidia.com/gpu", "count": count}} if count else {}}
-    for count in range(3)
-]  # fmt: skip
+PROFILES = [runtime_profile(count) for count in range(3)]
 
 
 class SimulatedCluster:

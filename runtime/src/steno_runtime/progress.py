@@ -1,6 +1,6 @@
 """Progress of a piece of work: updates by stage, and the meter that turns them into one fraction.
 
-Every pipeline calls a `ProgressCallback` with `ProgressUpdate`s. Whoever shows them (the worker's reports, the server's
+Every pipeline calls a `ProgressCallback` with `ProgressUpdate`s. What shows them (the worker's reports, the server's
 uploads, the client's progress bar) owns a `ProgressMeter`, so that all three agree on what a stage weighs.
 """
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import MAX_MESSAGE_CHARS, WorkError
-from steno_runtime.storage.common import human_bytes, is_metadata_address, redact
+from steno_runtime.storage.common import is_metadata_address, redact
 from steno_runtime.storage.credentials import read_credentials
 
 
@@ -61,15 +61,6 @@ def test_credentials_that_are_not_text(tmp_path):
     with pytest.raises(WorkError) as caught:
         read_credentials(str(tmp_path))
     assert caught.value.reason is FailureReason.INVALID_SPEC
-
-
-def test_sizes():
-    assert [human_bytes(size) for size in (0, 1023, 1536, 5 * 1024**3)] == [
-        "0 bytes",
-        "1023 bytes",
-        "1.5 KiB",
-        "5.0 GiB",
-    ]
 
 
 def test_a_message_is_never_longer_than_the_protocol_takes():

@@ -93,13 +93,3 @@ def is_metadata_address(address: str) -> bool:
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     return parsed.is_link_local or parsed in _METADATA_ADDRESSES
-
-
-def human_bytes(count: int) -> str:
-    """Return `count` bytes as people write it: `5.0 GiB`."""
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

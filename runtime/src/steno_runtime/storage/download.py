@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from steno_api.failures import FailureReason
+from steno_api.sizes import format_bytes
 from steno_runtime.errors import Check, WorkError
-from steno_runtime.storage.common import Retry, Unavailable, human_bytes
+from steno_runtime.storage.common import Retry, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def too_large(display_uri: str, size: int, max_bytes: int) -> WorkError:
     """
     return WorkError(
         FailureReason.TOO_LARGE,
-        f"{display_uri} has {human_bytes(size)} or more; the limit is {human_bytes(max_bytes)}. "
+        f"{display_uri} has {format_bytes(size)} or more; the limit is {format_bytes(max_bytes)}. "
         "Extract its audio track, compress it (e.g. to Opus or M4A), or split it.",
     )
 

@@ -9,9 +9,9 @@ import math
 import os
 from pathlib import Path
 
+from steno_api.sizes import format_bytes
 from steno_runtime.cores import CGROUPS
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.storage.common import human_bytes
 
 MEMORY_SHARE = 0.5
 """For the samples and what grows with them; the rest is for the models and the decoder."""
@@ -57,7 +57,7 @@ def too_long_message(memory: int, *, diarize: bool) -> str:
     hours = math.floor(max_seconds(memory, diarize=diarize) / 360) / 10
     purpose = " with diarization" if diarize else ""
     return (
-        f"The audio is longer than the {hours:g} hours that fit into the worker's memory of {human_bytes(memory)}"
+        f"The audio is longer than the {hours:g} hours that fit into the worker's memory of {format_bytes(memory)}"
         f"{purpose}. Split it, or use a RuntimeProfile with a higher resources.limits.memory."
     )
 

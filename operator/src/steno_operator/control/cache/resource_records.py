@@ -31,7 +31,7 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 @dataclass(frozen=True, slots=True)
 class QuotaRequest:
-    """What of a resource matters to its Tenant."""
+    """The parts of a resource that matter to its Tenant."""
 
     key: Key
     uid: str
@@ -56,7 +56,7 @@ class QuotaRequest:
 
 @dataclass(frozen=True, slots=True)
 class TenantRecord:
-    """What of a Tenant matters to others."""
+    """The parts of a Tenant that matter to others."""
 
     name: str
     uid: str

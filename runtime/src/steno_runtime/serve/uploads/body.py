@@ -14,8 +14,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from steno_api.sizes import format_bytes
 from steno_runtime.serve.errors import ApiError, ErrorCode
-from steno_runtime.storage.common import human_bytes
 
 MAX_UPLOAD_BYTES = 100 * 1024 * 1024
 """As the original engine."""
@@ -126,7 +126,7 @@ def _copy(upload: UploadFile, target: Path) -> None:
 def _too_large(limit: int) -> ApiError:
     return ApiError(
         ErrorCode.TOO_LARGE,
-        f"The limit is {human_bytes(limit)}. Create a TranscriptionJob or an OCRJob for larger files.",
+        f"The limit is {format_bytes(limit)}. Create a TranscriptionJob or an OCRJob for larger files.",
     )
 
 
