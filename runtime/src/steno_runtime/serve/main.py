@@ -70,6 +70,7 @@ async def _run(task: PoolTask) -> None:
     from steno_runtime.serve.server import Server
 
     server = Server(task)
+    tempfile.tempdir = task.scratch_dir  # where forms are spooled while they come in; the process is ours
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -67,7 +66,6 @@ class Server:
         """The ports, once both are open."""
         scratch = Path(task.scratch_dir)
         scratch.mkdir(parents=True, exist_ok=True)
-        tempfile.tempdir = str(scratch)  # where forms are spooled while they come in
         self.readiness = Readiness()
         authenticator, ended = Authenticator(task), EndedSessions()
         self.registry = SessionRegistry(task, self.readiness, ended, on_change=self._on_sessions_change)

@@ -7,7 +7,6 @@ Windows are only as long as the speech needs, not 30 s each: the encoder is most
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +181,7 @@ class CTranslateEngine:
             for index, row in zip(todo, rows, strict=True):
                 passed = not _needs_fallback(row, windows[index])
                 if passed or _plausibility(row) > _plausibility(best[index]):
-                    best[index] = replace(row, retried=True)
+                    best[index] = row
             # No text in the full window either, and sure of it: a temperature would only make something up.
             todo = [
                 index

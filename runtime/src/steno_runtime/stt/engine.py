@@ -58,8 +58,6 @@ class Decoded:
     """Mean log probability of the tokens."""
     no_speech_prob: float
     """Whisper's probability (0 to 1) that the window has no speech."""
-    retried: bool = False
-    """Whether the short window's text was rejected and the full window decided."""
 
 
 class Engine(Protocol):
