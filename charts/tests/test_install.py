@@ -119,6 +119,8 @@ def test_pods_pass_the_restricted_standard(release: Release):
         (("watch", "tenants.steno.dev"), True),
         (("patch", "tenants.steno.dev", "--subresource=status"), True),
         (("patch", "tenants.steno.dev"), False),
+        (("create", "tenantquotas.steno.dev"), True),
+        (("patch", "tenantquotas.steno.dev", "--subresource=status"), True),
         (("create", "jobs.batch", "-n", "default"), True),
         (("watch", "pods", "-A"), True),
         (("create", "pods", "-n", "default"), False),

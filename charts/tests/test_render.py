@@ -128,7 +128,9 @@ def test_with_namespaces_named_nothing_of_jobs_is_cluster_wide():
     cluster = {
         resource for role in of_kind(objects, "ClusterRole") for rule in role["rules"] for resource in rule["resources"]
     }
-    assert cluster == {"runtimeprofiles", "tenants", "tenants/status", "tokenreviews"}
+    assert cluster == {
+        "runtimeprofiles", "tenants", "tenants/status", "tenantquotas", "tenantquotas/status", "tokenreviews",
+    }  # fmt: skip
     namespaces = {role["metadata"]["namespace"] for role in of_kind(objects, "Role")}
     assert namespaces == {"team-a", "team-b", "steno-system"}
 

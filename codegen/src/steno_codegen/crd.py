@@ -34,16 +34,17 @@ def openapi_schema(resource: type[Resource]) -> Schema:
         "kind": {"description": _KIND, "type": "string"},
         "metadata": {"type": "object"},
     }
-    spec = resource.model_fields["spec"]
-    properties["spec"] = structural(_model(resource, "spec"))
-    if not spec.is_required():
-        properties["spec"]["default"] = {}
+    spec = resource.model_fields.get("spec")
+    if spec is not None:
+        properties["spec"] = structural(_model(resource, "spec"))
+        if not spec.is_required():
+            properties["spec"]["default"] = {}
     if definition.status:
         properties["status"] = structural(_model(resource, "status"), defaults=False)
     schema: Schema = {"description": " ".join((resource.__doc__ or "").split()), "type": "object"}
     if definition.rules:
         schema["x-kubernetes-validations"] = [rule.to_wire() for rule in definition.rules]
-    if spec.is_required():
+    if spec is not None and spec.is_required():
         schema["required"] = ["spec"]
     return {**schema, "properties": properties}
 

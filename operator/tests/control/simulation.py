@@ -24,6 +24,7 @@ from steno_operator.control.kube.signing import Signer
 from steno_operator.control.manager import controllers
 from steno_operator.control.reconcile.executor import Executor
 from steno_operator.control.reconcile.reconciler import Reconciler
+from steno_operator.control.reconcile.tenant_controller import QuotaActions
 from steno_operator.control.reconcile.work_queue import RetryError
 from steno_operator.plan.common.policy import Policy
 
@@ -31,7 +32,12 @@ from .harness import SUMMARIES
 
 POLICY = Policy(runtime_image="runtime:1", report_url="http://operator:8080", backoff_base=timedelta(seconds=1))
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-KINDS = {"tenants": "Tenant", "transcriptionjobs": "TranscriptionJob", "ocrjobs": "OCRJob"}
+KINDS = {
+    "tenants": "Tenant",
+    "tenantquotas": "TenantQuota",
+    "transcriptionjobs": "TranscriptionJob",
+    "ocrjobs": "OCRJob",
+}
 
 
 class SimulatedApiServer(Cluster):
@@ -163,7 +169,7 @@ class SimulatedOperator:
             self.delivered[plural] = len(server.history)
             for raw in server.all(plural):
                 self._put(plural, raw)
-        executor = Executor(server, self.state)
+        executor = Executor(server, self.state, QuotaActions(server, self.state).handlers)
         served = controllers(server, self.state, Signer(server, "steno-system", "key", lambda: None))
         self._reconciler = Reconciler(
             self.state, executor, EventRecorder(server, "operator-0"), served, POLICY, clock=lambda: server.now
@@ -173,7 +179,8 @@ class SimulatedOperator:
         self._cache(plural).upsert(raw)
 
     def _cache(self, plural: str) -> ObjectCache[Any]:
-        return {"jobs": self.state.jobs, "pods": self.state.pods}.get(plural, self.state.resources)
+        caches = {"jobs": self.state.jobs, "pods": self.state.pods, "tenantquotas": self.state.quotas}
+        return caches.get(plural, self.state.resources)
 
     def deliver(self, plural: str, count: int) -> None:
         """Deliver the next changes of a watch."""

@@ -17,6 +17,7 @@ from .simulation import KINDS, SimulatedApiServer, SimulatedOperator, runtime_pr
 
 LIMITS: dict[str, dict[str, int]] = {"acme": {"gpus": 3, "concurrentJobs": 3}, "beta": {"gpus": 2}}
 SPACES = {"acme-1": "acme", "acme-2": "acme", "beta-1": "beta"}
+WATCHED = (*KINDS, "jobs", "pods")
 PROFILES = [runtime_profile(count) for count in range(3)]
 
 
@@ -57,10 +58,8 @@ class SimulatedCluster:
         raw = self.server.objects.pop(where)
         self.server.history.pop()
         raw["metadata"] = {"name": f"job{self.jobs}", "namespace": namespace}
-        raw |= {
-            "kind": "TranscriptionJob",
-            "spec": {**raw["spec"], "profileRef": {"name": f"gpus-{gpus}"}, "suspend": False},
-        }
+        spec = {**raw["spec"], "profileRef": {"name": f"gpus-{gpus}"}, "suspend": False}
+        raw |= {"kind": "TranscriptionJob", "spec": spec}
         raw["spec"] = {name: value for name, value in raw["spec"].items() if not name.startswith("ttl")}
         self.server.put("transcriptionjobs", raw)
         return Key("TranscriptionJob", namespace, f"job{self.jobs}")
@@ -163,7 +162,7 @@ class SimulatedCluster:
         }})  # fmt: skip
         if good:
             ocr = labels["steno.dev/kind"] == "OCRJob"
-            used = ("pagesToday", pages) if ocr else ("audioMillisToday", int(seconds * 1000))
+            used = ("pages", pages) if ocr else ("audioMillis", int(seconds * 1000))
             self.published[labels["steno.dev/job-uid"]] = (SPACES[metadata["namespace"]], *used)
 
     def edit_profile(self, number: int) -> None:
@@ -184,8 +183,7 @@ class SimulatedCluster:
             self.operator.reconcile(list(self.operator.due)[number % len(self.operator.due)])
 
     def deliver(self, number: int) -> None:
-        plurals = (*KINDS, "jobs", "pods")
-        self.operator.deliver(plurals[number % len(plurals)], 1 + number // len(plurals) % 4)
+        self.operator.deliver(WATCHED[number % len(WATCHED)], 1 + number // len(WATCHED) % 4)
 
     def serve(self, number: int) -> None:
         """One request arrives, or its answer does."""
@@ -200,7 +198,7 @@ class SimulatedCluster:
 
     async def settle_all(self, _: int) -> None:
         """Every watch delivers everything, every request is answered, and the Job controller catches up: once round."""
-        for plural in (*KINDS, "jobs", "pods"):
+        for plural in WATCHED:
             self.operator.deliver(plural, 10**6)
         for key in list(self.operator.due):
             self.operator.reconcile(key)
@@ -239,8 +237,8 @@ class SimulatedCluster:
         """Return the last usage of each day."""
         found: dict[str, dict[str, Any]] = {}
         for plural, _, raw in self.server.history:
-            if plural == "tenants" and raw["metadata"]["name"] == tenant and "status" in raw:
-                found[raw["status"]["day"]] = raw["status"]["usage"]
+            if plural == "tenantquotas" and raw["metadata"]["name"] == tenant and "status" in raw:
+                found[raw["status"]["day"]] = raw["status"]
         return list(found.values())
 
     async def crash(self) -> None:
@@ -248,7 +246,7 @@ class SimulatedCluster:
         self.crashes += 1
         await self.operator.crash()
         # A new one cannot know what these used, only that it was not accounted for.
-        reserved = {entry["uid"] for raw in self.server.all("tenants") for entry in _reservations(raw)}
+        reserved = {entry["uid"] for raw in self.server.all("tenantquotas") for entry in _reservations(raw)}
         known = {raw["metadata"]["uid"] for _, raw in self.all_jobs()}
         known |= {pod["metadata"]["labels"]["steno.dev/job-uid"] for pod in self.pods()}
         self.unaccountable |= (self.published.keys() & reserved) - known
@@ -269,9 +267,10 @@ class SimulatedCluster:
                 self.reap(0)
                 self.finish(1)
             ended = all("completionTime" in raw.get("status", {}) for _, raw in self.all_jobs())
-            if ended and not self.live() and not any(_reservations(raw) for raw in self.server.all("tenants")):
+            quotas = list(self.server.all("tenantquotas"))
+            if ended and not self.live() and len(quotas) == len(LIMITS) and not any(map(_reservations, quotas)):
                 return
-        raise AssertionError(f"does not come to rest: {list(self.server.all('tenants'))}")
+        raise AssertionError(f"does not come to rest: {list(self.server.all('tenantquotas'))}")
 
 
 C = SimulatedCluster
@@ -334,8 +333,8 @@ def test_no_order_of_events_passes_a_limit_and_all_usage_is_counted_once(history
             name, usage = raw["metadata"]["name"], raw["status"]["usage"]
             assert (usage["gpus"], usage["runningJobs"], usage["queuedJobs"]) == (0, 0, 0)
             days = cluster.days(name)
-            for field in ("audioMillisToday", "pagesToday"):
-                assert sum(day[field] for day in days) == cluster.expected_usage(name, field)
+            for field in ("audioMillis", "pages"):
+                assert sum(day.get(field, 0) for day in days) == cluster.expected_usage(name, field)
 
     asyncio.run(run())
 
@@ -349,7 +348,7 @@ def test_a_reservation_is_kept_while_a_start_that_was_decided_before_is_under_wa
 
         async def work(key: Key, *, starts: bool = False) -> None:
             """Works on a resource to the end or, unless `starts`, to the moment when a child is to be created."""
-            for plural in (*KINDS, "jobs", "pods"):
+            for plural in WATCHED:
                 cluster.operator.deliver(plural, 100)
             cluster.operator.reconcile(key)
             await cluster.operator.settle()
@@ -358,6 +357,7 @@ def test_a_reservation_is_kept_while_a_start_that_was_decided_before_is_under_wa
                 await cluster.operator.settle()
                 cluster.check()
 
+        await work(tenant, starts=True)  # makes its quota
         await work(tenant)
         await work(first)
         assert cluster.live() == []
@@ -370,7 +370,7 @@ def test_a_reservation_is_kept_while_a_start_that_was_decided_before_is_under_wa
         for _ in range(3):
             await work(tenant)
             await work(second)
-        [entry] = _reservations(cluster.server.objects["tenants", "", "beta"])
+        [entry] = _reservations(cluster.server.objects["tenantquotas", "", "beta"])
         assert entry["name"] == first.name
         await work(first, starts=True)  # the start arrives at last
         assert len(cluster.live()) == 1
@@ -395,5 +395,5 @@ def test_the_simulation_admits_runs_and_ends_jobs():
         return cluster
 
     cluster = asyncio.run(run())
-    assert {field for _, field, _ in cluster.published.values()} == {"audioMillisToday", "pagesToday"}
+    assert {field for _, field, _ in cluster.published.values()} == {"audioMillis", "pages"}
     assert Key("Tenant", "", "acme") in [entry.value.key for entry in cluster.operator.state.resources]

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from .harness import GROUP
 from .streams import Streams
 
 pytestmark = pytest.mark.apiserver
@@ -31,8 +32,9 @@ OWN = [
 ]
 """In the operator's own namespace."""
 EVERYWHERE = [
-    (["steno.dev"], ["runtimeprofiles", "tenants"], ["get", "list", "watch"]),
-    (["steno.dev"], ["tenants/status"], ["get", "patch"]),
+    (["steno.dev"], ["runtimeprofiles", "tenants", "tenantquotas"], ["get", "list", "watch"]),
+    (["steno.dev"], ["tenants/status", "tenantquotas/status"], ["get", "patch"]),
+    (["steno.dev"], ["tenantquotas"], ["create", "delete"]),
     (["authentication.k8s.io"], ["tokenreviews"], ["create"]),
 ]
 
@@ -72,6 +74,9 @@ def test_a_whole_life_with_least_rights(harness, kubeconfig):
     harness.must(
         "POST", f"/api/v1/namespaces/{harness.namespace}/pods", {"metadata": {"name": "operator-0"}, "spec": spec}
     )
+    tenant = {"metadata": {"name": harness.namespace}, "spec": {"namespaces": [harness.namespace]}}
+    for plural, kind in (("tenantquotas", "TenantQuota"), ("tenants", "Tenant")):  # the quota is to make way
+        harness.must("POST", f"{GROUP}/{plural}", {"apiVersion": "steno.dev/v1alpha1", "kind": kind, **tenant})
     replica = harness.start(kubeconfig=kubeconfig, label_pod=True)
     harness.apply(ttlSecondsAfterFinished=0)
     pod = harness.run_pod("talk-1")
@@ -89,6 +94,8 @@ def test_a_whole_life_with_least_rights(harness, kubeconfig):
     )
     harness.publish(pod)
     harness.wait("Complete")
+    quota = f"{GROUP}/tenantquotas/{harness.namespace}"
+    harness.until("its audio is counted", lambda: harness.must("GET", quota)["status"].get("audioMillis") == 30_000)
     harness.until("the child is gone", lambda: not harness.children())
     harness.until("its Event", lambda: harness.events("AttemptStarted"))
     assert "orbidden" not in replica.log.read_text()

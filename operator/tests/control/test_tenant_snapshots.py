@@ -32,13 +32,18 @@ PUBLISHED = {
 FULL = Admission("Waiting", "GPUsExhausted", "All are in use.", 4, "acme")
 
 
-def tenant(name: str = "acme", *spaces: str, version: int = 5, created: str = CREATED, **status: Any) -> dict[str, Any]:
+def tenant(name: str = "acme", *spaces: str, version: int = 5, created: str = CREATED) -> dict[str, Any]:
     return {
         "kind": "Tenant",
         "metadata": {"name": name, "uid": f"t-{name}", "resourceVersion": str(version), "creationTimestamp": created},
         "spec": {"namespaces": list(spaces or ("ns",))},
-        "status": status,
     }
+
+
+def quota(*reservations: dict[str, Any], of: str = "acme", version: int = 5, **status: Any) -> dict[str, Any]:
+    owner = {"kind": "Tenant", "name": of, "uid": f"t-{of}", "controller": True}
+    metadata = {"name": of, "uid": f"q-{of}", "resourceVersion": str(version), "ownerReferences": [owner]}
+    return {"kind": "TenantQuota", "metadata": metadata, "status": {**status, "reservations": list(reservations)}}
 
 
 def entry(**fields: Any) -> dict[str, Any]:
@@ -106,15 +111,15 @@ def test_a_job_may_name_its_own_tenant_and_no_other(state):
 def test_a_reservation_admits_unless_it_is_being_released_or_too_small(state, changes):
     state.resources.upsert(tenant())
     changes.clear()
-    state.resources.upsert(tenant(version=6, reservations=[entry()]))
+    state.quotas.upsert(quota(entry()))
     assert set(changes) == {ACME, KEY}
     assert admission(state) == Admission("Admitted", tenant="acme", reserved=True, gpus=1)
     assert (admission(state, gpus=2).state, admission(state, gpus=2).reserved) == ("Waiting", True)
     changes.clear()
-    state.resources.upsert(tenant(version=7, reservations=[entry(releasing=True)]))
+    state.quotas.upsert(quota(entry(releasing=True), version=7))
     assert KEY in changes
     assert admission(state).state == "Waiting"
-    state.resources.upsert(tenant(version=8))
+    state.quotas.upsert(quota(version=8))
     assert not admission(state).reserved
 
 
@@ -164,8 +169,9 @@ def test_progress_does_not_enqueue_the_tenant_and_what_matters_does(state, chang
 
 
 def test_what_an_admission_request_says(state):
-    raw = tenant(reservations=[entry(), entry(uid="u7", name="gone")])
+    raw = tenant()
     state.resources.upsert(raw)
+    state.quotas.upsert(quota(entry(), entry(uid="u7", name="gone")))
     state.jobs.upsert(job())
     with state.busy.working_on(KEY):
         mine, gone = observe(state, raw).requests
@@ -186,14 +192,15 @@ def test_what_an_admission_request_says(state):
 
 
 def test_a_deleted_job_is_still_accounted_for(state):
-    raw = tenant(reservations=[entry()])
+    raw = tenant()
     state.resources.upsert(raw)
+    state.quotas.upsert(quota(entry()))
     state.resources.upsert(resource(version=9, completionTime=CREATED, summary={"duration": 12.5}))
     state.resources.delete("u1")
     [request] = observe(state, raw).requests
     assert (request.finished, request.usage.audio_seconds) == (True, 12.5)
-    state.resources.upsert(tenant(version=6))
-    assert observe(state, tenant(version=6)).requests == ()
+    state.quotas.upsert(quota(version=6))
+    assert observe(state, raw).requests == ()
 
 
 def test_what_a_worker_published_counts_though_the_job_was_deleted_before_its_status_said_so(state):
@@ -201,8 +208,9 @@ def test_what_a_worker_published_counts_though_the_job_was_deleted_before_its_st
         [request] = observe(state, raw).requests
         return request.usage.audio_seconds
 
-    raw = tenant(reservations=[entry()])
+    raw = tenant()
     state.resources.upsert(raw)
+    state.quotas.upsert(quota(entry()))
     state.jobs.upsert(job())
     state.pods.upsert(pod(phase="Running"))
     state.resources.delete("u1")
@@ -215,41 +223,42 @@ def test_what_a_worker_published_counts_though_the_job_was_deleted_before_its_st
 
 
 def suspended(state, raw):
-    """Suspends the job, and has its Tenant planned until that is settled; returns the Tenant."""
+    """Suspends the job, and has its Tenant planned until that is settled; returns the reservations."""
     held = resource(version=3)
     held["spec"]["suspend"] = True
     state.resources.upsert(held)
-    for _ in range(2):
-        plan = plan_tenant(observe(state, raw), datetime.now(UTC))
-        raw = tenant(version=7, **plan.status.to_wire())
-        state.resources.upsert(raw)
-    return raw
+    for version in (6, 7):
+        for write in plan_tenant(observe(state, raw), datetime.now(UTC)).actions:
+            state.quotas.upsert(quota(version=version) | {"status": write.status.to_wire()})
+    return observe(state, raw).quota.status.reservations
 
 
 def test_a_job_that_published_and_is_suspended_keeps_its_reservation_until_its_status_has_its_usage(state):
-    raw = tenant(reservations=[entry()])
+    raw = tenant()
     state.resources.upsert(raw)
+    state.quotas.upsert(quota(entry()))
     state.jobs.upsert(job(status={"conditions": [{"type": "Complete", "status": "True"}]}))
     state.pods.upsert(pod(**PUBLISHED))
-    raw = suspended(state, raw)
-    assert [one["uid"] for one in raw["status"]["reservations"]] == ["u1"]
+    assert [one.uid for one in suspended(state, raw)] == ["u1"]
     ended = resource(version=9, completionTime=CREATED, summary={"duration": 12.5})
     state.resources.upsert(ended)
     plan = plan_tenant(observe(state, raw), datetime.now(UTC))
-    assert (plan.status.reservations, plan.status.usage.audio_millis_today) == ([], 12_500)
+    [write] = plan.actions
+    assert (write.status.reservations, write.status.audio_millis) == ([], 12_500)
+    assert plan.status.usage.audio_millis_today == 12_500
 
 
 def test_a_result_that_can_no_longer_be_read_keeps_no_reservation(state):
-    raw = tenant(reservations=[entry()])
+    raw = tenant()
     state.resources.upsert(raw)
+    state.quotas.upsert(quota(entry()))
     state.jobs.upsert(job(spec={"suspend": True}, status={"conditions": [{"type": "Suspended", "status": "True"}]}))
     state.pods.upsert(pod(**PUBLISHED))
     state.pods.delete("p1")  # asked to stop, it published; its pod was gone before its job was planned
-    raw = suspended(state, raw)
-    assert not raw["status"].get("reservations")
+    assert suspended(state, raw) == []
     state.resources.upsert(resource(version=9))
-    plan = plan_tenant(observe(state, raw), datetime.now(UTC))
-    assert [(one.uid, one.releasing) for one in plan.status.reservations] == [("u1", None)]
+    [write] = plan_tenant(observe(state, raw), datetime.now(UTC)).actions
+    assert [(one.uid, one.releasing) for one in write.status.reservations] == [("u1", None)]
 
 
 @pytest.mark.parametrize("suspended", [True, False], ids=["suspended", "running"])
@@ -263,7 +272,7 @@ def test_a_child_asks_for_what_its_profile_gave_it_whatever_the_profile_gives_no
         state.profiles.delete("profile-gpu")
     [request] = observe(state, tenant()).requests
     assert request.demand == Demand(gpus=2, jobs=1)
-    state.resources.upsert(tenant(version=6, reservations=[entry(gpus=1)]))
+    state.quotas.upsert(quota(entry(gpus=1)))
     seen = observe_job(state, KEY, TranscriptionJob.from_wire(resource()))
     assert seen.admission.state == "Waiting"  # the reservation is of one GPU
     state.jobs.upsert(job(version=11, status={"conditions": [{"type": "Failed", "status": "True"}]}))
@@ -275,8 +284,9 @@ def test_a_pod_that_outlives_its_job_keeps_the_reservation(state, changes):
     def running() -> bool:
         return observe(state, raw).requests[0].running
 
-    raw = tenant(reservations=[entry()])
+    raw = tenant()
     state.resources.upsert(raw)
+    state.quotas.upsert(quota(entry()))
     state.jobs.upsert(job())
     state.pods.upsert(pod(phase="Running"))
     elsewhere = pod(uid="p2", phase="Running")
@@ -295,8 +305,9 @@ def test_a_child_keeps_its_reservation_until_it_is_at_rest(state):
     def running() -> bool:
         return observe(state, raw).requests[0].running
 
-    raw = tenant(reservations=[entry()])
+    raw = tenant()
     state.resources.upsert(raw)
+    state.quotas.upsert(quota(entry()))
     state.jobs.upsert(job(version=10))
     state.jobs.upsert(job(version=11, spec={"suspend": True}))
     assert running()  # the Job controller has not acted yet
@@ -320,8 +331,35 @@ def test_whether_this_operator_serves_the_tenant(served, found):
 
 
 def test_work_with_two_reservations_keeps_the_other_when_one_is_released(state):
-    state.resources.upsert(tenant(reservations=[entry()]))
-    state.resources.upsert(tenant("zeta", "b", version=6, reservations=[entry()]))
+    for raw in (tenant(), quota(entry()), tenant("zeta", "b"), quota(entry(), of="zeta", version=6)):
+        (state.quotas if raw["kind"] == "TenantQuota" else state.resources).upsert(raw)
     assert admission(state).tenant == "zeta"
-    state.resources.upsert(tenant("zeta", "b", version=7))
+    state.quotas.upsert(quota(of="zeta", version=7))
     assert admission(state).tenant == "acme"
+
+
+def test_a_quota_counts_only_for_the_tenant_that_owns_it(state, changes):
+    state.quotas.upsert(quota(entry()))  # its watch may be ahead of the Tenants'
+    assert admission(state).state == "NotRequired"
+    changes.clear()
+    state.resources.upsert(tenant())
+    assert KEY in changes
+    assert admission(state).state == "Admitted"
+    changes.clear()
+    again = tenant(version=8)
+    again["metadata"]["uid"] = "t-again"  # deleted, and created anew under the same name
+    state.resources.upsert(again)
+    assert KEY in changes
+    assert (admission(state).state, admission(state).reserved) == ("Waiting", False)
+    assert observe(state, again).quota is None
+
+
+def test_a_deleted_tenant_admits_nothing_though_its_quota_is_still_there(state, changes):
+    state.resources.upsert(tenant())
+    state.quotas.upsert(quota(entry()))
+    state.resources.delete("u1")
+    changes.clear()
+    state.resources.delete("t-acme")
+    assert KEY in changes
+    assert state.reserving_quota(OwnerKey("ns", "u1")) is None
+    assert state.quota_request(OwnerKey("ns", "u1")) is None  # nothing is kept for it any more

@@ -48,6 +48,7 @@ class TenantLoad:
         self.phases: dict[str, str] = {}
         self.used: defaultdict[str, dict[str, Any]] = defaultdict(dict)  # tenant → day → usage
         self.tenants: dict[str, Any] = {}
+        self.quotas: dict[str, Any] = {}
 
     def make(self) -> None:
         for count in GPUS:
@@ -135,12 +136,19 @@ class TenantLoad:
             return
         self.events += 1
         self.tenants[name] = raw
+
+    def quota(self, _: str, raw: Any) -> None:
+        name = raw["metadata"]["name"]
+        if name not in self.limits:
+            return
+        self.events += 1
+        self.quotas[name] = raw
         status = raw.get("status") or {}
         entries = status.get("reservations") or []
         jobs = sum(entry["jobs"] for entry in entries)
-        self.check(name, "ledger", gpus=sum(entry["gpus"] for entry in entries), concurrentJobs=jobs)
+        self.check(name, "reservations", gpus=sum(entry["gpus"] for entry in entries), concurrentJobs=jobs)
         if "day" in status:
-            self.used[name][status["day"]] = status["usage"]
+            self.used[name][status["day"]] = status
 
     def phase(self, _: str, job: Any) -> None:
         if job["metadata"]["namespace"] in self.tenant_of:
@@ -153,6 +161,10 @@ class TenantLoad:
 
     def succeeded(self) -> int:
         return Counter(list(self.phases.values()))["Succeeded"]
+
+
+def running_jobs(tenant: Any) -> int:
+    return tenant["status"]["usage"]["runningJobs"]
 
 
 def gpus_of(pod: Any) -> int:
@@ -197,6 +209,7 @@ def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(
         Watch(server, f"/apis/batch/v1/jobs{ours}", load.child),
         Watch(server, f"/api/v1/pods{ours}", load.pod),
         Watch(server, f"{GROUP}/tenants", load.tenant),
+        Watch(server, f"{GROUP}/tenantquotas", load.quota),
         Watch(server, f"{GROUP}/transcriptionjobs", load.phase),
         Watch(server, f"{GROUP}/ocrjobs", load.phase),
     ]
@@ -228,12 +241,13 @@ def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(
         load.suspend(number, suspend=False)
     harness.until(f"all have succeeded: {Counter(load.phases.values())}", lambda: load.succeeded() == JOBS)
     harness.until(
-        "nothing is reserved", lambda: not any(raw["status"]["reservations"] for raw in load.tenants.values())
+        "nothing is reserved", lambda: not any(raw["status"].get("reservations") for raw in load.quotas.values())
     )
+    harness.until("the Tenants say so", lambda: not any(map(running_jobs, load.tenants.values())))
 
     assert load.violations == []
     assert kubelet.errors == []
-    assert [watch.error for watch in watches] == [None] * 5
+    assert [watch.error for watch in watches] == [None] * 6
     assert load.lingering >= len(ENDLESS)  # deleted at work, they were there for a while
     assert load.peaks == {name: limits["gpus"] for name, limits in load.limits.items()}  # they were all used
     assert len(load.done) >= JOBS + JOBS // 10 - len(suspended)  # those that failed first had two children
@@ -244,7 +258,9 @@ def test_two_hundred_jobs_of_five_tenants_never_pass_a_limit_though_leaders_die(
         }  # fmt: skip
         numbers = range(index, JOBS, len(LIMITS))
         days = load.used[name].values()  # two, should midnight pass
+        latest = load.quotas[name]["status"]
         seconds = sum(duration_of(number) for number in numbers if kind_of(number) == "TranscriptionJob")
-        assert sum(day["audioMillisToday"] for day in days) == seconds * 1000
-        assert sum(day["pagesToday"] for day in days) == sum(n for n in numbers if kind_of(n) == "OCRJob")
-        assert all(day["audioMinutesToday"] == day["audioMillisToday"] // 60_000 for day in days)
+        assert sum(day["audioMillis"] for day in days) == seconds * 1000
+        assert sum(day["pages"] for day in days) == sum(n for n in numbers if kind_of(n) == "OCRJob")
+        assert usage["audioMinutesToday"] == usage["audioMillisToday"] // 60_000
+        assert (usage["audioMillisToday"], usage["pagesToday"]) == (latest["audioMillis"], latest["pages"])

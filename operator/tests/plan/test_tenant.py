@@ -2,72 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from steno_api.v1alpha1.tenant import Tenant
-from steno_operator.plan.common.admission import ADMISSION_POLICIES, Admission, AdmissionRequest, Demand, Usage
-from steno_operator.plan.tenant.planner import ObservedTenant, TenantPlan, plan_tenant
+from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest, Demand
 from steno_operator.plan.tenant.quota import RECONCILING_RECHECK
 
-from .builders import T0, after
-
-
-def tenant(**limits: int) -> Tenant:
-    return Tenant.from_wire(
-        {
-            "metadata": {"name": "acme", "uid": "tenant-1", "generation": 3},
-            "spec": {"namespaces": ["team-a", "team-b"], "limits": limits},
-        }
-    )
-
-
-def make_request(uid: str, *, gpus: int = 1, kind: str = "TranscriptionJob", **fields: Any) -> AdmissionRequest:
-    """A request; the later its UID in the alphabet, the younger."""
-    return AdmissionRequest(
-        **{
-            "uid": uid,
-            "kind": kind,
-            "namespace": "team-a",
-            "name": f"job-{uid}",
-            "created": after(ord(uid[0])),
-            "policy": ADMISSION_POLICIES[kind],
-            "demand": Demand(gpus=gpus, jobs=1),
-            **fields,
-        }
-    )
-
-
-def make_ended_pod(of: AdmissionRequest, **usage: Any) -> AdmissionRequest:
-    return replace(of, finished=True, active=False, running=False, usage=Usage(**usage))
-
-
-class TenantHarness:
-    """A Tenant that is reconciled again and again; the status is carried over as the API server would keep it."""
-
-    def __init__(self, **limits: int) -> None:
-        self.tenant = tenant(**limits)
-        self.pending: Mapping[str, Admission] = {}
-
-    def reconcile(self, *requests: AdmissionRequest, at: datetime = T0, **observed: Any) -> TenantPlan:
-        plan = plan_tenant(ObservedTenant(self.tenant, requests, **observed), at)
-        assert plan.actions == ()
-        self.pending = self.pending if plan.pending is None else plan.pending
-        status = type(plan.status).model_validate_json(plan.status.to_json())
-        assert status == plan.status, "the status must survive JSON"
-        self.tenant = self.tenant.model_copy(update={"status": status})
-        return plan
-
-    @property
-    def reserved(self) -> str:
-        return "".join(sorted(reservation.uid for reservation in self.tenant.status.reservations))
-
-    def reason(self, uid: str) -> tuple[str, int | None]:
-        return self.pending[uid].reason, self.pending[uid].position
+from .builders import after
+from .tenant_harness import TenantHarness, make_ended_pod, make_request, tenant
 
 
 def test_jobs_are_admitted_by_priority_then_age_then_uid():
@@ -92,9 +37,9 @@ def test_the_same_requests_again_change_nothing():
     harness = TenantHarness(gpus=2)
     seen = [make_request(uid) for uid in "abcd"]
     harness.reconcile(*seen)
-    before = harness.tenant, harness.pending
-    harness.reconcile(*seen)
-    assert (harness.tenant, harness.pending) == before
+    before = harness.tenant, harness.quota, harness.pending
+    assert harness.reconcile(*seen).actions == ()
+    assert (harness.tenant, harness.quota, harness.pending) == before
 
 
 def test_a_small_gpu_job_does_not_pass_a_large_one_but_one_without_gpus_does():
@@ -176,7 +121,7 @@ def test_a_suspended_jobs_reservation_is_released_in_two_steps():
     held = replace(job, active=False)
     harness.reconcile(held, make_request("b"))
     assert harness.reserved == "a"
-    assert harness.tenant.status.reservations[0].releasing
+    assert harness.quota.status.reservations[0].releasing
     assert harness.reconcile(replace(held, reconciling=True), make_request("b")).requeue_after == RECONCILING_RECHECK
     assert harness.reserved == "a"
     harness.reconcile(replace(held, running=True), make_request("b"))
@@ -190,7 +135,7 @@ def test_a_job_that_is_resumed_in_time_keeps_its_reservation():
     harness.reconcile(make_request("a"))
     harness.reconcile(make_request("a", active=False))
     harness.reconcile(make_request("a"))
-    assert not harness.tenant.status.reservations[0].releasing
+    assert not harness.quota.status.reservations[0].releasing
 
 
 def test_a_job_deleted_while_it_is_being_started_keeps_its_reservation_until_that_is_over():
@@ -324,7 +269,7 @@ def test_running_servers_are_adopted_before_anything_is_admitted():
     assert harness.reserved == "p"
     gone = TenantHarness(gpus=2)  # its profile is
     gone.reconcile(replace(pool_request("p", 2, running=True), demand=None))
-    assert [(entry.gpus, entry.jobs, entry.streams) for entry in gone.tenant.status.reservations] == [(0, 0, 0)]
+    assert [(entry.gpus, entry.jobs, entry.streams) for entry in gone.quota.status.reservations] == [(0, 0, 0)]
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ class Reason(StrEnum):
     IDLE = "Idle"
     """The pool has no server because no session is open, or `spec.replicas` is 0."""
     CHILD_REFUSED = "ChildRefused"
-    """The API server rejected a Deployment, Service, pool or Secret; the message says why, and Steno retries."""
+    """The API server rejected a Deployment, Service, pool, Secret or TenantQuota; the message says why, and Steno
+    retries."""
     SIGNING_KEY_MISSING = "SigningKeyMissing"
     """The operator does not have the key that signs session tokens yet; its log says why."""
     POOL_CREATED = "PoolCreated"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
@@ -12,8 +12,6 @@ from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, 
 
 MAX_RESERVATIONS = 1000
 """Maximum number of a Tenant's reservations, whatever its limits: they must fit into one object."""
-
-MAP_BY_UID: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"]}
 
 NamespaceName = Annotated[
     str,
@@ -56,7 +54,7 @@ class TenantUsage(Model):
     """What the tenant uses now, and has used today."""
 
     gpus: int = Field(default=0, ge=0)
-    """Accelerators that admitted jobs hold."""
+    """Accelerators that admitted jobs and pools hold."""
     running_jobs: int = Field(default=0, ge=0)
     """Jobs that are admitted and have not ended."""
     queued_jobs: int = Field(default=0, ge=0)
@@ -71,31 +69,8 @@ class TenantUsage(Model):
     """Pages of the work that ended on `day`."""
 
 
-class QuotaReservation(Model):
-    """Share of the limits that an admitted job, stream or pool holds until nothing of it is running any more."""
-
-    uid: str
-    """The resource's UID."""
-    kind: str
-    """Its kind."""
-    namespace: str
-    """Its namespace."""
-    name: str
-    """Its name."""
-    gpus: int = Field(default=0, ge=0)
-    """Accelerators it holds."""
-    jobs: int = Field(default=0, ge=0)
-    """Jobs it counts as."""
-    streams: int = Field(default=0, ge=0)
-    """Streams it counts as."""
-    since: AwareDatetime
-    """When it was admitted."""
-    releasing: bool | None = None
-    """True: nothing more may be started under it; it is released once nothing of the resource is running."""
-
-
 class TenantStatus(ConditionedStatus):
-    """Observed state; written by the operator only."""
+    """Observed state; written by the operator only. The reservations are in the TenantQuota of the same name."""
 
     phase: Literal["Ready", "Stalled"] | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Derived from the conditions, for people; programs read the conditions."""
@@ -103,10 +78,6 @@ class TenantStatus(ConditionedStatus):
     """The day (UTC) of today's usage, such as 2026-11-21."""
     usage: TenantUsage | None = None
     """What the tenant uses now, and has used today."""
-    reservations: Annotated[
-        list[QuotaReservation], Field(max_length=MAX_RESERVATIONS, json_schema_extra=MAP_BY_UID)
-    ] = Field(default_factory=list[QuotaReservation])
-    """Admitted work: nothing of the tenant starts without an entry, and the entries' sum never exceeds a limit."""
 
 
 class Tenant(Resource):

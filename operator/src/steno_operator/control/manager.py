@@ -11,6 +11,7 @@ from typing import Literal
 
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_api.v1alpha1.tenantquota import TenantQuota
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.resource_records import BY_KIND, PROFILE_KIND, TENANT_KIND
@@ -28,7 +29,7 @@ from steno_operator.control.reconcile.pool_actions import PoolActions
 from steno_operator.control.reconcile.pool_controller import PoolController
 from steno_operator.control.reconcile.reconciler import Reconciler
 from steno_operator.control.reconcile.session_controller import SessionController
-from steno_operator.control.reconcile.tenant_controller import TenantController
+from steno_operator.control.reconcile.tenant_controller import QuotaActions, TenantController
 from steno_operator.control.reconcile.work_queue import WorkQueue
 from steno_operator.control.reports.token_review import TokenVerifier
 from steno_operator.control.watch.kopf_source import KopfSource
@@ -92,7 +93,8 @@ class Manager:
         self.ready = False
         self._signer = Signer(cluster, options.own_namespace, options.session_key, self._resync)
         self._recorder = EventRecorder(cluster, options.instance)
-        executor = Executor(cluster, self.state, PoolActions(cluster, self.state, self._signer).handlers)
+        pools, quotas = PoolActions(cluster, self.state, self._signer), QuotaActions(cluster, self.state)
+        executor = Executor(cluster, self.state, {**pools.handlers, **quotas.handlers})
         served = controllers(cluster, self.state, self._signer)
         self._reconciler = Reconciler(self.state, executor, self._recorder, served, policy)
         watched = watched_kinds(self.state, served.values(), options.namespaces)
@@ -159,7 +161,14 @@ def watched_kinds(state: ClusterState, served: Iterable[AnyController], namespac
             everywhere,
             state.profiles,
             lambda: [entry.value for entry in state.profiles],
-        )
+        ),
+        WatchedKind(
+            TenantQuota.definition.kind,
+            resource_type(TenantQuota.definition),
+            everywhere,
+            state.quotas,
+            lambda: [{"metadata": entry.value.quota.metadata.to_wire()} for entry in state.quotas],
+        ),
     ]
     for controller in served:
         definition = controller.model.definition

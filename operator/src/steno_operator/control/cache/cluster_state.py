@@ -29,14 +29,18 @@ from steno_operator.control.cache.pool_records import read_deployment, read_serv
 from steno_operator.control.cache.resource_records import (
     BY_KEY,
     BY_NAME,
+    BY_RESERVATION,
+    BY_TENANT,
     RESOURCE_INDEXES,
+    TENANT_KIND,
     TENANTS_BY_NAMESPACE,
-    TENANTS_BY_RESERVATION,
+    QuotaRecord,
     QuotaRequest,
     ResourceRecord,
     TenantRecord,
     pool_of,
     read_profile,
+    read_quota,
     read_resource,
 )
 from steno_operator.control.cache.session_connections import SessionConnections
@@ -95,6 +99,7 @@ class ClusterState:
         self.served_namespaces = frozenset(served_namespaces)
         self.resources: ObjectCache[ResourceRecord] = ObjectCache(read_resource, *RESOURCE_INDEXES, unique=BY_KEY)
         self.profiles: ObjectCache[dict[str, Any]] = ObjectCache(read_profile, unique=BY_NAME)
+        self.quotas: ObjectCache[QuotaRecord] = ObjectCache(read_quota, BY_RESERVATION, unique=BY_TENANT)
         self.jobs: ObjectCache[JobRecord] = ObjectCache(read_job, BY_OWNER, JOBS_BY_RESOURCE_NAME)
         self.pods: ObjectCache[PodRecord] = ObjectCache(read_worker, BY_OWNER, PODS_BY_RESOURCE)
         self.warnings = WarningCache()
@@ -111,6 +116,7 @@ class ClusterState:
         self._deleted_requests: dict[OwnerKey, QuotaRequest] = {}  # of what still holds a reservation
         self._published: BoundedDict[OwnerKey, Succeeded] = BoundedDict(_PUBLISHED)
         self.resources.add_event_handler(self._keep_up_with_resource)
+        self.quotas.add_event_handler(self._keep_up_with_quota)
         self.jobs.add_event_handler(self._forget_warning)
         self.pods.add_event_handler(self._forget_warning)
         self.pods.add_event_handler(self._keep_result)
@@ -143,7 +149,7 @@ class ClusterState:
             return None
 
     def quota_request(self, owner: OwnerKey) -> QuotaRequest | None:
-        """Return what a resource asks its Tenant; of a deleted one, while a Tenant still holds a reservation for it."""
+        """Return what a resource asks its Tenant; of a deleted one, while something is still reserved for it."""
         record = self.owner(owner)
         return record.quota if record is not None else self._deleted_requests.get(owner)
 
@@ -152,10 +158,20 @@ class ClusterState:
         found = (entry.value.tenant for entry in self.resources.by_index(TENANTS_BY_NAMESPACE, namespace))
         return most_senior(tenant for tenant in found if tenant is not None)
 
-    def reserving_tenant(self, owner: OwnerKey) -> TenantRecord | None:
-        """Return the Tenant that holds a reservation for a resource; of two the one that changed last."""
-        found = self.resources.by_index(TENANTS_BY_RESERVATION, owner)
-        return found[-1].value.tenant if found else None
+    def quota_of(self, tenant: str, uid: str) -> QuotaRecord | None:
+        """Return the quota of a Tenant, given by name and UID, unless there is none or an earlier Tenant's."""
+        found = self.quotas.by_index(BY_TENANT, tenant)
+        return found[0].value if found and found[0].value.tenant_uid == uid else None
+
+    def reserving_quota(self, owner: OwnerKey) -> QuotaRecord | None:
+        """Return the quota in which something is reserved for a resource; of two the one that changed last."""
+        found = [entry.value for entry in self.quotas.by_index(BY_RESERVATION, owner)]
+        return next((quota for quota in reversed(found) if self._is_in_force(quota)), None)
+
+    def _is_in_force(self, quota: QuotaRecord) -> bool:
+        """Tell whether the Tenant that owns a quota exists."""
+        tenants = self.resources.by_index(BY_KEY, Key(TENANT_KIND, "", quota.tenant))
+        return any(tenant.uid == quota.tenant_uid for tenant in tenants)
 
     def published(self, owner: OwnerKey) -> Succeeded | None:
         """Return the result of a worker that published for a resource, even if its pod is gone by now."""
@@ -178,9 +194,17 @@ class ClusterState:
             renewed = None if new is None else new.value.tenant
             if renewed is None or (renewed.uid, renewed.namespaces) != (tenant.uid, tenant.namespaces):
                 self.pending.forget(tenant.name)
-            for owner in tenant.reservations:
-                if owner in self._deleted_requests and self.reserving_tenant(owner) is None:
-                    del self._deleted_requests[owner]
+            quota = self.quota_of(tenant.name, tenant.uid)
+            self._forget_requests(() if quota is None else quota.reservations)
+
+    def _keep_up_with_quota(self, change: Change[QuotaRecord]) -> None:
+        self._forget_requests(() if change.old is None else change.old.value.reservations)
+
+    def _forget_requests(self, owners: Iterable[OwnerKey]) -> None:
+        """Forget the requests of deleted resources for which nothing is reserved any more."""
+        for owner in owners:
+            if owner in self._deleted_requests and self.reserving_quota(owner) is None:
+                del self._deleted_requests[owner]
 
     def _keep_up_with_places(self, old: Entry[ResourceRecord] | None, new: Entry[ResourceRecord] | None) -> None:
         before, after = old and old.value.place, new and new.value.place
@@ -193,7 +217,7 @@ class ClusterState:
 
     def _keep_request(self, deleted: Entry[ResourceRecord]) -> None:
         request = deleted.value.quota
-        if request is not None and self.reserving_tenant(request.owner_key) is not None:
+        if request is not None and self.reserving_quota(request.owner_key) is not None:
             self._deleted_requests[request.owner_key] = replace(request, deleted=True)
 
     def _forget_warning(self, change: Change[Any]) -> None:

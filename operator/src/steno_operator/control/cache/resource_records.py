@@ -14,9 +14,10 @@ from typing import Any
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.streamsession import StreamSession
-from steno_api.v1alpha1.tenant import QuotaReservation, Tenant
+from steno_api.v1alpha1.tenant import Tenant
+from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuota
 from steno_operator.control.cache.object_cache import Entry, Index, OwnerKey
-from steno_operator.control.kube.keys import Key
+from steno_operator.control.kube.keys import Key, controller_uid
 from steno_operator.plan.common.admission import ADMISSION_POLICIES, Usage
 from steno_operator.plan.pool.places import PlaceRequest, place_request
 
@@ -62,12 +63,26 @@ class TenantRecord:
     uid: str
     created: str
     namespaces: tuple[str, ...]
-    reservations: Mapping[OwnerKey, QuotaReservation]
 
     @property
     def seniority(self) -> tuple[str, str]:
         """Sort key: of several Tenants whose specs name a namespace, the first has it."""
         return self.created, self.uid
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRecord:
+    """A TenantQuota."""
+
+    quota: TenantQuota
+    tenant_uid: str
+    """The Tenant that owns it: it counts for no other of that name."""
+    reservations: Mapping[OwnerKey, QuotaReservation]
+
+    @property
+    def tenant(self) -> str:
+        """The Tenant's name."""
+        return self.quota.metadata.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +128,14 @@ def read_profile(raw: Mapping[str, Any]) -> Entry[dict[str, Any]]:
     return Entry(raw["metadata"]["uid"], "", raw["metadata"]["resourceVersion"], strip_metadata(raw))
 
 
+def read_quota(raw: Mapping[str, Any]) -> Entry[QuotaRecord]:
+    """Read a TenantQuota."""
+    quota = TenantQuota.from_wire(raw)
+    reservations = {OwnerKey(each.namespace, each.uid): each for each in quota.status.reservations}
+    record = QuotaRecord(quota, controller_uid(raw), reservations)
+    return Entry(quota.metadata.uid, "", quota.metadata.resource_version, record)
+
+
 def strip_metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return a custom resource without the metadata that is never read, which is most of its bytes."""
     metadata = {name: value for name, value in raw["metadata"].items() if name not in _UNREAD_METADATA}
@@ -145,14 +168,11 @@ def _quota_request(key: Key, raw: Mapping[str, Any]) -> QuotaRequest:
 
 def _tenant(raw: Mapping[str, Any]) -> TenantRecord:
     metadata = raw["metadata"]
-    admitted = (raw.get("status") or {}).get("reservations") or ()
-    reservations = [QuotaReservation.from_wire(each) for each in admitted]
     return TenantRecord(
         name=metadata["name"],
         uid=metadata["uid"],
         created=metadata.get("creationTimestamp", ""),
         namespaces=tuple(raw["spec"].get("namespaces") or ()),
-        reservations={OwnerKey(each.namespace, each.uid): each for each in reservations},
     )
 
 
@@ -180,10 +200,6 @@ def _namespaces_of_tenants(entry: Entry[ResourceRecord]) -> Iterable[str]:
     return () if entry.value.tenant is None else entry.value.tenant.namespaces
 
 
-def _reservations(entry: Entry[ResourceRecord]) -> Iterable[OwnerKey]:
-    return () if entry.value.tenant is None else entry.value.tenant.reservations
-
-
 BY_KEY: Index[ResourceRecord, Key] = Index(lambda entry: (entry.value.key,))
 BY_KIND: Index[ResourceRecord, str] = Index(lambda entry: (entry.value.key.kind,))
 BY_PROFILE: Index[ResourceRecord, str] = Index(
@@ -198,8 +214,10 @@ REQUESTS_BY_NAMESPACE: Index[ResourceRecord, str] = Index(_namespaces_of_request
 """Resources that ask for admission and have neither ended nor are being deleted, by namespace."""
 TENANTS_BY_NAMESPACE: Index[ResourceRecord, str] = Index(_namespaces_of_tenants)
 """Tenants whose specs name a namespace; the most senior of them has it."""
-TENANTS_BY_RESERVATION: Index[ResourceRecord, OwnerKey] = Index(_reservations)
-"""Tenants that hold a reservation for a resource."""
+BY_TENANT: Index[QuotaRecord, str] = Index(lambda entry: (entry.value.tenant,))
+"""TenantQuotas by the name of their Tenant."""
+BY_RESERVATION: Index[QuotaRecord, OwnerKey] = Index(lambda entry: entry.value.reservations)
+"""TenantQuotas that hold a reservation for a resource."""
 BY_NAME: Index[dict[str, Any], str] = Index(lambda entry: (entry.value["metadata"]["name"],))
 """RuntimeProfiles by name."""
 
@@ -210,5 +228,4 @@ RESOURCE_INDEXES: tuple[Index[ResourceRecord, Any], ...] = (
     PLACES_BY_NAMESPACE,
     REQUESTS_BY_NAMESPACE,
     TENANTS_BY_NAMESPACE,
-    TENANTS_BY_RESERVATION,
 )

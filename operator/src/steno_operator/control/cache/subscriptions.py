@@ -22,6 +22,7 @@ from steno_operator.control.cache.resource_records import (
     SESSIONS_BY_POOL,
     TENANT_KIND,
     TENANTS_BY_NAMESPACE,
+    QuotaRecord,
     QuotaRequest,
     ResourceRecord,
     TenantRecord,
@@ -46,6 +47,7 @@ class Subscriptions:
         self._occupying: set[OwnerKey] = set()  # pools that occupied quota at their last change
         state.resources.add_event_handler(self._resource_changed)
         state.profiles.add_event_handler(self._profile_changed)
+        state.quotas.add_event_handler(self._quota_changed)
         state.jobs.add_event_handler(self._job_changed)
         state.pods.add_event_handler(self._pod_changed)
         state.warnings.add_event_handler(self._warning_changed)
@@ -82,8 +84,8 @@ class Subscriptions:
 
     def _enqueue_tenants(self, owner: OwnerKey, namespace: str) -> None:
         """Enqueue the Tenants that a resource matters to: that which has reserved quota, and that of the namespace."""
-        tenants = (self._state.reserving_tenant(owner), self._state.tenant_of(namespace))
-        for name in {tenant.name for tenant in tenants if tenant is not None}:
+        quota, tenant = self._state.reserving_quota(owner), self._state.tenant_of(namespace)
+        for name in {*(() if quota is None else (quota.tenant,)), *(() if tenant is None else (tenant.name,))}:
             self._enqueue(Key(TENANT_KIND, "", name))
 
     def _enqueue_tenants_of(self, owner: OwnerKey | None) -> None:
@@ -91,21 +93,30 @@ class Subscriptions:
         if owner is None:
             return
         request = self._state.quota_request(owner)
-        reserving = self._state.reserving_tenant(owner)
+        reserving = self._state.reserving_quota(owner)
         if request is not None and (not request.deleted or reserving is not None):
             self._enqueue_tenants(owner, owner.namespace)
         elif reserving is not None:
-            self._enqueue(Key(TENANT_KIND, "", reserving.name))
+            self._enqueue(Key(TENANT_KIND, "", reserving.tenant))
 
     def _tenant_changed(self, old: TenantRecord | None, new: TenantRecord | None) -> None:
-        before = {} if old is None else old.reservations
-        after = {} if new is None else new.reservations
+        if old is None or new is None:  # its reservations count from now on, or no longer
+            tenant = old or new
+            quota = tenant and self._state.quota_of(tenant.name, tenant.uid)
+            for entry in () if quota is None else quota.reservations.values():
+                self._enqueue(Key(entry.kind, entry.namespace, entry.name))
+        if old is None or new is None or old.namespaces != new.namespaces:
+            self._namespaces_changed(old, new)
+
+    def _quota_changed(self, change: Change[QuotaRecord]) -> None:
+        """Enqueue the Tenant, and the resources for which something else is reserved now."""
+        self._enqueue(Key(TENANT_KIND, "", change.latest.value.tenant))
+        before = {} if change.old is None else change.old.value.reservations
+        after = {} if change.new is None else change.new.value.reservations
         for owner in before.keys() | after.keys():
             entry = after.get(owner) or before[owner]
             if owner not in before or owner not in after or entry.releasing != before[owner].releasing:
                 self._enqueue(Key(entry.kind, entry.namespace, entry.name))
-        if old is None or new is None or old.namespaces != new.namespaces:
-            self._namespaces_changed(old, new)
 
     def _namespaces_changed(self, old: TenantRecord | None, new: TenantRecord | None) -> None:
         """Enqueue all Tenants, since another may have what this one asks for, and work whose Tenant is another now."""

@@ -11,6 +11,7 @@ from steno_api.server.claims import SessionClaims
 from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.runtimepool import RuntimePoolStatus
 from steno_api.v1alpha1.streamsession import StreamSessionStatus
+from steno_api.v1alpha1.tenantquota import TenantQuota, TenantQuotaStatus
 
 Status = TypeVar("Status", bound=Model)
 
@@ -74,6 +75,22 @@ class IssueToken:
 
 
 @dataclass(frozen=True)
+class CreateQuota:
+    """Create a Tenant's TenantQuota; one of that name that is not this Tenant's makes way."""
+
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WriteQuota:
+    """Write the status of a TenantQuota over the very version that it was made from, or not at all."""
+
+    quota: TenantQuota
+    """As it is."""
+    status: TenantQuotaStatus
+
+
+@dataclass(frozen=True)
 class DeleteResource:
     """Delete the custom resource itself (`ttlPolicy: DeleteResource`)."""
 
@@ -97,6 +114,8 @@ Action = (
     | ApplyChild
     | CreatePool
     | IssueToken
+    | CreateQuota
+    | WriteQuota
     | DeleteResource
     | EmitEvent
 )

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from steno_api.v1alpha1.reasons import Reason
-from steno_api.v1alpha1.tenant import MAX_RESERVATIONS, QuotaReservation, Tenant, TenantLimits, TenantUsage
+from steno_api.v1alpha1.tenant import MAX_RESERVATIONS, Tenant, TenantLimits
+from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuotaStatus
 from steno_operator.plan.common.admission import Admission, AdmissionRequest, Demand, Usage, refused, waiting
 
 RECONCILING_RECHECK = timedelta(seconds=0.5)
@@ -29,7 +30,7 @@ _METERS = {
 }
 
 Reservations = list[QuotaReservation]
-"""A Tenant's quota reservations, as they are in `status.reservations`."""
+"""A Tenant's quota reservations, as they are in the status of its TenantQuota."""
 
 
 def settle_reservations(
@@ -38,7 +39,7 @@ def settle_reservations(
     """Return the reservations that stay, the usage of those that are released, and when to requeue the Tenant.
 
     Args:
-        reservations: those in the Tenant's status.
+        reservations: those in the Tenant's quota.
         requests: at least the requests that have a reservation, by UID.
     """
     kept: Reservations = []
@@ -84,28 +85,30 @@ def adopt_running_work(
     ]
 
 
-def usage_day(tenant: Tenant, now: datetime) -> str:
-    """Return the day (UTC) that usage is counted for; a clock that is behind does not turn it back."""
-    return max(tenant.status.day or "", f"{now.astimezone(UTC):%Y-%m-%d}")
+def usage_of_day(quota: TenantQuotaStatus, tenant: Tenant, now: datetime) -> TenantQuotaStatus:
+    """Return `quota` with the usage of the day of `now`; a clock that is behind does not turn the day back.
+
+    Args:
+        quota: the status of the Tenant's quota.
+        tenant: its status has the usage for a quota that was never written, because the one before it was deleted.
+        now: the present.
+    """
+    today = f"{now.astimezone(UTC):%Y-%m-%d}"
+    copy = tenant.status.usage
+    if quota.day is None and tenant.status.day is not None and copy is not None:
+        used = {"day": tenant.status.day, "audio_millis": copy.audio_millis_today, "pages": copy.pages_today}
+        quota = quota.model_copy(update=used)
+    if (quota.day or "") >= today:
+        return quota
+    return quota.model_copy(update={"day": today, "audio_millis": 0, "pages": 0})
 
 
-def usage_of_day(tenant: Tenant, now: datetime) -> TenantUsage:
-    """Return what the Tenant's status says was used on the day of `now`."""
-    today = tenant.status.day == usage_day(tenant, now)
-    return (tenant.status.usage if today else None) or TenantUsage()
-
-
-def add_usage(usage: TenantUsage, released: Iterable[Usage]) -> TenantUsage:
-    """Return `usage` with what ended since."""
+def add_usage(quota: TenantQuotaStatus, released: Iterable[Usage]) -> TenantQuotaStatus:
+    """Return `quota` with what ended since."""
     released = list(released)
-    millis = usage.audio_millis_today + sum(round(each.audio_seconds * 1000) for each in released)
-    return usage.model_copy(
-        update={
-            "audio_millis_today": millis,
-            "audio_minutes_today": millis // 60_000,
-            "pages_today": usage.pages_today + sum(each.pages for each in released),
-        }
-    )
+    millis = sum(round(each.audio_seconds * 1000) for each in released)
+    pages = sum(each.pages for each in released)
+    return quota.model_copy(update={"audio_millis": quota.audio_millis + millis, "pages": quota.pages + pages})
 
 
 def pending_requests(requests: Iterable[AdmissionRequest], kept: Iterable[QuotaReservation]) -> list[AdmissionRequest]:
@@ -122,13 +125,13 @@ def admission_order(request: AdmissionRequest) -> tuple[bool, int, datetime, str
 class QuotaAllocator:
     """Admits the requests that the limits leave room for."""
 
-    def __init__(self, tenant: Tenant, reservations: Sequence[QuotaReservation], usage: TenantUsage) -> None:
+    def __init__(self, tenant: Tenant, reservations: Sequence[QuotaReservation], used: TenantQuotaStatus) -> None:
         """Start from what is reserved and used.
 
         Args:
             tenant: its name and limits.
             reservations: those that stay.
-            usage: what was used today.
+            used: has what was used today.
         """
         self._name = tenant.metadata.name
         self._reservations = list(reservations)
@@ -141,8 +144,8 @@ class QuotaAllocator:
         """What the pending requests ahead leave of that; may be negative."""
         daily = tenant.spec.limits
         self._exhausted_today = {
-            "audio": _reached(usage.audio_millis_today / 60_000, daily.audio_minutes_per_day),
-            "pages": _reached(usage.pages_today, daily.pages_per_day),
+            "audio": _reached(used.audio_millis / 60_000, daily.audio_minutes_per_day),
+            "pages": _reached(used.pages, daily.pages_per_day),
         }
 
     def admit(self, queue: Iterable[AdmissionRequest], now: datetime) -> tuple[Reservations, dict[str, Admission]]:

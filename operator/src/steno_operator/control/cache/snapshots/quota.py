@@ -24,14 +24,14 @@ def admission_of(
         requested_tenant: the tenant that its spec names.
         gpus: accelerators that would be started now.
     """
-    tenant, reserving = state.tenant_of(owner.namespace), state.reserving_tenant(owner)
+    tenant, reserving = state.tenant_of(owner.namespace), state.reserving_quota(owner)
     entry = None if reserving is None else reserving.reservations[owner]
     requested = Key(TENANT_KIND, "", requested_tenant or "")
     quota = ObservedQuota(
         namespace=owner.namespace,
         reservation=None
         if reserving is None or entry is None
-        else Reservation(reserving.name, entry.gpus, bool(entry.releasing)),
+        else Reservation(reserving.tenant, entry.gpus, bool(entry.releasing)),
         tenant=None if tenant is None else tenant.name,
         requested_tenant=requested.name,
         requested_tenant_exists=bool(state.resources.by_index(BY_KEY, requested)),

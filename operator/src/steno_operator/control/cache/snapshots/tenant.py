@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from steno_api.v1alpha1.tenant import QuotaReservation, Tenant
+from steno_api.v1alpha1.tenant import Tenant
+from steno_api.v1alpha1.tenantquota import QuotaReservation
 from steno_api.worker.termination import Succeeded
 from steno_operator.control.cache.cluster_state import PODS_BY_RESOURCE, ClusterState
 from steno_operator.control.cache.object_cache import BY_OWNER, OwnerKey
@@ -23,7 +25,8 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 def observe_tenant(state: ClusterState, tenant: Tenant) -> ObservedTenant:
     """Return everything that is observed about a Tenant."""
     name, namespaces = tenant.metadata.name, tenant.spec.namespaces
-    reservations = {OwnerKey(entry.namespace, entry.uid): entry for entry in tenant.status.reservations}
+    quota = state.quota_of(name, tenant.metadata.uid)
+    reservations: Mapping[OwnerKey, QuotaReservation] = {} if quota is None else quota.reservations
     holders = {namespace: state.tenant_of(namespace) for namespace in namespaces}
     owned = [space for space, holder in holders.items() if holder is not None and holder.name == name]
     asking = [
@@ -31,11 +34,12 @@ def observe_tenant(state: ClusterState, tenant: Tenant) -> ObservedTenant:
         for space in owned
         for request in state.resources.by_index(REQUESTS_BY_NAMESPACE, space)
     ]
-    others = {owner for owner in asking if (other := state.reserving_tenant(owner)) and other.name != name}
+    others = {owner for owner in asking if (other := state.reserving_quota(owner)) and other.tenant != name}
     owners = dict.fromkeys([*reservations, *(owner for owner in asking if owner not in others)])
     served = [space in state.served_namespaces or not state.served_namespaces for space in namespaces]
     return ObservedTenant(
         tenant=tenant,
+        quota=None if quota is None else quota.quota,
         requests=tuple(_observe_request(state, owner, reservations.get(owner), name) for owner in owners),
         taken={space: holder.name for space, holder in holders.items() if holder is not None and holder.name != name},
         served="all" if all(served) else "some" if any(served) else "none",
