@@ -17,7 +17,6 @@ from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_api.worker.termination import Succeeded, TerminationMessage
 from steno_operator.manifests.job import build_job
 from steno_operator.manifests.task import Attempt
-from steno_operator.plan.job.kinds import kind_of
 from tests.support.nodes import GPU
 
 KINDS: tuple[type[TranscriptionJob | OCRJob], ...] = (TranscriptionJob, OCRJob)
@@ -135,7 +134,7 @@ def _job(where: Round, number: int, name: str) -> dict[str, Any]:
         report_url=_REPORTS,
         pod_labels={},
     )
-    manifest = build_job(resource, resource.spec, kind_of(resource).work(resource, attempt), attempt)
+    manifest = build_job(resource, attempt)
     del manifest["metadata"]["ownerReferences"]
     return manifest
 

@@ -48,7 +48,6 @@ class QuotaHarness:
 
 @pytest.fixture
 def quotas(harness: OperatorHarness) -> QuotaHarness:
-    harness.profile()
     return QuotaHarness(harness)
 
 

@@ -12,7 +12,6 @@ from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.snapshots.job import observe_job
-from steno_operator.control.cache.snapshots.quota import admission_of
 from steno_operator.control.cache.snapshots.tenant import observe_tenant
 from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.keys import Key
@@ -66,7 +65,7 @@ def state(changes):
 
 
 def admission(state, requested_tenant=None, gpus=1):
-    return admission_of(state, OwnerKey("ns", "u1"), requested_tenant=requested_tenant, gpus=gpus)
+    return state.admission(OwnerKey("ns", "u1"), requested_tenant=requested_tenant, gpus=gpus)
 
 
 def observe(state, raw):

@@ -10,7 +10,6 @@ from steno_operator.manifests.job import build_job
 from steno_operator.manifests.labels import child_name
 from steno_operator.manifests.pod_template import merge
 from steno_operator.manifests.task import Attempt
-from steno_operator.plan.job.kinds import kind_of
 
 from .test_task import job
 
@@ -27,7 +26,7 @@ def build(*, profile: dict[str, Any] | None = None, name: str = "standup", numbe
     )
     owner = job(**spec)
     owner = owner.model_copy(update={"metadata": owner.metadata.model_copy(update={"name": name})})
-    return build_job(owner, owner.spec, kind_of(owner).work(owner, attempt), attempt)
+    return build_job(owner, attempt)
 
 
 def pod(**arguments: Any) -> dict[str, Any]:

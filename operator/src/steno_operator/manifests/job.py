@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from steno_api.failures import EXIT_CODES, FailureClass
-from steno_api.model import Model
 from steno_api.v1alpha1.job import JobSpec
-from steno_api.v1alpha1.meta import Resource
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.manifests import paths
 from steno_operator.manifests.labels import child_labels, child_name, owner_reference
 from steno_operator.manifests.pod_template import WORKER, Mount, PodRole, claim_mount, pod_template, secret_mount
-from steno_operator.manifests.task import Attempt
+from steno_operator.manifests.task import Attempt, Work, build_work
 
 CONTAINER = WORKER
 GRACE_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class SecretKey:
-    """One key of a Secret in the job's namespace."""
-
-    secret: str
-    key: str
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a kind gives its worker: the task, and secrets that libraries read from the environment."""
-
-    task: Model
-    secret_env: dict[str, SecretKey] = field(default_factory=dict[str, SecretKey])
 
 
 def build_pod_template(spec: JobSpec, work: Work, attempt: Attempt, *, labels: dict[str, str]) -> dict[str, Any]:
@@ -77,16 +60,9 @@ def deadline_of(spec: JobSpec) -> int | None:
     return None if seconds is None else seconds + DEADLINE_SLACK_SECONDS
 
 
-def build_job(owner: Resource, spec: JobSpec, work: Work, attempt: Attempt) -> dict[str, Any]:
-    """Return the `batch/v1` Job manifest of an attempt.
-
-    Args:
-        owner: the custom resource, which becomes the controller of the Job.
-        spec: the owner's spec.
-        work: the task, from the owner's kind.
-        attempt: which attempt, on which profile.
-    """
-    metadata = owner.metadata
+def build_job(owner: TranscriptionJob | OCRJob, attempt: Attempt) -> dict[str, Any]:
+    """Return the `batch/v1` Job manifest of an attempt; `owner` becomes its controller."""
+    metadata, spec = owner.metadata, owner.spec
     labels = child_labels(
         kind=owner.kind,
         name=metadata.name,
@@ -115,7 +91,7 @@ def build_job(owner: Resource, spec: JobSpec, work: Work, attempt: Attempt) -> d
             ]
         },
         "suspend": False,
-        "template": build_pod_template(spec, work, attempt, labels=labels),
+        "template": build_pod_template(spec, build_work(owner, attempt), attempt, labels=labels),
     }
     if (deadline := deadline_of(spec)) is not None:
         job_spec["activeDeadlineSeconds"] = deadline

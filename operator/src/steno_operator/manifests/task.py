@@ -1,12 +1,12 @@
-"""From a job's spec to the task of one attempt."""
+"""From a job's spec to the task of one attempt: all that differs between the kinds of jobs, for their workers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from steno_api.model import ObjectRef
+from steno_api.model import Model, ObjectRef
 from steno_api.v1alpha1.common import Output, Source
 from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.meta import ObjectMeta
@@ -15,6 +15,24 @@ from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_api.worker.task import OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
 from steno_operator.manifests import paths
+
+HF_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable and of a Secret's key
+
+
+@dataclass(frozen=True)
+class SecretKey:
+    """One key of a Secret in the job's namespace."""
+
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job gives its worker: the task, and secrets that libraries read from the environment."""
+
+    task: Model
+    secret_env: dict[str, SecretKey] = field(default_factory=dict[str, SecretKey])
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,15 @@ class Attempt:
 def job_ref(metadata: ObjectMeta) -> ObjectRef:
     """Return the identity of a job as workers, reports and manifests carry it."""
     return ObjectRef(namespace=metadata.namespace or "default", name=metadata.name, uid=metadata.uid)
+
+
+def build_work(job: TranscriptionJob | OCRJob, attempt: Attempt) -> Work:
+    """Return the task of an attempt of a job of any kind, and the secrets that its libraries read."""
+    if isinstance(job, OCRJob):
+        return Work(build_ocr_task(job, attempt))
+    token = None if job.spec.diarization is None else job.spec.diarization.token_secret_ref
+    secrets = {} if token is None else {HF_TOKEN: SecretKey(token.name, HF_TOKEN)}
+    return Work(build_transcription_task(job, attempt), secrets)
 
 
 def build_transcription_task(job: TranscriptionJob, attempt: Attempt) -> TranscriptionTask:

@@ -45,8 +45,10 @@ from steno_operator.control.cache.resource_records import (
 )
 from steno_operator.control.cache.session_connections import SessionConnections
 from steno_operator.control.kube.keys import Key
+from steno_operator.plan.common.admission import Admission
 from steno_operator.plan.common.pods import ended, worker_result
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
+from steno_operator.plan.tenant.admission import ObservedQuota, Reservation, check_admission
 
 _WARNINGS = 10_000
 _PUBLISHED = 10_000
@@ -172,6 +174,50 @@ class ClusterState:
         """Tell whether the Tenant that owns a quota exists."""
         tenants = self.resources.by_index(BY_KEY, Key(TENANT_KIND, "", quota.tenant))
         return any(tenant.uid == quota.tenant_uid for tenant in tenants)
+
+    def admission(self, owner: OwnerKey, *, requested_tenant: str | None = None, gpus: int = 0) -> Admission:
+        """Return whether something may be started for a resource: a job, a pool or a session.
+
+        Args:
+            owner: the resource.
+            requested_tenant: the tenant that its spec names.
+            gpus: accelerators that would be started now.
+        """
+        tenant, reserving = self.tenant_of(owner.namespace), self.reserving_quota(owner)
+        reservation = None
+        if reserving is not None:
+            entry = reserving.reservations[owner]
+            reservation = Reservation(reserving.tenant, entry.gpus, bool(entry.releasing))
+        requested = Key(TENANT_KIND, "", requested_tenant or "")
+        quota = ObservedQuota(
+            namespace=owner.namespace,
+            reservation=reservation,
+            tenant=None if tenant is None else tenant.name,
+            requested_tenant=requested.name,
+            requested_tenant_exists=bool(self.resources.by_index(BY_KEY, requested)),
+            pending=None if tenant is None else self.pending.of_tenant(tenant.name).get(owner.uid),
+            gpus=gpus,
+        )
+        return check_admission(quota, tenant_required=self.tenant_required)
+
+    def accelerators(self, owner: OwnerKey, profile: str) -> int | None:
+        """Return how many accelerators a resource occupies once its work is started or resumed.
+
+        A child keeps what its profile gave it, whatever the profile gives by now.
+
+        Args:
+            owner: the resource.
+            profile: name of its RuntimeProfile.
+
+        Returns:
+            None when there is neither a child at work nor a profile of that name.
+        """
+        children = (job.value.child for job in self.jobs.by_index(BY_OWNER, owner))
+        counts = [child.accelerators for child in children if not child.done]
+        for found in self.profiles.by_index(BY_NAME, profile):
+            accelerator = (found.value.get("spec") or {}).get("accelerator")
+            counts.append(0 if accelerator is None else int(accelerator.get("count", 1)))
+        return max(counts, default=None)
 
     def published(self, owner: OwnerKey) -> Succeeded | None:
         """Return the result of a worker that published for a resource, even if its pod is gone by now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from steno_api.documents.manifest import AnySummary, OCRSummary, TranscriptionSummary
 from steno_api.failures import EXIT_TERMINATED, FailureClass, FailureReason, class_of_exit_code
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.reasons import Reason
@@ -13,11 +14,12 @@ from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
 from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, worker_result
 from steno_operator.plan.common.policy import Policy
-from steno_operator.plan.job.observed import ObservedChild
+from steno_operator.plan.job.observed import Job, ObservedChild
 
 MAX_EVICTIONS = 3
 """An attempt evicted by the kubelet this often does not fit its node; Kubernetes would replace its pods endlessly."""
 
+_SUMMARIES: dict[str, type[AnySummary]] = {"TranscriptionJob": TranscriptionSummary, "OCRJob": OCRSummary}
 _EVICTED = "TerminationByKubelet"
 _EXIT_KILLED = 137
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -159,3 +161,8 @@ def explain(child: ObservedChild, before: QueueStatus | None) -> QueueStatus:
     if pod.deleting or ended(pod):
         return QueueStatus(reason=Reason.WAITING_FOR_POD, message=f"Pod {pod.name} is being removed.")
     return explain_pod(pod, before)
+
+
+def summary_of(job: Job, result: Succeeded) -> AnySummary | None:
+    """Return the summary of a result; None if an image of the profile's own wrote another kind's."""
+    return result.summary if isinstance(result.summary, _SUMMARIES[job.kind]) else None

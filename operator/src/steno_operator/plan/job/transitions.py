@@ -26,9 +26,8 @@ from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK,
 from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
 from steno_operator.plan.job.cleanup import stop
-from steno_operator.plan.job.kinds import kind_of
 from steno_operator.plan.job.observed import ObservedChild, ObservedJob
-from steno_operator.plan.job.outcome import Published, current_pod, explain, is_live
+from steno_operator.plan.job.outcome import Published, current_pod, explain, is_live, summary_of
 
 DONE = Progress.from_wire({"stage": Stage.PUBLISHING, "percent": 100})
 
@@ -103,7 +102,7 @@ def publish(context: Context, done: Published) -> JobTransition:
             queue=None,
             pod_name=done.pod.name,
             node_name=done.pod.node,
-            summary=kind_of(job).summary(result),
+            summary=summary_of(job, result),
         ),
         requeue_after=ttl_left(job.spec.ttl_seconds_after_finished, done.time, context.now),
     )
@@ -179,7 +178,7 @@ def _start(context: Context, profile: RuntimeProfile) -> JobTransition:
         report_url=context.policy.report_url,
         pod_labels=context.policy.pod_labels,
     )
-    manifest = build_job(job, job.spec, kind_of(job).work(job, attempt), attempt)
+    manifest = build_job(job, attempt)
     step = _waiting(context, WAITING_FOR_POD, admitted=Fact(True, Reason.ADMITTED))
     update = _started(context, step.update) | StatusUpdate(attempt=number)
     # Never two at once: whatever may still work is stopped first.

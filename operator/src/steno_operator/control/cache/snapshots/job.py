@@ -8,7 +8,6 @@ from dataclasses import replace
 from steno_operator.control.cache.cluster_state import JOBS_BY_RESOURCE_NAME, ClusterState
 from steno_operator.control.cache.job_records import JobRecord
 from steno_operator.control.cache.object_cache import BY_OWNER, Entry, OwnerKey
-from steno_operator.control.cache.snapshots.quota import accelerators_of, admission_of
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ObservedPod
 from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
@@ -24,12 +23,12 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
     """
     owner = OwnerKey(key.namespace, job.metadata.uid)
     children = observe_children(state, owner)
-    gpus = accelerators_of(state, owner, job.spec.profile_ref.name) or 0
+    gpus = state.accelerators(owner, job.spec.profile_ref.name) or 0
     return ObservedJob(
         job=job,
         profile=state.profile(job.spec.profile_ref.name),
         children=tuple(children),
-        admission=admission_of(state, owner, requested_tenant=job.spec.tenant_name, gpus=gpus),
+        admission=state.admission(owner, requested_tenant=job.spec.tenant_name, gpus=gpus),
         conflicting=_conflicting_names(state, key, owner),
         progress=state.progress.get(owner.uid, children[-1].attempt if children else 0),
         progress_due=state.status_writes.is_due(owner.uid),

@@ -9,7 +9,6 @@ from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.object_cache import BY_OWNER, Entry, OwnerKey
 from steno_operator.control.cache.resource_records import SESSIONS_BY_POOL
 from steno_operator.control.cache.snapshots.job import with_warnings
-from steno_operator.control.cache.snapshots.quota import admission_of
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ended
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedPool, ObservedServer
@@ -34,7 +33,7 @@ def observe_pool(state: ClusterState, key: Key, pool: RuntimePool, token_keys: t
         service_digest=None if service is None else service.value,
         servers=tuple(_with_warning(state, server) for server in state.servers.by_index(BY_OWNER, owner)),
         sessions=sum(place is not None and place.needs_place for place in places),
-        admission=admission_of(state, owner, requested_tenant=pool.spec.tenant_name),
+        admission=state.admission(owner, requested_tenant=pool.spec.tenant_name),
         token_keys=token_keys,
         conflicting=state.conflicts.get(owner.uid),
     )

@@ -9,7 +9,6 @@ from steno_api.v1alpha1.streamsession import StreamSession
 from steno_operator.control.cache.cluster_state import SERVERS_BY_NAME, ClusterState
 from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.resource_records import BY_KEY, POOL_KIND, pool_of
-from steno_operator.control.cache.snapshots.quota import admission_of
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ended
 from steno_operator.plan.pool.places import sessions_ahead
@@ -29,7 +28,7 @@ def observe_session(state: ClusterState, key: Key, session: StreamSession, key_i
     return ObservedSession(
         session=session,
         pool=_pool(state, Key(POOL_KIND, key.namespace, session.spec.pool_ref.name)),
-        admission=admission_of(state, OwnerKey(key.namespace, uid), requested_tenant=session.spec.tenant_name),
+        admission=state.admission(OwnerKey(key.namespace, uid), requested_tenant=session.spec.tenant_name),
         ahead=places_ahead(state, key),
         key_id=key_id,
         connection=state.connections.get(uid),

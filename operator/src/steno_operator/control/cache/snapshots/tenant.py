@@ -13,7 +13,6 @@ from steno_operator.control.cache.object_cache import BY_OWNER, OwnerKey
 from steno_operator.control.cache.resource_records import REQUESTS_BY_NAMESPACE, QuotaRequest
 from steno_operator.control.cache.snapshots.job import observe_children, pods_of_job
 from steno_operator.control.cache.snapshots.pool import pool_occupies_quota
-from steno_operator.control.cache.snapshots.quota import accelerators_of
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest, Usage
 from steno_operator.plan.common.pods import worker_result
@@ -64,7 +63,7 @@ def _observe_request(
     key, policy = request.key, ADMISSION_POLICIES[request.key.kind]
     finished = request.finished or request.deleted
     holder = state.tenant_of(key.namespace)
-    per_pod = accelerators_of(state, owner, request.profile)
+    per_pod = state.accelerators(owner, request.profile)
     result = None if request.finished else state.published(owner)
     return AdmissionRequest(
         uid=owner.uid,
