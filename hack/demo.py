@@ -66,7 +66,7 @@ It answered in eleven seconds, with the names left blank.""",
 def demo(name: str) -> None:
     """Bring up what is not there yet, run the examples, and print their results."""
     say("Steno's demo: a kind cluster, the chart, two jobs and a live session. The first time downloads CUDA and")
-    say("torch and, without an image registry, compiles Kubernetes: allow half an hour on two cores.")
+    say("torch and, without an image registry, compiles Kubernetes: about 20 minutes on two cores.")
     dockerd.ensure()
     side_by_side(lambda: up(name), images.build)
     cluster = info(name)

@@ -3,7 +3,7 @@
 `docker push` would compress every layer and a registry would keep it a second time; `docker save` writes all layers of
 an image whenever one has changed. Docker keeps layers as folders (`overlay2`), and beside each what is needed to make
 the tar stream again that its digest was taken of (`tar-split.json.gz`: the headers, and which file goes where). So
-layers are sent as they are, and only those that a node lacks.
+layers are sent as they are, and only those that a node lacks; most are not even sent: see `snapshots`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from hack.airgapped.snapshots import Folder, linked
 from hack.steps import output, run, succeeds
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -54,8 +55,11 @@ def load(image: str, node: str) -> None:
         hosts = f'server = "http://{address}"\n[host."http://{address}"]\n  capabilities = ["pull", "resolve"]\n'
         write = f"mkdir -p {folder} && cat > {folder}/hosts.toml"
         run(["docker", "exec", "-i", node, "sh", "-c", write], text=hosts)
+        digests = json.loads(output(["docker", "inspect", "--format", "{{json .RootFS.Layers}}", image]))
+        layers = [Folder(f"sha256:{layer.metadata.name}", layer.files) for layer in ImageStore(root).layers(digests)]
         try:
-            run(["docker", "exec", node, "crictl", "pull", f"docker.io/{image}"], timeout=PULL_SECONDS)
+            with linked(node, layers):
+                run(["docker", "exec", node, "crictl", "pull", f"docker.io/{image}"], timeout=PULL_SECONDS)
         finally:
             succeeds(["docker", "exec", node, "rm", "-rf", folder])
 

@@ -93,8 +93,16 @@ def _write_kubeconfig(cluster: Cluster) -> None:
     cluster.kubeconfig.chmod(0o600)
 
 
+def _node_image() -> str:
+    if airgapped.chosen():
+        return node_image.image()
+    if not docker.pull(airgapped.NODE_IMAGE):
+        raise StepError(f"{airgapped.NODE_IMAGE} cannot be pulled: unset STENO_AIRGAPPED to have one made here")
+    return airgapped.NODE_IMAGE
+
+
 def _create(cluster: Cluster) -> None:
-    image = node_image.image() if airgapped.chosen() else airgapped.NODE_IMAGE
+    image = _node_image()
     kind = tools.path("kind")
     with step(f"creating the cluster {cluster.name}"):
         _delete(cluster)

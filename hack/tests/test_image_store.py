@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hack.airgapped import image_store
+from hack.airgapped import image_store, snapshots
+from hack.steps import StepError
 
 FILES = {"etc/empty": b"", "etc/name": b"steno\n", "usr/lib/large": bytes(range(256)) * 9000}
 
@@ -92,3 +93,22 @@ def test_an_image_that_is_not_there_is_not_found(root: Path) -> None:
         pytest.raises(urllib.error.HTTPError, match="404"),
     ):
         get(f"http://{address}/v2/steno/y/manifests/1")
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        "mount -t bind /var/lib/containerd/x.overlayfs/snapshots/52/fs /mnt -o rw,rbind",
+        (
+            "mount -t overlay overlay /mnt -o index=off,workdir=/var/lib/containerd/x.overlayfs/snapshots/52/work,"
+            "upperdir=/var/lib/containerd/x.overlayfs/snapshots/52/fs,lowerdir=/var/lib/containerd/x.overlayfs/snapshots/4/fs"
+        ),
+    ],
+)
+def test_the_folder_of_a_snapshot_is_read_from_its_mount(mount: str) -> None:
+    assert snapshots.upper_folder(mount) == "lib/containerd/x.overlayfs/snapshots/52/fs"
+
+
+def test_another_kind_of_mount_is_refused() -> None:
+    with pytest.raises(StepError, match="not the mount of an overlayfs snapshot"):
+        snapshots.upper_folder("mount -t btrfs /dev/sda /mnt")

@@ -93,3 +93,10 @@ def test_what_tests_run_is_built_before_them() -> None:
     named = {name for text in texts for name in re.findall(r'(?:tools\.path\(|"path", )"([\w-]+)"', text)}
     assert {"kube-apiserver", "kwok", "versitygw", "helm"} <= named
     assert {group for group in programs.ALL_GROUPS if named & set(programs.programs(group))} <= set(test.PROGRAMS)
+
+
+@pytest.mark.slow
+def test_the_device_plugin_and_the_provisioner_pass_their_own_tests() -> None:
+    home = ROOT / programs.GROUPS["kubernetes"].folder
+    flags = ["-mod=readonly", "-trimpath", *programs.COMPILER_FLAGS, "-count=1"]
+    steps.run([golang.go(), "test", *flags, "./deviceplugin", "./provisioner"], cwd=home, env=programs.ENVIRONMENT)
