@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from steno_api import API_VERSION
+from steno_api.documents.warnings import WarningReason
 from steno_api.failures import EXIT_CODES, EXIT_TERMINATED, FailureClass, FailureReason
 from steno_api.rules import RULES_KEY
 from steno_api.v1alpha1 import RESOURCES
@@ -49,7 +50,7 @@ def member_docs(enum: type[StrEnum]) -> dict[str, str]:
 
 def text() -> str:
     """Return the whole page."""
-    parts = [_INTRODUCTION, *(_kind(resource) for resource in RESOURCES), _conditions(), _failures()]
+    parts = [_INTRODUCTION, *(_kind(resource) for resource in RESOURCES), _conditions(), _warnings(), _failures()]
     return "\n".join(part.strip() + "\n" for part in parts)
 
 
@@ -163,6 +164,11 @@ _RETRIES = {
     FailureClass.SIZE: "with half the batch",
     FailureClass.INTERNAL: "with backoff",
 }
+
+
+def _warnings() -> str:
+    where = "The reasons of `status.warnings`, of the condition `HasWarnings`, and of the warnings in documents."
+    return "\n".join(["## Warnings", "", where, "", *_table(("reason", "meaning"), _docs_rows(WarningReason))])
 
 
 def _failures() -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
+from steno_api.documents.warnings import WarningSummary
 from steno_api.model import Model, ObjectRef
 
 MANIFEST_NAME = "manifest.json"
@@ -78,3 +81,5 @@ class Manifest(Model):
     source_uri: str
     artifacts: list[PublishedArtifact]
     summary: AnySummary
+    warnings: list[WarningSummary] = Field(default_factory=list[WarningSummary])
+    """What was lost, doubted or guessed; the documents say where."""

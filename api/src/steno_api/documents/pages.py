@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from steno_api.documents.warnings import ResultWarning
+
 SCHEMA_VERSION = "steno.dev/pages/v1"
 
 EngineName = Literal["auto", "tesseract", "rapidocr", "paddleocr"]
@@ -96,3 +98,5 @@ class Pages(_Document):
     text: str
     """The pages' texts, separated by form feeds."""
     pages: tuple[Page, ...]
+    warnings: tuple[ResultWarning, ...] = ()
+    """What was lost, doubted or guessed."""

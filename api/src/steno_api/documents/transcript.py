@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from steno_api.documents.warnings import ResultWarning
+
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -62,3 +64,5 @@ class Transcript(_Document):
     total_segments: int
     total_speakers: int
     has_diarization: bool
+    warnings: list[ResultWarning] = []
+    """What was lost, doubted or guessed."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.model import Model
 from steno_api.rules import Rule
 from steno_api.v1alpha1.common import LastFailure, Output, Phase, ProfileRef, QueueStatus, Results, Source, TenantRef
@@ -136,5 +137,10 @@ class JobStatus(ConditionedStatus):
     """Present while the job waits."""
     results: Results | None = None
     """Present once the results are complete."""
+    warnings: Annotated[list[WarningSummary], Field(max_length=MAX_SUMMARIES)] = Field(
+        default_factory=list[WarningSummary]
+    )
+    """What was lost, doubted or guessed: one of each reason, present once the results are complete. The documents have
+    all of them, with the time or page."""
     last_failure: LastFailure | None = None
     """Present once an attempt has failed."""

@@ -110,6 +110,7 @@ class OCRJob(Resource):
             PrinterColumn("Failed", ".status.summary.failedPages", "integer", "Pages not read", wide=True),
             PrinterColumn("Confidence", ".status.summary.confidence", "number", wide=True),
             PrinterColumn("Attempt", ".status.attempt", "integer", wide=True),
+            PrinterColumn("Warning", ".status.warnings[0].reason", wide=True),
             PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
             PrinterColumn("Node", ".status.nodeName", wide=True),
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),

@@ -32,6 +32,9 @@ class ConditionType(StrEnum):
     """The job or session ended without results."""
     SUSPENDED = "Suspended"
     """The job is suspended by `spec.suspend`."""
+    HAS_WARNINGS = "HasWarnings"
+    """The job is complete, and something of its results was lost, doubted or guessed: `status.warnings` says what, the
+    reason is that of the first warning. Absent where there are none."""
 
 
 class Reason(StrEnum):

@@ -114,6 +114,7 @@ class TranscriptionJob(Resource):
             PrinterColumn("Language", ".status.summary.language", wide=True),
             PrinterColumn("Speakers", ".status.summary.speakers", "integer", wide=True),
             PrinterColumn("Attempt", ".status.attempt", "integer", wide=True),
+            PrinterColumn("Warning", ".status.warnings[0].reason", wide=True),
             PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
             PrinterColumn("Node", ".status.nodeName", wide=True),
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from steno_api.documents.manifest import AnySummary, PublishedArtifact
+from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.model import Model
 
@@ -22,6 +23,8 @@ class Succeeded(Model):
     """URI of the manifest."""
     artifacts: list[PublishedArtifact]
     summary: AnySummary
+    warnings: list[WarningSummary] = Field(default_factory=list[WarningSummary])
+    """As in the manifest; fewer where all would not fit."""
 
 
 class Failed(Model):

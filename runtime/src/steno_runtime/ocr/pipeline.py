@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from steno_api.documents.pages import EngineName, Page
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
@@ -22,6 +23,9 @@ from steno_runtime.ocr.page import Limits, PageError, PageInput, select_pages
 from steno_runtime.ocr.reader import PageReader, failed_page
 from steno_runtime.ocr.spool import PageSpool
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
+
+LOW_CONFIDENCE = 0.6
+"""Mean confidence of a page's lines below which its text is doubtful: wrong scripts and noise are read at less."""
 
 MAX_WORKERS = 4
 """Each has engines of its own, about 300 MiB."""
@@ -67,6 +71,8 @@ class RecognitionResult:
     engines: dict[str, int]
     """Pages by engine."""
     seconds: float
+    warnings: tuple[ResultWarning, ...] = ()
+    """What was lost, doubted or guessed."""
 
 
 def recognize(
@@ -140,6 +146,7 @@ def recognize(
         characters=collector.characters,
         engines=collector.engines,
         seconds=time.monotonic() - started,
+        warnings=tuple(collector.warnings),
     )
 
 
@@ -196,6 +203,7 @@ class _Collector:
         self.characters = 0
         self.engines: dict[str, int] = {}
         self.first_error = ""
+        self.warnings: list[ResultWarning] = []
         self._confidence_sum = 0.0
         self._total = total
         self._on_progress = on_progress
@@ -212,11 +220,21 @@ class _Collector:
         if page.error is not None:
             self.failed += 1
             self.first_error = self.first_error or page.error
+            self._warn(WarningReason.PAGES_FAILED, page, f"Page {page.number} could not be read: {page.error}.")
+        elif not page.text.strip():
+            message = f"No text was found on page {page.number}: it is blank, or its text was not recognized."
+            self._warn(WarningReason.PAGES_EMPTY, page, message)
+        elif page.confidence < LOW_CONFIDENCE:
+            message = f"The text of page {page.number} is doubtful (confidence {page.confidence:.2f}): check it."
+            self._warn(WarningReason.LOW_CONFIDENCE, page, message)
         if page.engine:
             self.engines[page.engine] = self.engines.get(page.engine, 0) + 1
         self.characters += len(page.text)
         self._confidence_sum += page.confidence * len(page.text)
         self._report()
+
+    def _warn(self, reason: WarningReason, page: Page, message: str) -> None:
+        self.warnings.append(ResultWarning(reason=reason, message=message, page=page.number))
 
     def _report(self) -> None:
         done = len(self.spool)

@@ -56,7 +56,8 @@ def write_json(result: RecognitionResult, header: Header, target: Path) -> None:
         file.write('", "pages": [')
         for index, page in enumerate(result.pages):
             file.write((",\n" if index else "\n") + page.model_dump_json())
-        file.write("\n]}\n")
+        warnings = [warning.model_dump(mode="json", exclude_none=True) for warning in result.warnings]
+        file.write('\n], "warnings": ' + json.dumps(warnings, ensure_ascii=False) + "}\n")
 
 
 def write_text(result: RecognitionResult, header: Header, target: Path) -> None:  # noqa: ARG001

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from steno_api.documents.manifest import MANIFEST_NAME, AnySummary, Manifest, PublishedArtifact
+from steno_api.documents.warnings import ResultWarning, summarise_warnings
 from steno_api.model import ObjectRef
 from steno_runtime.publishing.immutable_objects import create_or_read, name_conflict
 from steno_runtime.storage import OutputDirectory
@@ -42,7 +43,11 @@ def find_manifest(output: OutputDirectory, uid: str) -> Manifest | None:
 
 
 def write_manifest(
-    output: OutputDirectory, header: ManifestHeader, artifacts: Sequence[PublishedArtifact], summary: AnySummary
+    output: OutputDirectory,
+    header: ManifestHeader,
+    artifacts: Sequence[PublishedArtifact],
+    summary: AnySummary,
+    warnings: Sequence[ResultWarning] = (),
 ) -> Manifest:
     """Write the manifest, after all artifacts, and clean up after interrupted writers.
 
@@ -51,6 +56,7 @@ def write_manifest(
         header: whose they are.
         artifacts: all of them.
         summary: figures of the result.
+        warnings: what was lost, doubted or guessed.
 
     Returns:
         The manifest that is valid: this one, or that of a process that was faster.
@@ -66,6 +72,7 @@ def write_manifest(
         source_uri=header.source_uri,
         artifacts=list(artifacts),
         summary=summary,
+        warnings=summarise_warnings(warnings),
     )
     data = create_or_read(output, MANIFEST_NAME, manifest.to_json().encode(), "application/json")
     output.cleanup()

@@ -6,12 +6,13 @@ may each have a different part of it, so none may replace another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from steno_api.documents.manifest import AnySummary, Manifest, PublishedArtifact
+from steno_api.documents.warnings import ResultWarning
 from steno_runtime.publishing.immutable_objects import create_or_read, describe_artifact, name_conflict
 from steno_runtime.publishing.manifest import ManifestHeader, find_manifest, write_manifest
 from steno_runtime.storage import OutputDirectory
@@ -44,6 +45,10 @@ class Document(Protocol):
 
     def summary(self) -> AnySummary:
         """Return its figures."""
+        ...
+
+    def warnings(self) -> Sequence[ResultWarning]:
+        """Return what was lost, doubted or guessed."""
         ...
 
 
@@ -85,7 +90,7 @@ def publish_or_adopt(
             for other in files.keys() - {PRIMARY_FORMAT}:
                 document.write(other, files[other])
         artifacts.append(describe_artifact(fmt, name, data))
-    return write_manifest(output, header, artifacts, document.summary())
+    return write_manifest(output, header, artifacts, document.summary(), document.warnings())
 
 
 def publish_under_free_names(
@@ -95,6 +100,7 @@ def publish_under_free_names(
     *,
     formats: Mapping[str, Format],
     summary: AnySummary,
+    warnings: Sequence[ResultWarning] = (),
 ) -> Manifest:
     """Publish a session's transcript under names that are free; existing objects stay as they are.
 
@@ -107,6 +113,7 @@ def publish_under_free_names(
         contents: the transcript by format.
         formats: how each format is published, as long as no name is taken.
         summary: figures of the transcript.
+        warnings: what was lost, doubted or guessed.
 
     Returns:
         The manifest that is valid.
@@ -117,7 +124,7 @@ def publish_under_free_names(
     existing = find_manifest(output, header.job.uid)
     if existing is not None:
         return existing
-    return write_manifest(output, header, _write_under_free_names(output, contents, formats), summary)
+    return write_manifest(output, header, _write_under_free_names(output, contents, formats), summary, warnings)
 
 
 def _write_under_free_names(

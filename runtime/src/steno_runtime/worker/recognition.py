@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from steno_api.documents.manifest import OCRSummary
 from steno_api.documents.pages import EngineName, Pages
+from steno_api.documents.warnings import ResultWarning
 from steno_api.v1alpha1.job import Stage
 from steno_api.worker.task import OCRTask
 from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES, WRITERS, Header
@@ -46,6 +47,10 @@ class PagesDocument:
             processing_seconds=seconds,
             pages_per_second=round(result.total_pages / seconds, 3) if seconds > 0 else 0.0,
         )
+
+    def warnings(self) -> Sequence[ResultWarning]:
+        """See `Document`."""
+        return self.result.warnings
 
 
 class OCRHandler:
@@ -99,6 +104,7 @@ class OCRHandler:
             characters=sum(len(page.text) for page in document.pages),
             engines=engines,
             seconds=document.processing_time,
+            warnings=document.warnings,
         )
         return PagesDocument(result, self._header(document.processing_time))
 

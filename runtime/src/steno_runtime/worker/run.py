@@ -157,7 +157,12 @@ def publish(
 
 def succeeded(output: OutputDirectory, manifest: Manifest) -> Succeeded:
     """Return the result for a published manifest."""
-    return Succeeded(manifest=f"{output.uri}/{MANIFEST_NAME}", artifacts=manifest.artifacts, summary=manifest.summary)
+    return Succeeded(
+        manifest=f"{output.uri}/{MANIFEST_NAME}",
+        artifacts=manifest.artifacts,
+        summary=manifest.summary,
+        warnings=manifest.warnings,
+    )
 
 
 def _load_existing(data: bytes, output: OutputDirectory, handler: TaskHandler, attempt: AttemptContext) -> Document:

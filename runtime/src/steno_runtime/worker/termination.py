@@ -59,6 +59,9 @@ def encode(result: Succeeded | Failed) -> bytes:
         excess = len(data) - MAX_TERMINATION_MESSAGE_BYTES
         if excess <= 0:
             return data
+        if isinstance(result, Succeeded) and result.warnings:  # the manifest has them all
+            result = result.model_copy(update={"warnings": result.warnings[:-1]})
+            continue
         if isinstance(result, Succeeded):  # a task with a URI of thousands of characters; the API allows none
             result = Failed(
                 reason=FailureReason.INVALID_SPEC,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.documents.transcript import Transcript
+from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_api.v1alpha1.transcriptionjob import Diarization
@@ -47,6 +48,10 @@ class TranscriptDocument:
         from steno_runtime.stt.document import summarise
 
         return summarise(self.transcript, self.device)
+
+    def warnings(self) -> Sequence[ResultWarning]:
+        """See `Document`."""
+        return self.transcript.warnings
 
 
 class TranscriptionHandler:

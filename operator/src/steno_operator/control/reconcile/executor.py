@@ -208,6 +208,8 @@ class Executor:
         if failure := patch.get("lastFailure"):
             reason = failure.get("reason") or before.get("lastFailure", {}).get("reason", "")
             metrics.FAILURES.labels(key.kind, reason).inc()
+        for warning in patch.get("warnings") or ():
+            metrics.WARNINGS.labels(key.kind, warning["reason"]).inc()
         if wanted.get("phase") != before.get("phase"):
             log.info("%s → %s", before.get("phase") or "new", wanted.get("phase"), extra=key.log())
         return True

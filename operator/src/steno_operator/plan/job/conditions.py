@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.common import Phase
 from steno_api.v1alpha1.job import JobStatus
@@ -72,15 +73,20 @@ def suspended(*, accepted: Fact, admitted: Fact) -> Facts:
     }
 
 
-def complete(*, accepted: Fact, admitted: Fact, message: str) -> Facts:
+def complete(*, accepted: Fact, admitted: Fact, message: str, warnings: Sequence[WarningSummary] = ()) -> Facts:
     """Return the facts of a job whose results are published.
 
     Args:
         accepted: the condition Accepted.
         admitted: the condition Admitted.
         message: where the results are.
+        warnings: what is doubtful about them.
     """
-    return {**complete_facts(Reason.PUBLISHED, message), **_finished(accepted, admitted)}
+    facts = {**complete_facts(Reason.PUBLISHED, message), **_finished(accepted, admitted)}
+    if warnings:
+        text = clip(" ".join(warning.message for warning in warnings))
+        facts[ConditionType.HAS_WARNINGS] = Fact(True, warnings[0].reason, text)
+    return facts
 
 
 def failed(*, accepted: Fact, admitted: Fact, reason: FailureReason, message: str) -> Facts:
@@ -128,6 +134,7 @@ def _events(job: Job, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
     yield from _running(old, new)
     if _changed(old, new, ConditionType.COMPLETE, to=True):
         yield _normal(Reason.PUBLISHED, _message(new, ConditionType.COMPLETE))
+        yield from (_warning(warning.reason, warning.message) for warning in new.warnings)
     if _changed(old, new, ConditionType.FAILED, to=True):
         reason = find(new.conditions, ConditionType.FAILED)
         yield _warning(Reason.FAILED, f"{reason.reason if reason else ''}: {_message(new, ConditionType.FAILED)}")

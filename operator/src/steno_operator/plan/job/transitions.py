@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypedDict
 
 from steno_api.documents.manifest import AnySummary
+from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.common import LastFailure, QueueStatus, Results
 from steno_api.v1alpha1.job import Progress, Stage
@@ -47,6 +48,7 @@ class StatusUpdate(TypedDict, total=False):
     queue: QueueStatus | None
     results: Results
     summary: AnySummary | None
+    warnings: list[WarningSummary]
 
 
 JobTransition = Transition[StatusUpdate]
@@ -93,6 +95,7 @@ def publish(context: Context, done: Published) -> JobTransition:
             accepted=context.accepted_before,
             admitted=context.admitted,
             message=f"The results are published: {result.manifest}",
+            warnings=result.warnings,
         ),
         actions=_stop_live(context),
         update=StatusUpdate(
@@ -103,6 +106,7 @@ def publish(context: Context, done: Published) -> JobTransition:
             pod_name=done.pod.name,
             node_name=done.pod.node,
             summary=summary_of(job, result),
+            warnings=result.warnings,
         ),
         requeue_after=ttl_left(job.spec.ttl_seconds_after_finished, done.time, context.now),
     )
