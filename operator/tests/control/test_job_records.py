@@ -105,6 +105,11 @@ def test_a_pod_that_was_preempted_and_is_going():
     assert found.scheduled == MOMENT
 
 
+def test_k1_a_pod_that_the_kubelet_ended_or_refused_keeps_its_words():
+    found = read_worker(pod(phase="Failed", reason="Terminated", message="imminent node shutdown")).value.pod
+    assert (found.status_reason, found.status_message) == ("Terminated", "imminent node shutdown")
+
+
 def test_a_pod_that_is_quite_new():
     found = read_worker({"metadata": pod()["metadata"]}).value.pod
     assert (found.phase, found.node, found.exit_code, found.disruption) == ("Pending", None, None, None)

@@ -199,6 +199,40 @@ def test_a_worker_evicted_again_and_again_is_stopped():
     ]
 
 
+def test_k1_a_worker_whose_nodes_shut_down_again_and_again_goes_on_for_free():
+    harness = JobHarness(backoffLimit=0)
+    harness.reconcile()
+    words = "Pod was terminated in response to imminent node shutdown."
+    shut_down = [
+        make_ended_pod(
+            143,
+            name=f"standup-1-{i}",
+            disruption="TerminationByKubelet",
+            status_reason="Terminated",
+            status_message=words,
+        )
+        for i in range(5)
+    ]
+    plan = harness.reconcile(make_child(*shut_down))
+    assert actions_of(plan) == []
+    assert (harness.status.attempt, harness.status.failures, harness.status.last_failure) == (1, 0, None)
+    assert words in harness.condition("Running").message
+    harness.reconcile(make_child(*shut_down, make_running_pod("standup-1-z")))
+    assert harness.status.phase == "Running"
+
+
+def test_k1_evictions_among_shutdowns_are_counted():
+    harness = JobHarness()
+    harness.reconcile()
+    kubelets = {"disruption": "TerminationByKubelet"}
+    evicted = [make_ended_pod(137, name=f"standup-1-{i}", status_reason="Evicted", **kubelets) for i in range(3)]
+    others = [make_ended_pod(143, name=f"standup-1-s{i}", status_reason="Preempting", **kubelets) for i in range(3)]
+    assert actions_of(harness.reconcile(make_child(*evicted[:2], *others, make_pod("standup-1-z")))) == []
+    assert actions_of(harness.reconcile(make_child(*evicted, *others, make_pod("standup-1-z")))) == [
+        StopAttempt("standup-1", "child-1")
+    ]
+
+
 def test_a_leftover_is_stopped_before_the_next_attempt_starts():
     harness = JobHarness()
     harness.reconcile()

@@ -112,6 +112,8 @@ def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
         uid=metadata["uid"],
         child_uid=controller_uid(raw),
         phase=status.get("phase") or "Pending",
+        status_reason=status.get("reason") or "",
+        status_message=(status.get("message") or "").strip(),
         node=spec.get("nodeName"),
         created=parse_time(metadata.get("creationTimestamp")),
         started="running" in state or "terminated" in state,

@@ -24,6 +24,10 @@ class ObservedPod:
     child_uid: str
     """UID of the child Job that owns it."""
     phase: str = "Pending"
+    status_reason: str = ""
+    """`status.reason`: the kubelet's word for a pod that it ended or refused (`Evicted`, `Terminated`, …)."""
+    status_message: str = ""
+    """`status.message`: the same in a sentence."""
     node: str | None = None
     created: datetime | None = None
     started: bool = False
@@ -68,6 +72,11 @@ def parse_result(message: str) -> Succeeded | Failed | None:
         return TerminationMessage.model_validate_json(message).result
     except ValidationError:
         return None
+
+
+def taken_away(pod: ObservedPod) -> str:
+    """Return why the cluster took a pod away: in the kubelet's words where it gave some."""
+    return f"{pod.disruption}: {pod.status_message}" if pod.status_message else f"{pod.disruption}"
 
 
 def ended(pod: ObservedPod) -> bool:

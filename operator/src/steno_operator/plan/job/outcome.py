@@ -12,7 +12,7 @@ from steno_api.v1alpha1.reasons import Reason
 from steno_api.worker.termination import Failed, Succeeded
 from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
-from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, worker_result
+from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, taken_away, worker_result
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.observed import Job, ObservedChild
 
@@ -20,7 +20,10 @@ MAX_EVICTIONS = 3
 """An attempt evicted by the kubelet this often does not fit its node; Kubernetes would replace its pods endlessly."""
 
 _SUMMARIES: dict[str, type[AnySummary]] = {"TranscriptionJob": TranscriptionSummary, "OCRJob": OCRSummary}
-_EVICTED = "TerminationByKubelet"
+_BY_KUBELET = "TerminationByKubelet"
+_EVICTED = frozenset({"", "Evicted"})
+"""`status.reason`s of evictions: the kubelet's other terminations (a shutdown of the node, room for a critical pod) say
+nothing about what the worker needs, and bear the same condition."""
 _EXIT_KILLED = 137
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -97,7 +100,7 @@ def _classify_pods(child: ObservedChild, now: datetime, policy: Policy) -> Failu
     pod = current_pod(child)
     if pod is None:
         return None
-    evictions = sum(other.disruption == _EVICTED for other in child.pods)
+    evictions = sum(other.disruption == _BY_KUBELET and other.status_reason in _EVICTED for other in child.pods)
     if evictions >= MAX_EVICTIONS:
         message = f"The node evicted the worker {evictions} times: it needs more disk or memory than the profile gives."
         return Failure(FailureReason.KILLED, message, now)
@@ -132,7 +135,7 @@ def _why(pod: ObservedPod) -> tuple[FailureReason, str]:
     if pod.oom_killed:
         return FailureReason.OUT_OF_MEMORY, "The worker was killed because it exceeded its memory limit."
     if pod.disruption is not None:
-        return FailureReason.PREEMPTED, f"The cluster took the worker's pod away ({pod.disruption})."
+        return FailureReason.PREEMPTED, f"The cluster took the worker's pod away ({taken_away(pod)})."
     result = worker_result(pod)
     if isinstance(result, Failed) and result.reason is not FailureReason.PREEMPTED:
         return result.reason, result.message
@@ -156,7 +159,7 @@ def explain(child: ObservedChild, before: QueueStatus | None) -> QueueStatus:
     if pod is None:
         return explain_refusal(child.warning) if child.warning else WAITING_FOR_POD
     if pod.disruption is not None:
-        message = f"Pod {pod.name} was taken away ({pod.disruption}); Kubernetes replaces it."
+        message = f"Pod {pod.name} was taken away ({taken_away(pod)}); Kubernetes replaces it."
         return QueueStatus(reason=FailureReason.PREEMPTED, message=message)
     if pod.deleting or ended(pod):
         return QueueStatus(reason=Reason.WAITING_FOR_POD, message=f"Pod {pod.name} is being removed.")
