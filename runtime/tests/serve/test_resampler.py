@@ -43,3 +43,25 @@ def test_converting_after_a_flush():
     for _ in range(3):
         out = resampler.convert(tone(8_000, 440)) + resampler.flush()
         assert len(out) == pytest.approx(32_000, abs=64)
+
+
+@given(cuts=st.lists(st.tuples(st.integers(0, 2_000), st.booleans()), max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_s4_a_flush_in_the_middle_of_a_sample_loses_nothing(cuts: list[tuple[int, bool]]):
+    data, resampler = tone(16_000, 440), Resampler(16_000)
+    out, begin = b"", 0
+    for size, flushed in cuts:
+        out += resampler.convert(data[begin : begin + size])
+        begin += size
+        if flushed:
+            out += resampler.flush()
+    assert out + resampler.convert(data[begin:]) == data
+
+
+def test_s4_a_flush_at_another_rate_keeps_the_half_sample():
+    data, resampler = tone(48_000, 440), Resampler(48_000)
+    out = resampler.convert(data[:48_001]) + resampler.flush() + resampler.convert(data[48_001:]) + resampler.flush()
+    samples = np.frombuffer(out, "<i2").astype(float)
+    assert len(samples) == pytest.approx(16_000, abs=64)
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    assert np.argmax(spectrum) * 16_000 / len(samples) == pytest.approx(440, abs=2)

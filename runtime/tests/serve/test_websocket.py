@@ -82,6 +82,20 @@ async def test_finalize_ends_the_utterance_and_the_session_goes_on(start_server:
     assert ws.texts() == [WORD, f"{WORD} {WORD}"]
 
 
+async def test_s4_finalize_within_a_sample(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
+        await socket.send(SECOND[:3_201])
+        await ws.send("finalize")
+        await ws.expect("final")
+        session = next(iter(server.engine.sessions.values()))
+        await socket.send(SECOND[3_201:])
+        await ws.end()
+    assert bytes(session.audio) == SECOND
+
+
 async def test_no_interim_results(start_server: StartServer, issuer: TokenIssuer):
     server = await start_server()
     async with server.connect(issuer.token()) as socket:

@@ -50,8 +50,10 @@ class Resampler:
         return _join(self._resampler, frame)
 
     def flush(self) -> bytes:
-        """Return the few samples that the filter still held; more may be converted after that."""
-        self._odd_byte = b""
+        """Return the few samples that the filter still held; more may be converted after that.
+
+        Half a sample goes on waiting: dropping it would turn all that follows into noise.
+        """
         if self._resampler is None:
             return b""
         rest = _join(self._resampler, None)
