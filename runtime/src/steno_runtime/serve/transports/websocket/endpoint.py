@@ -92,7 +92,10 @@ class WebSocketConnection:
             kind, fields = messages.parse(frame)
             match kind:
                 case "audio_chunk":
-                    return Audio(messages.parse_audio(fields))
+                    try:
+                        return Audio(messages.parse_audio(fields))
+                    except messages.InvalidChunkError as error:
+                        await self._warn(error)
                 case "finalize":
                     return Finalize()
                 case "end_session":
@@ -100,9 +103,9 @@ class WebSocketConnection:
                 case "keep_alive":
                     return KeepAlive()
                 case "start_session":
-                    await self._warn("The session has been started already.")
+                    await self._warn(_ignored("The session has been started already."))
                 case _:
-                    await self._warn("This type of message is unknown; it is ignored.")
+                    await self._warn(_ignored("This type of message is unknown; it is ignored."))
 
     async def send(self, event: ServerEvent) -> None:
         """See `ClientConnection`."""
@@ -132,11 +135,11 @@ class WebSocketConnection:
         data = message.get("bytes")
         return data if data is not None else message.get("text") or ""
 
-    async def _warn(self, message: str) -> None:
+    async def _warn(self, error: ApiError) -> None:
         try:
-            await self._send(messages.error_message(ApiError(ErrorCode.INVALID_MESSAGE, message), fatal=False))
-        except (WebSocketDisconnect, RuntimeError, OSError) as error:  # TimeoutError is an OSError
-            raise Disconnected from error
+            await self._send(messages.error_message(error, fatal=False))
+        except (WebSocketDisconnect, RuntimeError, OSError) as broken:  # TimeoutError is an OSError
+            raise Disconnected from broken
 
     async def _send(self, message: dict[str, Any]) -> None:
         async with self._sending, asyncio.timeout(SEND_SECONDS):
@@ -150,3 +153,7 @@ class WebSocketConnection:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(SEND_SECONDS):
                 await self._socket.close(code, reason)
+
+
+def _ignored(message: str) -> ApiError:
+    return ApiError(ErrorCode.INVALID_MESSAGE, message)

@@ -6,6 +6,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +19,12 @@ from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, Start, Started
 from steno_runtime.serve.sessions.registry import SessionOverrides
 from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded, SpeechStarted
 
+_LINE_BREAKS = str.maketrans("", "", " \t\r\n")
+_PCM_TYPES = frozenset(
+    {"", "application/octet-stream", "audio/l16", "audio/pcm", "audio/raw", "audio/vnd.wave", "audio/wav",
+     "audio/wave", "audio/x-pcm", "audio/x-raw", "audio/x-wav"}
+)  # fmt: skip
+"""Media types of a data: URL that may hold PCM."""
 _Short = Annotated[str, Field(max_length=512)]
 
 
@@ -77,19 +84,54 @@ def parse_start(fields: dict[str, Any]) -> Start:
     )
 
 
+class InvalidChunkError(ApiError):
+    """An `audio_chunk` that has no audio that can be read. It is left out; the session goes on."""
+
+    def __init__(self, message: str) -> None:
+        """Create the error; `message` says what is wrong with the chunk and what to do."""
+        super().__init__(ErrorCode.INVALID_AUDIO, f"This chunk was left out: {message}")
+
+
 def parse_audio(fields: dict[str, Any]) -> bytes:
-    """Return the PCM of an `audio_chunk`.
+    """Return the PCM of an `audio_chunk`: base64 (RFC 4648), with line breaks as MIME has them, or as a data: URL.
 
     Raises:
-        ApiError: `InvalidAudio`.
+        InvalidChunkError: it is something else; nothing of the data is in the message.
     """
     encoded = fields.get("audio_data")
+    if not isinstance(encoded, str):
+        raise InvalidChunkError("audio_data must be a string, base64 of 16-bit little-endian PCM.")
+    if encoded.startswith("data:"):
+        encoded = _data_url_content(encoded)
+    encoded = encoded.translate(_LINE_BREAKS)
     try:
-        if isinstance(encoded, str):
-            return base64.b64decode(encoded, validate=True)
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        pass
-    raise ApiError(ErrorCode.INVALID_AUDIO, "audio_data must be base64 of 16-bit little-endian PCM.") from None
+        raise InvalidChunkError(_why_not_base64(encoded)) from None
+
+
+def _data_url_content(url: str) -> str:
+    """Return what a data: URL holds, if its type may be PCM (a WAV header is taken off later)."""
+    head, comma, content = url.partition(",")
+    kind, *parameters = head.removeprefix("data:").lower().split(";")
+    if not comma or "base64" not in (parameter.strip() for parameter in parameters):
+        raise InvalidChunkError("audio_data is a data: URL without base64. Send base64 of 16-bit little-endian PCM.")
+    if kind.strip() not in _PCM_TYPES:
+        shown = kind if re.fullmatch(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,40}", kind) else "another type"
+        raise InvalidChunkError(f"audio_data is a data: URL of {shown}. Send base64 of 16-bit little-endian PCM.")
+    return content
+
+
+def _why_not_base64(encoded: str) -> str:
+    if not encoded.isascii() or not re.fullmatch(r"[A-Za-z0-9+/_-]*=*", encoded):
+        why = "audio_data has characters that base64 has not"
+    elif "-" in encoded or "_" in encoded:
+        why = "audio_data has the URL-safe alphabet of base64 (- and _). Use the standard one (+ and /)"
+    elif len(encoded) % 4:
+        why = "the length of audio_data is no multiple of four: it was cut, or encoded without padding (=)"
+    else:
+        why = "audio_data is not base64"
+    return f"{why}. Send base64 of 16-bit little-endian PCM, or the PCM as a binary message."
 
 
 def started_message(started: Started) -> dict[str, Any]:
