@@ -54,6 +54,12 @@ class FailureReason(StrEnum):
     """The node disappeared or stopped responding. For a session: its server never reported how it ended."""
     IMAGE_PULL = "ImagePull"
     """The runtime image could not be pulled for too long: check the profile's `image` and `imagePullSecrets`."""
+    START_FAILED = "StartFailed"
+    """The worker's container could not be started; the message is Kubernetes' own: change the profile, or what the
+    message names. Twice in a row ends the job, whatever `backoffLimit` says."""
+    POD_REJECTED = "PodRejected"
+    """The node rejected the pod before anything ran, as while its device plugin starts; the message is the kubelet's.
+    Retries do not count towards `backoffLimit` until a node has rejected every attempt for ten minutes."""
     POD_LOST = "PodLost"
     """The pod disappeared before it reported how it ended."""
     KILLED = "Killed"
@@ -88,6 +94,8 @@ _BY_CLASS: dict[FailureClass, tuple[FailureReason, ...]] = {
         FailureReason.PREEMPTED,
         FailureReason.NODE_LOST,
         FailureReason.IMAGE_PULL,
+        FailureReason.START_FAILED,
+        FailureReason.POD_REJECTED,
         FailureReason.POD_LOST,
         FailureReason.KILLED,
         FailureReason.SOURCE_UNAVAILABLE,

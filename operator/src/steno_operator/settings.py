@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     """Wait before the second attempt of a job; doubled for each further one."""
     backoff_max_seconds: float = Field(360.0, gt=0)
     image_pull_timeout_seconds: float = Field(600.0, gt=0)
+    pod_start_timeout_seconds: float = Field(600.0, gt=0)
     node_lost_timeout_seconds: float = Field(60.0, gt=0)
     name_conflict_timeout_seconds: float = Field(120.0, gt=0)
     progress_interval_seconds: float = Field(10.0, ge=0)
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
             backoff_base=timedelta(seconds=self.backoff_base_seconds),
             backoff_max=timedelta(seconds=self.backoff_max_seconds),
             image_pull_timeout=timedelta(seconds=self.image_pull_timeout_seconds),
+            pod_start_timeout=timedelta(seconds=self.pod_start_timeout_seconds),
             node_lost_timeout=timedelta(seconds=self.node_lost_timeout_seconds),
             name_conflict_timeout=timedelta(seconds=self.name_conflict_timeout_seconds),
             progress_interval=timedelta(seconds=self.progress_interval_seconds),

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from steno_operator.control.cache.job_records import read_job, read_worker
 from steno_operator.control.cache.object_cache import OwnerKey
+from steno_operator.control.cache.pool_records import read_server
 from steno_operator.control.cache.resource_records import strip_metadata
 from steno_operator.control.kube.keys import Key
 
@@ -108,6 +109,27 @@ def test_a_pod_that_was_preempted_and_is_going():
 def test_k1_a_pod_that_the_kubelet_ended_or_refused_keeps_its_words():
     found = read_worker(pod(phase="Failed", reason="Terminated", message="imminent node shutdown")).value.pod
     assert (found.status_reason, found.status_message) == ("Terminated", "imminent node shutdown")
+
+
+def test_k3_a_container_that_could_not_be_started():
+    ended = {"exitCode": 128, "reason": "StartError", "message": "cuda>=12.8"}
+    found = read_worker(pod(phase="Failed", **container(terminated=ended))).value.pod
+    assert (found.start_failed, found.termination_message) == (True, "cuda>=12.8")
+
+
+def test_k3_a_server_that_could_not_be_started():
+    ended = {"exitCode": 128, "reason": "StartError", "message": "unsatisfied condition: cuda>=12.8"}
+    raw = pod()
+    raw["status"] = {"containerStatuses": [{"name": "server", "lastState": {"terminated": ended}}]}
+    assert (
+        read_server(raw).value.last_exit == "it could not be started, exit code 128: unsatisfied condition: cuda>=12.8"
+    )
+
+
+def test_k7_a_pod_that_the_kubelet_rejected():
+    found = read_worker(pod(phase="Failed", reason="UnexpectedAdmissionError", message="no device")).value.pod
+    assert found.rejected
+    assert not read_worker(pod(phase="Failed")).value.pod.rejected
 
 
 def test_a_pod_that_is_quite_new():

@@ -126,6 +126,7 @@ def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
         waiting_message=waiting.get("message", ""),
         exit_code=ended.get("exitCode"),
         oom_killed=ended.get("reason") == "OOMKilled",
+        exit_reason=ended.get("reason") or "",
         termination_message=ended.get("message", ""),
         finished=parse_time(ended.get("finishedAt")),
     )

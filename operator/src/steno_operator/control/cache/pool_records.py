@@ -16,6 +16,7 @@ from steno_operator.control.kube.keys import controller_uid
 from steno_operator.manifests import labels
 from steno_operator.manifests.deployment import digest_of
 from steno_operator.manifests.pod_template import SERVER
+from steno_operator.plan.common.pods import START_ERRORS
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
 
 _LOG_TAIL = 400
@@ -60,5 +61,8 @@ def _last_exit(status: Mapping[str, Any]) -> str:
         return ""
     if ended.get("reason") == "OOMKilled":
         return "it exceeded its memory limit (OOMKilled)"
+    what = f"exit code {ended.get('exitCode')}"
+    if ended.get("reason") in START_ERRORS:  # the words are the container runtime's, not the server's
+        what = f"it could not be started, {what}"
     log_tail = " ".join((ended.get("message") or "").split())[-_LOG_TAIL:]
-    return f"exit code {ended.get('exitCode')}" + (f": {log_tail}" if log_tail else "")
+    return what + (f": {log_tail}" if log_tail else "")

@@ -14,6 +14,11 @@ PULL_FAILURES = frozenset(
 )
 """`state.waiting.reason`s of a container whose image does not come."""
 
+START_ERRORS = frozenset({"StartError", "ContainerCannotRun"})
+"""`state.terminated.reason`s of a container that the container runtime could not start."""
+_NOT_REJECTED = frozenset({"", "DeadlineExceeded", "NodeLost"})
+"""`status.reason`s of failed pods that do not say that the node refused the pod."""
+
 
 @dataclass(frozen=True)
 class ObservedPod:
@@ -49,9 +54,21 @@ class ObservedPod:
     exit_code: int | None = None
     """The worker container's exit code, once it terminated."""
     oom_killed: bool = False
+    exit_reason: str = ""
+    """Its `state.terminated.reason` (`Error`, `OOMKilled`, `StartError`, …)."""
     termination_message: str = ""
-    """The container's termination message."""
+    """The container's termination message; of one that could not be started, the container runtime's words."""
     finished: datetime | None = None
+
+    @property
+    def start_failed(self) -> bool:
+        """Whether the container runtime could not start the worker: nothing of it ran."""
+        return self.exit_reason in START_ERRORS
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the node refused the pod: the kubelet gives a reason, and nothing of it ran."""
+        return self.phase == "Failed" and not self.started and self.status_reason not in _NOT_REJECTED
 
     @property
     def works(self) -> bool:

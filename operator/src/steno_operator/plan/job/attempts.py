@@ -6,6 +6,7 @@ attempts after the last evaluated one are evaluated again, in order, from the ch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -31,6 +32,10 @@ class AttemptHistory:
     surplus: tuple[ObservedChild, ...] = ()
     """Children that may still work but must not: their attempt is over."""
     published: Published | None = None
+    rejections: int = 0
+    """How many of the latest attempts in a row their nodes rejected."""
+    start_failed_again: bool = False
+    """The latest attempt could not be started, like the one before: another would not be, either."""
 
     @property
     def failed(self) -> LastFailure | None:
@@ -55,6 +60,7 @@ def evaluate_attempts(observed: ObservedJob, now: datetime, policy: Policy, expi
     evaluated = status.last_failure.attempt if status.last_failure is not None else 0
     failures, out_of_memory, last = status.failures, status.out_of_memory, status.last_failure
     live: ObservedChild | None = None
+    again = False
     for attempt in range(max(evaluated + 1, status.attempt, 1), latest + 1):
         child = children.get(attempt)
         if child is not None and published(child, now) is not None:
@@ -65,10 +71,12 @@ def evaluate_attempts(observed: ObservedJob, now: datetime, policy: Policy, expi
             continue
         if expiry is not None and failure.time >= expiry:
             continue
+        again = failure.never_ran and failure.reason is FailureReason.START_FAILED and _follows(last, attempt)
         last = LastFailure(attempt=attempt, reason=failure.reason, message=clip(failure.message), time=failure.time)
-        failures += not failure.reason.free
+        failures += not (failure.reason.free or _in_patience(failure, children, attempt, policy))
         out_of_memory += failure.reason.failure_class is FailureClass.SIZE
     live = live if live is not None and live.attempt == latest else None
+    failed = last is not None and last.attempt == latest
     return AttemptHistory(
         attempt=latest,
         failures=failures,
@@ -77,7 +85,31 @@ def evaluate_attempts(observed: ObservedJob, now: datetime, policy: Policy, expi
         live=live,
         surplus=tuple(child for child in observed.children if child is not live and is_live(child, now)),
         published=next(filter(None, (published(child, now) for child in observed.children)), None),
+        rejections=len(_rejected(children, latest)) if failed else 0,
+        start_failed_again=failed and again,
     )
+
+
+def _follows(last: LastFailure | None, attempt: int) -> bool:
+    """Tell whether the attempt before could not be started."""
+    return last is not None and last.attempt == attempt - 1 and last.reason is FailureReason.START_FAILED
+
+
+def _in_patience(failure: Failure, children: Mapping[int, ObservedChild], attempt: int, policy: Policy) -> bool:
+    """Tell whether a rejection by a node does not count yet: nothing ran, and the node may only be starting."""
+    if not failure.never_ran or failure.reason is not FailureReason.POD_REJECTED:
+        return False
+    streak = _rejected(children, attempt)
+    return bool(streak) and failure.time < streak[-1].created + policy.pod_start_timeout
+
+
+def _rejected(children: Mapping[int, ObservedChild], attempt: int) -> list[ObservedChild]:
+    """Return the children whose pods their nodes rejected, from an attempt's back to the first of that row."""
+    streak: list[ObservedChild] = []
+    while (child := children.get(attempt)) is not None and child.failed and any(pod.rejected for pod in child.pods):
+        streak.append(child)
+        attempt -= 1
+    return streak
 
 
 def _missing(observed: ObservedJob, attempt: int, now: datetime) -> Failure:

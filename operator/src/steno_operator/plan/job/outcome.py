@@ -51,6 +51,8 @@ class Failure:
     reason: FailureReason
     message: str
     time: datetime
+    never_ran: bool = False
+    """The cluster says that nothing of the worker ran."""
 
 
 def current_pod(child: ObservedChild) -> ObservedPod | None:
@@ -128,7 +130,7 @@ def _classify_failed_job(child: ObservedChild, time: datetime) -> Failure:
     # A pod that was taken away does not fail a Job: the one that was not has the reason.
     pod = max(pods, key=lambda pod: (pod.disruption is None, pod.finished or pod.created or _LONG_AGO, pod.name))
     reason, message = _why(pod)
-    return Failure(reason, message, time)
+    return Failure(reason, message, time, never_ran=pod.start_failed or pod.rejected)
 
 
 def _why(pod: ObservedPod) -> tuple[FailureReason, str]:
@@ -140,12 +142,26 @@ def _why(pod: ObservedPod) -> tuple[FailureReason, str]:
     if isinstance(result, Failed) and result.reason is not FailureReason.PREEMPTED:
         return result.reason, result.message
     code = pod.exit_code
-    if code is None:
-        return FailureReason.POD_LOST, f"Pod {pod.name} failed before its worker ran."
+    if code is None or pod.start_failed:
+        return _why_nothing_ran(pod)
     if code in (_EXIT_KILLED, EXIT_TERMINATED):
         return FailureReason.KILLED, f"The worker was stopped from outside (exit code {code})."
     reason, message = _BY_EXIT_CODE[class_of_exit_code(code)]
     return reason, f"{message} (exit code {code}) and left no readable reason; see the log of pod {pod.name}."
+
+
+def _why_nothing_ran(pod: ObservedPod) -> tuple[FailureReason, str]:
+    if pod.start_failed:
+        words = " ".join(pod.termination_message.split()) or f"{pod.exit_reason} (exit code {pod.exit_code})"
+        return FailureReason.START_FAILED, f"The container could not be started{_on_node(pod)}: {words}"
+    if pod.rejected:
+        words = f"{pod.status_reason}: {pod.status_message}" if pod.status_message else pod.status_reason
+        return FailureReason.POD_REJECTED, f"The pod was rejected{_on_node(pod)}: {words}"
+    return FailureReason.POD_LOST, f"Pod {pod.name} failed before its worker ran. {pod.status_message}".rstrip()
+
+
+def _on_node(pod: ObservedPod) -> str:
+    return f" on node {pod.node}" if pod.node else ""
 
 
 def explain(child: ObservedChild, before: QueueStatus | None) -> QueueStatus:

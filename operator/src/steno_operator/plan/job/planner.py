@@ -86,7 +86,9 @@ def _decide(context: Context, *, expired: bool) -> JobTransition:
     if history.published is not None:
         return transitions.publish(context, history.published)
     failure = history.failed
-    if failure is not None and not may_retry(failure.reason, history.failures, spec.backoff_limit):
+    if failure is not None and (
+        history.start_failed_again or not may_retry(failure.reason, history.failures, spec.backoff_limit)
+    ):
         return transitions.fail(context, failure.reason, _with_attempts(history, failure.message), failure.time)
     if expired:
         message = f"The job did not end within activeDeadlineSeconds ({spec.active_deadline_seconds} s)."

@@ -155,8 +155,9 @@ def track(context: Context, child: ObservedChild) -> JobTransition:
 
 def start(context: Context) -> JobTransition:
     """No attempt is live: start the next, or say what it waits for."""
-    failed = context.history.failed
-    retry_at = context.now if failed is None else failed.time + backoff(context.history.failures, context.policy)
+    history, failed = context.history, context.history.failed
+    waits = max(history.failures, history.rejections)
+    retry_at = context.now if failed is None else failed.time + backoff(waits, context.policy)
     if context.now < retry_at:
         return _retry_later(context, retry_at)
     profile = context.observed.profile
