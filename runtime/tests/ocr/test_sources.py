@@ -16,7 +16,7 @@ from steno_runtime.ocr.engines.base import RecognizedLine
 from steno_runtime.ocr.geometry import box
 from steno_runtime.ocr.open import open_source
 from steno_runtime.ocr.page import Limits, PageError
-from steno_runtime.ocr.pdf import _readable
+from steno_runtime.ocr.pdf_text import is_readable
 from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
 
 from .render import FONTS, page
@@ -137,7 +137,7 @@ def test_embedded_text_is_where_it_is_shown(tmp_path, rotation):
     ("text", "readable"), [("\ue000\ue001 abc", False), ("\x01\x02\x03", False), ("항구 abc", True)]
 )
 def test_text_without_meaning_is_not_reused(text, readable):
-    assert _readable([RecognizedLine(box(0, 0, 9, 9), text, 1.0)]) is readable
+    assert is_readable([RecognizedLine(box(0, 0, 9, 9), text, 1.0)]) is readable
 
 
 def test_a_scan_with_a_stamp_is_read(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.page import Limits, PageError, PageInput
@@ -20,6 +21,7 @@ class ImageSource:
     """The pages of an image file."""
 
     kind = "image"
+    warnings: tuple[ResultWarning, ...] = ()
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self._path = path

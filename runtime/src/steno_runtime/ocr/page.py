@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.engines.base import RecognizedLine
@@ -18,6 +19,11 @@ _RANGE = re.compile(r"\s*(?:(?P<one>\d+)|(?P<first>\d+)?\s*-\s*(?P<last>\d+)?)\s
 
 class PageError(Exception):
     """One page cannot be read, but the rest of the document can. Its text is for the user."""
+
+    def __init__(self, message: str, reason: FailureReason = FailureReason.UNSUPPORTED_MEDIA) -> None:
+        """Set the text, and the reason of the document's failure if no page can be read."""
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class Limits:
         if width * height > self.max_pixels:
             raise PageError(
                 f"{width} x {height} pixels are more than the {self.max_pixels // 1_000_000} megapixels allowed; "
-                "scale the image down or cut it up"
+                "scale the image down or cut it up",
+                FailureReason.TOO_LARGE,
             )
 
 
@@ -61,6 +68,11 @@ class PageInput:
     dpi: int
     pixels: np.ndarray | None = None
     embedded: tuple[RecognizedLine, ...] = ()
+    warnings: tuple[ResultWarning, ...] = ()
+
+    def warned(self, reason: WarningReason, message: str) -> PageInput:
+        """Return the page with another warning."""
+        return replace(self, warnings=(*self.warnings, ResultWarning(reason=reason, message=message, page=self.number)))
 
 
 class PageSource(Protocol):
@@ -68,6 +80,8 @@ class PageSource(Protocol):
 
     kind: str
     pages: int
+    warnings: tuple[ResultWarning, ...]
+    """Of the document as a whole."""
 
     def load(self, number: int) -> PageInput:
         """Load page `number` (from 1).

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,50 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.ocr.engines.base import RecognizedLine, RecognizedWord
-from steno_runtime.ocr.geometry import bounds, box
 from steno_runtime.ocr.page import Limits, PageError, PageInput
+from steno_runtime.ocr.pdf_forms import read_form
+from steno_runtime.ocr.pdf_text import TextLayer, read_text_layer
 
 _POINTS_PER_INCH = 72
-_STAMP_CHARS = 80
-"""A page that is one picture and carries no more text than this is a scan with a stamp or a fax header on it."""
 _SCAN_COVER = 0.5
+"""A page is a scan if pictures cover more of it than this."""
+_STAMP_COVER = 0.05
+"""Text that covers less of a scan than this is a stamp, a fax header or a Bates number on it, not its text."""
+_OCR_CHARS = 80
+"""More invisible characters than this are the layer of an earlier OCR, however little of the page they cover."""
+_SHARP_SIDE, _FINE_SIDE = 2339, 3508
+"""Pixels of the longer side of a sheet of A4 at 200 and at 300 dpi, between which scans are rendered."""
+_BITONAL = 6
+"""A picture of one bit a pixel may have this many times the pixels of any other one."""
+_BITONAL_FILTERS = frozenset({"CCITTFaxDecode", "JBIG2Decode"})
+_ROUNDING = 0.05
+"""Of the resolution of a picture, whose place is given with few digits."""
+_DAMAGED = "repair the PDF, for example with `qpdf in.pdf out.pdf`"
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture on a page: its pixels, the points² that it takes, and those of them that the crop box shows."""
+
+    wide: int
+    high: int
+    bitonal: bool
+    area: float
+    shown: float
+
+    @property
+    def dpi(self) -> float:
+        return math.sqrt(self.wide * self.high / self.area) * _POINTS_PER_INCH
 
 
 class PdfSource:
     """The pages of a PDF. PDFium is not thread-safe: one thread only."""
 
     kind = "pdf"
+    warnings: tuple[ResultWarning, ...] = ()
 
     def __init__(self, path: Path, limits: Limits, *, reuse_text: bool) -> None:
         self._limits = limits
@@ -34,6 +62,9 @@ class PdfSource:
         try:
             self._document = pdfium.PdfDocument(path)
             self.pages = len(self._document)
+            form = self._document.get_formtype()
+            if form != pdfium_c.FORMTYPE_NONE:
+                self._document.init_forms()  # before any page is loaded, or its fields are not drawn
         except pdfium.PdfiumError as error:
             if getattr(error, "err_code", None) == pdfium_c.FPDF_ERR_PASSWORD or "password" in str(error).lower():
                 raise WorkError(
@@ -47,6 +78,13 @@ class PdfSource:
             ) from error
         if not self.pages:
             raise WorkError(FailureReason.UNSUPPORTED_MEDIA, "The PDF has no pages.")
+        if form == pdfium_c.FORMTYPE_XFA_FULL:
+            self.close()
+            raise WorkError(
+                FailureReason.UNSUPPORTED_MEDIA,
+                "The PDF is a dynamic XFA form (Adobe LiveCycle): its pages only say that another viewer is needed. "
+                "Open it in Adobe Acrobat or Reader, and print it to a PDF.",
+            )
 
     def load(self, number: int) -> PageInput:
         """Render page `number` (from 1), or return the text that it carries.
@@ -57,13 +95,11 @@ class PdfSource:
         try:
             page = self._document[number - 1]
         except pdfium.PdfiumError as error:
-            raise PageError("the page is damaged; repair the PDF, for example with `qpdf in.pdf out.pdf`") from error
+            raise PageError(f"the page is damaged; {_DAMAGED}") from error
         try:
             return self._load(page, number)
         except (pdfium.PdfiumError, MemoryError, ValueError) as error:
-            raise PageError(
-                "the page cannot be rendered; repair the PDF, for example with `qpdf in.pdf out.pdf`"
-            ) from error
+            raise PageError(f"the page cannot be rendered; {_DAMAGED}") from error
         finally:
             page.close()
 
@@ -71,17 +107,28 @@ class PdfSource:
         points_wide, points_high = page.get_size()
         if not (points_wide > 0 and points_high > 0 and math.isfinite(points_wide * points_high)):
             raise PageError("the page has no size")
-        pictures = self._pictures(page)
-        dpi = self._dpi(points_wide, points_high, pictures)
-        width = max(1, round(points_wide * dpi / _POINTS_PER_INCH))
-        height = max(1, round(points_high * dpi / _POINTS_PER_INCH))
-        if self._reuse_text:
-            lines = _embedded(page, width, height)
-            characters = sum(len(line.text) for line in lines)
-            covered = sum(area for _, area in pictures) > _SCAN_COVER * points_wide * points_high
-            if characters and not (covered and characters <= _STAMP_CHARS) and _readable(lines):
-                return PageInput(number, width, height, dpi, embedded=tuple(lines))
+        pictures = _pictures(page)
+        covered = min(sum(picture.shown for picture in pictures), points_wide * points_high)
+        scan = covered > _SCAN_COVER * points_wide * points_high
+        dpi, wanted = self._dpi(points_wide, points_high, pictures if scan else [])
         scale: Any = dpi / _POINTS_PER_INCH  # typed int by its default
+        width = max(1, round(points_wide * scale))
+        height = max(1, round(points_high * scale))
+        rendered = PageInput(number, width, height, dpi)
+        if self._reuse_text:
+            layer = read_text_layer(page, width, height)
+            doubt = _doubt(layer, covered * scale**2 if scan else 0.0)
+            if layer.lines and doubt is None:
+                filled = read_form(self._document, page, width, height, layer.lines)
+                return replace(rendered, embedded=(*layer.lines, *filled))
+            if layer.characters and doubt:
+                message = f"The PDF's own text of page {number} {doubt}, so the page was read."
+                rendered = rendered.warned(WarningReason.TEXT_LAYER_REJECTED, message)
+        if dpi < min(wanted, self._limits.default_dpi):
+            message = f"Page {number} is so large that it was read at {dpi} dpi: check small print, or cut it up."
+            rendered = rendered.warned(WarningReason.REDUCED_RESOLUTION, message)
+        for picture in pictures:
+            self._check_picture(picture)
         bitmap = page.render(scale=scale, rev_byteorder=True, prefer_bgrx=False)
         try:
             pixels = np.array(
@@ -91,100 +138,74 @@ class PdfSource:
             )
         finally:
             bitmap.close()
-        return PageInput(number, pixels.shape[1], pixels.shape[0], dpi, pixels=pixels)
+        return replace(rendered, width=pixels.shape[1], height=pixels.shape[0], pixels=pixels)
 
-    def _pictures(self, page: pdfium.PdfPage) -> list[tuple[float, float]]:
-        """Return DPI and area (points²) of the page's pictures.
+    def _check_picture(self, picture: _Picture) -> None:
+        """Refuse a picture before it is decoded.
 
         Raises:
-            PageError: one has too many pixels to be decoded.
+            PageError: it has too many pixels.
         """
-        found: list[tuple[float, float]] = []
-        for picture in page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE], max_depth=3):
-            wide, high = picture.get_px_size()  # type: ignore[attr-defined]
-            self._limits.check_pixels(wide, high)
-            left, bottom, right, top = picture.get_bounds()
-            area = max(0.0, right - left) * max(0.0, top - bottom)
-            if area:
-                found.append((math.sqrt(wide * high / area) * _POINTS_PER_INCH, area))
-        return found
+        most = self._limits.max_pixels
+        if not picture.bitonal or picture.wide * picture.high > _BITONAL * most:
+            self._limits.check_pixels(picture.wide, picture.high)
 
-    def _dpi(self, wide: float, high: float, pictures: list[tuple[float, float]]) -> int:
-        """Return a scan's own resolution, else the default; less where the page would have too many pixels."""
+    def _dpi(self, wide: float, high: float, scans: list[_Picture]) -> tuple[int, float]:
+        """Return the resolution to render a page at, and the one that it should have: less where it is too large.
+
+        A scan has its own, whatever the paper: the size of a page says as little of the size of its letters as the
+        header of a picture does.
+        """
         limits = self._limits
-        dpi = float(limits.default_dpi)
-        largest = max(pictures, key=lambda picture: picture[1], default=(0.0, 0.0))
-        if largest[1] > _SCAN_COVER * wide * high:
-            dpi = min(max(largest[0], dpi), limits.max_dpi)
+        wanted = float(limits.default_dpi)
+        inches = max(wide, high) / _POINTS_PER_INCH
+        if scans:
+            own = max(scans, key=lambda picture: picture.shown).dpi
+            wanted = min(max(own, min(wanted, _SHARP_SIDE / inches)), max(limits.max_dpi, _FINE_SIDE / inches))
         max_dpi = math.sqrt(limits.max_pixels / (wide * high)) * _POINTS_PER_INCH
-        if max_dpi < limits.min_dpi:
+        if max_dpi < min(limits.min_dpi, wanted):
             raise PageError(
                 f"{wide / _POINTS_PER_INCH:.0f} x {high / _POINTS_PER_INCH:.0f} inches are too large a page even at "
-                f"{limits.min_dpi} dpi; scale it down or cut it up"
+                f"{limits.min_dpi} dpi; scale it down or cut it up",
+                FailureReason.TOO_LARGE,
             )
-        return math.floor(min(dpi, max_dpi))
+        return max(1, math.floor(min(wanted + _ROUNDING, max_dpi))), wanted
 
     def close(self) -> None:
         """Close the document."""
         self._document.close()
 
 
-def _embedded(page: pdfium.PdfPage, width: int, height: int) -> list[RecognizedLine]:
-    """Return the page's own text, in its own order: lines of words in pixels of a `width` by `height` rendering."""
-    text_page = page.get_textpage()
-    try:
-        lines: list[RecognizedLine] = []
-        words: list[RecognizedWord] = []
-        letters: list[str] = []
-        boxes: list[tuple[float, float, float, float]] = []
+def _doubt(layer: TextLayer, scan: float) -> str | None:
+    """Return why a page is read although it carries text, as the end of a sentence; None if it need not be.
 
-        def end_word() -> None:
-            if letters and boxes:
-                left, top = min(b[0] for b in boxes), min(b[1] for b in boxes)
-                right, bottom = max(b[2] for b in boxes), max(b[3] for b in boxes)
-                words.append(RecognizedWord(box(left, top, right, bottom), "".join(letters), 1.0))
-            letters.clear()
-            boxes.clear()
-
-        def end_line() -> None:
-            end_word()
-            if words:
-                around = box(*bounds([word.quad for word in words]))
-                lines.append(RecognizedLine(around, " ".join(word.text for word in words), 1.0, tuple(words)))
-            words.clear()
-
-        for index in range(text_page.count_chars()):
-            code = pdfium_c.FPDFText_GetUnicode(text_page, index)
-            letter = chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else ""
-            if letter in ("\r", "\n"):
-                end_line()
-            elif not letter.strip():
-                end_word()
-            else:
-                letters.append(letter)
-                boxes.append(_char_box(page, text_page, index, width, height))
-        end_line()
-        return lines
-    finally:
-        text_page.close()
+    Args:
+        layer: its text.
+        scan: pixels² of the pictures beneath it; 0: the page is no scan.
+    """
+    if not layer.readable:
+        return "is made of characters without a meaning"
+    if layer.area < _STAMP_COVER * scan and layer.invisible <= _OCR_CHARS:
+        return "is only a stamp or a header on a scan"
+    return None
 
 
-def _char_box(
-    page: pdfium.PdfPage, text_page: pdfium.PdfTextPage, index: int, width: int, height: int
-) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of a character in pixels."""
-    left, bottom, right, top = text_page.get_charbox(index, loose=True)
-    x, y = ctypes.c_int(), ctypes.c_int()
-    corners: list[tuple[int, int]] = []
-    for across, up in ((left, top), (right, bottom)):
-        pdfium_c.FPDF_PageToDevice(page, 0, 0, width, height, 0, across, up, x, y)
-        corners.append((x.value, y.value))
-    (x0, y0), (x1, y1) = corners
-    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
-
-
-def _readable(lines: list[RecognizedLine]) -> bool:
-    """Return whether the text is text: fonts without a Unicode map give control, private or replacement characters."""
-    text = "".join(line.text for line in lines)
-    odd = sum(c == "\ufffd" or ord(c) < 0x20 or 0xE000 <= ord(c) <= 0xF8FF or ord(c) >= 0xF0000 for c in text)
-    return odd <= 0.05 * len(text)
+def _pictures(page: pdfium.PdfPage) -> list[_Picture]:
+    """Return the pictures of a page that have a size."""
+    left, bottom, right, top = page.get_bbox()
+    found: list[_Picture] = []
+    for picture in page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE], max_depth=3):
+        wide, high = picture.get_px_size()  # type: ignore[attr-defined]
+        matrix, outer = picture.get_matrix(), picture.container
+        while outer is not None:  # the position of an object within a form is the form's own
+            matrix = matrix.multiply(outer.get_matrix())
+            outer = outer.container
+        area = abs(matrix.a * matrix.d - matrix.b * matrix.c)
+        corners = [matrix.on_point(x, y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+        xs, ys = [x for x, _ in corners], [y for _, y in corners]
+        across = min(right, max(xs)) - max(left, min(xs))
+        up = min(top, max(ys)) - max(bottom, min(ys))
+        if area > 0 and math.isfinite(area):
+            bitonal = not _BITONAL_FILTERS.isdisjoint(picture.get_filters())  # type: ignore[attr-defined]
+            found.append(_Picture(wide, high, bitonal, area, min(area, max(0.0, across) * max(0.0, up))))
+    return found

@@ -123,8 +123,10 @@ def recognize(
                 try:
                     loaded = document.load(number)
                 except PageError as error:
+                    collector.reason = collector.reason or error.reason
                     waiting.append(_done(failed_page(number, str(error))))
                 else:
+                    collector.warnings += loaded.warnings
                     waiting.append(pool.submit(readers.read, loaded))
             while waiting:
                 check()
@@ -133,7 +135,8 @@ def recognize(
             pool.shutdown(wait=True, cancel_futures=True)
     if collector.failed == len(numbers):
         raise WorkError(
-            FailureReason.UNSUPPORTED_MEDIA, f"No page could be read; page {numbers[0]}: {collector.first_error}."
+            collector.reason or FailureReason.UNSUPPORTED_MEDIA,
+            f"No page could be read; page {numbers[0]}: {collector.first_error}.",
         )
     return RecognitionResult(
         pages=collector.spool,
@@ -146,7 +149,7 @@ def recognize(
         characters=collector.characters,
         engines=collector.engines,
         seconds=time.monotonic() - started,
-        warnings=tuple(collector.warnings),
+        warnings=(*document.warnings, *sorted(collector.warnings, key=lambda warning: warning.page or 0)),
     )
 
 
@@ -203,6 +206,8 @@ class _Collector:
         self.characters = 0
         self.engines: dict[str, int] = {}
         self.first_error = ""
+        self.reason: FailureReason | None = None
+        """Of the first page that could not be loaded."""
         self.warnings: list[ResultWarning] = []
         self._confidence_sum = 0.0
         self._total = total
