@@ -86,18 +86,25 @@ def write_outputs(write: WriteFormat, paths: OutputPaths) -> Iterator[Path]:
         paths: where each format is written.
 
     Raises:
-        CommandError: a file cannot be written.
+        CommandError: a file cannot be written; the others have been.
     """
+    failures: list[CommandError] = []
     for name, path in paths.items():
-        if path is None:
-            with tempfile.TemporaryDirectory(prefix="steno-") as scratch:
-                file = Path(scratch) / name
-                write(name, file)
-                copy_to_stdout(file)
-            continue
-        with atomic_write(path) as draft:
-            write(name, draft)
-        yield path
+        try:
+            if path is None:
+                with tempfile.TemporaryDirectory(prefix="steno-") as scratch:
+                    file = Path(scratch) / name
+                    write(name, file)
+                    copy_to_stdout(file)
+                continue
+            with atomic_write(path) as draft:
+                write(name, draft)
+        except CommandError as error:
+            failures.append(error)
+        else:
+            yield path
+    if failures:
+        raise failures[0]
 
 
 def copy_to_stdout(file: Path) -> None:

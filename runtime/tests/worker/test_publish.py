@@ -52,7 +52,7 @@ def publish(output: OutputDirectory, task: TranscriptionTask, document: Transcri
     with tempfile.TemporaryDirectory() as scratch:
         handler, written = TranscriptionHandler(task), TranscriptDocument(document, device)
         attempt = attempt_at(task, Path(scratch))
-        return run.publish(output, handler, written, run.write_files(handler, written, attempt), attempt)
+        return run.publish(output, handler, *run.write_files(handler, written, attempt), attempt)
 
 
 def find_transcript(output: OutputDirectory, task: TranscriptionTask) -> Transcript | None:

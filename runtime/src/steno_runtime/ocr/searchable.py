@@ -23,6 +23,7 @@ PageLookup = Callable[[int], Page | None]
 
 _A4_POINTS = (595, 842)
 _DEFAULT_DPI = 200
+_FORM_ASIDE = "/StenoAcroForm"
 _MIN_POINTS = 3
 """No PDF's page is smaller: a picture of a few pixels is shown larger than it is."""
 
@@ -56,8 +57,42 @@ def write_searchable(result: RecognitionResult, target: Path) -> None:
             return result.pages.get(index + 1 if numbers is None else numbers[index])
 
         finished = Path(folder) / "out.pdf"
+        form = _set_form_aside(staged)
         _run(staged, finished, lookup, pages=read, force=result.options.mode == "force")
+        if form:
+            _put_form_back(finished)
         finished.replace(target)
+
+
+def _set_form_aside(staged: Path) -> bool:
+    """Keep a PDF's form under another key, so that OCRmyPDF does not refuse the file; return whether there was one.
+
+    Fields, and what is filled in, stay where they are: only the catalog's entry is renamed. A signed PDF keeps its
+    own, and is refused for its signature.
+    """
+    import pikepdf
+
+    try:
+        with pikepdf.open(staged, allow_overwriting_input=True) as pdf:
+            form = pdf.Root.get(pikepdf.Name.AcroForm)
+            signed = isinstance(form, pikepdf.Dictionary) and int(form.get(pikepdf.Name.SigFlags, 0)) & 1
+            if not isinstance(form, pikepdf.Dictionary) or signed or pdf.is_encrypted:
+                return False
+            pdf.Root[_FORM_ASIDE] = form
+            del pdf.Root.AcroForm
+            pdf.save(staged)
+    except (pikepdf.PdfError, TypeError, ValueError):  # encrypted or damaged: OCRmyPDF says so itself
+        return False
+    return True
+
+
+def _put_form_back(finished: Path) -> None:
+    import pikepdf
+
+    with pikepdf.open(finished, allow_overwriting_input=True) as pdf:
+        pdf.Root.AcroForm = pdf.Root[_FORM_ASIDE]
+        del pdf.Root[_FORM_ASIDE]
+        pdf.save(finished)
 
 
 def _run(staged: Path, finished: Path, lookup: PageLookup, *, pages: list[int], force: bool) -> None:
@@ -91,7 +126,13 @@ def _run(staged: Path, finished: Path, lookup: PageLookup, *, pages: list[int], 
             "The PDF is protected against changes, so no text layer can be added; store a copy without protection "
             "(`qpdf --decrypt in.pdf out.pdf`) or leave `pdf` out of the formats.",
         ) from error
-    except (exceptions.InputFileError, exceptions.SubprocessOutputError, exceptions.DigitalSignatureError) as error:
+    except exceptions.DigitalSignatureError as error:
+        raise WorkError(
+            FailureReason.UNSUPPORTED_MEDIA,
+            "The PDF is signed, and a text layer would break its signature; leave `pdf` out of the formats, or sign "
+            "the searchable PDF of an unsigned copy.",
+        ) from error
+    except (exceptions.InputFileError, exceptions.SubprocessOutputError) as error:
         raise _refused(error) from error
     except exceptions.ExitCodeException as error:
         raise WorkError(

@@ -18,8 +18,10 @@ from steno_runtime.publishing.policies import (
     PRIMARY_FORMAT,
     Document,
     Format,
+    artifact_failed,
     publish_or_adopt,
     publish_under_free_names,
+    write_formats,
 )
 
 __all__ = [
@@ -27,8 +29,10 @@ __all__ = [
     "Document",
     "Format",
     "ManifestHeader",
+    "artifact_failed",
     "find_manifest",
     "name_conflict",
     "publish_or_adopt",
     "publish_under_free_names",
+    "write_formats",
 ]

@@ -6,16 +6,20 @@ may each have a different part of it, so none may replace another.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from steno_api.documents.manifest import AnySummary, Manifest, PublishedArtifact
-from steno_api.documents.warnings import ResultWarning
+from steno_api.documents.warnings import ResultWarning, WarningReason
+from steno_runtime.errors import Stopped, WorkError, explain, is_out_of_memory
 from steno_runtime.publishing.immutable_objects import create_or_read, describe_artifact, name_conflict
 from steno_runtime.publishing.manifest import ManifestHeader, find_manifest, write_manifest
 from steno_runtime.storage import OutputDirectory
+
+log = logging.getLogger(__name__)
 
 PRIMARY_FORMAT = "json"
 """The format that holds everything: any other one can be made from it, also by another process."""
@@ -51,6 +55,10 @@ class Document(Protocol):
         """Return what was lost, doubted or guessed."""
         ...
 
+    def with_warnings(self, warnings: Sequence[ResultWarning]) -> Self:
+        """Return the document with more warnings."""
+        ...
+
 
 def publish_or_adopt(
     output: OutputDirectory,
@@ -82,15 +90,65 @@ def publish_or_adopt(
         WorkError: `OutputForbidden`, `OutputNotFound` or `OutputUnavailable`.
     """
     artifacts: list[PublishedArtifact] = []
-    for fmt, file in files.items():
-        name, written = formats[fmt].name, file.read_bytes()
+    lost = [warning for warning in document.warnings() if warning.reason is WarningReason.ARTIFACT_FAILED]
+    pending = dict(files)
+    while pending:
+        fmt = next(iter(pending))
+        name, written = formats[fmt].name, pending.pop(fmt).read_bytes()
         data = create_or_read(output, name, written, formats[fmt].content_type)
         if data != written and fmt == PRIMARY_FORMAT:
             document = load_existing(data)
-            for other in files.keys() - {PRIMARY_FORMAT}:
-                document.write(other, files[other])
+            pending, failures = write_formats(document, pending, allow_none=True)
+            lost += failures
         artifacts.append(describe_artifact(fmt, name, data))
-    return write_manifest(output, header, artifacts, document.summary(), document.warnings())
+    warnings = [*document.warnings(), *(warning for warning in lost if warning not in document.warnings())]
+    return write_manifest(output, header, artifacts, document.summary(), warnings)
+
+
+def write_formats(
+    document: Document,
+    targets: Mapping[str, Path],
+    *,
+    allow_none: bool = False,
+    on_written: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Path], list[ResultWarning]]:
+    """Write a document in several formats; one that cannot be made does not cost the others.
+
+    Args:
+        document: what to write.
+        targets: the file of each format.
+        allow_none: whether it is enough if none can be made.
+        on_written: called after each of them; may raise to stop.
+
+    Returns:
+        The files that were written, and a warning for each of the other formats.
+
+    Raises:
+        WorkError: none could be written: the reason of the first.
+    """
+    written: dict[str, Path] = {}
+    failures: list[tuple[str, WorkError]] = []
+    for fmt, target in targets.items():
+        try:
+            document.write(fmt, target)
+        except (Stopped, OSError, MemoryError):  # of the machine, not of the format: the next attempt may do better
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            log.warning("a format could not be made", extra={"format": fmt}, exc_info=not isinstance(error, WorkError))
+            failures.append((fmt, explain(error, f"Writing {fmt}", remedy="")))
+        else:
+            written[fmt] = target
+        on_written()
+    if failures and not written and not allow_none:
+        raise failures[0][1]
+    return written, [artifact_failed(fmt, error) for fmt, error in failures]
+
+
+def artifact_failed(fmt: str, error: WorkError) -> ResultWarning:
+    """Return the warning for a format that could not be made."""
+    return ResultWarning(reason=WarningReason.ARTIFACT_FAILED, message=f"No {fmt} was made. {error.message}")
 
 
 def publish_under_free_names(

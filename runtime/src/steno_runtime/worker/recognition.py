@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -51,6 +51,10 @@ class PagesDocument:
     def warnings(self) -> Sequence[ResultWarning]:
         """See `Document`."""
         return self.result.warnings
+
+    def with_warnings(self, warnings: Sequence[ResultWarning]) -> PagesDocument:
+        """See `Document`."""
+        return replace(self, result=replace(self.result, warnings=(*self.result.warnings, *warnings)))
 
 
 class OCRHandler:

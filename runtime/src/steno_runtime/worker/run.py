@@ -22,6 +22,7 @@ from steno_runtime.publishing import (
     find_manifest,
     name_conflict,
     publish_or_adopt,
+    write_formats,
 )
 from steno_runtime.storage import OutputDirectory, fetch, open_output
 from steno_runtime.storage.common import redact
@@ -76,7 +77,7 @@ def run(task: Task, handler: TaskHandler, *, stop: StopSignal, on_progress: Prog
             log.info("an earlier attempt ended while it published; its document is used")
         stop.check()
         on_progress(ProgressUpdate(Stage.PUBLISHING))
-        files = write_files(handler, document, attempt, share=WRITTEN_SHARE)
+        document, files = write_files(handler, document, attempt, share=WRITTEN_SHARE)
         stop.check()
         with stop.shield():
             on_progress(ProgressUpdate(Stage.PUBLISHING, WRITTEN_SHARE))
@@ -104,10 +105,11 @@ def find_document(output: OutputDirectory, handler: TaskHandler, attempt: Attemp
 
 def write_files(
     handler: TaskHandler, document: Document, attempt: AttemptContext, *, share: float = 1.0
-) -> dict[str, Path]:
-    """Write every requested format to a file in the attempt's scratch directory, the primary one first.
+) -> tuple[Document, dict[str, Path]]:
+    """Write every requested format to a file in the attempt's scratch directory.
 
-    This may take long, and a stop ends it.
+    This may take long, and a stop ends it. The primary format is written last, so that it has the warnings of the
+    formats that could not be made.
 
     Args:
         handler: knows the names of the files.
@@ -115,18 +117,29 @@ def write_files(
         attempt: the present one.
         share: of the stage `Publishing` that this takes.
 
+    Returns:
+        The document with those warnings, and the files that were written, the primary one first.
+
     Raises:
-        WorkError: the document cannot have one of the formats.
+        WorkError: the document can have none of the formats, or not the primary one.
         Stopped: the worker was asked to stop.
     """
-    files: dict[str, Path] = {}
-    formats = sorted(set(attempt.task.output.formats), key=lambda fmt: (fmt != PRIMARY_FORMAT, fmt))
-    for number, fmt in enumerate(formats, 1):
+    formats = sorted(set(attempt.task.output.formats), key=lambda fmt: (fmt == PRIMARY_FORMAT, fmt))
+    targets = {fmt: attempt.scratch / handler.formats[fmt].name for fmt in formats}
+    written = 0
+
+    def on_written() -> None:
+        nonlocal written
+        written += 1
+        attempt.on_progress(ProgressUpdate(Stage.PUBLISHING, share * written / len(formats)))
         attempt.check()
-        files[fmt] = attempt.scratch / handler.formats[fmt].name
-        document.write(fmt, files[fmt])
-        attempt.on_progress(ProgressUpdate(Stage.PUBLISHING, share * number / len(formats)))
-    return files
+
+    attempt.check()
+    primary = {PRIMARY_FORMAT: targets.pop(PRIMARY_FORMAT)} if PRIMARY_FORMAT in targets else {}
+    files, failures = write_formats(document, targets, allow_none=bool(primary), on_written=on_written)
+    document = document.with_warnings(failures)
+    first, _ = write_formats(document, primary, on_written=on_written)
+    return document, first | files
 
 
 def publish(

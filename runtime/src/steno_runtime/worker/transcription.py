@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,12 @@ class TranscriptDocument:
     def warnings(self) -> Sequence[ResultWarning]:
         """See `Document`."""
         return self.transcript.warnings
+
+    def with_warnings(self, warnings: Sequence[ResultWarning]) -> TranscriptDocument:
+        """See `Document`."""
+        return replace(
+            self, transcript=self.transcript.model_copy(update={"warnings": [*self.transcript.warnings, *warnings]})
+        )
 
 
 class TranscriptionHandler:

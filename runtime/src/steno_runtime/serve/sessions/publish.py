@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from steno_api.documents.manifest import MANIFEST_NAME, Manifest
 from steno_api.documents.transcript import Segment, Transcript
+from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import FailureReason
 from steno_api.model import ObjectRef
 from steno_api.server.claims import SessionClaims
@@ -20,7 +21,13 @@ from steno_api.server.session_end import SessionEnd
 from steno_api.server.task import PoolOutput
 from steno_api.worker.task import TaskOutput
 from steno_runtime.errors import WorkError, explain
-from steno_runtime.publishing import Format, ManifestHeader, publish_under_free_names
+from steno_runtime.publishing import (
+    PRIMARY_FORMAT,
+    Format,
+    ManifestHeader,
+    artifact_failed,
+    publish_under_free_names,
+)
 from steno_runtime.storage import OutputDirectory, open_output
 from steno_runtime.stt.document import build_transcript, summarise
 from steno_runtime.stt.pipeline import UNKNOWN_LANGUAGE, TranscriptionResult
@@ -103,9 +110,28 @@ def publish_session(output: OutputDirectory, record: SessionRecord) -> Manifest:
         tenant=claims.tenant,
         source_uri=f"stream://{claims.sub}",
     )
-    contents = {fmt.value: WRITERS[fmt](transcript) for fmt in claims.formats}
+    contents, warnings = _contents(transcript, [fmt.value for fmt in claims.formats])
     summary = summarise(transcript, record.device)
-    return publish_under_free_names(output, header, contents, formats=_FORMATS, summary=summary)
+    return publish_under_free_names(output, header, contents, formats=_FORMATS, summary=summary, warnings=warnings)
+
+
+def _contents(transcript: Transcript, formats: Sequence[str]) -> tuple[dict[str, bytes], Sequence[ResultWarning]]:
+    """Return the transcript in each format that can be made, the primary one last, and its warnings."""
+    contents: dict[str, bytes] = {}
+    failures: list[WorkError] = []
+    for fmt in sorted(formats, key=lambda fmt: fmt == PRIMARY_FORMAT):
+        try:
+            contents[fmt] = WRITERS[fmt](transcript)
+        except MemoryError:
+            raise
+        except Exception as error:
+            log.exception("a format could not be made", extra={"format": fmt})
+            failures.append(explain(error, f"Writing {fmt}", remedy=""))
+            warnings = [*transcript.warnings, artifact_failed(fmt, failures[-1])]
+            transcript = transcript.model_copy(update={"warnings": warnings})
+    if failures and not contents:
+        raise failures[0]
+    return contents, transcript.warnings
 
 
 class SessionPublisher:
