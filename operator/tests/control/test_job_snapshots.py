@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from steno_api.v1alpha1.job import Progress, Stage
@@ -12,8 +14,10 @@ from steno_operator.control.cache.snapshots.job import observe_job
 from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import parse
+from steno_operator.control.watch.reflector import Timing
+from steno_operator.control.watch.sources import reflectors
 
-from .objects import container, event, job, pod, profile_object, resource
+from .objects import CREATED, container, event, job, pod, profile_object, resource
 
 KEY = Key("TranscriptionJob", "ns", "talk")
 
@@ -143,6 +147,27 @@ def test_a_mount_that_fails_is_a_warning_until_the_worker_runs(state, changes):
     assert snapshot(state).children[0].pods[0].warning == 'secret "meetings" not found'
     state.pods.upsert(pod(version=21, **container(running={})))
     assert snapshot(state).children[0].pods[0].warning == ""
+
+
+def test_k5_an_event_is_news_whenever_it_is_repeated(state, changes):
+    """Its time tells whether it still holds."""
+    state.jobs.upsert(job())
+    state.pods.upsert(pod())
+    said = {**event("p1", "Multi-Attach error"), "reason": "FailedAttachVolume", "lastTimestamp": CREATED}
+    state.warnings.upsert(said)
+    seen = snapshot(state).children[0].pods[0]
+    assert (seen.warning_reason, seen.warning) == ("FailedAttachVolume", "Multi-Attach error")
+    assert seen.warned is not None
+    changes.clear()
+    said["metadata"] = {**said["metadata"], "resourceVersion": "16"}
+    state.warnings.upsert({**said, "lastTimestamp": "2026-01-02T03:14:05Z"})
+    assert changes == [KEY]
+    assert snapshot(state).children[0].pods[0].warned == seen.warned + timedelta(minutes=10)
+
+
+def test_k5_everything_that_keeps_a_pod_from_starting_is_watched(state):
+    found = [watch.name for watch in reflectors(None, state, [], Timing())]
+    assert {"events-FailedMount", "events-FailedAttachVolume", "events-FailedCreatePodSandBox"} <= set(found)
 
 
 def test_reports_of_the_latest_attempt_only(state, changes):

@@ -179,6 +179,47 @@ def test_an_image_that_does_not_come_ends_the_attempt_after_the_timeout():
     assert harness.status.last_failure.reason == "ImagePull"
 
 
+@pytest.mark.parametrize(
+    "stuck",
+    [
+        {"node": "n", "waiting_reason": "CreateContainerConfigError", "waiting_message": 'secret "s3x" not found'},
+        {"node": "n", "waiting_reason": "CreateContainerError", "waiting_message": 'secret "s3x" not found'},
+        {"node": "n", "warning": 'secret "s3x" not found', "warning_reason": "FailedMount", "warned": after(550)},
+        {"node": "n", "warning": 'no handler "s3x"', "warning_reason": "FailedCreatePodSandBox", "warned": after(300)},
+        {"unschedulable": 'persistentvolumeclaim "s3x" not found'},
+    ],
+)
+def test_k5_k10_a_pod_that_cannot_be_started_ends_its_attempt_after_the_timeout(stuck):
+    harness = JobHarness(backoffLimit=5)
+    harness.reconcile()
+    child = make_child(make_pod(scheduled=after(0), **stuck))
+    plan = harness.reconcile(child, at=400)
+    assert plan.requeue_after == timedelta(seconds=200)
+    assert (actions_of(plan), harness.status.phase) == ([], "Waiting")
+    assert "s3x" in harness.status.queue.message
+    assert actions_of(harness.reconcile(child, at=600)) == [StopAttempt("standup-1", "child-1")]
+    assert harness.status.last_failure.reason == "StartFailed"
+    assert "s3x" in harness.status.last_failure.message
+    again = replace(child, name="standup-2", uid="child-2", attempt=2)
+    harness.reconcile(again, at=620)
+    assert (harness.status.phase, harness.condition("Failed").reason) == ("Failed", "StartFailed")
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        {"unschedulable": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."},
+        {"node": "n", "waiting_reason": "ContainerCreating"},
+        {"node": "n", "warning": "configmap cache is not synced", "warning_reason": "FailedMount", "warned": after(5)},
+    ],
+)
+def test_k10_a_pod_that_waits_for_a_node_or_a_long_pull_is_not_given_up(waiting):
+    harness = JobHarness()
+    harness.reconcile()
+    plan = harness.reconcile(make_child(make_pod(scheduled=after(0), **waiting)), at=3600)
+    assert (actions_of(plan), harness.status.last_failure) == ([], None)
+
+
 def test_a_pod_that_outstays_its_deletion_is_on_a_lost_node():
     harness = JobHarness()
     harness.reconcile()

@@ -6,6 +6,15 @@ from .builders import JobHarness, make_child, make_pod
 
 PULL = 'Back-off pulling image "runtime:1"'
 
+NO_HANDLER = 'Failed to create pod sandbox: no runtime for "nvidia" is configured'
+"""K5: a RuntimeClass that the node's container runtime does not know."""
+LIMIT_RANGE = [
+    "maximum memory usage per Container is 1Gi, but limit is 16Gi",
+    "[minimum cpu usage per Container is 10, but request is 1, maximum cpu usage per Pod is 1, but limit is 4]",
+    "memory max limit to request ratio per Container is 1, but provided ratio is 2.000000",
+]
+"""K9: what a LimitRange says."""
+
 
 @pytest.mark.parametrize(
     ("seen", "reason", "words"),
@@ -13,6 +22,10 @@ PULL = 'Back-off pulling image "runtime:1"'
         (make_child(), "WaitingForPod", "not created"),
         (make_child(warning='pods "x" is forbidden: exceeded quota: gpus'), "PodQuotaExceeded", "exceeded quota"),
         (make_child(warning='pods "x" is forbidden: violates PodSecurity'), "AttemptRefused", "PodSecurity"),
+        *(
+            (make_child(warning=f'pods "standup-1-x" is forbidden: {words}'), "PodQuotaExceeded", "1")
+            for words in LIMIT_RANGE
+        ),
         (make_child(make_pod()), "WaitingForPod", "scheduler"),
         (make_child(make_pod(unschedulable="0/3 nodes: Insufficient nvidia.com/gpu")), "Unschedulable", "Insufficient"),
         (
@@ -25,6 +38,16 @@ PULL = 'Back-off pulling image "runtime:1"'
             make_child(make_pod(node="n", waiting_reason="ContainerCreating", warning='secret "s3" not found')),
             "VolumeOrSecretMissing",
             "s3",
+        ),
+        (
+            make_child(make_pod(node="n", warning=NO_HANDLER, warning_reason="FailedCreatePodSandBox")),
+            "PodSandboxFailed",
+            'no runtime for "nvidia"',
+        ),
+        (
+            make_child(make_pod(node="n", warning="Multi-Attach error", warning_reason="FailedAttachVolume")),
+            "VolumeOrSecretMissing",
+            "Multi-Attach",
         ),
         (
             make_child(

@@ -86,6 +86,9 @@ class Reason(StrEnum):
     """The runtime image cannot be pulled."""
     CONTAINER_CREATING = "ContainerCreating"
     """The pod is scheduled and waits for its image and volumes."""
+    POD_SANDBOX = "PodSandboxFailed"
+    """The node cannot make the pod's sandbox: its network, or the handler of the profile's `runtimeClassName`, which
+    the node's container runtime may not know. The message is the kubelet's."""
     VOLUME_OR_SECRET = "VolumeOrSecretMissing"  # noqa: S105 - names no password
     """A Secret or PersistentVolumeClaim that the pod needs does not exist or cannot be mounted."""
     RUNNING = "Running"

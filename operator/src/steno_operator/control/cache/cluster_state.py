@@ -15,7 +15,14 @@ import pydantic
 
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.worker.termination import Succeeded
-from steno_operator.control.cache.job_records import JobRecord, PodRecord, read_job, read_warning, read_worker
+from steno_operator.control.cache.job_records import (
+    JobRecord,
+    PodRecord,
+    WarningEvent,
+    read_job,
+    read_warning,
+    read_worker,
+)
 from steno_operator.control.cache.local_records import (
     BusyKeys,
     ConflictingNames,
@@ -70,7 +77,7 @@ PODS_BY_RESOURCE: Index[PodRecord, OwnerKey] = Index(
 SERVERS_BY_NAME: Index[ObservedServer, tuple[str, str]] = Index(lambda pod: ((pod.namespace, pod.value.pod.name),))
 
 
-class WarningCache(ObjectCache[str]):
+class WarningCache(ObjectCache[WarningEvent]):
     """The latest warning Event about each object. Events expire; what they say is kept until the object is gone."""
 
     def __init__(self) -> None:

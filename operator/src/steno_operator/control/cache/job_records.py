@@ -11,13 +11,14 @@ from steno_operator.control.cache.object_cache import Entry, OwnerKey
 from steno_operator.control.kube.keys import Key, controller_of, controller_uid
 from steno_operator.manifests import labels
 from steno_operator.manifests.job import CONTAINER
-from steno_operator.plan.common.pods import ObservedPod
+from steno_operator.plan.common.pods import FAILED_ATTACH, FAILED_MOUNT, FAILED_SANDBOX, ObservedPod
 from steno_operator.plan.job.observed import ObservedChild
 
 T = TypeVar("T")
 
-FAILED_MOUNT = "FailedMount"
 FAILED_CREATE = "FailedCreate"
+POD_WARNINGS = (FAILED_MOUNT, FAILED_ATTACH, FAILED_SANDBOX)
+"""Reasons of the Events that alone say why a container cannot start: the pod's status does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,16 @@ class PodRecord:
     resource: OwnerKey | None
     """The custom resource that it works for, by its label: all that is left to know it by once its Job is gone."""
     pod: ObservedPod
+
+
+@dataclass(frozen=True, slots=True)
+class WarningEvent:
+    """What the latest warning Event about an object says."""
+
+    reason: str
+    message: str
+    time: datetime | None
+    """When it was last said: Events are repeated as long as they are true."""
 
 
 def parse_time(text: str | None) -> datetime | None:
@@ -132,12 +143,16 @@ def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
     )
 
 
-def read_warning(raw: Mapping[str, Any]) -> Entry[str]:
-    """Read the message of a warning Event; the entry's UID is that of the object that the Event is about."""
+def read_warning(raw: Mapping[str, Any]) -> Entry[WarningEvent]:
+    """Read a warning Event; the entry's UID is that of the object that the Event is about."""
     about: Mapping[str, Any] = raw.get("involvedObject") or {}
-    metadata = raw["metadata"]
-    message = (raw.get("message") or "").strip()
-    return Entry(about.get("uid", ""), metadata.get("namespace", ""), metadata["resourceVersion"], message)
+    metadata, series = raw["metadata"], raw.get("series") or {}
+    warning = WarningEvent(
+        reason=raw.get("reason") or "",
+        message=(raw.get("message") or "").strip(),
+        time=parse_time(raw.get("lastTimestamp") or series.get("lastObservedTime") or raw.get("eventTime")),
+    )
+    return Entry(about.get("uid", ""), metadata.get("namespace", ""), metadata["resourceVersion"], warning)
 
 
 def owned_entry(raw: Mapping[str, Any], owner_uid: str, value: T) -> Entry[T]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from steno_operator.control.cache.cluster_state import ClusterState, most_senior
-from steno_operator.control.cache.job_records import JobRecord, PodRecord
+from steno_operator.control.cache.job_records import JobRecord, PodRecord, WarningEvent
 from steno_operator.control.cache.object_cache import Change, OwnerKey
 from steno_operator.control.cache.resource_records import (
     BY_KIND,
@@ -188,7 +188,7 @@ class Subscriptions:
         if job.value.child.suspended or job.value.child.deleting:  # its pods say when it is at rest
             self._enqueue_tenants_of(job.owner)
 
-    def _warning_changed(self, change: Change[str]) -> None:
+    def _warning_changed(self, change: Change[WarningEvent]) -> None:
         old, new = change.old, change.new
         if new is None or (old is not None and old.value == new.value):
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.job_records import FAILED_CREATE, FAILED_MOUNT
+from steno_operator.control.cache.job_records import FAILED_CREATE, POD_WARNINGS
 from steno_operator.control.kube.client import DEPLOYMENTS, EVENTS, JOBS, PODS, SERVICES, Cluster
 from steno_operator.control.watch.reflector import Reflector, Sink, Target, Timing
 from steno_operator.manifests import labels
@@ -35,7 +35,10 @@ def reflectors(cluster: Cluster, state: ClusterState, namespaces: Iterable[str],
             ("services", SERVICES.path(namespace), pools, state.services),
             ("servers", PODS.path(namespace), pools, state.servers),
             (f"events-{FAILED_CREATE}", EVENTS.path(namespace), _warnings(FAILED_CREATE, "Job"), state.warnings),
-            (f"events-{FAILED_MOUNT}", EVENTS.path(namespace), _warnings(FAILED_MOUNT, "Pod"), state.warnings),
+        ]
+        watched += [
+            (f"events-{reason}", EVENTS.path(namespace), _warnings(reason, "Pod"), state.warnings)
+            for reason in POD_WARNINGS
         ]
         suffix = f"/{namespace}" if namespace else ""
         for name, path, selectors, cache in watched:

@@ -6,16 +6,19 @@ import re
 
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.reasons import Reason
-from steno_operator.plan.common.pods import PULL_FAILURES, ObservedPod
+from steno_operator.plan.common.pods import FAILED_SANDBOX, PULL_FAILURES, ObservedPod, claim_missing
 
 _BACK_OFF = re.compile(r'^Back-off pulling image "(?P<image>[^"]*)"(: (ErrImagePull: )?(?P<why>.+))?$', re.DOTALL)
+
+_LIMIT_RANGE = re.compile(r"(m(axi|ini)mum \S+ usage|\S+ max limit to request ratio) per (Container|Pod) is ")
+"""The words of Kubernetes' LimitRanger, which does not name itself."""
 
 WAITING_FOR_POD = QueueStatus(reason=Reason.WAITING_FOR_POD, message="Kubernetes has not created the worker's pod yet.")
 
 
 def explain_refusal(message: str) -> QueueStatus:
     """Return why the API server refused the child Job or its pod."""
-    quota = "quota" in message.lower() or "limitrange" in message.lower()
+    quota = "quota" in message.lower() or "limitrange" in message.lower() or _LIMIT_RANGE.search(message)
     return QueueStatus(reason=Reason.POD_QUOTA if quota else Reason.ATTEMPT_REFUSED, message=message)
 
 
@@ -26,7 +29,8 @@ def explain_pod(pod: ObservedPod, before: QueueStatus | None) -> QueueStatus:
     if pod.waiting_reason == "CreateContainerConfigError":
         return QueueStatus(reason=Reason.VOLUME_OR_SECRET, message=pod.waiting_message)
     if pod.warning:
-        return QueueStatus(reason=Reason.VOLUME_OR_SECRET, message=pod.warning)
+        sandbox = pod.warning_reason == FAILED_SANDBOX
+        return QueueStatus(reason=Reason.POD_SANDBOX if sandbox else Reason.VOLUME_OR_SECRET, message=pod.warning)
     if pod.node is None:
         return _unscheduled(pod)
     message = f"Pod {pod.name} is on node {pod.node} and waits for its image and volumes."
@@ -38,8 +42,7 @@ def explain_pod(pod: ObservedPod, before: QueueStatus | None) -> QueueStatus:
 def _unscheduled(pod: ObservedPod) -> QueueStatus:
     if not pod.unschedulable:
         return QueueStatus(reason=Reason.WAITING_FOR_POD, message=f"Pod {pod.name} waits for the scheduler.")
-    missing = "persistentvolumeclaim" in pod.unschedulable.lower() and "not found" in pod.unschedulable
-    reason = Reason.VOLUME_OR_SECRET if missing else Reason.UNSCHEDULABLE
+    reason = Reason.VOLUME_OR_SECRET if claim_missing(pod) else Reason.UNSCHEDULABLE
     return QueueStatus(reason=reason, message=pod.unschedulable)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -14,10 +14,28 @@ PULL_FAILURES = frozenset(
 )
 """`state.waiting.reason`s of a container whose image does not come."""
 
+FAILED_MOUNT = "FailedMount"
+FAILED_ATTACH = "FailedAttachVolume"
+FAILED_SANDBOX = "FailedCreatePodSandBox"
+
+START_OBSTACLES = frozenset(
+    {
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "PreCreateHookError",
+        "PreStartHookError",
+        "PostStartHookError",
+        "RunContainerError",
+    }
+)
+"""`state.waiting.reason`s of a container that is not created or started as it is, whatever it waits."""
 START_ERRORS = frozenset({"StartError", "ContainerCannotRun"})
 """`state.terminated.reason`s of a container that the container runtime could not start."""
 _NOT_REJECTED = frozenset({"", "DeadlineExceeded", "NodeLost"})
 """`status.reason`s of failed pods that do not say that the node refused the pod."""
+
+_WARNING_EXPIRY = timedelta(minutes=6)
+"""An Event that was not repeated for this long is no longer true: clients send each at least every five minutes."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +68,11 @@ class ObservedPod:
     """The container's `state.waiting.reason` (`ImagePullBackOff`, `CreateContainerConfigError`, …)."""
     waiting_message: str = ""
     warning: str = ""
-    """Message of the latest `FailedMount` or `FailedAttachVolume` Event: why the container cannot start."""
+    """Message of the latest Event that says why the container cannot start."""
+    warning_reason: str = ""
+    """The Event's reason: `FailedMount`, `FailedAttachVolume`, `FailedCreatePodSandBox`."""
+    warned: datetime | None = None
+    """When it was last said; the kubelet repeats it as long as it is true."""
     exit_code: int | None = None
     """The worker container's exit code, once it terminated."""
     oom_killed: bool = False
@@ -104,3 +126,22 @@ def ended(pod: ObservedPod) -> bool:
 def pull_started(pod: ObservedPod) -> datetime | None:
     """Return since when a pod waits for an image that does not come; None when it does not."""
     return (pod.scheduled or pod.created) if pod.waiting_reason in PULL_FAILURES else None
+
+
+def start_blocked(pod: ObservedPod, now: datetime) -> datetime | None:
+    """Return since when something other than its image or a free node keeps a pod from starting; None if nothing does.
+
+    What an Event says counts while it is repeated: a pod whose volume came at last may pull its image for long.
+    """
+    if pod.started or ended(pod):
+        return None
+    said = bool(pod.warning) and (pod.warned is None or now < pod.warned + _WARNING_EXPIRY)
+    if pod.waiting_reason in START_OBSTACLES or (said and pod.node is not None):
+        return pod.scheduled or pod.created
+    return pod.created if claim_missing(pod) else None
+
+
+def claim_missing(pod: ObservedPod) -> bool:
+    """Tell whether the scheduler does not find a PersistentVolumeClaim of the pod."""
+    message = pod.unschedulable or ""
+    return pod.node is None and "persistentvolumeclaim" in message.lower() and "not found" in message

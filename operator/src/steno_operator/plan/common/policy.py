@@ -35,7 +35,8 @@ class Policy:
     image_pull_timeout: timedelta = timedelta(minutes=10)
     """An image that cannot be pulled for this long fails the attempt as `ImagePull`."""
     pod_start_timeout: timedelta = timedelta(minutes=10)
-    """Nodes that reject every pod for this long fail attempts for good."""
+    """A pod that something other than its image keeps from starting for this long fails the attempt as `StartFailed`;
+    nodes that reject every pod for this long fail attempts for good."""
     node_lost_timeout: timedelta = timedelta(seconds=60)
     """A deleted pod that is still there this long after its grace period is on a lost node."""
     name_conflict_timeout: timedelta = timedelta(minutes=2)

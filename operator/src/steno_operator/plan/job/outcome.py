@@ -12,7 +12,7 @@ from steno_api.v1alpha1.reasons import Reason
 from steno_api.worker.termination import Failed, Succeeded
 from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
-from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, taken_away, worker_result
+from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, start_blocked, taken_away, worker_result
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.observed import Job, ObservedChild
 
@@ -106,8 +106,11 @@ def _classify_pods(child: ObservedChild, now: datetime, policy: Policy) -> Failu
     if evictions >= MAX_EVICTIONS:
         message = f"The node evicted the worker {evictions} times: it needs more disk or memory than the profile gives."
         return Failure(FailureReason.KILLED, message, now)
-    if ended(pod):
-        return None
+    return None if ended(pod) else _classify_stuck(pod, now, policy)
+
+
+def _classify_stuck(pod: ObservedPod, now: datetime, policy: Policy) -> Failure | None:
+    """Find pods that neither start nor go."""
     since = pull_started(pod)
     if since is not None and now >= since + policy.image_pull_timeout:
         return Failure(
@@ -115,6 +118,10 @@ def _classify_pods(child: ObservedChild, now: datetime, policy: Policy) -> Failu
             f"The runtime image cannot be pulled: {pod.waiting_message or pod.waiting_reason}",
             now,
         )
+    blocked = start_blocked(pod, now)
+    if blocked is not None and now >= blocked + policy.pod_start_timeout:
+        words = explain_pod(pod, None).message
+        return Failure(FailureReason.START_FAILED, f"The pod could not be started: {words}", now, never_ran=True)
     if pod.deleting and pod.gone_by is not None and now >= pod.gone_by + policy.node_lost_timeout:
         return Failure(
             FailureReason.NODE_LOST, f"Node {pod.node or '?'} does not answer; its pod {pod.name} is given up.", now

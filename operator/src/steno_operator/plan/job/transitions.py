@@ -22,7 +22,7 @@ from steno_operator.plan.common.conditions import Fact, clip, find, holds
 from steno_operator.plan.common.finish import Transition
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_refusal
 from steno_operator.plan.common.plan import Action, SetDeadline, StartAttempt, SuspendAttempt
-from steno_operator.plan.common.pods import ObservedPod, ended, pull_started
+from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, start_blocked
 from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
 from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
@@ -337,6 +337,8 @@ def _time_left(context: Context, pod: ObservedPod | None) -> timedelta | None:
     if pod is not None and not ended(pod):
         since = pull_started(pod)
         waits.append(None if since is None else since + context.policy.image_pull_timeout - context.now)
+        blocked = start_blocked(pod, context.now)
+        waits.append(None if blocked is None else blocked + context.policy.pod_start_timeout - context.now)
         if pod.deleting and pod.gone_by is not None:
             waits.append(pod.gone_by + context.policy.node_lost_timeout - context.now)
     return earliest(*waits)

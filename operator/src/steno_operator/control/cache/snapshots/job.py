@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from steno_operator.control.cache.cluster_state import JOBS_BY_RESOURCE_NAME, ClusterState
-from steno_operator.control.cache.job_records import JobRecord
+from steno_operator.control.cache.job_records import JobRecord, WarningEvent
 from steno_operator.control.cache.object_cache import BY_OWNER, Entry, OwnerKey
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ObservedPod
@@ -56,22 +56,23 @@ def with_warnings(state: ClusterState, namespace: str, pods: Iterable[ObservedPo
         pods: without warnings.
     """
     return tuple(
-        replace(pod, warning=message)
-        if not pod.started and (message := warning_about(state, OwnerKey(namespace, pod.uid)))
+        replace(pod, warning=said.message, warning_reason=said.reason, warned=said.time)
+        if not pod.started and (said := warning_about(state, OwnerKey(namespace, pod.uid))) is not None
         else pod
         for pod in pods
     )
 
 
-def warning_about(state: ClusterState, about: OwnerKey) -> str:
-    """Return the latest warning about an object, or an empty string."""
+def warning_about(state: ClusterState, about: OwnerKey) -> WarningEvent | None:
+    """Return the latest warning about an object."""
     warning = state.warnings.get(about.uid)
-    return warning.value if warning is not None and warning.namespace == about.namespace else ""
+    return warning.value if warning is not None and warning.namespace == about.namespace else None
 
 
 def _observe_child(state: ClusterState, job: Entry[JobRecord]) -> ObservedChild:
     pods = with_warnings(state, job.namespace, pods_of_job(state, job))
-    return replace(job.value.child, warning=warning_about(state, OwnerKey(job.namespace, job.uid)), pods=pods)
+    said = warning_about(state, OwnerKey(job.namespace, job.uid))
+    return replace(job.value.child, warning="" if said is None else said.message, pods=pods)
 
 
 def _conflicting_names(state: ClusterState, key: Key, owner: OwnerKey) -> frozenset[str]:
