@@ -218,6 +218,15 @@ def end_pod(cluster: SimulatedCluster, number: int) -> None:
     cluster.replace_worker(phase=phase, exit_code=code, termination_message=message, finished=cluster.time)
 
 
+def outlast_worker(cluster: SimulatedCluster, number: int) -> None:
+    """The worker ends, and a sidecar of its pod does not."""
+    end_pod(cluster, number)
+    for name, child in cluster.jobs.items():
+        if child.pods and not child.done and ended(child.pods[-1]) and child.pods[-1].disruption is None:
+            cluster.change(name, *child.pods[:-1], replace(child.pods[-1], phase="Running"))
+            return
+
+
 def kill_by_memory(cluster: SimulatedCluster, number: int) -> None:
     worker = cluster.worker()
     if worker is not None and worker[1].started:
@@ -233,7 +242,7 @@ def drop_pods(cluster: SimulatedCluster, number: int) -> None:
     """Pods vanish, as by a force deletion; Kubernetes counts one that did not end as failed."""
     for name, child in cluster.jobs.items():
         if child.pods:
-            failed = not child.done and any(not ended(pod) for pod in child.pods)
+            failed = not child.done and any(pod.works for pod in child.pods)
             gone = (
                 {"failed": True, "failure_reason": "BackoffLimitExceeded", "finished": cluster.time} if failed else {}
             )
@@ -248,6 +257,8 @@ def settle(cluster: SimulatedCluster, number: int) -> None:
             continue
         if child.suspended:
             cluster.jobs[name] = replace(child, pods=tuple(pod for pod in child.pods if ended(pod)))
+        elif any(pod.works for pod in child.pods):
+            continue
         elif any(pod.exit_code == 0 for pod in child.pods):
             cluster.jobs[name] = replace(child, succeeded=True, finished=cluster.time)
         elif any(ended(pod) and pod.disruption is None for pod in child.pods):
@@ -340,6 +351,7 @@ RARE: list[Move] = [
     forget_reports,
     hang_pod,
     end_pod,
+    outlast_worker,
     kill_by_memory,
     preempt,
     drop_pods,

@@ -7,9 +7,11 @@ import pytest
 
 from steno_api.failures import FailureReason
 from steno_operator.plan.common.plan import StartAttempt, StopAttempt
+from steno_operator.plan.common.pods import ObservedPod
 from steno_operator.plan.job.observed import ObservedChild
 
 from .builders import (
+    SUCCESS,
     JobHarness,
     actions_of,
     after,
@@ -108,6 +110,54 @@ def test_a_failed_pod_is_classified_only_when_kubernetes_ended_the_child():
     harness.reconcile(make_child(make_ended_pod(70)), at=60)
     assert harness.status.last_failure is None
     assert harness.status.phase == "Running"
+
+
+def make_lingering_pod(exit_code: int, message: str = "") -> ObservedPod:
+    """Return a pod whose worker has ended, and whose sidecar has not."""
+    return replace(make_ended_pod(exit_code, message), phase="Running")
+
+
+def test_k2_a_sidecar_that_does_not_end_is_stopped_after_the_worker_published():
+    harness = JobHarness()
+    harness.reconcile()
+    child = make_child(make_lingering_pod(0, SUCCESS))
+    plan = harness.reconcile(child, at=61)
+    assert (harness.status.phase, actions_of(plan)) == ("Succeeded", [])
+    assert plan.requeue_after == timedelta(seconds=14), "most pods end by themselves, and keep their log"
+    assert harness.reconcile(child, at=74).requeue_after == timedelta(seconds=1)
+    plan = harness.reconcile(child, at=75)
+    assert (actions_of(plan), plan.requires_live_read) == ([StopAttempt("standup-1", "child-1")], True)
+    assert harness.reconcile(replace(child, deleting=True), at=75).actions == ()
+    assert replace(child, deleting=True).occupies_quota, "until its pod is gone"
+    assert not replace(child, deleting=True, pods=(make_ended_pod(0, SUCCESS),)).occupies_quota
+
+
+def test_k2_a_late_look_stops_the_sidecar_at_once():
+    harness = JobHarness()
+    harness.reconcile()
+    plan = harness.reconcile(make_child(make_lingering_pod(0, SUCCESS)), at=300)
+    assert actions_of(plan) == [StopAttempt("standup-1", "child-1")]
+    assert harness.status.phase == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "expected", "phase"),
+    [
+        (64, failure_message(FailureReason.SOURCE_NOT_FOUND), "SourceNotFound", "Failed"),
+        (75, failure_message(FailureReason.SOURCE_UNAVAILABLE), "SourceUnavailable", "Retrying"),
+        (137, "", "Killed", "Retrying"),
+        (0, '{"result": {"outcome"', "Internal", "Retrying"),
+    ],
+)
+def test_k2_a_failed_worker_is_judged_though_its_sidecar_does_not_end(code, message, expected, phase):
+    harness = JobHarness()
+    harness.reconcile()
+    child = make_child(make_lingering_pod(code, message))
+    plan = harness.reconcile(child, at=61)
+    assert (harness.status.last_failure, plan.requeue_after) == (None, timedelta(seconds=14))
+    plan = harness.reconcile(child, at=75)
+    assert actions_of(plan) == [StopAttempt("standup-1", "child-1")]
+    assert (harness.status.last_failure.reason, harness.status.phase) == (expected, phase)
 
 
 def test_success_without_a_readable_result_is_retried_for_the_manifest():

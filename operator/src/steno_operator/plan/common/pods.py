@@ -123,6 +123,11 @@ def ended(pod: ObservedPod) -> bool:
     return pod.exit_code is not None or pod.phase in ("Succeeded", "Failed")
 
 
+def lingers(pod: ObservedPod) -> bool:
+    """Tell whether a pod goes on although its worker has ended: another container of it does not end."""
+    return pod.exit_code is not None and pod.works and not pod.deleting and pod.disruption is None
+
+
 def pull_started(pod: ObservedPod) -> datetime | None:
     """Return since when a pod waits for an image that does not come; None when it does not."""
     return (pod.scheduled or pod.created) if pod.waiting_reason in PULL_FAILURES else None

@@ -37,6 +37,8 @@ class Policy:
     pod_start_timeout: timedelta = timedelta(minutes=10)
     """A pod that something other than its image keeps from starting for this long fails the attempt as `StartFailed`;
     nodes that reject every pod for this long fail attempts for good."""
+    sidecar_timeout: timedelta = timedelta(seconds=15)
+    """A pod whose other containers outlast its worker by this long is stopped."""
     node_lost_timeout: timedelta = timedelta(seconds=60)
     """A deleted pod that is still there this long after its grace period is on a lost node."""
     name_conflict_timeout: timedelta = timedelta(minutes=2)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.reasons import Reason
-from steno_operator.plan.common.clock import ttl_left
+from steno_operator.plan.common.clock import earliest, ttl_left
 from steno_operator.plan.common.plan import Action, DeleteResource, EmitEvent, Plan, StopAttempt
+from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
-from steno_operator.plan.job.outcome import is_live
+from steno_operator.plan.job.outcome import is_live, outstays_at
 
 ACCOUNTING_RECHECK = timedelta(seconds=5)
 """How often a job whose TTL ran out is requeued until its Tenant has accounted for it."""
 
 
-def plan_finished(observed: ObservedJob, now: datetime) -> Plan:
-    """Return what is left to do for a finished job: stop what still works, and carry out its TTL."""
+def plan_finished(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
+    """Return what is left to do for a finished job: stop what still works, and carry out its TTL.
+
+    Args:
+        observed: the job and its children.
+        now: the present, in whole seconds.
+        policy: the operator's settings.
+    """
     job = observed.job
     left = ttl_left(job.spec.ttl_seconds_after_finished, job.status.completion_time, now)
     actions: list[Action] = []
@@ -24,8 +32,9 @@ def plan_finished(observed: ObservedJob, now: datetime) -> Plan:
     # What the job used is read from its status: a Tenant that has not accounted for it yet keeps the resource.
     owed = observed.admission.reserved and job.spec.ttl_policy == "DeleteResource"
     if left != timedelta() or owed:
-        requeue = ACCOUNTING_RECHECK if left == timedelta() else left
-        actions += [stop(child) for child in observed.children if is_live(child, now)]
+        stops, again = stop_remaining(observed.children, now, policy)
+        requeue = earliest(ACCOUNTING_RECHECK if left == timedelta() else left, again)
+        actions += stops
     elif job.spec.ttl_policy == "DeleteResource":
         actions.append(DeleteResource(job.metadata.uid))
     else:
@@ -37,13 +46,39 @@ def plan_finished(observed: ObservedJob, now: datetime) -> Plan:
     return Plan(tuple(actions), _observed_status(job), requeue, requires_live_read=bool(actions))
 
 
-def plan_deleted(observed: ObservedJob, now: datetime) -> Plan:
+def plan_deleted(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
     """Return what is left to do for a job that is being deleted: stop what works.
 
     Owner references do so only once the job is gone, and another program's finalizer may keep it for long.
+
+    Args:
+        observed: the job and its children.
+        now: the present, in whole seconds.
+        policy: the operator's settings.
     """
-    actions = tuple(stop(child) for child in observed.children if is_live(child, now))
-    return Plan(actions, observed.job.status, requires_live_read=bool(actions))
+    actions, again = stop_remaining(observed.children, now, policy)
+    return Plan(actions, observed.job.status, again, requires_live_read=bool(actions))
+
+
+def stop_remaining(
+    children: Iterable[ObservedChild], now: datetime, policy: Policy
+) -> tuple[tuple[StopAttempt, ...], timedelta | None]:
+    """Return the actions that end what still works for a job that ended, and when to look again.
+
+    Args:
+        children: of the job.
+        now: the present, in whole seconds.
+        policy: the operator's settings.
+    """
+    stops: list[StopAttempt] = []
+    waits: list[timedelta | None] = []
+    for child in children:
+        outstays = outstays_at(child, policy)
+        if is_live(child, now) or (outstays is not None and now >= outstays):
+            stops.append(stop(child))
+        elif outstays is not None:
+            waits.append(outstays - now)
+    return tuple(stops), earliest(*waits)
 
 
 def stop(child: ObservedChild) -> StopAttempt:

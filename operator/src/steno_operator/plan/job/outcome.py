@@ -12,7 +12,15 @@ from steno_api.v1alpha1.reasons import Reason
 from steno_api.worker.termination import Failed, Succeeded
 from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
-from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, start_blocked, taken_away, worker_result
+from steno_operator.plan.common.pods import (
+    ObservedPod,
+    ended,
+    lingers,
+    pull_started,
+    start_blocked,
+    taken_away,
+    worker_result,
+)
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.observed import Job, ObservedChild
 
@@ -25,6 +33,9 @@ _EVICTED = frozenset({"", "Evicted"})
 """`status.reason`s of evictions: the kubelet's other terminations (a shutdown of the node, room for a critical pod) say
 nothing about what the worker needs, and bear the same condition."""
 _EXIT_KILLED = 137
+_UNREADABLE = (
+    "The worker ended without error but its result could not be read; another attempt will find what was published."
+)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _BY_EXIT_CODE: dict[FailureClass, tuple[FailureReason, str]] = {
@@ -84,12 +95,7 @@ def classify_failure(child: ObservedChild, now: datetime, policy: Policy) -> Fai
     """
     time = truncate_to_seconds(child.finished or now)
     if child.succeeded:
-        return Failure(
-            FailureReason.INTERNAL,
-            "The worker ended without error but its result could not be read; another attempt will find what was"
-            " published.",
-            time,
-        )
+        return Failure(FailureReason.INTERNAL, _UNREADABLE, time)
     if child.failed:
         return _classify_failed_job(child, time)
     return _classify_pods(child, now, policy) or (
@@ -106,7 +112,29 @@ def _classify_pods(child: ObservedChild, now: datetime, policy: Policy) -> Failu
     if evictions >= MAX_EVICTIONS:
         message = f"The node evicted the worker {evictions} times: it needs more disk or memory than the profile gives."
         return Failure(FailureReason.KILLED, message, now)
+    if lingers(pod):
+        return _judged(pod, now) if now >= _outstays(pod, policy) else None
     return None if ended(pod) else _classify_stuck(pod, now, policy)
+
+
+def outstays_at(child: ObservedChild, policy: Policy) -> datetime | None:
+    """Return when a child is to be stopped because its worker has ended and its pod does not; None: it need not be.
+
+    Kubernetes would keep such a Job, and what its pod requests, for as long as a sidecar runs.
+    """
+    if child.done or child.deleting:
+        return None
+    return min((_outstays(pod, policy) for pod in child.pods if lingers(pod)), default=None)
+
+
+def _outstays(pod: ObservedPod, policy: Policy) -> datetime:
+    return truncate_to_seconds(pod.finished or pod.created or _LONG_AGO) + policy.sidecar_timeout
+
+
+def _judged(pod: ObservedPod, time: datetime) -> Failure:
+    """Return how a worker failed whose pod goes on: Kubernetes does not say."""
+    reason, message = (FailureReason.INTERNAL, _UNREADABLE) if pod.exit_code == 0 else _why(pod)
+    return Failure(reason, message, time, never_ran=pod.start_failed)
 
 
 def _classify_stuck(pod: ObservedPod, now: datetime, policy: Policy) -> Failure | None:

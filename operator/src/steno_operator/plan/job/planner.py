@@ -53,9 +53,9 @@ def _may_be_outdated(observed: ObservedJob) -> bool:
 def _plan(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
-        return plan_deleted(observed, now)
+        return plan_deleted(observed, now, policy)
     if is_finished(job.status.conditions):
-        return plan_finished(observed, now)
+        return plan_finished(observed, now, policy)
     expiry = _expiry(job)
     expired = expiry is not None and now >= expiry
     history = evaluate_attempts(observed, now, policy, expiry if expired else None)

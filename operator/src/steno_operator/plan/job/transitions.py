@@ -26,9 +26,9 @@ from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, st
 from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
 from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
-from steno_operator.plan.job.cleanup import stop
+from steno_operator.plan.job.cleanup import stop, stop_remaining
 from steno_operator.plan.job.observed import ObservedChild, ObservedJob
-from steno_operator.plan.job.outcome import Published, current_pod, explain, is_live, summary_of
+from steno_operator.plan.job.outcome import Published, current_pod, explain, is_live, outstays_at, summary_of
 
 DONE = Progress.from_wire({"stage": Stage.PUBLISHING, "percent": 100})
 
@@ -90,6 +90,7 @@ class Context:
 def publish(context: Context, done: Published) -> JobTransition:
     """The results are published: the job is complete."""
     job, result = context.observed.job, done.result
+    stops, again = stop_remaining(context.observed.children, context.now, context.policy)
     return JobTransition(
         facts=conditions.complete(
             accepted=context.accepted_before,
@@ -97,7 +98,7 @@ def publish(context: Context, done: Published) -> JobTransition:
             message=f"The results are published: {result.manifest}",
             warnings=result.warnings,
         ),
-        actions=_stop_live(context),
+        actions=stops,
         update=StatusUpdate(
             results=Results.of(result.manifest, result.artifacts),
             completion_time=done.time,
@@ -108,7 +109,7 @@ def publish(context: Context, done: Published) -> JobTransition:
             summary=summary_of(job, result),
             warnings=result.warnings,
         ),
-        requeue_after=ttl_left(job.spec.ttl_seconds_after_finished, done.time, context.now),
+        requeue_after=earliest(ttl_left(job.spec.ttl_seconds_after_finished, done.time, context.now), again),
     )
 
 
@@ -149,7 +150,7 @@ def track(context: Context, child: ObservedChild) -> JobTransition:
         actions += (SuspendAttempt(child.name, child.uid, suspend=False),)
     pod = current_pod(child)
     step = _show_work(context, pod) if pod is not None and _is_working(pod) else _show_wait(context, child, pod)
-    requeue = earliest(step.requeue_after, _time_left(context, pod))
+    requeue = earliest(step.requeue_after, _time_left(context, child, pod))
     return JobTransition(step.facts, _started(context, step.update), actions, requeue)
 
 
@@ -331,9 +332,11 @@ def _started(context: Context, update: StatusUpdate) -> StatusUpdate:
     return update | StatusUpdate(start_time=context.observed.job.status.start_time or context.now)
 
 
-def _time_left(context: Context, pod: ObservedPod | None) -> timedelta | None:
+def _time_left(context: Context, child: ObservedChild, pod: ObservedPod | None) -> timedelta | None:
     """Return how long until an attempt that hangs is given up."""
     waits = [_deadline_of(context)]
+    outstays = outstays_at(child, context.policy)
+    waits.append(None if outstays is None else outstays - context.now)
     if pod is not None and not ended(pod):
         since = pull_started(pod)
         waits.append(None if since is None else since + context.policy.image_pull_timeout - context.now)
