@@ -13,6 +13,7 @@ from steno_runtime.stt.segments import (
     clamp_to_speech,
     ends_sentence,
     group_into_segments,
+    separate,
     smooth_speakers,
 )
 
@@ -38,10 +39,29 @@ def test_clamped_words_are_the_same_words_with_times_in_order(words, spans):
     clamped = clamp_to_speech(words, spans)
     assert [word.text for word in clamped] == [word.text for word in words]
     for word in clamped:
-        assert 0 <= word.start <= word.end
+        assert 0 <= word.start < word.end
     for before, after in pairwise(clamped):
-        assert before.start <= after.start
-        assert before.end <= after.start or before.end == before.start
+        assert before.end <= after.start
+
+
+@given(st.lists(st.tuples(times, times).map(lambda pair: (min(pair), max(pair))), max_size=30), st.floats(1, 100))
+def test_s14_separated_spans_take_time_and_end_at_the_limit(spans, limit):
+    made = separate(spans, 0.02, limit)
+    assert len(made) == len(spans)
+    for start, end in made:
+        assert 0 <= start < end <= limit
+    for before, after in pairwise(made):
+        assert before[1] <= after[0]
+    apart = [(float(at), at + 0.5) for at in range(len(spans))]
+    assert separate(apart, 0.02, 100) == apart
+
+
+def test_s14_words_that_share_the_end_of_the_audio_stay_inside_it():
+    words = clamp_to_speech(say(("a.", 9.9, 10.0), ("b.", 10.0, 10.0), ("c.", 10.0, 10.0)), [(8.0, 10.0)])
+    assert all(word.start < word.end <= 10.0 for word in words)
+    assert [round(word.end, 2) for word in words] == [9.96, 9.98, 10.0]
+    (first, *_) = group_into_segments(words, [None] * 3)
+    assert first.start < first.end
 
 
 def test_a_word_that_reaches_into_a_pause_is_pulled_back():

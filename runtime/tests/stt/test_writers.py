@@ -50,7 +50,7 @@ def test_cues_hold_every_word_fit_the_screen_and_do_not_overlap(segments):
         assert len(cue.lines) <= 2 or longest > 40
     for cue, following in pairwise(made):
         assert cue.start < cue.end
-        assert cue.end <= following.start or cue.start == following.start
+        assert cue.end <= following.start
 
 
 @given(st.text(st.sampled_from("ab ,가漢"), max_size=200))
@@ -88,6 +88,7 @@ def test_the_document_has_what_users_read():
     assert set(read) == {
         "schema_version", "meeting_id", "tenant_id", "transcript", "segments", "speakers", "confidence",
         "processing_time", "language", "duration", "model", "total_segments", "total_speakers", "has_diarization",
+        "warnings",
     }  # fmt: skip
     assert read["transcript"] == "Hello. Hi. Bye."
     assert read["speakers"]["SPEAKER_00"] == {
@@ -111,5 +112,5 @@ def test_nothing_said_is_an_empty_file(form):
 
 
 def test_subtitles_of_hours_have_the_right_clock():
-    late = Segment(start=3661.5, end=3662.25, text="Late.", confidence=1)
-    assert b"01:01:01,500 --> 01:01:02,250" in WRITERS["srt"](transcript([late]))
+    late = Segment(start=3661.5, end=3662.75, text="Late.", confidence=1)
+    assert b"01:01:01,500 --> 01:01:02,750" in WRITERS["srt"](transcript([late]))

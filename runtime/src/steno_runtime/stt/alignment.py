@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.stt.engine import TimedWord
-from steno_runtime.stt.segments import ends_sentence
+from steno_runtime.stt.segments import ends_sentence, in_order
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
@@ -54,7 +54,7 @@ def realign(
         check: called between batches; may raise to stop.
 
     Returns:
-        The same words, none starting before its predecessor.
+        The same words, none starting before its predecessor has ended.
 
     Raises:
         WorkError: `ModelNotFound` when the folder is not a wav2vec2 CTC model as transformers saves it.
@@ -87,7 +87,7 @@ def realign(
         for sentence, segment in zip(group, aligned, strict=True):
             timed.extend(_retimed(sentence, segment["words"]))
         on_progress(min(1.0, (first + _BATCH) / len(sentences)))
-    return timed
+    return in_order(timed)
 
 
 def _sentences(words: Sequence[TimedWord]) -> list[list[TimedWord]]:

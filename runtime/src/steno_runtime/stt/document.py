@@ -5,6 +5,7 @@ from __future__ import annotations
 from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.documents.transcript import Speaker, Transcript
 from steno_runtime.stt.pipeline import TranscriptionResult
+from steno_runtime.stt.typography import joined
 
 
 def build_transcript(
@@ -33,7 +34,7 @@ def build_transcript(
     return Transcript(
         meeting_id=meeting_id,
         tenant_id=tenant_id,
-        transcript=" ".join(segment.text for segment in result.segments),
+        transcript=joined(segment.text for segment in result.segments),
         segments=list(result.segments),
         speakers=speakers,
         confidence=result.confidence,

@@ -10,7 +10,6 @@ import bisect
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from steno_api.documents.transcript import Segment, Word
 from steno_runtime.stt.engine import TimedWord
@@ -43,11 +42,10 @@ def clamp_to_speech(words: Iterable[TimedWord], speech: Sequence[tuple[float, fl
         speech: sorted spans of speech that do not overlap, in seconds.
 
     Returns:
-        The words, none starting before its predecessor or ending before it starts.
+        The words: each takes some time, and none begins before its predecessor ends or ends after the last of them did.
     """
     starts = [start for start, _ in speech]
     clamped: list[TimedWord] = []
-    earliest = 0.0
     for word in words:
         start, end = word.start, word.end
         # Spans it touches: from the last that starts before it, on.
@@ -60,13 +58,43 @@ def clamp_to_speech(words: Iterable[TimedWord], speech: Sequence[tuple[float, fl
         if touched:
             _, begin, stop = max(touched)  # a word is in one span: the one it is most in
             start, end = max(start, begin - _SLACK_SECONDS), min(end, stop + _SLACK_SECONDS)
-        start = max(start, earliest)
-        end = max(end, start + _MIN_WORD_SECONDS)
-        clamped.append(replace(word, start=start, end=end))
-        earliest = start
-    # A word ends where the next begins, at the latest.
-    ends = [max(word.start, min(word.end, following.start)) for word, following in pairwise(clamped)]
-    return [replace(word, end=end) for word, end in zip(clamped, ends, strict=False)] + clamped[len(ends) :]
+        clamped.append(replace(word, start=start, end=max(start, end)))
+    return in_order(clamped)
+
+
+def in_order(words: Sequence[TimedWord]) -> list[TimedWord]:
+    """Put the times of words in order: each takes some time, and begins when its predecessor has ended.
+
+    No word ends after the last of them did: they were cut off where the audio is.
+    """
+    limit = max((word.end for word in words), default=0.0)
+    spans = separate([(word.start, word.end) for word in words], _MIN_WORD_SECONDS, limit)
+    return [replace(word, start=start, end=end) for word, (start, end) in zip(words, spans, strict=True)]
+
+
+def separate(spans: Sequence[tuple[float, float]], least: float, limit: float) -> list[tuple[float, float]]:
+    """Move spans that share an instant apart: none overlaps the next, each is `least` long, the last ends at `limit`.
+
+    Spans move as little as that takes: later ones, then, where that reaches the limit, earlier ones.
+
+    Args:
+        spans: start and end of each, in seconds, in the order wanted.
+        least: shortest length; less where there is no room for all of them.
+        limit: end of the last one at most, in seconds; more where it is at the very beginning.
+    """
+    limit = max(limit, least)
+    least = min(least, limit / max(1, len(spans)))
+    starts: list[float] = []
+    earliest = 0.0
+    for start, _ in spans:
+        starts.append(max(start, earliest))
+        earliest = starts[-1] + least
+    made: list[tuple[float, float]] = []
+    for start, (_, end) in zip(reversed(starts), reversed(spans), strict=True):
+        begin = min(start, limit - least)
+        made.append((begin, max(begin + least, min(end, limit))))
+        limit = begin
+    return made[::-1]
 
 
 def assign_word_speakers(words: Sequence[TimedWord], turns: Sequence[SpeakerTurn]) -> list[str | None]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from steno_api.documents.transcript import Transcript
 from steno_runtime.stt.subtitles import cues
+from steno_runtime.stt.typography import joined
 
 PARAGRAPH_PAUSE = 2.0
 """Seconds of silence after which the same speaker begins a new paragraph."""
@@ -19,19 +20,15 @@ def _json(transcript: Transcript) -> bytes:
 
 def _srt(transcript: Transcript) -> bytes:
     blocks: list[str] = []
-    previous: str | None = None
-    for number, cue in enumerate(cues(transcript.segments), 1):
-        lines = list(cue.lines)
-        if cue.speaker is not None and cue.speaker != previous:
-            lines[0] = f"[{cue.speaker}] {lines[0]}"
-        previous = cue.speaker
-        blocks.append(f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n" + "\n".join(lines) + "\n")
+    for number, cue in enumerate(cues(transcript.segments, end=transcript.duration, labelled=True), 1):
+        text = "\n".join(cue.lines)
+        blocks.append(f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{text}\n")
     return "\n".join(blocks).encode()
 
 
 def _vtt(transcript: Transcript) -> bytes:
     blocks = ["WEBVTT\n"]
-    for cue in cues(transcript.segments):
+    for cue in cues(transcript.segments, end=transcript.duration):
         # `<`, `&` and `-->` mean something in WebVTT.
         text = html.escape("\n".join(cue.lines), quote=False)
         voiced = text if cue.speaker is None else f"<v {html.escape(cue.speaker)}>{text}"
@@ -60,7 +57,7 @@ def _txt(transcript: Transcript) -> bytes:
 
 
 def _paragraph(speaker: str | None, texts: list[str]) -> str:
-    return (f"{speaker}: " if speaker is not None else "") + " ".join(texts) + "\n"
+    return (f"{speaker}: " if speaker is not None else "") + joined(texts) + "\n"
 
 
 def _clock(seconds: float, decimal: str) -> str:
