@@ -241,7 +241,7 @@ def test_a_language_without_data_names_its_package(tmp_path):
 
 
 def test_a_16_bit_scan_keeps_its_greys():
-    from steno_runtime.ocr.images import rgb
+    from steno_runtime.ocr.pixels import rgb
 
     buffer = io.BytesIO()
     Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(buffer, "PNG")

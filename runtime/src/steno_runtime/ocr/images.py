@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import io
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
-from steno_api.documents.warnings import ResultWarning
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.page import Limits, PageError, PageInput
+from steno_runtime.ocr.pixels import rgb
+from steno_runtime.ocr.png import without_metadata
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 _ORIENTATION = 0x0112
 """The EXIF tag."""
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _PHOTOMETRIC = 254, 255, 262
+_X_RESOLUTION, _RESOLUTION_UNIT = 282, 296
+_OLD_REDUCED = 2
+_REDUCED_OR_MASK = 0b101
+"""Bits of NewSubfileType: a smaller copy of another image, or its transparency mask."""
+_BYTES_PER_PIXEL = 3
+"""Of the pages that `max_pixels` is meant for: one of grey or black and white may have as many times the pixels."""
+_DRAFTED = ("JPEG", "MPO")
+_BAND_ROWS = 2048
+_SAME = 0.95
+"""Correlation above which a small image shows the same as a large one."""
+_HALF, _SHAPE = 0.55, 0.03
+"""A smaller copy is at most about half as large, and of the same shape."""
+_MIN_DPI, _MAX_DPI = 50, 2400
+_SCREEN_DPI, _SCREEN_INCHES = 100, 24.0
+"""A resolution up to this is a program's default rather than a measure if it makes a page larger than this."""
+_FINE_DPI, _MIN_INCHES = 360, 3.0
+"""One above this is not believed either if it makes a page smaller than this."""
+_MAX_INCHES = 60.0
+
+# 16 bits with white as zero, big-endian: Pillow has the little-endian one only.
+TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 
 
 class ImageSource:
@@ -28,13 +55,18 @@ class ImageSource:
         self._limits = limits
         Image.MAX_IMAGE_PIXELS = None  # sizes are checked here, before any pixel is decoded
         try:
-            self._image = Image.open(path, formats=FORMATS)
-            self.pages = getattr(self._image, "n_frames", 1) if self._image.format == "TIFF" else 1
+            self._image = _open(path)
+            self._frames = _pages(self._image, limits) if self._image.format == "TIFF" else [0]
         except Exception as error:  # Pillow's readers raise anything on a damaged header
             raise WorkError(
                 FailureReason.UNSUPPORTED_MEDIA,
                 "The file is damaged: it begins as an image but cannot be opened as one.",
             ) from error
+        self._full_size = self._image.size
+        self.pages = len(self._frames)
+        if skipped := getattr(self._image, "n_frames", 1) - self.pages if self._image.format == "TIFF" else 0:
+            message = f"{skipped} image(s) of the TIFF are smaller copies or masks of its pages, and were left out."
+            self.warnings = (ResultWarning(reason=WarningReason.PAGES_SKIPPED, message=message),)
 
     def load(self, number: int) -> PageInput:
         """Decode page `number` (from 1), turned upright as its EXIF says.
@@ -43,16 +75,43 @@ class ImageSource:
             PageError: it is damaged, cut short or too large.
         """
         try:
-            if self.pages > 1 or self._image.format == "TIFF":
-                self._image.seek(number - 1)
-            self._limits.check_pixels(*self._image.size)
-            dpi = _dpi(self._image.info.get("dpi"))
-            pixels = np.asarray(rgb(_upright(self._image)))
+            if self._image.format == "TIFF":
+                self._image.seek(self._frames[number - 1])
+            dpi = _dpi(self._image, self._size())
+            image, times = self._decoded()
+            pixels = np.asarray(rgb(_upright(image), white_is_zero=_white_is_zero(self._image)))
         except PageError:
             raise
         except Exception as error:  # as above, and also too little memory
             raise PageError("the image is damaged or cut short; save or scan it again") from error
-        return PageInput(number, pixels.shape[1], pixels.shape[0], dpi, pixels=pixels)
+        page = PageInput(number, pixels.shape[1], pixels.shape[0], round(dpi / times), pixels=pixels)
+        if times == 1:
+            return page
+        message = f"Page {number} is so large that it was read at 1/{times} of its resolution: check small print."
+        return page.warned(WarningReason.REDUCED_RESOLUTION, message)
+
+    def _size(self) -> tuple[int, int]:
+        """Return width and height of the current frame as the file has it; a JPEG that was drafted has another."""
+        return self._image.size if self._image.format == "TIFF" else self._full_size
+
+    def _decoded(self) -> tuple[Image.Image, int]:
+        """Return the current frame, shrunk while it is decoded if it has too many pixels, and how many times.
+
+        Raises:
+            PageError: it would need too much memory even so.
+        """
+        image, most = self._image, self._limits.max_pixels
+        wide, high = self._size()
+        if wide * high > most and image.format in _DRAFTED:
+            times = 2 ** math.ceil(math.log2(wide * high / most) / 2)
+            image.draft(None, (wide // times, high // times))
+            self._limits.check_pixels(*image.size)
+            return image, times
+        if wide * high > most and image.mode in ("1", "L") and wide * high <= _BYTES_PER_PIXEL * most:
+            times = math.ceil(math.sqrt(wide * high / most))
+            return _reduced(image, times), times
+        self._limits.check_pixels(wide, high)
+        return image, 1
 
     def untouched_jpeg(self) -> bytes | None:
         """Return the file's bytes if it is a JPEG that a PDF can embed as it is (upright, grey or RGB); else None."""
@@ -69,6 +128,66 @@ class ImageSource:
         self._image.close()
 
 
+def _open(path: Path) -> Image.Image:
+    with path.open("rb") as file:
+        is_png = file.read(4) == b"\x89PNG"
+    source: Path | io.BytesIO = (without_metadata(path) or path) if is_png else path
+    return Image.open(source, formats=FORMATS)
+
+
+def _pages(image: Image.Image, limits: Limits) -> list[int]:
+    """Return the frames of a TIFF that are pages: not the smaller copies of pyramids and previews, nor masks."""
+    total = getattr(image, "n_frames", 1)
+    pages: list[int] = []
+    for frame in range(total):
+        image.seek(frame)
+        tags = _tags(image)
+        marked = int(tags.get(_NEW_SUBFILE_TYPE, 0)) & _REDUCED_OR_MASK or tags.get(_SUBFILE_TYPE) == _OLD_REDUCED
+        if not marked and not _repeats_smaller(image, frame, pages, limits):
+            pages.append(frame)
+    image.seek(pages[0] if pages else 0)
+    return pages or list(range(total))
+
+
+def _repeats_smaller(image: Image.Image, frame: int, pages: list[int], limits: Limits) -> bool:
+    """Return whether the current frame shows the page before it once more, at half its size or less."""
+    if not pages:
+        return False
+    size = image.size
+    image.seek(pages[-1])
+    large = image.size
+    try:
+        across, down = size[0] / large[0], size[1] / large[1]
+        if max(across, down) > _HALF or abs(across - down) > _SHAPE * max(across, down):
+            return False
+        if large[0] * large[1] > limits.max_pixels:
+            return False
+        one = _sample(image)
+        image.seek(frame)
+        return bool(np.corrcoef(one, _sample(image))[0, 1] > _SAME)
+    except Exception:  # noqa: BLE001 - damaged pixels: each frame is a page of its own, and says so
+        return False
+    finally:
+        image.seek(frame)
+
+
+def _sample(image: Image.Image) -> np.ndarray:
+    small = rgb(image, white_is_zero=_white_is_zero(image)).convert("L").resize((24, 24), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32).ravel()
+
+
+def _reduced(image: Image.Image, times: int) -> Image.Image:
+    """Return an image in grey at a fraction of its size, shrunk band by band."""
+    image.load()
+    wide, high = image.size
+    rows = _BAND_ROWS * times
+    small = Image.new("L", (math.ceil(wide / times), math.ceil(high / times)))
+    for top in range(0, high, rows):
+        band = image.crop((0, top, wide, min(high, top + rows))).convert("L").reduce(times)
+        small.paste(band, (0, top // times))
+    return small
+
+
 def _upright(image: Image.Image) -> Image.Image:
     image.load()  # errors of the pixels are the page's
     try:
@@ -79,24 +198,30 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: 16 bits are scaled down, transparency becomes a white background."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Image.fromarray((np.clip(values / top, 0, 1) * 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layers = image.convert("RGBA")
-        background = Image.new("RGBA", layers.size, "white")
-        background.alpha_composite(layers)
-        return background.convert("RGB")
-    return image.convert("RGB")
+def _tags(image: Image.Image) -> dict[int, Any]:
+    """Return the tags of a TIFF's current frame, else none."""
+    return dict(getattr(image, "tag_v2", {}))
 
 
-def _dpi(value: object) -> int:
-    """Return dots per inch if the file says something credible, else 0."""
+def _white_is_zero(image: Image.Image) -> bool:
+    return image.mode[0] in "IF" and _tags(image).get(_PHOTOMETRIC) == 0
+
+
+def _dpi(image: Image.Image, size: tuple[int, int]) -> int:
+    """Return dots per inch if the file says something credible for an image of `size`, else 0.
+
+    What a header says has often nothing to do with the paper: a sheet of an inch, or of many feet, is not believed.
+    """
     try:
-        dpi = round(float(value[0]))  # type: ignore[index]
-    except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError):
+        if image.format == "TIFF":  # `info` keeps what the frame before it said
+            unit = _tags(image).get(_RESOLUTION_UNIT, 2)
+            dpi = float(_tags(image)[_X_RESOLUTION]) * {2: 1.0, 3: 2.54}.get(unit, 0.0)
+        else:
+            dpi = float(image.info["dpi"][0])
+        inches = max(size) / dpi
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError):
         return 0
-    return dpi if 50 <= dpi <= 2400 else 0
+    if not (_MIN_DPI <= dpi <= _MAX_DPI and math.isfinite(dpi)):
+        return 0
+    of_screen = dpi <= _SCREEN_DPI and inches > _SCREEN_INCHES
+    return 0 if of_screen or inches > _MAX_INCHES or (dpi > _FINE_DPI and inches < _MIN_INCHES) else round(dpi)

@@ -20,9 +20,9 @@ from PIL import Image
 
 from steno_api.documents.pages import Line, Page, Polygon
 from steno_runtime.ocr.geometry import Quad, rotate_back
-from steno_runtime.ocr.images import rgb
 from steno_runtime.ocr.languages import LANGUAGES, tesseract_names
 from steno_runtime.ocr.page import PageError, PageInput
+from steno_runtime.ocr.pixels import rgb
 from steno_runtime.ocr.reader import PageReader
 
 _ORIENTATION_CONFIDENCE = 15.0

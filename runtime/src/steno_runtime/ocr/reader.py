@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-import cv2
 import numpy as np
 
 from steno_api.documents.pages import EngineName, Line, Page, Polygon, Region, Word
@@ -19,10 +18,8 @@ from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.geometry import Quad, bounds
 from steno_runtime.ocr.layout import Block, arrange, outline
 from steno_runtime.ocr.page import PageError, PageInput
+from steno_runtime.ocr.resolution import assumed_dpi, scale_for_reading
 
-_READING_DPI = 300
-"""Finer pages are scaled down to this first: engines get slower on them, not better."""
-_COARSE_DPI = 360
 _MIN_SIDE = 12
 """Pixels; smaller pages hold no text."""
 _FALLBACK = ("en",)
@@ -89,8 +86,8 @@ class PageReader:
             return build_page(page, page.embedded, engine="embedded", reason="the PDF carries the text", blocks=None)
         if min(page.width, page.height) < _MIN_SIDE:
             return build_page(page, (), engine=None, reason="too small to hold text")
-        image, scale = _for_reading(page.pixels, page.dpi)
-        quality = assess_page(image, min(page.dpi, _READING_DPI) if scale < 1 else page.dpi)
+        image, scale = scale_for_reading(page.pixels)
+        quality = assess_page(image, assumed_dpi(image))
         languages, rotation = self._languages, 0
         if not languages:
             detected = self._tesseract.orientation(image)
@@ -165,14 +162,6 @@ class PageReader:
 def _score(reading: Reading) -> float:
     """Return the number of characters, weighted by the square of their confidence."""
     return sum(line.confidence**2 * len(line.text) for line in reading.lines)
-
-
-def _for_reading(pixels: np.ndarray, dpi: int) -> tuple[np.ndarray, float]:
-    if dpi <= _COARSE_DPI:
-        return pixels, 1.0
-    scale = _READING_DPI / dpi
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), scale
 
 
 def build_page(

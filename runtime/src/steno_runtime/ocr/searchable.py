@@ -192,7 +192,8 @@ def _one_page(source: ImageSource, page: Page, target: Path) -> None:
     from PIL import Image
 
     dpi = min(page.dpi or _DEFAULT_DPI, min(page.width, page.height) * 72 / _MIN_POINTS)
-    layout = img2pdf.get_fixed_dpi_layout_fun((dpi, dpi))
+    # By size, not by resolution: a page may have been read at less than the picture has.
+    layout = img2pdf.get_layout_fun((page.width * 72 / dpi, page.height * 72 / dpi))
     jpeg = source.untouched_jpeg()
     if jpeg is not None:
         data: bytes = jpeg
