@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from steno_operator.control.cache.job_records import read_job, read_worker
 from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.pool_records import read_server
@@ -109,6 +111,28 @@ def test_a_pod_that_was_preempted_and_is_going():
 def test_k1_a_pod_that_the_kubelet_ended_or_refused_keeps_its_words():
     found = read_worker(pod(phase="Failed", reason="Terminated", message="imminent node shutdown")).value.pod
     assert (found.status_reason, found.status_message) == ("Terminated", "imminent node shutdown")
+
+
+@pytest.mark.parametrize(
+    ("phase", "said", "lost"),
+    [
+        ("Running", [("Ready", "False", None), ("ContainersReady", "True", None)], True),
+        ("Running", [("Ready", "False", "NodeStatusUnknown")], True),
+        ("Running", [("Ready", "Unknown", "NodeStatusUnknown"), ("ContainersReady", "True", None)], True),
+        ("Running", [("Ready", "True", None), ("ContainersReady", "True", None)], False),
+        ("Running", [("Ready", "False", "ContainersNotReady"), ("ContainersReady", "False", None)], False),
+        ("Running", [("Ready", "False", "ReadinessGatesNotReady"), ("ContainersReady", "True", None)], False),
+        ("Pending", [("Ready", "False", None)], False),
+        ("Succeeded", [("Ready", "False", "PodCompleted")], False),
+        ("Running", [], False),
+    ],
+)
+def test_k6_a_pod_whose_node_is_not_heard_of(phase, said, lost):
+    status = conditions(*said)
+    for each in status["conditions"]:
+        each["lastTransitionTime"] = TIME
+    found = read_worker(pod(phase=phase, **status)).value.pod
+    assert found.unreachable_since == (MOMENT if lost else None)
 
 
 def test_k3_a_container_that_could_not_be_started():

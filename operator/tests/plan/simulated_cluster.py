@@ -184,15 +184,17 @@ def make_pod(cluster: SimulatedCluster, number: int) -> None:
 
 
 def hang_pod(cluster: SimulatedCluster, number: int) -> None:
-    hang = number % 3
+    hang = number % 4
     if hang == 0:
         cluster.replace_worker(unschedulable="0/1 nodes are available")
     elif hang == 1:
         cluster.replace_worker(
             node="n", waiting_reason=("ErrImagePull", "ImagePullBackOff")[number % 2], waiting_message="no such host"
         )
-    else:
+    elif hang == 2:
         cluster.replace_worker(deleting=True, gone_by=cluster.time)
+    else:
+        cluster.replace_worker(unreachable_since=cluster.time)
 
 
 def start_pod(cluster: SimulatedCluster, number: int) -> None:

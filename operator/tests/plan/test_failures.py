@@ -281,6 +281,27 @@ def test_a_pod_that_outstays_its_deletion_is_on_a_lost_node():
     assert harness.status.last_failure.reason == "NodeLost"
 
 
+def test_k6_a_worker_whose_node_is_not_heard_of_is_given_up_though_nothing_deletes_its_pod():
+    harness = JobHarness()
+    harness.reconcile()
+    silent = make_child(make_running_pod(unreachable_since=after(100)))
+    assert harness.reconcile(silent, at=150).requeue_after == timedelta(seconds=250)
+    assert actions_of(harness.reconcile(silent, at=399)) == []
+    assert actions_of(harness.reconcile(silent, at=400)) == [StopAttempt("standup-1", "child-1")]
+    assert harness.status.last_failure.reason == "NodeLost"
+    assert "node-1" in harness.status.last_failure.message
+    start = actions_of(harness.reconcile(replace(silent, deleting=True), at=410))
+    assert [action.attempt for action in start] == [2]
+
+
+def test_k6_a_node_that_answers_again_keeps_its_worker():
+    harness = JobHarness()
+    harness.reconcile()
+    harness.reconcile(make_child(make_running_pod(unreachable_since=after(100))), at=150)
+    plan = harness.reconcile(make_child(make_running_pod()), at=500)
+    assert (actions_of(plan), plan.requeue_after, harness.status.phase) == ([], None, "Running")
+
+
 def test_a_worker_evicted_again_and_again_is_stopped():
     harness = JobHarness()
     harness.reconcile()

@@ -20,6 +20,9 @@ FAILED_CREATE = "FailedCreate"
 POD_WARNINGS = (FAILED_MOUNT, FAILED_ATTACH, FAILED_SANDBOX)
 """Reasons of the Events that alone say why a container cannot start: the pod's status does not."""
 
+_UNREADY_BY_KUBELET = frozenset({"ContainersNotReady", "ReadinessGatesNotReady", "PodCompleted", "PodFailed"})
+"""Reasons of a false condition `Ready` that the kubelet gives; the node controller gives none of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
@@ -132,6 +135,7 @@ def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
         deleting="deletionTimestamp" in metadata,
         gone_by=parse_time(metadata.get("deletionTimestamp")),
         disruption=find_condition(status, "DisruptionTarget").get("reason"),
+        unreachable_since=_unreachable_since(metadata, status),
         unschedulable=blocked.get("message") or blocked.get("reason"),
         waiting_reason=waiting.get("reason"),
         waiting_message=waiting.get("message", ""),
@@ -141,6 +145,16 @@ def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
         termination_message=ended.get("message", ""),
         finished=parse_time(ended.get("finishedAt")),
     )
+
+
+def _unreachable_since(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> datetime | None:
+    """Return since when the node controller says that a running pod is not ready, unlike the kubelet."""
+    if status.get("phase") != "Running" or find_condition(status, "ContainersReady", value="False"):
+        return None
+    doubted = find_condition(status, "Ready", value="False") or find_condition(status, "Ready", value="Unknown")
+    if not doubted or doubted.get("reason") in _UNREADY_BY_KUBELET:
+        return None
+    return parse_time(doubted.get("lastTransitionTime") or metadata.get("creationTimestamp"))
 
 
 def read_warning(raw: Mapping[str, Any]) -> Entry[WarningEvent]:

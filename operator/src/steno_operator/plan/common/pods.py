@@ -62,6 +62,9 @@ class ObservedPod:
     """`metadata.deletionTimestamp`: when a pod that is being deleted should be gone, its grace period included."""
     disruption: str | None = None
     """Reason of a true `DisruptionTarget` condition (`PreemptionByScheduler`, `DeletionByTaintManager`, …)."""
+    unreachable_since: datetime | None = None
+    """Since when the node of a running pod has not been heard of: the node controller, not the kubelet, set its
+    condition `Ready` to something other than true."""
     unschedulable: str | None = None
     """The scheduler's message, while no node fits."""
     waiting_reason: str | None = None

@@ -41,6 +41,9 @@ class Policy:
     """A pod whose other containers outlast its worker by this long is stopped."""
     node_lost_timeout: timedelta = timedelta(seconds=60)
     """A deleted pod that is still there this long after its grace period is on a lost node."""
+    node_unreachable_timeout: timedelta = timedelta(minutes=5)
+    """A running pod whose node is not heard of for this long is on a lost node, even if its tolerations keep Kubernetes
+    from deleting it; the default of `tolerationSeconds` for unreachable nodes."""
     name_conflict_timeout: timedelta = timedelta(minutes=2)
     """A conflicting Job with a child's name (often that of a just deleted namesake) fails the job after this."""
     progress_interval: timedelta = timedelta(seconds=10)

@@ -150,11 +150,21 @@ def _classify_stuck(pod: ObservedPod, now: datetime, policy: Policy) -> Failure 
     if blocked is not None and now >= blocked + policy.pod_start_timeout:
         words = explain_pod(pod, None).message
         return Failure(FailureReason.START_FAILED, f"The pod could not be started: {words}", now, never_ran=True)
-    if pod.deleting and pod.gone_by is not None and now >= pod.gone_by + policy.node_lost_timeout:
+    if (lost := lost_at(pod, policy)) is not None and now >= lost:
         return Failure(
             FailureReason.NODE_LOST, f"Node {pod.node or '?'} does not answer; its pod {pod.name} is given up.", now
         )
     return None
+
+
+def lost_at(pod: ObservedPod, policy: Policy) -> datetime | None:
+    """Return when the node of a pod is given up, unless it is heard of before; None: nothing is wrong with it."""
+    times: list[datetime] = []
+    if pod.deleting and pod.gone_by is not None:
+        times.append(pod.gone_by + policy.node_lost_timeout)
+    if pod.unreachable_since is not None:
+        times.append(pod.unreachable_since + policy.node_unreachable_timeout)
+    return min(times, default=None)
 
 
 def _classify_failed_job(child: ObservedChild, time: datetime) -> Failure:

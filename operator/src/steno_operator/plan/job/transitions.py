@@ -28,7 +28,7 @@ from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
 from steno_operator.plan.job.cleanup import stop, stop_remaining
 from steno_operator.plan.job.observed import ObservedChild, ObservedJob
-from steno_operator.plan.job.outcome import Published, current_pod, explain, is_live, outstays_at, summary_of
+from steno_operator.plan.job.outcome import Published, current_pod, explain, is_live, lost_at, outstays_at, summary_of
 
 DONE = Progress.from_wire({"stage": Stage.PUBLISHING, "percent": 100})
 
@@ -342,8 +342,8 @@ def _time_left(context: Context, child: ObservedChild, pod: ObservedPod | None) 
         waits.append(None if since is None else since + context.policy.image_pull_timeout - context.now)
         blocked = start_blocked(pod, context.now)
         waits.append(None if blocked is None else blocked + context.policy.pod_start_timeout - context.now)
-        if pod.deleting and pod.gone_by is not None:
-            waits.append(pod.gone_by + context.policy.node_lost_timeout - context.now)
+        lost = lost_at(pod, context.policy)
+        waits.append(None if lost is None else lost - context.now)
     return earliest(*waits)
 
 
