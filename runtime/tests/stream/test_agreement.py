@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_runtime.stream.agreement import Agreement, Token, join_tokens, matched_prefix, normalize, tokenize
+from steno_runtime.stream.agreement import Agreement, Token, align, join_tokens, matched_prefix, normalize, tokenize
 from steno_runtime.stt.engine import TimedWord
 
 
@@ -68,7 +71,7 @@ def test_composed_and_decomposed_letters_are_alike():
     ],
 )
 def test_how_much_of_a_hypothesis_is_committed_already(committed, hypothesis, count):
-    assert matched_prefix(committed.split(), hypothesis.split()) == count
+    assert matched_prefix(committed.split(), [], hypothesis.split()) == count
 
 
 def test_a_final_that_begins_with_the_stable_text_is_kept_unchanged():
@@ -115,8 +118,8 @@ def test_stable_text_only_grows_and_begins_everything_later(hypotheses, last, sp
 
 @given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))
 def test_a_matched_prefix_is_at_most_the_hypothesis(committed, hypothesis):
-    assert 0 <= matched_prefix(committed, hypothesis) <= len(hypothesis)
-    assert matched_prefix(committed, [*committed, *hypothesis]) == len(committed)
+    assert 0 <= matched_prefix(committed, [], hypothesis) <= len(hypothesis)
+    assert matched_prefix(committed, [], [*committed, *hypothesis]) == len(committed)
 
 
 @given(st.text())
@@ -127,3 +130,88 @@ def test_tokenizing_loses_nothing_but_space(text):
 
 def test_tokens_are_joined_with_the_spaces_they_had():
     assert join_tokens([Token("한", spaced=True), Token("글", spaced=False), Token("hi", spaced=True)]) == "한글 hi"
+
+
+def final(*texts: str, spaced: bool = True) -> str:
+    """Return the final of an utterance whose last text is the final decode's."""
+    finalized = after_checks(*texts[:-1], spaced=spaced).finalize(
+        [replace(word, start=word.start * 0.3, end=word.end * 0.3) for word in timed(texts[-1])],
+        spaced=spaced, start=0, end=5,
+    )  # fmt: skip
+    for before, after in pairwise(finalized):
+        assert before.start <= before.end <= after.start + 1e-9
+    return join_tokens(finalized)
+
+
+@pytest.mark.parametrize(
+    ("checks", "last", "text"),
+    [
+        (("안녕 하세요 여러", "안녕 하세요 여러분"), "안녕하세요 여러분 반갑습니다", "안녕 하세요 여러분 반갑습니다"),
+        (("안녕하세요 여러", "안녕하세요 여러분"), "안녕 하세요 여러분 반갑습니다", "안녕하세요 여러분 반갑습니다"),
+        (("2024 년 매출", "2024 년 매출 은"), "2024년 매출은 늘었습니다", "2024 년 매출은 늘었습니다"),
+        (("twenty five dollar", "twenty five dollars pl"), "25 dollars please", "twenty five dollars please"),
+        (("25 dol", "25 dollars pl"), "twenty five dollars please", "25 dollars please"),
+        (("every one is", "everyone is here"), "every one is here now", "everyone is here now"),
+        (("everyone is", "every one is here"), "Everyone is here, now", "every one is here, now"),
+        (("I can not do", "I can not do it"), "I cannot do it.", "I can not do it."),
+        (("the web site is", "the web site is up"), "The website is up again", "the web site is up again"),
+        (("we walk home", "we walk home now"), "we walked home now and", "we walk home now and"),
+        (("yes I think", "yes I think so"), "yeah I thing so yes I think so", "yes I think so yes I think so"),
+    ],
+)
+def test_s1_no_word_is_lost_or_doubled_when_the_spacing_changes(checks, last, text):
+    assert final(*checks, last) == text
+
+
+def test_s1_a_part_of_a_word_belongs_to_it():
+    agreement = after_checks("2024 년 매출", "2024 년 매출 은")
+    finalized = agreement.finalize(timed("2024년 매출은, 늘었습니다"), spaced=True, start=0, end=5)
+    assert [word.text for word in finalized] == ["2024", "년", "매출은,", "늘었습니다"]
+    assert [(word.start, word.end) for word in finalized[2:]] == [(1, 2), (2, 3)]
+
+
+def test_s1_two_checks_agree_whatever_their_spaces():
+    assert after_checks("안녕 하세요 여러분", "안녕하세요 여러분 반갑").stable_text == "안녕하세요 여러분"
+    assert after_checks("there", "the reason is").stable_text == ""
+
+
+@st.composite
+def spacings(draw):
+    """A text, and looks at more and more of it, each with spaces anywhere."""
+    text = draw(st.text(st.sampled_from("가나다라마abc12"), min_size=1, max_size=40))
+
+    def spaced(length):
+        words, at = [], 0
+        while at < length:
+            size = draw(st.integers(1, 6))
+            words.append(text[at : min(length, at + size)])
+            at += size
+        return " ".join(words)
+
+    lengths = sorted(draw(st.lists(st.integers(1, len(text)), max_size=4)))
+    return text, [spaced(length) for length in lengths], spaced(len(text))
+
+
+@given(spacings())
+def test_s1_every_character_is_there_once_whatever_the_spaces(example):
+    text, checks, last = example
+    agreement = Agreement()
+    for check in checks:
+        agreement = agreement.update(tokenize(check, spaced=True))
+        shown = agreement.display_text(tokenize(check, spaced=True))
+        assert shown.startswith(agreement.stable_text)
+        assert shown.replace(" ", "") == check.replace(" ", "")
+    finalized = agreement.finalize(timed(last), spaced=True, start=0, end=99)
+    assert join_tokens(finalized).startswith(agreement.stable_text)
+    assert join_tokens(finalized).replace(" ", "") == text
+    assert all(before.end <= after.start + 1e-9 for before, after in pairwise(finalized))
+    assert all(word.start < word.end for word in finalized)
+
+
+@given(st.text("abc", max_size=12), st.text("abc", max_size=12))
+def test_s1_an_alignment_is_in_order_and_of_equal_characters(text, other):
+    counterparts = align(text, other)
+    assert len(counterparts) == len(text)
+    found = [at for at in counterparts if at is not None]
+    assert found == sorted(set(found))
+    assert all(at is None or other[at] == char for char, at in zip(text, counterparts, strict=True))

@@ -1,14 +1,16 @@
 """LocalAgreement-2 (Macháček et al., 2023): the words on which two checks of an unfinished utterance agree are stable.
 
-Words are compared, or characters where words are not separated by spaces; without case and punctuation, which change
-until a sentence is over. What is committed is literal. Pure.
+Texts are compared by their characters, without case and punctuation, which change until a sentence is over, and without
+spaces, which change too: above all in Korean, and in numbers. What is committed is literal. Pure.
 """
 
 from __future__ import annotations
 
+import bisect
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 from steno_runtime.stt.engine import TimedWord
 
@@ -47,29 +49,65 @@ def normalize(text: str) -> str:
     return "".join(char for char in folded if unicodedata.category(char)[0] in "LMN") or folded
 
 
-def matched_prefix(committed: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """Return how many words of a hypothesis correspond to what is committed.
-
-    The number after which the rest is nearest (by edit distance) to being only new words.
+def matched_prefix(committed: Sequence[str], unconfirmed: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Return how many characters of a hypothesis correspond to what is committed; the rest is new.
 
     Args:
         committed: normalized words that are stable.
+        unconfirmed: normalized words that the last check said beyond that: where they are found again, the new begins.
         hypothesis: normalized words of a text of the same audio, or more of it.
     """
-    count = len(committed)
-    if list(hypothesis[:count]) == list(committed):
-        return count
-    distances = list(range(len(hypothesis) + 1))
-    for i, word in enumerate(committed, start=1):
-        above, distances = distances, [i]
-        for j, other in enumerate(hypothesis, start=1):
-            distances.append(min(above[j] + 1, distances[j - 1] + 1, above[j - 1] + (word != other)))
-    # Of the equally near, one that ends with the last committed word; then the one of similar length: a word that was
-    # recognized differently is likelier than a word too many or too few.
-    return min(
-        range(len(distances)),
-        key=lambda j: (distances[j], not (j and committed[-1] == hypothesis[j - 1]), abs(j - count), -j),
-    )
+    stable, text = "".join(committed), "".join(hypothesis)
+    if text.startswith(stable):
+        return len(stable)
+    counterparts = align(stable + "".join(unconfirmed), text)
+    last = max((at for at in range(len(stable)) if counterparts[at] is not None), default=-1)
+    after = 0 if last < 0 else (counterparts[last] or 0) + 1
+    missing = sum(char.isalnum() for char in stable[last + 1 :])
+    if not missing:
+        return after
+    following = next((at for at in counterparts[len(stable) :] if at is not None), None)
+    ends = list(accumulate(len(word) for word in hypothesis))
+    if last >= len(stable) - len(committed[-1]):  # the last word was only written differently: it ends where that ends
+        cut = next(end for end in ends if end >= after)
+    elif following is not None and counterparts[len(stable)] == following:  # what is between replaces it
+        return following
+    else:  # other words were recognized: as long as they were
+        cut = min((0, *ends), key=lambda end: (end < after, abs(end - after - missing)))
+    return cut if following is None else min(cut, following)
+
+
+def align(text: str, other: str) -> list[int | None]:
+    """Align two texts (Needleman-Wunsch with a free end: `other` may go on).
+
+    Returns:
+        For each character of `text`, where the same one is in `other`; None where it was replaced or left out.
+    """
+    import numpy as np
+
+    begin = next((at for at, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
+    rows, columns = text[begin:], other[begin:]
+    across = np.arange(len(columns) + 1)
+    codes = np.array([ord(char) for char in columns], dtype=np.int32)
+    scores = np.empty((len(rows) + 1, len(columns) + 1), dtype=np.int32)
+    scores[0] = -across
+    for row, char in enumerate(rows, 1):
+        best = scores[row - 1] - 1
+        best[1:] = np.maximum(best[1:], scores[row - 1, :-1] + np.where(codes == ord(char), 2, -1))
+        scores[row] = np.maximum.accumulate(best + across) - across  # each step to the right costs 1
+    counterparts: list[int | None] = [*range(begin), *[None] * len(rows)]
+    row, column = len(rows), int(np.argmax(scores[-1]))
+    while row and column:
+        score, same = scores[row, column], rows[row - 1] == columns[column - 1]
+        if score == scores[row - 1, column - 1] + (2 if same else -1):
+            row, column = row - 1, column - 1
+            if same:
+                counterparts[begin + row] = begin + column
+        elif score == scores[row - 1, column] - 1:
+            row -= 1
+        else:
+            column -= 1
+    return counterparts
 
 
 @dataclass(frozen=True)
@@ -86,9 +124,13 @@ class Agreement:
         return join_tokens(self.committed)
 
     def after_committed(self, hypothesis: Sequence[Token]) -> tuple[Token, ...]:
-        """Return what a hypothesis says beyond what is committed."""
+        """Return what a hypothesis says beyond what is committed; it may begin within a word."""
         words = [normalize(token.text) for token in hypothesis]
-        return tuple(hypothesis[matched_prefix([normalize(token.text) for token in self.committed], words) :])
+        index, within = _word_at(words, self._matched(words))
+        if not within:
+            return tuple(hypothesis[index:])
+        split = _raw_length(hypothesis[index].text, within)
+        return (Token(hypothesis[index].text[split:], spaced=False), *hypothesis[index + 1 :])
 
     def update(self, hypothesis: Sequence[Token]) -> Agreement:
         """Return the agreement after one more check: what it and the previous one agree on becomes stable.
@@ -96,11 +138,12 @@ class Agreement:
         The new hypothesis's last word does not: its audio may end in the middle of it.
         """
         rest = self.after_committed(hypothesis)
+        old, new = _word_ends(self.unconfirmed or ()), _word_ends(rest[:-1])
         agreed = 0
-        for new, old in zip(rest[:-1], self.unconfirmed or (), strict=False):
-            if normalize(new.text) != normalize(old.text):
-                break
-            agreed += 1
+        for count, text in enumerate(new, 1):
+            # The same characters, and a word ends in both: what is within a word may still be part of another one.
+            if text in old:
+                agreed = count
         return Agreement(self.committed + rest[:agreed], rest[agreed:])
 
     def display_text(self, hypothesis: Sequence[Token]) -> str:
@@ -124,24 +167,78 @@ class Agreement:
         count = len(self.committed)
         if [(part.text, part.spaced) for part in parts[:count]] == [(one.text, one.spaced) for one in self.committed]:
             return tuple(words)
-        matched = matched_prefix(
-            [normalize(one.text) for one in self.committed], [normalize(one.text) for one in parts]
-        )
-        if matched == count:  # word for word
+        names = [normalize(part.text) for part in parts]
+        index, within = _word_at(names, self._matched(names))
+        rest = parts[index:]
+        if within:  # the committed text ends in the middle of a word
+            replaced, rest[0] = _split(parts[index], _raw_length(parts[index].text, within))
+            parts = [*parts[:index], replaced]
+        else:
+            parts = parts[:index]
+        if len(parts) == count:  # word for word
             committed = [
-                replace(part, text=one.text, spaced=one.spaced)
-                for one, part in zip(self.committed, parts[:matched], strict=True)
+                replace(part, text=one.text, spaced=one.spaced) for one, part in zip(self.committed, parts, strict=True)
             ]
         else:
-            begin = parts[0].start if matched else start
-            until = parts[matched - 1].end if matched else (parts[0].start if parts else end)
-            step = max(0.0, until - begin) / count
-            probability = sum(part.probability for part in parts[:matched]) / matched if matched else 0.5
-            committed = [
-                TimedWord(one.text, begin + index * step, begin + (index + 1) * step, probability, one.spaced)
-                for index, one in enumerate(self.committed)
-            ]
-        return (*committed, *parts[matched:])
+            committed = _placed(self.committed, parts, start, rest[0].start if rest else end)
+        if within and spaced:  # a word's parts are one word
+            committed[-1] = replace(committed[-1], text=committed[-1].text + rest[0].text, end=rest[0].end)
+            del rest[0]
+        return (*committed, *rest)
+
+    def _matched(self, words: Sequence[str]) -> int:
+        committed = [normalize(token.text) for token in self.committed]
+        return matched_prefix(committed, [normalize(token.text) for token in self.unconfirmed or ()], words)
+
+
+def _word_ends(tokens: Sequence[Token]) -> list[str]:
+    """Return the normalized text without spaces up to the end of each token."""
+    return list(accumulate(normalize(token.text) for token in tokens))
+
+
+def _word_at(words: Sequence[str], position: int) -> tuple[int, int]:
+    """Return which word a position in characters is in, and how far in."""
+    for index, word in enumerate(words):
+        if position < len(word):
+            return index, position
+        position -= len(word)
+    return len(words), 0
+
+
+def _raw_length(text: str, length: int) -> int:
+    """Return how much of a word as written its first `length` normalized characters are."""
+    for at in range(1, len(text)):
+        if not unicodedata.combining(text[at]) and len(normalize(text[:at])) >= length:
+            return at
+    return len(text)
+
+
+def _placed(committed: Sequence[Token], parts: Sequence[TimedWord], start: float, following: float) -> list[TimedWord]:
+    """Return committed words at the times of other words that they replace, each in proportion to its length.
+
+    Args:
+        committed: the words.
+        parts: those that they replace.
+        start: where they begin if they replace none, in seconds.
+        following: where they end in that case.
+    """
+    edges = [0, *accumulate(len(part.text) for part in parts)]
+    times = [parts[0].start if parts else min(start, following), *(part.end for part in parts)]
+    if not parts:
+        edges, times = [0, 1], [times[0], following]
+    lengths = [0, *accumulate(len(one.text) for one in committed)]
+    probability = sum(part.probability for part in parts) / len(parts) if parts else 0.5
+
+    def time_at(length: int) -> float:
+        position = length / lengths[-1] * edges[-1]
+        index = min(bisect.bisect_right(edges, position), len(edges) - 1)
+        share = (position - edges[index - 1]) / max(1, edges[index] - edges[index - 1])
+        return times[index - 1] + share * (times[index] - times[index - 1])
+
+    return [
+        TimedWord(one.text, time_at(begin), time_at(stop), probability, one.spaced)
+        for one, (begin, stop) in zip(committed, pairwise(lengths), strict=True)
+    ]
 
 
 def _characters(word: TimedWord) -> list[TimedWord]:
@@ -156,3 +253,11 @@ def _characters(word: TimedWord) -> list[TimedWord]:
         )
         for index, char in enumerate(word.text)
     ]
+
+
+def _split(word: TimedWord, at: int) -> tuple[TimedWord, TimedWord]:
+    """Return the parts of a word before and after its character `at`."""
+    middle = word.start + (word.end - word.start) * at / len(word.text)
+    return replace(word, text=word.text[:at], end=middle), replace(
+        word, text=word.text[at:], start=middle, spaced=False
+    )

@@ -11,7 +11,7 @@ from steno_runtime.stream.endpointing import UtteranceEnded
 from steno_runtime.stream.events import Final, FinalWord, Partial
 from steno_runtime.stt.chunks import VAD_FRAME
 from steno_runtime.stt.engine import UNSPACED, Decoded, TimedWord, hallucinated, needs_fallback
-from steno_runtime.stt.segments import clamp_to_speech
+from steno_runtime.stt.segments import clamp_to_speech, in_order
 
 
 def millis(samples: int) -> int:
@@ -97,7 +97,9 @@ class Utterance:
             words = _placed(decoded, begin / SAMPLE_RATE, end / SAMPLE_RATE, spaced=spaced)
             speech_end = max(self.speech, ended.speech_end * VAD_FRAME)
             words = clamp_to_speech(words, [(self.speech / SAMPLE_RATE, speech_end / SAMPLE_RATE)])
-        finalized = self._agreement.finalize(words, spaced=spaced, start=begin / SAMPLE_RATE, end=end / SAMPLE_RATE)
+        finalized = tuple(
+            in_order(self._agreement.finalize(words, spaced=spaced, start=begin / SAMPLE_RATE, end=end / SAMPLE_RATE))
+        )
         if not finalized:
             return None
         final = Final(
