@@ -8,6 +8,7 @@ from datetime import datetime
 
 from rich.cells import cell_len
 
+from steno_api.documents.warnings import WarningSummary
 from steno_api.sizes import format_bytes
 from steno_client.resource import ResourceView
 
@@ -85,6 +86,12 @@ def end_line(resource: ResourceView) -> str:
         return f"{resource.display_name} failed: {explain_state(resource)}"
     found = ", ".join(f"{key} {value}" for key, value in _figures(resource))
     return f"{resource.display_name} succeeded" + (f": {found}" if found else "")
+
+
+def format_warning(warning: WarningSummary) -> str:
+    """Return one line about the warnings of one reason."""
+    more = f" (and {warning.count - 1} more)" if warning.count > 1 else ""
+    return strip_control_characters(f"warning: {warning.reason}: {warning.message}{more}")
 
 
 def _figures(resource: ResourceView) -> list[tuple[str, str]]:

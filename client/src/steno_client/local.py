@@ -8,13 +8,14 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import EXIT_CODES
 from steno_api.v1alpha1.job import Stage
 from steno_client.errors import CommandError
@@ -51,10 +52,12 @@ class LocalResult:
     Attributes:
         write: writes one format to a path; raises CommandError if that is not possible.
         failed_pages: number of pages that could not be recognized.
+        warnings: what was lost, doubted or guessed.
     """
 
     write: WriteFormat
     failed_pages: int = 0
+    warnings: Sequence[ResultWarning] = ()
 
 
 def transcribe_file(file: Path, options: TranscriptionOptions, on_progress: ProgressCallback) -> LocalResult:
@@ -77,12 +80,14 @@ def transcribe_file(file: Path, options: TranscriptionOptions, on_progress: Prog
     started = time.monotonic()
     with _errors_explained() as check:
         on_progress(ProgressUpdate(Stage.FETCHING))
+        found: list[ResultWarning] = []
         samples = read_audio(
             file,
             check=check,
+            on_warning=found.append,
             on_progress=lambda fraction: on_progress(ProgressUpdate(Stage.FETCHING, fraction)),
         )
-        result = pipeline.transcribe(samples, options, on_progress=on_progress, check=check)
+        result = pipeline.transcribe(samples, options, on_progress=on_progress, check=check, source_warnings=found)
         transcript = build_transcript(
             result, meeting_id=file.stem, tenant_id=TENANT, processing_time=time.monotonic() - started
         )
@@ -90,7 +95,7 @@ def transcribe_file(file: Path, options: TranscriptionOptions, on_progress: Prog
     def write(name: str, path: Path) -> None:
         path.write_bytes(WRITERS[name](transcript))
 
-    return LocalResult(write)
+    return LocalResult(write, warnings=result.warnings)
 
 
 def recognize_file(request: RecognitionRequest, scratch: Path, on_progress: ProgressCallback) -> LocalResult:
@@ -124,7 +129,7 @@ def recognize_file(request: RecognitionRequest, scratch: Path, on_progress: Prog
         with _errors_explained():
             WRITERS[name](result, header, path)
 
-    return LocalResult(write, failed_pages=result.failed_pages)
+    return LocalResult(write, failed_pages=result.failed_pages, warnings=result.warnings)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from steno_api.documents.warnings import WarningSummary
 from steno_api.model import Model
 from steno_api.v1alpha1 import OCRJob, StreamSession, TranscriptionJob
 from steno_api.v1alpha1.common import LastFailure, QueueStatus, Results
@@ -47,6 +48,7 @@ class Status(Model):
     last_failure: LastFailure | None = None
     summary: dict[str, Any] | None = None
     stats: SessionStats | None = None
+    warnings: list[WarningSummary] = Field(default_factory=list[WarningSummary])
     endpoints: list[Endpoint] = Field(default_factory=list[Endpoint])
     token_secret_name: str | None = None
     node_name: str | None = None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_runtime.stt.engine import Decoded, TimedWord, compression_ratio, hallucinated, needs_fallback
+from steno_runtime.stt.engine import Decoded, TimedWord, hallucinated, needs_fallback
 from steno_runtime.stt.segments import (
     SpeakerTurn,
     assign_word_speakers,
@@ -157,8 +157,3 @@ def test_unsure_text_over_no_speech_is_a_hallucination():
     assert not hallucinated(unsure, 5, 4)
     assert hallucinated(Decoded(" ", (), -0.1, 0.0), 3, 3)
     assert hallucinated(Decoded("1,000,000" + ",000" * 60, (), -0.1, 0.0), 13, 13)
-
-
-@given(st.text())
-def test_compression_ratio_takes_any_text(text):
-    assert compression_ratio(text) >= 0

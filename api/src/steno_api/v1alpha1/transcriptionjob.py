@@ -62,6 +62,15 @@ class Diarization(Model):
     community-1, which labels the speakers."""
 
 
+class AudioSelection(Model):
+    """Which audio of the source is transcribed, where it has several tracks or channels."""
+
+    track: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Number of the audio track; absent: the default one or, if that is silent, the first with sound."""
+    channels: Annotated[int, Field(ge=1, le=64)] | Literal["Mix"] = "Mix"
+    """`Mix`: all channels that hold anything; or the number of one."""
+
+
 class TranscriptOutput(Output):
     """Where the transcript is published, and in which formats."""
 
@@ -86,6 +95,8 @@ class TranscriptionJobSpec(JobSpec):
         Pattern(r"auto|[a-z]{2,3}", "must be auto or an ISO 639 code such as en"),
     ] = "auto"
     """ISO 639 code of the spoken language, or `auto` to detect it."""
+    audio: AudioSelection | None = None
+    """The track and channel to transcribe; absent: chosen by what they hold, with a warning where that is a guess."""
     diarization: Diarization | None = None
     """Whether and how speakers are labelled; absent: no speaker labels."""
 

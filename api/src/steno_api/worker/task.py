@@ -12,7 +12,7 @@ from pydantic import Field
 from steno_api import API_VERSION
 from steno_api.model import Model, ObjectRef
 from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
-from steno_api.v1alpha1.transcriptionjob import Diarization, SpeechModel
+from steno_api.v1alpha1.transcriptionjob import AudioSelection, Diarization, SpeechModel
 
 
 class TaskSource(Model):
@@ -81,6 +81,7 @@ class TranscriptionTask(Task):
     meeting_id: str = Field(alias="meetingID")
     model: SpeechModel
     language: str = "auto"
+    audio: AudioSelection | None = None
     diarization: Diarization | None = None
 
 

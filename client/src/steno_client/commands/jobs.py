@@ -84,6 +84,8 @@ def print_until_finished(cluster: Cluster, resource: ResourceView) -> None:
     if not finished.succeeded:
         raise CommandError(formatting.end_line(finished), EXIT_FAILED)
     typer.echo(formatting.end_line(finished))
+    for warning in finished.status.warnings:
+        typer.echo(formatting.format_warning(warning), err=True)
 
 
 @app.command()

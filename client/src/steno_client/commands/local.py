@@ -13,6 +13,9 @@ from steno_client import options
 from steno_client.errors import report_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from steno_api.documents.warnings import ResultWarning
     from steno_client.output_files import OutputPaths, WriteFormat
 
 app = typer.Typer()
@@ -90,6 +93,7 @@ def transcribe(
         with local.quiet_libraries(debug=debug), progress.progress_bar(meter, quiet=quiet) as on_progress:
             result = local.transcribe_file(file, transcription, on_progress)
         _write_outputs(result.write, paths)
+        _print_warnings(result.warnings)
 
 
 @app.command()
@@ -158,8 +162,17 @@ def ocr(
             with progress.progress_bar(progress.recognition_meter(), quiet=quiet) as on_progress:
                 result = local.recognize_file(request, Path(scratch), on_progress)
             _write_outputs(result.write, paths)
+        _print_warnings(result.warnings)
         if result.failed_pages:
             typer.echo(f"steno: {result.failed_pages} page(s) could not be read: --format json says why", err=True)
+
+
+def _print_warnings(warnings: Iterable[ResultWarning]) -> None:
+    from steno_api.documents.warnings import summarise_warnings  # noqa: PLC0415 - not for `--help`
+    from steno_client.formatting import format_warning  # noqa: PLC0415
+
+    for warning in summarise_warnings(warnings):
+        typer.echo(f"steno: {format_warning(warning)}", err=True)
 
 
 def _write_outputs(write: WriteFormat, paths: OutputPaths) -> None:

@@ -1,4 +1,4 @@
-"""Audio decoding through FFmpeg (PyAV): the first audio track of a media file, as mono float32 at 16 kHz.
+"""Audio decoding through FFmpeg (PyAV): an audio track of a media file, as mono float32 at 16 kHz.
 
 Two restrictions keep a source from making the worker fetch anything: only containers that hold media themselves are
 opened, never playlists that refer to others, and only local files are read.
@@ -7,20 +7,24 @@ opened, never playlists that refer to others, and only local files are read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.media.sniff import describe_unreadable, is_encrypted
+from steno_runtime.media.tracks import Selection, Track, describe_choice, list_tracks
 
 if TYPE_CHECKING:
     import av
     import numpy as np
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+
+    from steno_runtime.media.mixdown import Mixdown
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,9 @@ MAX_JITTER_SECONDS = 0.2
 """How late a track may be against its timestamps. Longer gaps, and those of damage, become silence, so that times
 remain those of the media."""
 
+AUDIBLE_PEAK = 1e-3
+"""A track that never exceeds it (-60 dB) counts as silent where there is another."""
+
 TOLERATED_BAD_PACKETS = 3
 TOLERATED_BAD_SHARE = 0.1
 CHECK_EVERY_PACKETS = 256
@@ -50,10 +57,12 @@ def read_audio(
     *,
     check: Check,
     on_progress: Callable[[float], None] | None = None,
+    on_warning: Callable[[ResultWarning], None] = lambda _: None,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
     max_seconds: float | None = None,
     too_long: str | None = None,
 ) -> np.ndarray:
-    """Decode the first audio track of `path`.
+    """Decode an audio track of `path`: the one that is selected, else the default one that is not silent.
 
     Takes the memory of one float32 array of the result (about 230 MB an hour) and little more.
 
@@ -61,40 +70,112 @@ def read_audio(
         path: a local file: WAV, MP3, M4A, FLAC, OGG, WebM, MP4, and what else FFmpeg reads.
         check: called often; raises to stop.
         on_progress: called with the fraction decoded, if the file tells its length.
+        on_warning: called with what was lost, changed or guessed.
+        selection: which track and channel to read.
         max_seconds: longer audio is refused as soon as that is known, whatever its headers say, and before memory is
             allocated for it.
         too_long: the message for the user in that case; None: the limit, and to make a job.
 
     Returns:
-        float32 samples in [-1, 1], shape `(samples,)`, 16 kHz, one channel. Time 0 is the beginning of the media.
+        float32 samples in [-1, 1], shape `(samples,)`, 16 kHz, one channel, amplified where they are very quiet. Time 0
+        is the beginning of the media.
 
     Raises:
-        WorkError: `UnsupportedMedia`, `Encrypted` or `TooLarge`; the message says what is wrong with the file.
+        WorkError: `UnsupportedMedia`, `Encrypted`, `TooLarge` or `InvalidSpec` (no such track or channel); the message
+            says what is wrong with the file.
     """
-    import av
+    from steno_runtime.media.level import mix_warnings, normalize
 
     limit = _LengthLimit(float("inf") if max_seconds is None else max_seconds, too_long)
     with _open(path) as container:
-        stream = _audio_stream(container)
-        total = _duration(container, stream)
-        limit.refuse(total or 0.0)
-        out = _Samples(total, limit)
-        decoder = _Decoder(container, stream, check, limit)
-        origin = (container.start_time or 0) / av.time_base
-        bad = 0
-        for start, block in decoder.blocks():
-            if start is not None:
-                jitter, bad = 0.0 if decoder.bad > bad else MAX_JITTER_SECONDS, decoder.bad
-                out.pad_to(start - origin, jitter=jitter, limit=total)
-            out.append(block)
-            if on_progress is not None and total:
-                on_progress(min(1.0, out.seconds / total))
-    decoder.check_decoded(path, decoded=out.length > 0)
-    if out.length == 0:
-        raise _unsupported("The source has an audio track without a single sample: there is no audio to transcribe.")
-    if total and out.seconds < 0.9 * total:
-        log.warning("the source ends early", extra={"decoded_seconds": out.seconds, "announced_seconds": total})
-    return out.finish()
+        tracks = list_tracks(container, selection)
+    reader = _TrackReader(path, check, limit, on_progress, selection)
+    track, samples = reader.read_audible(tracks)
+    if len(tracks) > 1:
+        on_warning(describe_choice(track, tracks))
+    for warning in (*reader.warnings, *mix_warnings(reader.mixdown), *normalize(samples)):
+        on_warning(warning)
+    return samples
+
+
+class _TrackReader:
+    """Reads one track after the other; the warnings and the mixdown are those of the last one."""
+
+    def __init__(
+        self,
+        path: Path,
+        check: Check,
+        limit: _LengthLimit,
+        on_progress: Callable[[float], None] | None,
+        selection: Selection,
+    ) -> None:
+        self._path = path
+        self._check = check
+        self._limit = limit
+        self._on_progress = on_progress
+        self._selection = selection
+        self.warnings: list[ResultWarning] = []
+
+    def read_audible(self, tracks: Sequence[Track]) -> tuple[Track, np.ndarray]:
+        """Read the first track that can be decoded and is not silent; the first one, if none is."""
+        failed: list[WorkError] = []
+        silent: list[Track] = []
+        for track in tracks:
+            try:
+                samples = self.read(track)
+            except WorkError as error:
+                if error.reason is not FailureReason.UNSUPPORTED_MEDIA:
+                    raise
+                failed.append(error)
+                continue
+            if self.mixdown.peak >= AUDIBLE_PEAK or len(tracks) == 1:
+                return track, samples
+            silent.append(track)
+        if not silent:
+            raise failed[0]
+        return silent[0], self.read(silent[0])
+
+    def read(self, track: Track) -> np.ndarray:
+        """Decode a track from beginning to end."""
+        import av
+
+        from steno_runtime.media.mixdown import Mixdown
+
+        self.warnings = []
+        self.mixdown = Mixdown(None if self._selection.channel is None else self._selection.channel - 1)
+        with _open(self._path) as container:
+            stream = container.streams.audio[track.index]
+            total = _duration(container, stream)
+            self._limit.refuse(total or 0.0)
+            out = _Samples(total, self._limit)
+            decoder = _Decoder(container, stream, self._check, self._limit, self.mixdown)
+            origin = (container.start_time or 0) / av.time_base
+            bad = 0
+            for start, block in decoder.blocks():
+                if start is not None:
+                    jitter, bad = 0.0 if decoder.bad > bad else MAX_JITTER_SECONDS, decoder.bad
+                    out.pad_to(start - origin, jitter=jitter, limit=total)
+                out.append(block)
+                if self._on_progress is not None and total:
+                    self._on_progress(min(1.0, out.seconds / total))
+        decoder.check_decoded(self._path, decoded=out.length > 0)
+        if out.length == 0:
+            raise _unsupported(
+                "The source has an audio track without a single sample: there is no audio to transcribe."
+            )
+        self._warn_of_damage(decoder, out, total)
+        return out.finish()
+
+    def _warn_of_damage(self, decoder: _Decoder, out: _Samples, total: float | None) -> None:
+        if decoder.bad:
+            message = (
+                f"{decoder.bad} of the {decoder.packets} audio packets are damaged: they were replaced by silence."
+            )
+            self.warnings.append(ResultWarning(reason=WarningReason.DAMAGED_SOURCE, message=message))
+        if total and out.seconds < 0.9 * total:
+            log.warning("the source ends early", extra={"decoded_seconds": out.seconds, "announced_seconds": total})
+            message = f"The source announces {total:.0f} s of audio and ends after {out.seconds:.0f} s: was it cut off?"
+            self.warnings.append(ResultWarning(reason=WarningReason.DAMAGED_SOURCE, message=message))
 
 
 def _open(path: Path) -> InputContainer:
@@ -108,15 +189,6 @@ def _open(path: Path) -> InputContainer:
     except (FFmpegError, UnicodeError) as error:
         log.info("cannot open the source", extra={"error": str(error)})
         raise describe_unreadable(path) from error
-
-
-def _audio_stream(container: InputContainer) -> AudioStream:
-    if not container.streams.audio:
-        kinds = sorted({stream.type for stream in container.streams})
-        if "video" in kinds:
-            raise _unsupported("The source is a video without an audio track: there is nothing to transcribe.")
-        raise _unsupported(f"The source has no audio track (it has: {', '.join(kinds) or 'nothing'}).")
-    return container.streams.audio[0]
 
 
 def _duration(container: InputContainer, stream: AudioStream) -> float | None:
@@ -154,7 +226,9 @@ def _unsupported(message: str) -> WorkError:
 class _Decoder:
     """Demuxes and decodes one track; damaged packets are skipped and counted."""
 
-    def __init__(self, container: InputContainer, stream: AudioStream, check: Check, limit: _LengthLimit) -> None:
+    def __init__(
+        self, container: InputContainer, stream: AudioStream, check: Check, limit: _LengthLimit, mixdown: Mixdown
+    ) -> None:
         self.packets = 0
         self.bad = 0
         self._limit = limit
@@ -162,7 +236,8 @@ class _Decoder:
         self._container = container
         self._stream = stream
         self._check = check
-        self._resampler: tuple[tuple[str, str, int], av.AudioResampler] | None = None
+        self._mixdown = mixdown
+        self._resampler: tuple[tuple[str, int], av.AudioResampler] | None = None
 
     def blocks(self) -> Iterator[tuple[float | None, np.ndarray]]:
         """Yield `(start, samples)`; `start` is the timestamp in seconds, None where there is none."""
@@ -222,19 +297,35 @@ class _Decoder:
         # A frame of a very low rate grows ten-thousandfold, and becomes one block whatever its length.
         self._seconds += frame.samples / max(1, frame.sample_rate)
         self._limit.refuse(self._seconds)
-        key = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._resampler is None or self._resampler[0] != key:  # a track may change its format on the way
-            yield from self._flush()
-            self._resampler = (key, av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE))
-        frame.pts = None  # the resampler only converts; gaps are filled by timestamps outside
         try:
-            converted = self._resampler[1].resample(frame)
-        except FFmpegError:  # damage can also decode to a frame of a format that cannot be
+            mono = frame if frame.layout.nb_channels == 1 else self._mixed(frame)
+            key = (mono.format.name, mono.sample_rate)
+            if self._resampler is None or self._resampler[0] != key:  # a track may change its format on the way
+                yield from self._flush()
+                self._resampler = (key, av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE))
+            mono.pts = None  # the resampler only converts; gaps are filled by timestamps outside
+            converted = self._resampler[1].resample(mono)
+        except (FFmpegError, ValueError):  # damage can also decode to a frame of a format that cannot be
             self.bad += 1
             self._resampler = None
             return
         for block in converted:
-            yield block.to_ndarray()[0]
+            yield self._samples(block, mixed=mono is not frame)
+
+    def _mixed(self, frame: av.AudioFrame) -> av.AudioFrame:
+        """Return a frame of one channel."""
+        import av
+
+        from steno_runtime.media.mixdown import to_float
+
+        channels = to_float(frame.to_ndarray(), frame.layout.nb_channels, planar=frame.format.is_planar)
+        mono = av.AudioFrame.from_ndarray(self._mixdown.mix(channels).reshape(1, -1), format="flt", layout="mono")
+        mono.sample_rate = frame.sample_rate
+        return mono
+
+    def _samples(self, block: av.AudioFrame, *, mixed: bool) -> np.ndarray:
+        samples = block.to_ndarray()
+        return samples[0] if mixed else self._mixdown.mix(samples)
 
     def _flush(self) -> Iterator[np.ndarray]:
         if self._resampler is None:
@@ -242,7 +333,7 @@ class _Decoder:
         _, resampler = self._resampler
         self._resampler = None
         for converted in resampler.resample(None):
-            yield converted.to_ndarray()[0]
+            yield self._samples(converted, mixed=False)
 
 
 class _Samples:

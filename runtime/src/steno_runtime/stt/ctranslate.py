@@ -16,14 +16,15 @@ from steno_runtime.errors import WorkError, explain, is_out_of_memory
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt.chunks import FULL_FRAMES, TAIL_FRAMES, bucket, mel_frames
 from steno_runtime.stt.engine import (
+    LOG_PROB_THRESHOLD,
     NO_SPEECH_THRESHOLD,
     UNSPACED,
     Decoded,
     DecodeProfile,
     TimedWord,
-    compression_ratio,
     needs_fallback,
 )
+from steno_runtime.stt.repetition import is_loop, is_repetitive, longest_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,17 +179,15 @@ class CTranslateEngine:
             temperatures += FALLBACK_TEMPERATURES
         for temperature in temperatures:
             rows = self._decode([windows[index] for index in todo], language, FULL_FRAMES, temperature, max_frames=size)
+            left: list[int] = []
             for index, row in zip(todo, rows, strict=True):
-                passed = not _needs_fallback(row, windows[index])
+                passed = not _needs_fallback(row, windows[index]) or _confirmed(best[index], row, windows[index])
                 if passed or _plausibility(row) > _plausibility(best[index]):
                     best[index] = row
-            # No text in the full window either, and sure of it: a temperature would only make something up.
-            todo = [
-                index
-                for index, row in zip(todo, rows, strict=True)
-                if _needs_fallback(row, windows[index])
-                and (row.text.strip() or row.no_speech_prob < NO_SPEECH_THRESHOLD)
-            ]
+                # No text in the full window either, and sure of it: a temperature would only make something up.
+                if not passed and (row.text.strip() or row.no_speech_prob < NO_SPEECH_THRESHOLD):
+                    left.append(index)
+            todo = left
             if not todo:
                 break
         return best
@@ -314,8 +313,17 @@ def _needs_fallback(decoded: Decoded, window: Samples) -> bool:
     return needs_fallback(decoded.text, len(window) / SAMPLE_RATE, decoded.avg_logprob)
 
 
+def _confirmed(first: Decoded, second: Decoded, window: Samples) -> bool:
+    """Tell whether two windows of different sizes hear the same repetition, which can be said in that time."""
+    seconds = len(window) / SAMPLE_RATE
+    if second.avg_logprob < LOG_PROB_THRESHOLD or is_loop(second.text, seconds):
+        return False
+    before, after = longest_run(first.text), longest_run(second.text)
+    return before is not None and after is not None and before.phrase == after.phrase
+
+
 def _plausibility(decoded: Decoded) -> tuple[bool, bool, float]:
-    return bool(decoded.text), compression_ratio(decoded.text) <= 2.4, decoded.avg_logprob
+    return bool(decoded.text), not is_repetitive(decoded.text), decoded.avg_logprob
 
 
 def _work_error(err: RuntimeError, what: str, otherwise: FailureReason) -> WorkError:

@@ -45,6 +45,7 @@ def build_transcript(
         total_segments=len(result.segments),
         total_speakers=len(speakers),
         has_diarization=result.has_diarization,
+        warnings=list(result.warnings),
     )
 
 

@@ -5,11 +5,12 @@ Today Whisper runs in this process (`stt.ctranslate`); another server can take i
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from steno_runtime.stt.repetition import is_loop, is_repetitive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,20 +101,11 @@ class Engine(Protocol):
 
 
 # Text that fails one of these is decoded again: measured on short clips, 2 of 60 of a short window's texts fail, and
-# with the check the error rate is that of full windows. faster-whisper's names; its compression threshold is 2.4.
-COMPRESSION_RATIO_THRESHOLD = 2.0
+# with the check the error rate is that of full windows. faster-whisper's names.
 MAX_CHARS_BASE, MAX_CHARS_PER_SECOND = 8, 25
 LOG_PROB_THRESHOLD = -1.0
 NO_SPEECH_THRESHOLD = 0.6
-HALLUCINATION_COMPRESSION_RATIO = 4.0
-"""Speech never repeats itself that much; songs reach about 3."""
 MIN_SPEECH_SECONDS = 2.0
-
-
-def compression_ratio(text: str) -> float:
-    """Return how many times shorter zlib makes the UTF-8 text (0 for none): repetition compresses well."""
-    data = text.encode()
-    return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
 def needs_fallback(text: str, seconds: float, avg_logprob: float) -> bool:
@@ -126,7 +118,7 @@ def needs_fallback(text: str, seconds: float, avg_logprob: float) -> bool:
     """
     return (
         not text.strip()
-        or compression_ratio(text) > COMPRESSION_RATIO_THRESHOLD
+        or is_repetitive(text)
         or len(text) > MAX_CHARS_BASE + MAX_CHARS_PER_SECOND * seconds
         or avg_logprob < LOG_PROB_THRESHOLD
     )
@@ -145,7 +137,7 @@ def hallucinated(decoded: Decoded, seconds: float, speech_seconds: float) -> boo
     unsure = decoded.avg_logprob < LOG_PROB_THRESHOLD
     return (
         not decoded.text.strip()
-        or compression_ratio(decoded.text) > HALLUCINATION_COMPRESSION_RATIO
+        or is_loop(decoded.text, seconds)
         or len(decoded.text) > 2 * (MAX_CHARS_BASE + MAX_CHARS_PER_SECOND * seconds)
         or (unsure and little_speech and decoded.no_speech_prob > NO_SPEECH_THRESHOLD)
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from steno_api.documents.transcript import Segment
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import use_passive_openmp_waits
@@ -17,9 +18,9 @@ from steno_runtime.errors import Check, WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.models import store
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
-from steno_runtime.stt import vad
+from steno_runtime.stt import review, vad
 from steno_runtime.stt.chunks import Chunk, Span, batches, bucket, mel_frames, pack
-from steno_runtime.stt.engine import Decoded, Engine, TimedWord, hallucinated
+from steno_runtime.stt.engine import Decoded, DecodeProfile, Engine, TimedWord, hallucinated
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.segments import (
     SpeakerTurn,
@@ -51,6 +52,8 @@ class TranscriptionResult:
     device: str
     model: str
     has_diarization: bool
+    warnings: tuple[ResultWarning, ...] = ()
+    """What was lost, doubted or guessed, of the source and of the text."""
 
 
 def transcribe(
@@ -60,6 +63,7 @@ def transcribe(
     on_progress: ProgressCallback,
     check: Check,
     engine: Engine | None = None,
+    source_warnings: Sequence[ResultWarning] = (),
 ) -> TranscriptionResult:
     """Transcribe audio.
 
@@ -70,6 +74,7 @@ def transcribe(
         check: called between pieces of work of a few seconds; may raise to stop.
         engine: already loaded, with the model that the options name; None: loaded here, and freed as soon as
             everything is decoded.
+        source_warnings: what is known of the samples' source; they come first in the result's.
 
     Returns:
         The transcription; without segments when there is no speech.
@@ -91,11 +96,19 @@ def transcribe(
 
     spans = vad.detect_speech(samples, on_block)
     chunks = pack(spans, len(samples))
-    language = requested or (_detect_language(samples, chunks, engine) if chunks else UNKNOWN_LANGUAGE)
+    warnings = list(source_warnings)
+    language = requested or UNKNOWN_LANGUAGE
+    if chunks and requested is None:
+        language, confidence = _detect_language(samples, chunks, engine)
+        warnings += review.describe_language(language, confidence)
     decoded = _decode(samples, chunks, engine, language=language, on_progress=on_progress, check=check)
+    words, dropped = _words_of(chunks, decoded, spans)
+    words, undecoded = _decode_uncovered(samples, spans, words, engine, language=language, check=check)
+    silent = any(warning.reason is WarningReason.SILENT_TRACK for warning in warnings)
+    warnings += review.describe_text(words, speech=bool(spans), silent=silent)
+    warnings += [*review.describe_dropped(dropped), *review.describe_undecoded(undecoded)]
     device = engine.device
     del engine  # frees its memory for the speaker models
-    words = _words_of(chunks, decoded, spans)
     if words:
         words = _realign(
             samples, words, options, language=language, device=device, on_progress=on_progress, check=check
@@ -123,6 +136,7 @@ def transcribe(
         device=device,
         model=options.model,
         has_diarization=options.diarize,
+        warnings=tuple(warnings),
     )
 
 
@@ -178,8 +192,11 @@ def _requested_language(options: TranscriptionOptions, engine: Engine) -> str | 
     return language
 
 
-def _detect_language(samples: Samples, chunks: Sequence[Chunk], engine: Engine) -> str:
-    """Detect the language from the earliest windows with enough speech, weighted by length: one is often wrong."""
+def _detect_language(samples: Samples, chunks: Sequence[Chunk], engine: Engine) -> tuple[str, float]:
+    """Detect the language, and with which confidence, from the earliest windows with enough speech.
+
+    Windows are weighted by length: one alone is often wrong.
+    """
     chosen = [chunk for chunk in chunks if chunk.seconds >= 5][:_DETECTION_WINDOWS]
     chosen = chosen or sorted(chunks, key=lambda chunk: -chunk.seconds)[:_DETECTION_WINDOWS]
     rows = engine.detect_languages([samples[chunk.start : chunk.end] for chunk in chosen])
@@ -187,7 +204,8 @@ def _detect_language(samples: Samples, chunks: Sequence[Chunk], engine: Engine) 
     for chunk, row in zip(chosen, rows, strict=True):
         for language, probability in row.items():
             votes[language] = votes.get(language, 0.0) + probability * chunk.seconds
-    return max(votes, key=lambda language: votes[language])
+    language = max(votes, key=lambda language: votes[language])
+    return language, votes[language] / sum(chunk.seconds for chunk in chosen)
 
 
 def _decode(
@@ -215,18 +233,52 @@ def _decode(
     return decoded
 
 
-def _words_of(chunks: Sequence[Chunk], decoded: Sequence[Decoded | None], spans: Sequence[Span]) -> list[TimedWord]:
-    """Return the words of all chunks in seconds of the audio, without hallucinated text."""
+def _decode_uncovered(
+    samples: Samples,
+    spans: Sequence[Span],
+    words: list[TimedWord],
+    engine: Engine,
+    *,
+    language: str,
+    check: Check,
+) -> tuple[list[TimedWord], list[Span]]:
+    """Decode speech that no word covers on its own, once: a decoder that ends early in a window loses the rest of it.
+
+    Returns:
+        All words, and the speech that still has none.
+    """
+    gaps = review.uncovered_speech(spans, words)
+    if not gaps:
+        return words, []
+    chunks = [chunk for gap in gaps for chunk in pack([gap], len(samples))]
+    decoded: list[Decoded] = []
+    for begin in range(0, len(chunks), engine.batch_size):
+        check()
+        batch = chunks[begin : begin + engine.batch_size]
+        windows = [samples[chunk.start : chunk.end] for chunk in batch]
+        decoded += engine.decode(windows, language, DecodeProfile.BEAM)
+    found, _ = _words_of(chunks, decoded, gaps)
+    added = [word for gap in gaps for word in review.words_within(found, gap)]
+    words = sorted([*words, *added], key=lambda word: word.start)
+    return words, review.uncovered_speech(gaps, words)
+
+
+def _words_of(
+    chunks: Sequence[Chunk], decoded: Sequence[Decoded | None], spans: Sequence[Span]
+) -> tuple[list[TimedWord], list[Chunk]]:
+    """Return the words of all chunks in seconds of the audio, and the chunks whose text is hallucinated."""
     words: list[TimedWord] = []
+    dropped: list[Chunk] = []
     for chunk, row in zip(chunks, decoded, strict=True):
         speech_seconds = sum(span.seconds for span in chunk.speech)
         if row is None or hallucinated(row, chunk.seconds, speech_seconds):
+            dropped += [chunk] if row is not None and row.text.strip() else []
             continue
         offset, end = chunk.start / SAMPLE_RATE, chunk.end / SAMPLE_RATE
         words.extend(
             replace(word, start=min(end, offset + word.start), end=min(end, offset + word.end)) for word in row.words
         )
-    return clamp_to_speech(words, [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in spans])
+    return clamp_to_speech(words, [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in spans]), dropped
 
 
 def _realign(

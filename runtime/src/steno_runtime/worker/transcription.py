@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from steno_api.documents.transcript import Transcript
 from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
-from steno_api.v1alpha1.transcriptionjob import Diarization
+from steno_api.v1alpha1.transcriptionjob import AudioSelection, Diarization
 from steno_api.worker.task import TranscriptionTask
 from steno_runtime.errors import WorkError
+from steno_runtime.media.tracks import Selection
 from steno_runtime.progress import ProgressUpdate, transcription_weights
 from steno_runtime.publishing import Format
 from steno_runtime.stt.options import TranscriptionOptions
@@ -85,13 +86,16 @@ class TranscriptionHandler:
         """See `TaskHandler`."""
         task = self._task
         token = _community_token(task.diarization)
-        samples = self._read(attempt)
+        warnings: list[ResultWarning] = []
+        samples = self._read(attempt, warnings.append)
         attempt.check()
         from steno_runtime.stt.document import build_transcript
         from steno_runtime.stt.pipeline import transcribe
 
         options = TranscriptionOptions.from_task(task, hf_token=token)
-        result = transcribe(samples, options, on_progress=attempt.on_progress, check=attempt.check)
+        result = transcribe(
+            samples, options, on_progress=attempt.on_progress, check=attempt.check, source_warnings=warnings
+        )
         transcript = build_transcript(
             result,
             meeting_id=task.meeting_id,
@@ -100,7 +104,7 @@ class TranscriptionHandler:
         )
         return TranscriptDocument(transcript, result.device)
 
-    def _read(self, attempt: AttemptContext) -> Any:
+    def _read(self, attempt: AttemptContext, on_warning: Callable[[ResultWarning], None]) -> Any:
         """Return the source's samples; the file that was fetched for them is removed."""
         path = attempt.fetch(FETCHED_SHARE)
         from steno_runtime.media.audio import SAMPLE_RATE, read_audio
@@ -113,6 +117,8 @@ class TranscriptionHandler:
             path,
             check=attempt.check,
             on_progress=on_read,
+            on_warning=on_warning,
+            selection=_selection(self._task.audio),
             max_seconds=max_seconds(memory, diarize=diarize),
             too_long=too_long_message(memory, diarize=diarize),
         )
@@ -120,6 +126,12 @@ class TranscriptionHandler:
         if self._task.source.path is None:
             path.unlink(missing_ok=True)
         return samples
+
+
+def _selection(audio: AudioSelection | None) -> Selection:
+    if audio is None:
+        return Selection()
+    return Selection(audio.track, None if audio.channels == "Mix" else audio.channels)
 
 
 def _community_token(diarization: Diarization | None) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import FailureReason
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.job import Stage
@@ -143,7 +144,8 @@ def _transcribe(
 ) -> TranscriptionResult:
     from steno_runtime.media.audio import read_audio
 
-    samples = read_audio(file, check=check, max_seconds=MAX_SECONDS)
+    warnings: list[ResultWarning] = []
+    samples = read_audio(file, check=check, on_warning=warnings.append, max_seconds=MAX_SECONDS)
     options = replace(
         TranscriptionOptions.from_task(task),
         language=None if fields.language == "auto" else fields.language,
@@ -152,4 +154,11 @@ def _transcribe(
         max_speakers=fields.max_speakers,
         speaker_threads=max(1, available_cores() // 4),  # live speech comes first
     )
-    return transcribe(samples, options, on_progress=on_progress, check=check, engine=engine.batch_engine)
+    return transcribe(
+        samples,
+        options,
+        on_progress=on_progress,
+        check=check,
+        engine=engine.batch_engine,
+        source_warnings=warnings,
+    )

@@ -1,0 +1,83 @@
+"""Level of a recording: floats in the range of integers are scaled down, quiet speech is amplified for voice activity.
+
+Whisper's features do not depend on the level; Silero's do: below some -45 dB it hears nothing. Audio that is loud
+enough is left as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steno_api.documents.warnings import ResultWarning, WarningReason
+from steno_runtime.media.mixdown import MAX_FLOAT_PEAK
+
+if TYPE_CHECKING:
+    from steno_runtime.media.mixdown import Mixdown
+
+FRAME = 1600
+"""Samples over which a level is measured (100 ms)."""
+QUIET_DB = -38.0
+"""Level of the loud parts of a recording below which it is amplified."""
+TARGET_DB = -24.0
+SILENCE_PEAK = 1e-5
+"""Peak below which there is nothing to amplify: less than one step of 16 bits."""
+CANCELLED_SHARE = 0.2
+"""Share of the audible samples whose channels cancel each other from which on something is wrong with the recording."""
+CLIPPED_SHARE = 0.003
+"""Share of samples at full scale from which on words are likely to be misheard."""
+
+
+def loudness(samples: np.ndarray) -> float:
+    """Return the level of the loud parts, in dB of full scale: the 95th percentile over frames of 100 ms."""
+    whole = samples[: len(samples) // FRAME * FRAME]
+    frames = (whole if len(whole) else samples).reshape(-1, FRAME if len(whole) else len(samples))
+    power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / frames.shape[1]
+    return float(10 * np.log10(max(1e-20, float(np.percentile(power, 95)))))
+
+
+def normalize(samples: np.ndarray) -> list[ResultWarning]:
+    """Bring float32 samples, shape `(samples,)`, to a level that can be recognized, in place.
+
+    Returns:
+        What was changed, or is in the way of it.
+    """
+    found: list[ResultWarning] = []
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > MAX_FLOAT_PEAK:
+        samples /= np.float32(peak)
+        peak = 1.0
+        message = "The samples are far beyond full scale, as floats in the range of integers: they were scaled down."
+        found.append(ResultWarning(reason=WarningReason.INVALID_SAMPLES, message=message))
+    if peak < SILENCE_PEAK:
+        message = "The audio is silent from beginning to end: check what was recorded, and which track and channel."
+        return [*found, ResultWarning(reason=WarningReason.SILENT_TRACK, message=message)]
+    level = loudness(samples)
+    if level < QUIET_DB:
+        gain = min(TARGET_DB - level, -20 * float(np.log10(peak)))
+        if gain > 0:
+            samples *= np.float32(10 ** (gain / 20))
+            message = f"The audio is very quiet ({level:.0f} dB) and was amplified by {gain:.0f} dB: record it louder."
+            found.append(ResultWarning(reason=WarningReason.LOW_LEVEL, message=message))
+    return found
+
+
+def mix_warnings(mix: Mixdown) -> list[ResultWarning]:
+    """Return what the mixing of a recording's channels found."""
+    found: list[ResultWarning] = []
+    if mix.invalid:
+        message = f"{mix.invalid} samples are not numbers (NaN or infinity) and were read as silence."
+        found.append(ResultWarning(reason=WarningReason.INVALID_SAMPLES, message=message))
+    if mix.cancelled > CANCELLED_SHARE * mix.audible:
+        share = 100 * mix.cancelled / mix.audible
+        message = (
+            f"The channels cancel each other in {share:.0f} % of the recording (one may be inverted): there, the"
+            " loudest channel was read alone."
+        )
+        found.append(ResultWarning(reason=WarningReason.MANY_CHANNELS, message=message))
+    if mix.peak <= MAX_FLOAT_PEAK and mix.clipped > CLIPPED_SHARE * mix.samples:
+        share = 100 * mix.clipped / mix.samples
+        message = f"{share:.1f} % of the samples are at full scale: it was recorded too loud; words may be misheard."
+        found.append(ResultWarning(reason=WarningReason.CLIPPED, message=message))
+    return found

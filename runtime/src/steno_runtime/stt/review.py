@@ -1,0 +1,108 @@
+"""Review of a transcription: speech that no word covers, text that was dropped, and what is doubtful. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from steno_api.documents.warnings import ResultWarning, WarningReason
+from steno_runtime.media.audio import SAMPLE_RATE
+from steno_runtime.stt.chunks import Span
+from steno_runtime.stt.engine import TimedWord
+
+UNCOVERED_SECONDS = 1.5
+"""Speech of this length without a word is decoded again: shorter stretches are breaths, laughs and drawn vowels."""
+WORD_MARGIN_SECONDS = 0.3
+"""How far the times of a word may be off."""
+LANGUAGE_CONFIDENCE = 0.6
+WORD_CONFIDENCE = 0.5
+"""Mean probability of the words below which a transcript as a whole is doubtful."""
+
+
+def uncovered_speech(spans: Iterable[Span], words: Sequence[TimedWord]) -> list[Span]:
+    """Return the stretches of speech of at least `UNCOVERED_SECONDS` that no word covers.
+
+    Args:
+        spans: speech, in samples of the audio, sorted.
+        words: in seconds of the audio, sorted by their start.
+    """
+    margin = int(WORD_MARGIN_SECONDS * SAMPLE_RATE)
+    covered = [
+        (int(word.start * SAMPLE_RATE) - margin, int(word.end * SAMPLE_RATE) + margin)
+        for word in sorted(words, key=lambda word: word.start)
+    ]
+    found: list[Span] = []
+    first = 0
+    for span in spans:
+        position = span.start
+        while first < len(covered) and covered[first][1] <= span.start:
+            first += 1
+        for begin, end in covered[first:]:
+            if begin >= span.end:
+                break
+            if begin > position:
+                found.append(Span(position, begin))
+            position = max(position, end)
+        if position < span.end:
+            found.append(Span(position, span.end))
+    return [gap for gap in found if gap.seconds >= UNCOVERED_SECONDS]
+
+
+def words_within(words: Iterable[TimedWord], span: Span) -> list[TimedWord]:
+    """Return the words whose middle is in a span; words in seconds of the audio."""
+    start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
+    return [word for word in words if start <= (word.start + word.end) / 2 < end]
+
+
+def describe_dropped(spans: Iterable[Span]) -> list[ResultWarning]:
+    """Return a warning for each window whose text was left out as invented."""
+    return [
+        _at(
+            span,
+            WarningReason.TEXT_DROPPED,
+            "the text was left out, since it was probably invented over noise or music",
+        )
+        for span in spans
+    ]
+
+
+def describe_undecoded(spans: Iterable[Span]) -> list[ResultWarning]:
+    """Return a warning for each stretch of speech without text."""
+    return [
+        _at(span, WarningReason.SPEECH_NOT_DECODED, "something like speech has no text, even after a second attempt")
+        for span in spans
+    ]
+
+
+def describe_language(language: str, confidence: float) -> list[ResultWarning]:
+    """Return a warning if the language was detected with little confidence (0 to 1)."""
+    if confidence >= LANGUAGE_CONFIDENCE:
+        return []
+    message = f"The language was taken for {language!r} with {confidence:.0%} confidence: set it if that is wrong."
+    return [ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message)]
+
+
+def describe_text(words: Sequence[TimedWord], *, speech: bool, silent: bool) -> list[ResultWarning]:
+    """Return a warning if there is no text, or if the recognizer doubts it.
+
+    Args:
+        words: all of the transcript.
+        speech: whether any speech was found.
+        silent: whether the audio is known to be silent.
+    """
+    if not words:
+        if speech or silent:
+            return []
+        message = "No speech was found in the audio, so that the transcript is empty."
+        return [ResultWarning(reason=WarningReason.NO_SPEECH, message=message)]
+    mean = sum(word.probability for word in words) / len(words)
+    if mean >= WORD_CONFIDENCE:
+        return []
+    message = (
+        f"The recognizer doubts its text (confidence {mean:.2f}): check the recording, the language and the model."
+    )
+    return [ResultWarning(reason=WarningReason.LOW_CONFIDENCE, message=message)]
+
+
+def _at(span: Span, reason: WarningReason, what: str) -> ResultWarning:
+    start, end = round(span.start / SAMPLE_RATE, 2), round(span.end / SAMPLE_RATE, 2)
+    return ResultWarning(reason=reason, message=f"From {start:.1f} to {end:.1f} s {what}.", start=start, end=end)
