@@ -118,6 +118,9 @@ GOOD: dict[str, dict[str, Any]] = {
         podLabels={"team": "speech"},
         podAnnotations={"example.com/note": "anything: goes"},
     ),
+    "profile with a toleration of a value": profile(
+        tolerations=[{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+    ),
     "profile for MIG": profile(accelerator={"resource": "nvidia.com/mig-1g.10gb", "count": 1}),
     "profile with a host path": profile(modelStore={"hostPath": "/var/lib/models/.cache/hub"}),
     "profile with overrides": profile(
@@ -355,6 +358,13 @@ def test_defaults_are_filled_in_and_nothing_is_invented(apiserver: ApiServer, na
     assert answer.body["spec"] == {"imagePullPolicy": "IfNotPresent", "scratchSize": "20Gi"}
     gpu = create(apiserver, namespace, profile(accelerator={}), "?dryRun=All")
     assert gpu.body["spec"]["accelerator"] == {"resource": "nvidia.com/gpu", "count": 1}
+
+
+def test_k11_the_items_of_a_list_stay_as_they_were_applied(apiserver: ApiServer, namespace: str) -> None:
+    given = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+    answer = create(apiserver, namespace, profile("k11", tolerations=given))
+    assert answer.status == 201, answer.message
+    assert answer.body["spec"]["tolerations"] == given
 
 
 def test_unknown_fields_are_refused_or_dropped_with_a_warning(apiserver: ApiServer, namespace: str) -> None:

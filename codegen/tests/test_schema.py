@@ -176,6 +176,27 @@ def test_every_field_is_described_and_bounded_where_a_rule_reads_it(resource: An
         assert value.get("description"), f"status.{name} has no docstring"
 
 
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_k11_no_default_is_within_the_items_of_a_list(resource: Any) -> None:
+    """Argo CD compares a list whole: a default that the API server adds to an item would never be in sync."""
+    crd = custom_resource_definition(resource)
+    properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+
+    def visit(schema: dict[str, Any], path: str) -> None:
+        assert "[]" not in path or "default" not in schema, f"{path} has a default"
+        for name, value in schema.get("properties", {}).items():
+            visit(value, f"{path}.{name}")
+        for key, mark in (("items", "[]"), ("additionalProperties", "{}")):
+            if key in schema:
+                visit(schema[key], path + mark)
+
+    visit(properties.get("spec", {}), "spec")
+
+
+def test_k15_every_crd_fits_into_the_annotation_of_kubectl_apply() -> None:
+    assert max(len(text) for text in files().values()) < 200_000
+
+
 @pytest.mark.parametrize("resource", [TranscriptionJob, OCRJob])
 def test_the_immutability_rule_names_every_other_field(resource: Any) -> None:
     spec = structural(resource.model_fields["spec"].annotation)

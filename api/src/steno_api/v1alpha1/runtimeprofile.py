@@ -131,8 +131,16 @@ class Toleration(Model):
     """A Kubernetes toleration."""
 
     rules = (
-        Rule("has(self.key) || self.operator == 'Exists'", "operator must be Exists when key is absent", ".operator"),
-        Rule("!has(self.value) || self.operator == 'Equal'", "value is for operator Equal only", ".value"),
+        Rule(
+            "has(self.key) || has(self.operator) && self.operator == 'Exists'",
+            "operator must be Exists when key is absent",
+            ".operator",
+        ),
+        Rule(
+            "!has(self.value) || !has(self.operator) || self.operator == 'Equal'",
+            "value is for operator Equal only",
+            ".value",
+        ),
         Rule(
             "!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",
             "tolerationSeconds is for effect NoExecute only",
@@ -142,8 +150,8 @@ class Toleration(Model):
 
     key: Annotated[str, Field(min_length=1, max_length=317)] | None = None
     """The taint's key; absent: any."""
-    operator: Literal["Exists", "Equal"] = "Equal"
-    """`Exists` matches any value."""
+    operator: Literal["Exists", "Equal"] | None = None
+    """`Exists` matches any value; absent: `Equal`, as in a pod."""
     value: Annotated[str, Field(max_length=63)] | None = None
     """The taint's value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
