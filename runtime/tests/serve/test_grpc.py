@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from pathlib import Path
 from typing import Self
 
 import grpc
@@ -85,6 +86,28 @@ async def test_a_session(start_server: StartServer, issuer: TokenIssuer):
     assert (last.reason, last.segments, last.failure) == ("ClientEnded", 2, "")
     assert last.audio_seconds == pytest.approx(0.3)
     assert {event.session_id for event in events} == {"standup"}
+
+
+@pytest.mark.parametrize("extension", ["webm", "ogg"])
+async def test_s9_a_container_is_refused_by_name(
+    start_server: StartServer, issuer: TokenIssuer, media: dict[str, Path], extension: str
+):
+    server = await start_server()
+    async with Call(server, issuer.token()) as call:
+        await call.send(Chunk(audio_data=media[extension].read_bytes()[:4_096]))
+        _, status, code = await call.read_all()
+    assert (status, code) == (grpc.StatusCode.INVALID_ARGUMENT, "InvalidAudio")
+
+
+async def test_s4_finalize_within_a_sample(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with Call(server, issuer.token(uid="odd")) as call:
+        await call.send(Chunk(audio_data=SECOND[:3_201], finalize=True))
+        await wait_until(lambda: "odd" in server.engine.sessions)
+        session = server.engine.sessions["odd"]
+        await call.send(Chunk(audio_data=SECOND[3_201:], is_last=True))
+        await call.read_all()
+    assert bytes(session.audio) == SECOND
 
 
 async def test_closing_the_clients_half_ends_a_session_too(start_server: StartServer, issuer: TokenIssuer):

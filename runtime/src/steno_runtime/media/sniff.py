@@ -1,9 +1,10 @@
-"""File type detection by magic bytes, for a helpful message about a file that could not be decoded."""
+"""File type detection by magic bytes: what a file is that could not be decoded, or that came in place of PCM."""
 
 from __future__ import annotations
 
 import mmap
 import string
+from collections.abc import Callable
 from pathlib import Path
 
 from steno_api.failures import FailureReason
@@ -22,6 +23,26 @@ _MAGIC = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
 )
+_CONTAINERS = (
+    (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"),
+    (0, b"OggS\x00", "Ogg (Opus or Vorbis)"),
+    (0, b"fLaC", "FLAC"),
+    (0, b"ID3", "MP3"),
+    (4, b"ftyp", "MP4 or M4A"),
+    (0, b"FORM", "AIFF"),
+    (0, b"caff\x00", "CAF"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "ASF or WMA"),
+    (0, b"FLV\x01", "FLV"),
+    (0, b".snd\x00", "AU"),
+)
+FRAME_BYTES = 4096
+"""How much of a stream of frames without a container (MP3, AAC) shows what it is."""
+_MPEG_KBITS = {  # of layer 3, by version: ISO/IEC 11172-3 and 13818-3
+    3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MPEG_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _PRINTABLE = frozenset(string.printable.encode())
 
 
@@ -45,6 +66,49 @@ def describe_unreadable(path: Path) -> WorkError:
             f"Check that the whole file was uploaded, or convert it to {FORMATS}."
         )
     return WorkError(FailureReason.UNSUPPORTED_MEDIA, message)
+
+
+def container_name(head: bytes) -> str | None:
+    """Return what a recording is by its first bytes, for people; None: nothing known, perhaps PCM. WAV is not told."""
+    known = next((name for at, magic, name in _CONTAINERS if head[at:].startswith(magic)), None)
+    if known is not None:
+        return known
+    return next((name for name, size in (("MP3", _mpeg_frame), ("AAC", _adts_frame)) if _has_frames(head, size)), None)
+
+
+def may_be_frames(head: bytes) -> bool:
+    """Return whether frames of MP3 or AAC may begin here; only more of them tells it from PCM."""
+    return _mpeg_frame(head) > 0 or _adts_frame(head) > 0
+
+
+def _has_frames(head: bytes, size: Callable[[bytes], int]) -> bool:
+    """Return whether three frames follow each other: one alone may be PCM by chance."""
+    at = 0
+    for _ in range(3):
+        frame = size(head[at : at + 8])
+        if not frame:
+            return False
+        at += frame
+    return True
+
+
+def _mpeg_frame(head: bytes) -> int:
+    """Return the length of a frame of MPEG audio, layer 3, whose header this is; 0: it is none."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return 0
+    version, layer, bits, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer != 1 or bits in (0, 15) or rate == 3:
+        return 0
+    kbits = _MPEG_KBITS[3 if version == 3 else 2][bits - 1]
+    return (144 if version == 3 else 72) * kbits * 1000 // _MPEG_RATES[version][rate] + (head[2] >> 1 & 1)
+
+
+def _adts_frame(head: bytes) -> int:
+    """Return the length of an ADTS frame (AAC) whose header this is; 0: it is none."""
+    if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or head[2] >> 2 & 15 > 12:
+        return 0
+    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    return length if length > 7 else 0
 
 
 def is_encrypted(path: Path) -> bool:

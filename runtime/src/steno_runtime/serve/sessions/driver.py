@@ -21,8 +21,8 @@ from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
 from steno_runtime.serve.sessions.live_session import LiveSession
+from steno_runtime.serve.sessions.pcm_input import PcmInput
 from steno_runtime.serve.sessions.registry import SessionOverrides, SessionRegistry
-from steno_runtime.serve.sessions.resampler import Resampler
 from steno_runtime.stream.events import Event
 
 log = logging.getLogger(__name__)
@@ -162,8 +162,8 @@ class SessionDriver:
         """
         ending: SessionEnding | ApiError | None
         try:
-            live, started, resampler = await self._open(connection, claims, session)
-            ending = await _converse(connection, live, started, resampler)
+            live, started, pcm = await self._open(connection, claims, session)
+            ending = await _converse(connection, live, started, pcm)
         except Disconnected:
             return
         except ApiError as error:
@@ -176,7 +176,7 @@ class SessionDriver:
 
     async def _open(
         self, connection: ClientConnection, claims: SessionClaims | None, session: str | None
-    ) -> tuple[LiveSession, Started, Resampler]:
+    ) -> tuple[LiveSession, Started, PcmInput]:
         start = await self._first_message(connection, authenticated=claims is not None)
         if claims is None:
             claims = self._authenticator.authenticate(start.token)
@@ -184,9 +184,9 @@ class SessionDriver:
         claims = self._authenticator.check_claims(
             claims, session=start.session, tenant=start.tenant, meeting=start.meeting
         )
-        resampler = Resampler(start.sample_rate)
+        pcm = PcmInput(start.sample_rate)
         live = self._registry.open(claims, start.overrides, connection.send)
-        return live, Started(start.session or claims.name, claims), resampler
+        return live, Started(start.session or claims.name, claims), pcm
 
     async def _first_message(self, connection: ClientConnection, *, authenticated: bool) -> Start:
         if not authenticated and self._unauthenticated >= MAX_UNAUTHENTICATED_CONNECTIONS:
@@ -207,7 +207,7 @@ class SessionDriver:
 
 
 async def _converse(
-    connection: ClientConnection, live: LiveSession, started: Started, resampler: Resampler
+    connection: ClientConnection, live: LiveSession, started: Started, pcm: PcmInput
 ) -> SessionEnding | None:
     """Take messages until the session ends, for any reason.
 
@@ -215,7 +215,7 @@ async def _converse(
         connection: to the client.
         live: the session, which has ended when this returns or raises.
         started: the first event.
-        resampler: converts what the client sends.
+        pcm: converts what the client sends.
 
     Returns:
         How the session ended; None if the client has gone.
@@ -227,7 +227,7 @@ async def _converse(
     try:
         with contextlib.suppress(Exception):  # a client that has left already is noticed by the next receive
             await connection.send(started)
-        receiving = asyncio.create_task(_receive(connection, live, resampler))
+        receiving = asyncio.create_task(_receive(connection, live, pcm))
         tasks = [receiving, asyncio.create_task(_wait(live.ending))]
         await asyncio.wait((*tasks, live.decoded), return_when=asyncio.FIRST_COMPLETED)
         if receiving.done():
@@ -245,7 +245,7 @@ async def _converse(
     return SessionEnding(live.reason, live.stats, result, error)
 
 
-async def _receive(connection: ClientConnection, live: LiveSession, resampler: Resampler) -> None:
+async def _receive(connection: ClientConnection, live: LiveSession, pcm: PcmInput) -> None:
     """Pass messages to the session until it ends.
 
     Raises:
@@ -259,12 +259,12 @@ async def _receive(connection: ClientConnection, live: LiveSession, resampler: R
             return
         match message:
             case Audio():
-                await live.feed(resampler.convert(message.pcm))
+                await live.feed(pcm.convert(message.pcm))
             case Finalize():
-                await live.feed(resampler.flush())
+                await live.feed(pcm.flush())
                 await live.finalize()
             case End():
-                await live.feed(resampler.flush())
+                await live.feed(pcm.flush())
                 live.end(SessionEnd.CLIENT_ENDED)
             case KeepAlive():
                 pass
