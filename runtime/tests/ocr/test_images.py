@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from steno_api.documents.warnings import WarningReason
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
+from steno_runtime.ocr.images import credible_dpi
 from steno_runtime.ocr.open import open_source
 from steno_runtime.ocr.page import Limits, PageError, PageInput
 from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
@@ -233,9 +234,15 @@ def test_o5_what_is_too_large_says_so(tmp_path):
         ((1240, 1754), 1, 0),
     ],
 )  # fmt: skip
-def test_o8_a_resolution_that_makes_no_paper_is_not_believed(tmp_path, size, header, believed):
-    Image.new("1", size, 1).save(tmp_path / "a.png", dpi=(header, header))
-    assert load(tmp_path / "a.png", limits=Limits(max_pixels=260_000_000)).dpi == believed
+def test_o8_a_resolution_that_makes_no_paper_is_not_believed(size, header, believed):
+    assert credible_dpi(header, size) == believed
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_o8_a_header_that_lies_is_left_out(tmp_path, name):
+    for header, believed in ((150, 150), (2400, 0)):
+        letters((1240, 800)).save(tmp_path / name, dpi=(header, header))
+        assert load(tmp_path / name).dpi == believed
 
 
 def test_o8_what_an_engine_is_given_does_not_depend_on_the_header(tmp_path, monkeypatch):

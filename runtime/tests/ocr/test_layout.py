@@ -73,3 +73,35 @@ def test_every_line_is_read_exactly_once(places):
     lines = [line(f"t{n}", *place) for n, place in enumerate(places)]
     words = [word for block in arrange(lines) for read in block.lines for word in read.text.split()]
     assert sorted(words) == sorted(one.text for one in lines)
+
+
+HEBREW = "\u05e9\u05dc\u05d5\u05dd"
+
+
+@pytest.mark.parametrize("degrees", [0.0, 1.5])
+def test_o19_a_form_in_hebrew_is_read_from_the_right(degrees):
+    rows = [
+        tilted(one, degrees)
+        for row in range(6)
+        for one in (
+            line(f"{HEBREW}-{row}", 300, 100 + 60 * row, 150),
+            line(f"{HEBREW}:{row}", 1500, 100 + 60 * row, 100),
+        )
+    ]
+    assert texts(rows) == [f"{HEBREW}:{row} {HEBREW}-{row}" for row in range(6)]
+    joined = [read for block in arrange(rows) for read in block.lines]
+    assert all(read.quad[0][0] < read.quad[1][0] for read in joined)
+    assert joined[0].quad[1][0] - joined[0].quad[0][0] == pytest.approx(1300, abs=10)
+
+
+def test_o19_columns_in_arabic_are_read_from_the_right():
+    arabic = "\u0645\u0631\u062d\u0628\u0627"
+    left = [line(f"{arabic} {i}L", 100, 100 + 30 * i, 400) for i in range(10)]
+    right = [line(f"{arabic} {i}R", 560, 100 + 30 * i, 400) for i in range(10)]
+    assert texts(left + right) == [one.text for one in right + left]
+
+
+def test_o19_a_hebrew_word_in_an_english_table_does_not_turn_it_round():
+    cells = [line(f"row{row}", 100, 100 + 30 * row, 60) for row in range(6)]
+    cells += [line(HEBREW, 400, 100 + 30 * row, 60) for row in range(2)]
+    assert texts(cells)[:2] == [f"row0 {HEBREW}", f"row1 {HEBREW}"]

@@ -208,20 +208,23 @@ def _white_is_zero(image: Image.Image) -> bool:
 
 
 def _dpi(image: Image.Image, size: tuple[int, int]) -> int:
-    """Return dots per inch if the file says something credible for an image of `size`, else 0.
-
-    What a header says has often nothing to do with the paper: a sheet of an inch, or of many feet, is not believed.
-    """
+    """Return dots per inch if the file says something credible for an image of `size`, else 0."""
     try:
         if image.format == "TIFF":  # `info` keeps what the frame before it said
             unit = _tags(image).get(_RESOLUTION_UNIT, 2)
-            dpi = float(_tags(image)[_X_RESOLUTION]) * {2: 1.0, 3: 2.54}.get(unit, 0.0)
-        else:
-            dpi = float(image.info["dpi"][0])
-        inches = max(size) / dpi
+            return credible_dpi(float(_tags(image)[_X_RESOLUTION]) * {2: 1.0, 3: 2.54}.get(unit, 0.0), size)
+        return credible_dpi(float(image.info["dpi"][0]), size)
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError):
         return 0
-    if not (_MIN_DPI <= dpi <= _MAX_DPI and math.isfinite(dpi)):
+
+
+def credible_dpi(dpi: float, size: tuple[int, int]) -> int:
+    """Return a header's resolution if it makes a sheet of paper of an image of `size`, else 0.
+
+    A sheet of an inch, or of many feet, is a default of the program that wrote the header.
+    """
+    if not _MIN_DPI <= dpi <= _MAX_DPI:
         return 0
+    inches = max(size) / dpi
     of_screen = dpi <= _SCREEN_DPI and inches > _SCREEN_INCHES
     return 0 if of_screen or inches > _MAX_INCHES or (dpi > _FINE_DPI and inches < _MIN_INCHES) else round(dpi)

@@ -1,9 +1,13 @@
-"""Reading order: lines are grouped into rows, columns and regions, by their positions alone."""
+"""Reading order: lines are grouped into rows, columns and regions, by their positions.
+
+Pages in Arabic or Hebrew are arranged as if in a mirror; within a line engines give the logical order themselves.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,13 +40,14 @@ class Block:
 
 @dataclass(frozen=True)
 class _Deskewed:
-    """A line with its upright bounds once the page's skew is taken out."""
+    """A line with its upright bounds once the page's skew is taken out; mirrored where the right is read first."""
 
     line: RecognizedLine
     left: float
     top: float
     right: float
     bottom: float
+    mirrored: bool = False
 
     @property
     def height(self) -> float:
@@ -69,8 +74,8 @@ def arrange(lines: Sequence[RecognizedLine]) -> list[Block]:
             [_deskew(line, 0.0) for line in group] for _, group in sorted(groups.items(), key=lambda it: it[0] or 0)
         ]
     else:
-        angle = skew(lines)
-        columns = [_rows(column) for column in _columns([_deskew(line, angle) for line in lines])]
+        angle, mirrored = skew(lines), _runs_right_to_left(lines)
+        columns = [_rows(column) for column in _columns([_deskew(line, angle, mirrored=mirrored) for line in lines])]
     return [_block([row.line for row in group], usual) for rows in columns for group in _paragraphs(rows, usual)]
 
 
@@ -84,10 +89,21 @@ def skew(lines: Sequence[RecognizedLine]) -> float:
     return statistics.median(slopes) if slopes else 0.0
 
 
-def _deskew(line: RecognizedLine, angle: float) -> _Deskewed:
+def _runs_right_to_left(lines: Sequence[RecognizedLine]) -> bool:
+    """Return whether most letters of a page are written from right to left, as in Arabic and Hebrew."""
+    directions = [unicodedata.bidirectional(letter) for line in lines for letter in line.text]
+    to_left = sum(direction in ("R", "AL") for direction in directions)
+    return to_left > sum(direction == "L" for direction in directions)
+
+
+def _deskew(line: RecognizedLine, angle: float, *, mirrored: bool = False) -> _Deskewed:
+    """Return a line with its upright bounds; `mirrored`, as in a mirror, where the right comes before the left."""
     cos, sin = math.cos(-angle), math.sin(-angle)
     corners = [(x * cos - y * sin, x * sin + y * cos) for x, y in line.quad]
-    return _Deskewed(line, *bounds([(corners[0], corners[1], corners[2], corners[3])]))
+    left, top, right, bottom = bounds([(corners[0], corners[1], corners[2], corners[3])])
+    return (
+        _Deskewed(line, -right, top, -left, bottom, mirrored) if mirrored else _Deskewed(line, left, top, right, bottom)
+    )
 
 
 def _letter_height(line: RecognizedLine) -> float:
@@ -162,7 +178,7 @@ def _strips(deskewed: list[_Deskewed]) -> list[list[_Deskewed]]:
 
 
 def _rows(column: list[_Deskewed]) -> list[_Deskewed]:
-    """Join fragments of one row, left to right."""
+    """Join fragments of one row, in reading order."""
     rows: list[list[_Deskewed]] = []
     for line in sorted(column, key=lambda line: (line.top + line.bottom) / 2):
         last = rows[-1] if rows else None
@@ -184,15 +200,17 @@ def _join(row: list[_Deskewed]) -> _Deskewed:
         return row[0]
     lines = [deskewed.line for deskewed in row]
     characters = sum(len(line.text) for line in lines)
+    # From the leftmost to the rightmost one, whichever is read first.
+    across = row[::-1] if row[0].mirrored else row
     joined = RecognizedLine(
-        _around([line.quad for line in lines]),
+        _around([deskewed.line.quad for deskewed in across]),
         " ".join(line.text for line in lines),
         sum(line.confidence * len(line.text) for line in lines) / characters,
         tuple(word for line in lines for word in line.words),
     )
     edges = zip(*((p.left, p.top, p.right, p.bottom) for p in row), strict=True)
     left, top, right, bottom = (tuple(edge) for edge in edges)
-    return _Deskewed(joined, min(left), min(top), max(right), max(bottom))
+    return _Deskewed(joined, min(left), min(top), max(right), max(bottom), row[0].mirrored)
 
 
 def _around(quads: list[Quad]) -> Quad:
