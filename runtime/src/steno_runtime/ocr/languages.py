@@ -36,6 +36,16 @@ OSD_SCRIPTS = {
 }  # fmt: skip
 """The language to read a page as when its script is all that is known."""
 
+_SHARED = {
+    "Cyrl": frozenset("АВЕКМНОРСТУХІЈЅаеорсухіјѕ"),  # noqa: RUF001
+    "Grek": frozenset("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧο"),  # noqa: RUF001
+    "Latn": frozenset("ABEKMHOPCTYXaeopcyx"),
+}  # fmt: skip
+"""Letters of an alphabet that look like others: Cyrillic and Greek like Latin, and Latin like Cyrillic."""
+_LIKELY = 0.8
+"""Share of such letters; in Russian prose it is less than half."""
+_OTHER = {"Cyrl": "en", "Grek": "en", "Latn": "ru"}
+
 
 def normalize_language(language: str) -> str | None:
     """Return the tag of `language` in `LANGUAGES` (`en-GB` is `en`); None if it is not known."""
@@ -53,3 +63,18 @@ def script(language: str) -> str:
 def tesseract_names(languages: Sequence[str]) -> list[str]:
     """Return Tesseract's names of `languages`, in order, each once."""
     return list(dict.fromkeys(_TESSERACT[key] for language in languages if (key := normalize_language(language))))
+
+
+def may_be_in(text: str, language: str) -> str | None:
+    """Return another language whose alphabet has the same shapes; None if some letters exist in this one only.
+
+    Args:
+        text: as it was read.
+        language: BCP 47, that it was read in.
+    """
+    alphabet = script(language)
+    letters = [letter for letter in text if letter.isalpha()]
+    if alphabet not in _SHARED or not letters:
+        return None
+    shared = sum(letter in _SHARED[alphabet] for letter in letters)
+    return _OTHER[alphabet] if shared >= _LIKELY * len(letters) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -112,7 +113,7 @@ def recognize(
             )
         collector = _Collector(PageSpool(scratch / "pages.jsonl"), len(numbers), on_progress)
         collector.begin()
-        readers = _Readers(options, threads=max(1, cores // workers))
+        readers = _Readers(options, threads=max(1, cores // workers), warn=collector.warnings.append)
         waiting: deque[Future[Page]] = deque()
         pool = ThreadPoolExecutor(min(workers, len(numbers)), thread_name_prefix="ocr")
         try:
@@ -137,6 +138,10 @@ def recognize(
         raise WorkError(
             collector.reason or FailureReason.UNSUPPORTED_MEDIA,
             f"No page could be read; page {numbers[0]}: {collector.first_error}.",
+        )
+    if not collector.characters and not collector.warnings:
+        collector.warnings.append(
+            ResultWarning(reason=WarningReason.PAGES_EMPTY, message="No text was found: every page is blank.")
         )
     return RecognitionResult(
         pages=collector.spool,
@@ -171,8 +176,9 @@ def _done(page: Page) -> Future[Page]:
 class _Readers:
     """One PageReader per worker thread."""
 
-    def __init__(self, options: RecognitionOptions, *, threads: int) -> None:
+    def __init__(self, options: RecognitionOptions, *, threads: int, warn: Callable[[ResultWarning], None]) -> None:
         self._options = options
+        self._warn = warn
         self._threads = threads
         self._local = threading.local()
 
@@ -187,6 +193,7 @@ class _Readers:
                     languages=options.languages,
                     model_store=options.model_store,
                     threads=self._threads,
+                    warn=self._warn,
                 )
             return reader.read(page)
         except PageError as error:
@@ -227,8 +234,9 @@ class _Collector:
             self.first_error = self.first_error or page.error
             self._warn(WarningReason.PAGES_FAILED, page, f"Page {page.number} could not be read: {page.error}.")
         elif not page.text.strip():
-            message = f"No text was found on page {page.number}: it is blank, or its text was not recognized."
-            self._warn(WarningReason.PAGES_EMPTY, page, message)
+            if page.engine is not None:  # else none was needed: the page is blank
+                message = f"No text was found on page {page.number}: it is blank, or its text was not recognized."
+                self._warn(WarningReason.PAGES_EMPTY, page, message)
         elif page.confidence < LOW_CONFIDENCE:
             message = f"The text of page {page.number} is doubtful (confidence {page.confidence:.2f}): check it."
             self._warn(WarningReason.LOW_CONFIDENCE, page, message)

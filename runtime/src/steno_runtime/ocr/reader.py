@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -10,21 +10,34 @@ from typing import Literal, cast
 import numpy as np
 
 from steno_api.documents.pages import EngineName, Line, Page, Polygon, Region, Word
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_runtime.ocr.engine_selection import MIN_CONFIDENCE, EngineSelection, assess_page, select_engine
 from steno_runtime.ocr.engines.base import PageQuality, RecognitionEngine, RecognizedLine, map_to_page, mean_confidence
 from steno_runtime.ocr.engines.paddle import PaddleEngine
 from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.geometry import Quad, bounds
+from steno_runtime.ocr.languages import may_be_in
 from steno_runtime.ocr.layout import Block, arrange, outline
 from steno_runtime.ocr.page import PageError, PageInput
-from steno_runtime.ocr.resolution import assumed_dpi, scale_for_reading
+from steno_runtime.ocr.resolution import assumed_dpi, is_blank, scale_for_reading
 
 _MIN_SIDE = 12
 """Pixels; smaller pages hold no text."""
 _FALLBACK = ("en",)
-_CONFUSED_WITH = {"ja": "ko", "zh": "ko", "ko": "zh", "en": "ko"}
-"""The language to try next where the script was guessed and the result is not plausible."""
+_CONFUSED_WITH = {"ja": ("ko",), "zh": ("ko",), "ko": ("zh",), "en": ("ko", "ru")}
+"""The languages to try next where the script was guessed and the result is not plausible; else English."""
+_AS_GOOD = 0.9
+"""Share of the score of a reading in Cyrillic or Greek at which one in Latin letters of the same shapes is taken, and
+the other way round: Latin is by far the likeliest."""
+_TURNED_BETTER = 1.2
+"""Times the score that a page has the other way round, if only its text says how it lies."""
+_FEW_CHARACTERS = 200
+"""Read again the other three ways, if Tesseract cannot tell how they lie: that costs little."""
+_MIN_TURNED_LETTERS = 4
+"""Of a page that is turned for its text alone: digits read well upside down."""
+_WHOLE_PAGE, _LARGE = 0.8, 500
+"""Share of a page's sides that no word has, on pages of more pixels than this; noise read as one has."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,11 @@ class Reading:
     def confidence(self) -> float:
         """Mean over the whole page, from 0 to 1."""
         return mean_confidence(self.lines)
+
+    @property
+    def characters(self) -> int:
+        """Of all lines."""
+        return sum(len(line.text) for line in self.lines)
 
     @property
     def sideways(self) -> bool:
@@ -61,7 +79,15 @@ class _PageImage:
 class PageReader:
     """The engines of one thread; each loads its models at its first page."""
 
-    def __init__(self, *, engine: EngineName, languages: Sequence[str], model_store: Path | None, threads: int) -> None:
+    def __init__(
+        self,
+        *,
+        engine: EngineName,
+        languages: Sequence[str],
+        model_store: Path | None,
+        threads: int,
+        warn: Callable[[ResultWarning], None] = lambda _: None,
+    ) -> None:
         """Prepare the engines; nothing is loaded yet.
 
         Args:
@@ -69,7 +95,9 @@ class PageReader:
             languages: BCP 47, the main one first; empty: each page's script decides.
             model_store: where `paddleocr/` is looked for.
             threads: CPU threads of one engine.
+            warn: called with what is doubtful.
         """
+        self._warn = warn
         self._wanted = engine
         self._languages = tuple(languages)
         self._tesseract = TesseractEngine(threads)
@@ -87,24 +115,25 @@ class PageReader:
         if min(page.width, page.height) < _MIN_SIDE:
             return build_page(page, (), engine=None, reason="too small to hold text")
         image, scale = scale_for_reading(page.pixels)
+        if is_blank(image):
+            return build_page(page, (), engine=None, reason="blank")
         quality = assess_page(image, assumed_dpi(image))
-        languages, rotation = self._languages, 0
+        languages, rotation, certain = self._languages, 0, True
         if not languages:
             detected = self._tesseract.orientation(image)
             rotation, language = detected or (0, None)
+            certain = language is not None
             languages = (language,) if language else _FALLBACK
         page_image = _PageImage(image, quality, languages)
         selection = self._select(page_image)
         reading = self._read_with(selection.engines[0], page_image, rotation=rotation, reason=selection.reason)
         if reading.confidence < MIN_CONFIDENCE or reading.sideways:
             reading = self._reread(reading, selection, page_image)
-        other = _CONFUSED_WITH.get(languages[0])
-        if not self._languages and reading.confidence < MIN_CONFIDENCE and other and self._available([other]):
-            as_other = _PageImage(image, quality, (other,))
-            second = self._select(as_other)
-            reason = f"{second.reason}; its script was detected wrongly at first"
-            again = self._read_with(second.engines[0], as_other, rotation=reading.rotation, reason=reason)
-            reading, languages = max((reading, languages), (again, (other,)), key=lambda pair: _score(pair[0]))
+        if not self._languages:
+            reading, languages = self._read_as_others(reading, page_image)
+            if not certain and reading.lines and reading.confidence < MIN_CONFIDENCE:
+                message = f"The script of page {page.number} was guessed: name the document's languages."
+                self._warn(ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, page=page.number))
         blocks = [
             Block(
                 block.kind,
@@ -142,14 +171,18 @@ class PageReader:
     def _read_with(self, name: str, image: _PageImage, *, rotation: int, reason: str) -> Reading:
         pixels = np.ascontiguousarray(np.rot90(image.pixels, -rotation // 90)) if rotation else image.pixels
         lines = self._engines[name].recognize(pixels, image.languages, image.quality)
-        return Reading(tuple(lines), name, reason, rotation)
+        return Reading(tuple(line for line in lines if not _is_noise(line, pixels)), name, reason, rotation)
 
     def _reread(self, reading: Reading, selection: EngineSelection, image: _PageImage) -> Reading:
         """Read a page again that was read with little confidence: upright, then by the next engine."""
         readings = [reading]
-        if not reading.rotation and (detected := self._tesseract.orientation(image.pixels)) and detected[0]:
-            reason = f"{reading.reason}; turned by {detected[0]}°"
-            readings.append(self._read_with(reading.engine, image, rotation=detected[0], reason=reason))
+        if not reading.rotation:
+            detected = self._tesseract.orientation(image.pixels)
+            if detected and detected[0]:
+                readings.append(self._turned(reading, image, detected[0]))
+            elif detected is None and 0 < reading.characters <= _FEW_CHARACTERS:  # too little text for it to tell
+                others = [self._turned(reading, image, degrees) for degrees in (90, 180, 270)]
+                readings += [other for other in others if _is_upright(other, reading)]
         if reading.sideways and len(readings) > 1 and _score(readings[1]) > 0.8 * _score(reading):
             readings.pop(0)
         best = max(readings, key=_score)
@@ -157,6 +190,48 @@ class PageReader:
             reason = f"{best.reason}; {reading.engine} was not confident ({best.confidence:.2f})"
             readings.append(self._read_with(selection.engines[1], image, rotation=best.rotation, reason=reason))
         return max(readings, key=_score)
+
+    def _turned(self, reading: Reading, image: _PageImage, degrees: int) -> Reading:
+        reason = f"{reading.reason}; turned by {degrees}°"
+        return self._read_with(reading.engine, image, rotation=degrees, reason=reason)
+
+    def _read_as_others(self, reading: Reading, image: _PageImage) -> tuple[Reading, Sequence[str]]:
+        """Read a page, whose script was guessed, in those that it may be in as well; return the best and its language.
+
+        Letters of the same shapes are read with confidence in either alphabet: then the Latin one is taken.
+        """
+        best, languages = reading, image.languages
+        text = " ".join(line.text for line in reading.lines)
+        same_shapes = may_be_in(text, languages[0])
+        doubtful = reading.confidence < MIN_CONFIDENCE
+        others = _CONFUSED_WITH.get(languages[0], _FALLBACK) if doubtful else ()
+        tried: tuple[str, ...] = (same_shapes, *others) if same_shapes else others
+        for other in dict.fromkeys(tried):
+            if other in image.languages or not self._available([other]):
+                continue
+            as_other = _PageImage(image.pixels, image.quality, (other,))
+            second = self._select(as_other)
+            reason = f"{second.reason}; its script was detected wrongly at first"
+            again = self._read_with(second.engines[0], as_other, rotation=reading.rotation, reason=reason)
+            needed = 1.0 if other != same_shapes else _AS_GOOD if other == "en" else 1 / _AS_GOOD
+            if _score(again) > needed * _score(best):
+                best, languages = again, (other,)
+        return best, languages
+
+
+def _is_upright(turned: Reading, reading: Reading) -> bool:
+    """Return whether a page reads so much better when it is turned that this is how it lies."""
+    letters = sum(letter.isalpha() for line in turned.lines for letter in line.text)
+    better = _score(turned) > _TURNED_BETTER * _score(reading) or (reading.sideways and not turned.sideways)
+    return letters >= _MIN_TURNED_LETTERS and better
+
+
+def _is_noise(line: RecognizedLine, pixels: np.ndarray) -> bool:
+    """Return whether a line is a few characters as large as the page: the paper itself, read as a word."""
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = bounds([line.quad])
+    whole = bottom - top > _WHOLE_PAGE * height and right - left > _WHOLE_PAGE * width
+    return whole and min(height, width) > _LARGE and len(line.text.split()) <= 1
 
 
 def _score(reading: Reading) -> float:

@@ -1,6 +1,7 @@
-"""Reading resolution by letter height: how far a page is scaled down, whatever its header says of dots per inch.
+"""Letters of a page, found by connected components before any engine runs: their height, and whether there are any.
 
-Headers are written by programs that do not know: the same photograph comes with 72, 300 or 2,400.
+Their height decides how far a page is scaled down. Headers are written by programs that do not know: the same
+photograph comes with 72, 300 or 2,400 dots per inch.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ _TILE, _TILES = 1024, 3
 """Letters are measured on as many tiles along each side."""
 _MIN_LETTERS = 60
 _CONTRAST = 60
+_SMALL_SIDE = 200
+_PAPER_SIDE = 101
+"""Pixels around a mark whose mean is its paper."""
+_FAINT = 22
+"""Letters differ from their paper by more: show-through and the grain of a scan do not."""
+_STREAK, _SPECK = 12, 5
 _SHORTEST, _TALLEST = 6, 250
 """Heights of what may be a letter; the rest is noise, rules and pictures."""
 
@@ -68,3 +75,26 @@ def _heights(tile: np.ndarray) -> np.ndarray:
     _, _, stats, _ = cv2.connectedComponentsWithStats(ink)
     wide, high = stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT]
     return high[(high >= _SHORTEST) & (high <= _TALLEST) & (wide <= 3 * high)]
+
+
+def is_blank(pixels: np.ndarray) -> bool:
+    """Return whether a page (height, width, 3; RGB) certainly has no letters: paper, grain, specks, show-through.
+
+    A streak of the scanner is none either. Engines read words into all of these. Small pictures are never blank.
+    """
+    height, width = pixels.shape[:2]
+    longest = max(height, width)
+    if min(height, width) < _SMALL_SIDE:
+        return False
+    if longest > _FINE_SIDE:
+        factor = _FINE_SIDE / longest
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    grey = cv2.medianBlur(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY), 3)
+    paper = cv2.blur(grey, (_PAPER_SIDE, _PAPER_SIDE))
+    marks = (cv2.absdiff(grey, paper) > _FAINT).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(marks)
+    wide, high = stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT]
+    long, short = np.maximum(wide, high), np.minimum(wide, high)
+    streak = (long > 0.5 * max(grey.shape)) & (short <= _STREAK)
+    return not bool(((long >= _SPECK) & ~streak).any())

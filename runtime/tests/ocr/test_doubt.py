@@ -1,0 +1,179 @@
+"""Pages that are blank, turned, or in a script that was guessed: what is read again, and what is kept.
+
+The engines are scripted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from steno_api.documents.warnings import ResultWarning, WarningReason
+from steno_runtime.ocr.engines.base import RecognizedLine
+from steno_runtime.ocr.geometry import box
+from steno_runtime.ocr.languages import may_be_in
+from steno_runtime.ocr.page import PageInput
+from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
+from steno_runtime.ocr.reader import PageReader
+from steno_runtime.ocr.resolution import is_blank
+
+from .render import FONTS, page
+
+RNG = np.random.default_rng(7)
+
+
+def show_through() -> np.ndarray:
+    back = np.asarray(page("en", 0).image.convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    blurred = np.asarray(Image.fromarray(back).filter(ImageFilter.GaussianBlur(3)), dtype=float)
+    noisy = 255 * 0.94 + blurred * 0.06 + RNG.normal(0, 4, blurred.shape)
+    return np.repeat(np.clip(noisy, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def streak() -> np.ndarray:
+    sheet = np.full((2339, 1654, 3), 255, np.uint8)
+    sheet[:, 700:703] = 128
+    return sheet
+
+
+def specks() -> np.ndarray:
+    sheet = np.full((2339, 1654, 3), 255, np.uint8)
+    for x, y in RNG.integers(0, (1650, 2330), (300, 2)):
+        sheet[y : y + 2, x : x + 2] = 0
+    return sheet
+
+
+@pytest.mark.parametrize("sheet", [show_through, streak, specks])
+def test_o21_a_sheet_without_letters_is_blank(sheet):
+    assert is_blank(sheet())
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_o21_a_page_with_letters_is_not_blank(language):
+    pixels = np.asarray(page(language, 0).image.convert("RGB"))
+    assert not is_blank(pixels)
+    faint = (255 - (255 - pixels.astype(int)) * 0.25).astype(np.uint8)
+    assert not is_blank(faint)
+    assert not is_blank(255 - pixels)
+    one = Image.new("RGB", (1654, 2339), "white")
+    ImageDraw.Draw(one).text((800, 2200), "7", fill="black", font=ImageFont.truetype(FONTS["en"], 24))
+    assert not is_blank(np.asarray(one))
+
+
+def test_o21_a_blank_sheet_needs_no_engine_and_says_so_once(tmp_path):
+    first, *rest = [Image.fromarray(sheet()) for sheet in (show_through, streak, specks)]
+    first.save(tmp_path / "a.tif", save_all=True, append_images=rest, compression="tiff_lzw")
+    result = recognize(tmp_path / "a.tif", RecognitionOptions(), scratch=tmp_path, on_progress=lambda *_: None)
+    assert [(one.text, one.engine, one.error) for one in result.pages] == [("", None, None)] * 3
+    assert [warning.reason for warning in result.warnings] == [WarningReason.PAGES_EMPTY]
+
+
+Lines = Sequence[tuple[str, float]]
+
+
+class Scripted:
+    """An engine that reads what it is told to, by the page's shade (which tells how it is turned) and the language."""
+
+    name = "tesseract"
+
+    def __init__(self, lines: Callable[[np.ndarray, str], Lines]) -> None:
+        self._lines = lines
+
+    def reads(self, _: object) -> bool:
+        return True
+
+    def recognize(self, image: np.ndarray, languages: Sequence[str], quality: object) -> list[RecognizedLine]:  # noqa: ARG002
+        return [
+            RecognizedLine(box(10, 10 + 40 * row, 300, 40 + 40 * row), text, confidence)
+            for row, (text, confidence) in enumerate(self._lines(image, languages[0]))
+        ]
+
+
+def read(monkeypatch, lines: Callable[[np.ndarray, str], Lines], *, osd: Any = None, languages: Sequence[str] = ()):
+    warnings: list[ResultWarning] = []
+    reader = PageReader(engine="tesseract", languages=languages, model_store=None, threads=1, warn=warnings.append)
+    monkeypatch.setattr(reader, "_engines", {"tesseract": Scripted(lines)})
+    monkeypatch.setattr(reader._tesseract, "orientation", lambda _: osd)
+    image = Image.new("RGB", (400, 300), "white")
+    ImageDraw.Draw(image).rectangle((0, 0, 60, 40), fill="black")  # its corner tells how the page lies
+    pixels = np.asarray(image)
+    return reader.read(PageInput(1, 400, 300, 0, pixels=pixels)), warnings
+
+
+def corner(image: np.ndarray) -> int:
+    """Return how far a page was turned, clockwise."""
+    dark = [image[5, 5, 0], image[5, -5, 0], image[-5, -5, 0], image[-5, 5, 0]]
+    return 90 * int(np.argmin(dark))
+
+
+@pytest.mark.parametrize("languages", [(), ("en",)])
+@pytest.mark.parametrize("upright", [0, 90, 180, 270])
+def test_o17_a_few_words_are_turned_by_what_is_read(monkeypatch, languages, upright):
+    def lines(image: np.ndarray, _: str) -> Lines:
+        return [("Harbour Office", 0.9), ("Pier 7, Busan", 0.9)] if corner(image) == upright else [("e3!J0", 0.4)]
+
+    seen, _ = read(monkeypatch, lines, languages=languages)
+    assert (seen.rotation, seen.text.split()[0]) == (upright, "Harbour")
+
+
+def test_o17_digits_alone_say_nothing_of_how_they_lie(monkeypatch):
+    def lines(image: np.ndarray, _: str) -> Lines:
+        return [("9 6 8 0 1", 0.5)] if corner(image) == 0 else [("1 0 8 9 6", 0.9)]
+
+    seen, _ = read(monkeypatch, lines, languages=("en",))
+    assert (seen.rotation, seen.text) == (0, "9 6 8 0 1")
+
+
+def test_o18_latin_letters_that_were_taken_for_cyrillic(monkeypatch):
+    def lines(_: np.ndarray, language: str) -> Lines:
+        return [("\u041d\u041e\u0421\u041a\u0415\u0423 306", 0.9)] if language == "ru" else [("HOCKEY 306", 0.88)]
+
+    seen, _ = read(monkeypatch, lines, osd=(0, "ru"))
+    assert (seen.text, seen.languages) == ("HOCKEY 306", ("en",))
+
+
+def test_o18_a_short_cyrillic_sign_is_not_read_in_latin_letters(monkeypatch):
+    sign = "\u0420\u0415\u0421\u0422\u041e\u0420\u0410\u041d \u041c\u041e\u0421\u041a\u0412\u0410"
+
+    def lines(_: np.ndarray, language: str) -> Lines:
+        return [(sign, 0.95)] if language == "ru" else [("PECTOPAH MOCKBA", 0.85)]
+
+    seen, warnings = read(monkeypatch, lines)
+    assert (seen.text, seen.languages, warnings) == (sign, ("ru",), [])
+
+
+def test_o18_russian_prose_is_not_read_again(monkeypatch):
+    asked: list[str] = []
+
+    def lines(_: np.ndarray, language: str) -> Lines:
+        asked.append(language)
+        return [
+            ("\u041f\u043e\u0440\u0442 \u0437\u0430\u043a\u0440\u044b\u0442 \u0434\u043e \u0438\u044e\u043b\u044f", 0.9)
+        ]
+
+    read(monkeypatch, lines, osd=(0, "ru"))
+    assert asked == ["ru"]
+
+
+def test_o18_a_guess_that_reads_badly_says_so(monkeypatch):
+    _, warnings = read(monkeypatch, lambda *_: [("xq zz", 0.4)])
+    assert [warning.reason for warning in warnings] == [WarningReason.LANGUAGE_UNCERTAIN]
+    _, warnings = read(monkeypatch, lambda *_: [("xq zz", 0.4)], languages=("en",))
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "other"),
+    [
+        ("HOCKEY 306 BETA", "en", "ru"),
+        ("Harbour office", "en", None),
+        ("\u0392\u0395\u03a4\u0391 306", "el", "en"),
+        ("306", "ru", None),
+        ("\ud56d\uad6c", "ko", None),
+    ],
+)
+def test_o18_letters_of_the_same_shapes(text, language, other):
+    assert may_be_in(text, language) == other
