@@ -9,6 +9,7 @@ from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.pool_records import read_server
 from steno_operator.control.cache.resource_records import strip_metadata
 from steno_operator.control.kube.keys import Key
+from steno_operator.manifests.labels import DEADLINE, SUSPENDED
 
 from .objects import container, job, pod, resource
 
@@ -61,6 +62,23 @@ def test_a_suspended_and_a_deleted_child():
     raw = job()
     raw["metadata"]["deletionTimestamp"] = TIME
     assert read_job(raw).value.child.deleting
+
+
+def test_k12_a_child_that_another_controller_suspended_has_no_mark_of_ours():
+    theirs = job(spec={"suspend": True})
+    ours = job(spec={"suspend": True})
+    ours["metadata"]["annotations"] = {SUSPENDED: "true"}
+    assert read_job(theirs).value.child.held
+    assert not read_job(ours).value.child.held
+    ours["spec"]["suspend"] = False
+    assert not read_job(ours).value.child.held
+
+
+def test_k12_a_deadline_that_a_policy_added_is_not_ours():
+    raw = job(spec={"activeDeadlineSeconds": 3600})
+    assert read_job(raw).value.child.deadline is None
+    raw["metadata"]["annotations"] = {DEADLINE: "1060"}
+    assert read_job(raw).value.child.deadline == 1060
 
 
 def test_a_job_without_a_controller_has_no_owner():

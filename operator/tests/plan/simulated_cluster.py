@@ -116,7 +116,7 @@ class SimulatedCluster:
                     self.jobs[name] = replace(self.jobs[name], deleting=True)
             case SuspendAttempt(name, uid, suspend):
                 if name in self.jobs and self.jobs[name].uid == uid:
-                    self.jobs[name] = replace(self.jobs[name], suspended=suspend)
+                    self.jobs[name] = replace(self.jobs[name], suspended=suspend, held=False)
             case SetDeadline(name, uid, seconds):
                 if name in self.jobs and self.jobs[name].uid == uid:
                     self.jobs[name] = replace(self.jobs[name], deadline=seconds)
@@ -318,6 +318,22 @@ def answer(cluster: SimulatedCluster, number: int) -> None:
     cluster.admission = ANSWERS[number % len(ANSWERS)]
 
 
+def hold_child(cluster: SimulatedCluster, number: int) -> None:
+    """Another controller suspends a child, or resumes one that it suspended."""
+    for name, child in cluster.jobs.items():
+        if not child.done and not child.deleting and child.suspended == child.held:
+            cluster.change(name, suspended=not child.held, held=not child.held)
+            return
+
+
+def release_children(cluster: SimulatedCluster) -> None:
+    """Other controllers hold nothing any more."""
+    cluster.jobs = {
+        name: replace(child, suspended=False, held=False) if child.held else child
+        for name, child in cluster.jobs.items()
+    }
+
+
 def toggle_conflict(cluster: SimulatedCluster, number: int) -> None:
     cluster.conflicting = not cluster.conflicting
 
@@ -362,6 +378,7 @@ RARE: list[Move] = [
     edit,
     toggle_profile,
     toggle_conflict,
+    hold_child,
     answer,
     crash,
 ]

@@ -92,6 +92,32 @@ def test_a_deadline_that_was_changed_while_suspended_is_set_before_the_resume():
     ]
 
 
+def test_k12_a_child_that_another_controller_suspends_waits_for_it():
+    harness = JobHarness()
+    harness.reconcile()
+    held = make_child(suspended=True, held=True)
+    for seconds in (1, 30, 3000):
+        assert actions_of(harness.reconcile(held, at=seconds)) == []
+        assert (harness.status.phase, harness.status.queue.reason) == ("Waiting", "ChildSuspended")
+    assert "Kueue" in harness.status.queue.message
+    assert actions_of(harness.reconcile(make_child(make_running_pod()), at=3001)) == []
+    assert harness.status.phase == "Running"
+    assert actions_of(harness.reconcile(held, at=3002)) == []
+    assert harness.status.queue.reason == "ChildSuspended"
+
+
+def test_k12_a_resume_leaves_a_child_suspended_that_another_controller_holds():
+    harness = JobHarness()
+    harness.reconcile()
+    held = make_child(suspended=True, held=True)
+    harness.edit(suspend=True)
+    assert actions_of(harness.reconcile(held, at=10)) == []
+    assert actions_of(harness.reconcile(make_child(), at=20)) == [SuspendAttempt("standup-1", "child-1", suspend=True)]
+    harness.edit(suspend=False)
+    assert actions_of(harness.reconcile(held, at=30)) == []
+    assert harness.status.queue.reason == "ChildSuspended"
+
+
 def test_a_failure_before_the_deadline_keeps_its_own_reason():
     harness = JobHarness(activeDeadlineSeconds=100)
     harness.reconcile()

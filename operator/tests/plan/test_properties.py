@@ -12,7 +12,7 @@ from steno_operator.plan.common.conditions import holds
 from steno_operator.plan.common.plan import StartAttempt, SuspendAttempt
 
 from .builders import make_job, make_ocr_job
-from .simulated_cluster import CALM, FATES, MOVES, SimulatedCluster, collect, end_pod
+from .simulated_cluster import CALM, FATES, MOVES, SimulatedCluster, collect, end_pod, release_children
 
 many = settings(
     max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -59,6 +59,7 @@ def to_the_end(cluster: SimulatedCluster, fate: int) -> int:
     spec = cluster.job.spec.model_copy(update={"suspend": False})
     cluster.job = cluster.job.model_copy(update={"spec": spec})
     cluster.has_profile, cluster.conflicting, cluster.admission = True, False, NOT_REQUIRED
+    release_children(cluster)
     for looks in range(1, 300):
         if cluster.gone:
             return looks

@@ -78,6 +78,8 @@ class Reason(StrEnum):
     """The API server rejected the child Job; the message says why, and Steno retries."""
     WAITING_FOR_POD = "WaitingForPod"
     """The child Job has no pod yet."""
+    CHILD_SUSPENDED = "ChildSuspended"
+    """Another controller, such as Kueue, suspends the child Job: the job waits until that controller admits it."""
     POD_QUOTA = "PodQuotaExceeded"
     """A ResourceQuota or LimitRange of the namespace rejects the pod."""
     UNSCHEDULABLE = "Unschedulable"

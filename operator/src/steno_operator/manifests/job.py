@@ -9,7 +9,7 @@ from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.manifests import paths
-from steno_operator.manifests.labels import child_labels, child_name, owner_reference
+from steno_operator.manifests.labels import DEADLINE, child_labels, child_name, owner_reference
 from steno_operator.manifests.pod_template import WORKER, Mount, PodRole, claim_mount, pod_template, secret_mount
 from steno_operator.manifests.task import Attempt, Work, build_work
 
@@ -93,16 +93,13 @@ def build_job(owner: TranscriptionJob | OCRJob, attempt: Attempt) -> dict[str, A
         "suspend": False,
         "template": build_pod_template(spec, build_work(owner, attempt), attempt, labels=labels),
     }
+    child: dict[str, Any] = {
+        "name": child_name(metadata.name, attempt.number),
+        "namespace": metadata.namespace,
+        "labels": labels,
+        "ownerReferences": [owner_reference(owner)],
+    }
     if (deadline := deadline_of(spec)) is not None:
         job_spec["activeDeadlineSeconds"] = deadline
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": child_name(metadata.name, attempt.number),
-            "namespace": metadata.namespace,
-            "labels": labels,
-            "ownerReferences": [owner_reference(owner)],
-        },
-        "spec": job_spec,
-    }
+        child["annotations"] = {DEADLINE: str(deadline)}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": child, "spec": job_spec}

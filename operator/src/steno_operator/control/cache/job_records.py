@@ -78,6 +78,7 @@ def read_job(raw: Mapping[str, Any]) -> Entry[JobRecord]:
     """Read a child Job."""
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     controller = controller_of(raw)
+    marks: Mapping[str, str] = metadata.get("annotations") or {}
     complete, failed = find_condition(status, "Complete"), find_condition(status, "Failed")
     child = ObservedChild(
         name=metadata["name"],
@@ -85,9 +86,10 @@ def read_job(raw: Mapping[str, Any]) -> Entry[JobRecord]:
         attempt=_attempt(metadata),
         created=datetime.fromisoformat(metadata["creationTimestamp"]),
         suspended=bool(spec.get("suspend")),
+        held=bool(spec.get("suspend")) and labels.SUSPENDED not in marks,
         halted=bool(find_condition(status, "Suspended")),
         accelerators=_accelerators(spec),
-        deadline=spec.get("activeDeadlineSeconds"),
+        deadline=int(marks[labels.DEADLINE]) if marks.get(labels.DEADLINE, "").isdigit() else None,
         deleting="deletionTimestamp" in metadata,
         succeeded=bool(complete),
         failed=bool(failed),

@@ -12,6 +12,7 @@ from steno_operator.control.kube.client import CONFLICT, JOBS, NOT_FOUND, ApiErr
 from steno_operator.control.kube.keys import Key, controller_uid
 from steno_operator.control.reconcile.controller import RefusedError, resource_type
 from steno_operator.control.reconcile.work_queue import RetryError
+from steno_operator.manifests import labels
 from steno_operator.plan.common.plan import (
     Action,
     DeleteResource,
@@ -115,15 +116,23 @@ class Executor:
         log.info("stopped %s", action.name, extra=key.log())
 
     async def _suspend(self, key: Key, uid: str, action: SuspendAttempt) -> None:  # noqa: ARG002
-        await self._change(key, action, {"suspend": action.suspend})
+        mark = "true" if action.suspend else None
+        await self._change(key, action, {"suspend": action.suspend}, {labels.SUSPENDED: mark})
         log.info("%s %s", "suspended" if action.suspend else "resumed", action.name, extra=key.log())
 
     async def _set_deadline(self, key: Key, uid: str, action: SetDeadline) -> None:  # noqa: ARG002
-        await self._change(key, action, {"activeDeadlineSeconds": action.seconds})
+        mark = None if action.seconds is None else str(action.seconds)
+        await self._change(key, action, {"activeDeadlineSeconds": action.seconds}, {labels.DEADLINE: mark})
         log.info("set the deadline of %s to %s s", action.name, action.seconds, extra=key.log())
 
-    async def _change(self, key: Key, action: SuspendAttempt | SetDeadline, spec: dict[str, Any]) -> None:
-        body = {"metadata": {"uid": action.uid}, "spec": spec}
+    async def _change(
+        self,
+        key: Key,
+        action: SuspendAttempt | SetDeadline,
+        spec: dict[str, Any],
+        annotations: dict[str, str | None],
+    ) -> None:
+        body = {"metadata": {"uid": action.uid, "annotations": annotations}, "spec": spec}
         try:
             self._state.jobs.upsert(await self._cluster.merge_patch(JOBS, key.namespace, action.name, body))
         except ApiError as error:

@@ -25,12 +25,15 @@ class ObservedChild:
     attempt: int
     created: datetime
     suspended: bool = False
+    held: bool = False
+    """Whatever suspends it was not the operator, by its own mark: another controller, such as Kueue."""
     halted: bool = False
     """Condition `Suspended`: the Job controller has done what `suspended` asks."""
     accelerators: int = 0
     """Extended resources that its pod asks for; its profile may have been edited since."""
     deadline: int | None = None
-    """`spec.activeDeadlineSeconds`: when Kubernetes itself would stop it, in seconds from its start or resume."""
+    """`spec.activeDeadlineSeconds` as the operator set it, by its own mark: when Kubernetes itself would stop it, in
+    seconds from its start or resume."""
     deleting: bool = False
     succeeded: bool = False
     """Condition `Complete`."""

@@ -30,6 +30,9 @@ from steno_operator.plan.job.cleanup import stop, stop_remaining
 from steno_operator.plan.job.observed import ObservedChild, ObservedJob
 from steno_operator.plan.job.outcome import Published, current_pod, explain, is_live, lost_at, outstays_at, summary_of
 
+HELD = (
+    'Another controller, such as Kueue, suspends Job "{}": the worker starts once it sets spec.suspend to false there.'
+)
 DONE = Progress.from_wire({"stage": Stage.PUBLISHING, "percent": 100})
 
 
@@ -146,7 +149,7 @@ def track(context: Context, child: ObservedChild) -> JobTransition:
         return _unadmitted(context)
     if child.deadline != (deadline := deadline_of(context.observed.job.spec)):
         actions += (SetDeadline(child.name, child.uid, deadline),)
-    if child.suspended:
+    if child.suspended and not child.held:
         actions += (SuspendAttempt(child.name, child.uid, suspend=False),)
     pod = current_pod(child)
     step = _show_work(context, pod) if pod is not None and _is_working(pod) else _show_wait(context, child, pod)
@@ -259,6 +262,8 @@ def _show_work(context: Context, pod: ObservedPod) -> JobTransition:
 
 def _show_wait(context: Context, child: ObservedChild, pod: ObservedPod | None) -> JobTransition:
     queue = explain(child, context.observed.job.status.queue)
+    if child.held and (pod is None or not pod.works):
+        queue = QueueStatus(reason=Reason.CHILD_SUSPENDED, message=HELD.format(child.name))
     step = _waiting(context, queue)
     if pod is None:
         return step
