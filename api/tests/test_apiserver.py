@@ -182,8 +182,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "spec.diarization.minSpeakers: Invalid value: minSpeakers must not be greater than maxSpeakers",
     ),
     "no speakers": (job(diarization={"maxSpeakers": 0}), "should be greater than or equal to 1"),
-    "language in words": (job(language="Korean"), "Too long: may not be more than 4 bytes"),
-    "language with region": (job(language="EN"), "must be auto or an ISO 639 code such as en"),
+    "language in words": (job(language="Korean"), "must be auto or a BCP 47 language tag such as en"),
     "model out of its store": (job(model={"name": "a/../../etc"}), "must be a model's name such as large-v3"),
     "absolute model": (job(model={"name": "/models/x"}), "must be a model's name such as large-v3"),
     "compute type": (

@@ -77,7 +77,7 @@ def test_an_error_names_the_field(change: tuple[str, str], message: str):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("language: en", "language: En"), "spec.language: must be auto or an ISO 639 code"),
+        (("language: en", "language: English"), "spec.language: must be auto or a BCP 47 language tag"),
         (("language: en", "langauge: en"), "spec.langauge: there is no such field; did you mean language?"),
         (("language: en", "maxDurationSeconds: 0"), "spec.maxDurationSeconds: Input should be greater"),
         (("name: standup", "name: " + "a" * 64), "metadata.name: must be at most 63 characters"),

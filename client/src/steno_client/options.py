@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from steno_api.v1alpha1.common import LANGUAGE
+
 TRANSCRIPT_FORMATS = ("json", "srt", "vtt", "txt")
 PAGE_FORMATS = ("json", "txt", "markdown", "pdf")
 
@@ -71,9 +73,9 @@ def formats_callback(known: tuple[str, ...]) -> Callable[[list[str]], list[str]]
 
 
 def language(given: str) -> str:
-    """Check an ISO 639 code."""
-    if given != "auto" and not re.fullmatch(r"[a-z]{2,3}", given):
-        raise typer.BadParameter(f"{given!r} is not a language code: give one such as en, ko or de, or auto")
+    """Check a BCP 47 tag."""
+    if given != "auto" and not re.fullmatch(LANGUAGE, given):
+        raise typer.BadParameter(f"{given!r} is not a language tag: give one such as en, ko or pt-BR, or auto")
     return given
 
 

@@ -35,7 +35,7 @@ class SessionRequest:
 
     Attributes:
         sample_rate: of the audio, in Hz.
-        language: ISO 639 code, or None for the language of the StreamSession.
+        language: BCP 47 tag, or None for the language of the StreamSession.
         interim_results: whether the server sends partial text.
     """
 

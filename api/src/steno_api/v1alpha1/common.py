@@ -14,6 +14,9 @@ from steno_api.rules import Pattern, Rule
 
 DNS_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 
+LANGUAGE = r"auto|[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*"
+"""`auto`, or a BCP 47 language tag; browsers and people write regions and scripts, with either separator."""
+
 Name = Annotated[
     str,
     Field(min_length=1, max_length=253),

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.v1alpha1.common import QueueStatus, Results, TenantRef
+from steno_api.v1alpha1.common import LANGUAGE, QueueStatus, Results, TenantRef
 from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, ResourceDefinition
 from steno_api.v1alpha1.runtimepool import PoolOutputSpec
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
@@ -68,10 +68,10 @@ class StreamSessionSpec(Model):
     """Your own name for the conversation; default: the resource's name."""
     language: Annotated[
         str,
-        Field(min_length=2, max_length=4),
-        Pattern(r"auto|[a-z]{2,3}", "must be auto or an ISO 639 code such as en"),
+        Field(min_length=2, max_length=35),
+        Pattern(LANGUAGE, "must be auto or a BCP 47 language tag such as en, ko-KR or zh-Hant"),
     ] = "auto"
-    """ISO 639 code of the spoken language, or `auto` to detect it."""
+    """BCP 47 tag of the spoken language (a region does not matter), or `auto` to detect it."""
     interim_results: bool = True
     """Whether partial text is sent before it is final."""
     endpointing_millis: Annotated[int, Field(ge=50, le=5000)] = 300

@@ -10,7 +10,7 @@ from pydantic import Field
 from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.v1alpha1.common import Output, SecretRef
+from steno_api.v1alpha1.common import LANGUAGE, Output, SecretRef
 from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
 
@@ -91,10 +91,10 @@ class TranscriptionJobSpec(JobSpec):
     """The speech model and how it runs."""
     language: Annotated[
         str,
-        Field(min_length=2, max_length=4),
-        Pattern(r"auto|[a-z]{2,3}", "must be auto or an ISO 639 code such as en"),
+        Field(min_length=2, max_length=35),
+        Pattern(LANGUAGE, "must be auto or a BCP 47 language tag such as en, ko-KR or zh-Hant"),
     ] = "auto"
-    """ISO 639 code of the spoken language, or `auto` to detect it."""
+    """BCP 47 tag of the spoken language (a region does not matter), or `auto` to detect it."""
     audio: AudioSelection | None = None
     """The track and channel to transcribe; absent: chosen by what they hold, with a warning where that is a guess."""
     diarization: Diarization | None = None

@@ -35,7 +35,7 @@ def transcribe(
     language: Annotated[
         str,
         typer.Option(
-            "--language", "-l", callback=options.language, help="ISO 639 code of the spoken language; auto: detect it."
+            "--language", "-l", callback=options.language, help="BCP 47 tag of the spoken language; auto: detect it."
         ),
     ] = "auto",
     diarize: Annotated[bool, typer.Option("--diarize", help="Identify speakers.")] = False,

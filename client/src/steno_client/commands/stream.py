@@ -59,7 +59,7 @@ def stream(
             "--language",
             "-l",
             callback=lambda given: given and options.language(given),
-            help="ISO 639 code.",
+            help="BCP 47 tag.",
             show_default="the session's",
         ),
     ] = None,

@@ -113,7 +113,7 @@ def transcription(
     name: Name = None,
     formats: Formats = [],  # noqa: B006 - typer copies it
     model: Annotated[str | None, typer.Option(help="Speech model.", show_default="large-v3")] = None,
-    language: Annotated[str | None, typer.Option("--language", "-l", help="ISO 639 code.", show_default="auto")] = None,
+    language: Annotated[str | None, typer.Option("--language", "-l", help="BCP 47 tag.", show_default="auto")] = None,
     diarize: Annotated[bool, typer.Option("--diarize", help="Identify speakers.")] = False,
     min_speakers: Annotated[int | None, typer.Option(help="At least this many; implies --diarize.")] = None,
     max_speakers: Annotated[int | None, typer.Option(help="At most this many; likewise.")] = None,

@@ -20,6 +20,8 @@ FRAME = 1600
 """Samples over which a level is measured (100 ms)."""
 QUIET_DB = -38.0
 """Level of the loud parts of a recording below which it is amplified."""
+VERY_QUIET_DB = -50.0
+"""Level below which noise of the recorder may be as loud as the speech, so that the amplification is worth a word."""
 TARGET_DB = -24.0
 SILENCE_PEAK = 1e-5
 """Peak below which there is nothing to amplify: less than one step of 16 bits."""
@@ -58,8 +60,9 @@ def normalize(samples: np.ndarray) -> list[ResultWarning]:
         gain = min(TARGET_DB - level, -20 * float(np.log10(peak)))
         if gain > 0:
             samples *= np.float32(10 ** (gain / 20))
-            message = f"The audio is very quiet ({level:.0f} dB) and was amplified by {gain:.0f} dB: record it louder."
-            found.append(ResultWarning(reason=WarningReason.LOW_LEVEL, message=message))
+            if level < VERY_QUIET_DB:
+                message = f"The audio is very quiet ({level:.0f} dB) and was amplified by {gain:.0f} dB."
+                found.append(ResultWarning(reason=WarningReason.LOW_LEVEL, message=message))
     return found
 
 

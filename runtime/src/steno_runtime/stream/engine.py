@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from steno_runtime.stream.scheduler import PROFILES, DecodeKind, Priority, Sched
 from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
 from steno_runtime.stt.chunks import FULL_FRAMES, bucket, mel_frames
 from steno_runtime.stt.engine import Decoded, DecodeProfile, Engine
+from steno_runtime.stt.languages import match_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import load_engine
 from steno_runtime.stt.vad import VadState, speech_probabilities
@@ -151,7 +152,8 @@ class StreamEngine:
                 `Internal` when the engine was closed.
         """
         loop = asyncio.get_running_loop()
-        if config.language != "auto" and config.language not in self._languages:
+        language = match_language(config.language, {*self._languages, "auto"})
+        if language is None:
             raise WorkError(
                 FailureReason.INVALID_SPEC,
                 f"Model {self._model!r} does not know the language {config.language!r}; it knows "
@@ -172,7 +174,7 @@ class StreamEngine:
                     f"All {self._max_sessions} sessions of this server are taken. Try again when one has ended."
                 )
             session = Session(
-                config,
+                replace(config, language=language),
                 scheduler=self._scheduler,
                 languages=self._languages,
                 run_vad=self._run_vad,

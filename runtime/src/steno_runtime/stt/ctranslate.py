@@ -24,6 +24,7 @@ from steno_runtime.stt.engine import (
     TimedWord,
     needs_fallback,
 )
+from steno_runtime.stt.languages import language_tag, whisper_code
 from steno_runtime.stt.repetition import is_loop, is_repetitive, longest_run
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class CTranslateEngine:
         # Not WhisperModel's own: that one needs preprocessor_config.json, which not every copy of a model has.
         self._features = FeatureExtractor(feature_size=self._model.n_mels)
         self.batch_size = max(1, (batch_size or default_batch_size(self.device, memory_mib)) // batch_divisor)
-        self.languages = frozenset(self._whisper.supported_languages)
+        self.languages = frozenset(map(language_tag, self._whisper.supported_languages))
         self._tokenizers: dict[str, Any] = {}
 
     def detect_languages(self, windows: Sequence[Samples]) -> list[Mapping[str, float]]:
@@ -134,7 +135,7 @@ class CTranslateEngine:
             found = self._model.detect_language(self._encode(windows, FULL_FRAMES))
         except RuntimeError as err:
             raise _work_error(err, "Detecting the language failed", FailureReason.INTERNAL) from err
-        return [{token[2:-2]: probability for token, probability in row} for row in found]
+        return [{language_tag(token[2:-2]): probability for token, probability in row} for row in found]
 
     def decode(
         self,
@@ -281,7 +282,10 @@ class CTranslateEngine:
             from faster_whisper.tokenizer import Tokenizer
 
             self._tokenizers[language] = Tokenizer(
-                self._whisper.hf_tokenizer, self._model.is_multilingual, task="transcribe", language=language
+                self._whisper.hf_tokenizer,
+                self._model.is_multilingual,
+                task="transcribe",
+                language=whisper_code(language),
             )
         return self._tokenizers[language]
 

@@ -21,6 +21,7 @@ from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt import review, vad
 from steno_runtime.stt.chunks import Chunk, Span, batches, bucket, mel_frames, pack
 from steno_runtime.stt.engine import Decoded, DecodeProfile, Engine, TimedWord, hallucinated
+from steno_runtime.stt.languages import match_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.segments import (
     SpeakerTurn,
@@ -183,13 +184,14 @@ def _requested_language(options: TranscriptionOptions, engine: Engine) -> str | 
     language = options.language
     if language in (None, "auto"):
         return None if len(engine.languages) > 1 else next(iter(engine.languages))
-    if language not in engine.languages:
+    known = match_language(language, engine.languages)
+    if known is None:
         raise WorkError(
             FailureReason.INVALID_SPEC,
             f"Model {options.model!r} does not know the language {language!r}; it knows "
             f"{', '.join(sorted(engine.languages))}. Set spec.language to one of them, or to auto.",
         )
-    return language
+    return known
 
 
 def _detect_language(samples: Samples, chunks: Sequence[Chunk], engine: Engine) -> tuple[str, float]:

@@ -23,6 +23,7 @@ from steno_runtime.serve.uploads.job_queue import Job, JobFunction
 from steno_runtime.serve.uploads.service import Name, RequestFields, UploadService
 from steno_runtime.stt.diarization import EMBEDDING, ENCODER_FILE, has_encoder
 from steno_runtime.stt.document import build_transcript
+from steno_runtime.stt.languages import match_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import TranscriptionResult, transcribe
 from steno_runtime.stt.writers import FILE_NAMES, WRITERS
@@ -99,7 +100,7 @@ class TranscriptionService:
     def _submit(self, fields: TranscriptionFields, tenant: str, folder: Path, source: JobFunction) -> Job:
         engine = self._uploads.readiness.require_engine()
         known = engine.batch_engine.languages
-        if fields.language != "auto" and fields.language not in known:
+        if fields.language != "auto" and match_language(fields.language, known) is None:
             message = f"The model does not know this language; it knows {', '.join(sorted(known))}."
             raise ApiError(ErrorCode.LANGUAGE_UNKNOWN, message)
         _check_speakers(fields, Path(self._task.model_store))

@@ -77,7 +77,7 @@ class GrpcConnection:
             raise ApiError(ErrorCode.INVALID_MESSAGE, "The call ended before its first message.")
         config = chunk.config
         if len(config.language) > _MAX_LANGUAGE_CHARS:
-            raise ApiError(ErrorCode.LANGUAGE_UNKNOWN, "config.language must be an ISO 639 code, or `auto`.")
+            raise ApiError(ErrorCode.LANGUAGE_UNKNOWN, "config.language must be a BCP 47 tag, or `auto`.")
         self._pending += _messages(chunk)
         interim = config.interim_results if config.HasField("interim_results") else None
         return Start(

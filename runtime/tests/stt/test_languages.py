@@ -1,0 +1,35 @@
+"""Languages as people write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steno_runtime.stt.languages import language_tag, match_language, whisper_code
+
+KNOWN = frozenset({"en", "ko", "zh", "jv", "no", "he", "id", "tl", "ja", "pt", "de", "fa", "ro", "yi", "nn"})
+
+
+@pytest.mark.parametrize(
+    ("given_tag", "meant"),
+    [
+        ("jv", "jv"), ("jw", "jv"), ("jav", "jv"), ("ko-KR", "ko"), ("KO", "ko"), ("zh-CN", "zh"), ("zh_Hant_TW", "zh"),
+        ("nb", "no"), ("nb-NO", "no"), ("iw", "he"), ("in", "id"), ("fil", "tl"), ("jp", "ja"), ("cmn-Hans-CN", "zh"),
+        ("pt-BR", "pt"),
+        ("deu", "de"), ("yue", "zh"), ("zh-yue", "zh"), (" en ", "en"), ("mo", "ro"), ("prs", "fa"),
+        ("xx", None), ("", None), ("auto", None), ("korean", None),
+    ],
+)  # fmt: skip
+def test_s16_a_tag_is_matched_by_its_language(given_tag, meant):
+    assert match_language(given_tag, KNOWN) == meant
+
+
+def test_s16_codes_that_only_whisper_has_stay_inside():
+    assert (whisper_code("jv"), language_tag("jw")) == ("jw", "jv")
+    assert (whisper_code("ko"), language_tag("ko")) == ("ko", "ko")
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_known_language_or_none(text):
+    assert match_language(text, KNOWN) in {*KNOWN, None}
