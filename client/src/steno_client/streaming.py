@@ -25,8 +25,8 @@ _RETRIED_ERRORS = (ConnectionResetError, BrokenPipeError, InvalidMessage)
 """A connection that is accepted and dropped at once: a load balancer may not know yet that the server is ready."""
 _RETRY_SECONDS, _RETRY_INTERVAL_SECONDS = 10.0, 0.25
 """How long, and how often, such a connection is tried again."""
-_PING_TIMEOUT_SECONDS = 120.0
-"""Long, because a server that lags stops reading, and so does not answer pings until it reads on."""
+_PING_TIMEOUT_SECONDS = 300.0
+"""Long, because a server that is half an hour behind stops reading, and so does not answer pings until it reads on."""
 
 
 @dataclass(frozen=True)

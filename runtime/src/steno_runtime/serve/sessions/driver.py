@@ -232,42 +232,54 @@ async def _converse(
         await asyncio.wait((*tasks, live.decoded), return_when=asyncio.FIRST_COMPLETED)
         if receiving.done():
             receiving.result()
+        live.end(SessionEnd.CLIENT_GONE)  # unless it has ended already
+        if live.reason is SessionEnd.CLIENT_GONE:
+            return None
+        failure = await asyncio.shield(live.decoded)
+        await asyncio.wait((live.published,), timeout=PUBLISH_WAIT_SECONDS)
     finally:
         for task in tasks:
             task.cancel()
-        live.end(SessionEnd.CLIENT_GONE)  # unless it has ended already
-    if live.reason is SessionEnd.CLIENT_GONE:
-        return None
-    failure = await asyncio.shield(live.decoded)
-    await asyncio.wait((live.published,), timeout=PUBLISH_WAIT_SECONDS)
+        live.end(SessionEnd.CLIENT_GONE)
     result = live.published.result() if live.published.done() else None
     error = None if failure is None else to_api_error(failure)
     return SessionEnding(live.reason, live.stats, result, error)
 
 
 async def _receive(connection: ClientConnection, live: LiveSession, pcm: PcmInput) -> None:
-    """Pass messages to the session until it ends.
+    """Pass messages to the session until the client leaves.
+
+    After the session's end they are read and dropped: a client's pings stand in line with them, and the rest of its
+    audio may take minutes.
 
     Raises:
         ApiError: the client broke the protocol.
     """
-    while not live.ending.is_set():
+    while True:
         try:
             message = await connection.receive()
+            if not live.ending.is_set():
+                await _handle(message, live, pcm)
         except Disconnected:
             live.end(SessionEnd.CLIENT_GONE)
             return
-        match message:
-            case Audio():
-                await live.feed(pcm.convert(message.pcm))
-            case Finalize():
-                await live.feed(pcm.flush())
-                await live.finalize()
-            case End():
-                await live.feed(pcm.flush())
-                live.end(SessionEnd.CLIENT_ENDED)
-            case KeepAlive():
-                pass
+        except ApiError:
+            if not live.ending.is_set():
+                raise
+
+
+async def _handle(message: ClientMessage, live: LiveSession, pcm: PcmInput) -> None:
+    match message:
+        case Audio():
+            await live.feed(pcm.convert(message.pcm))
+        case Finalize():
+            await live.feed(pcm.flush())
+            live.finalize()
+        case End():
+            await live.feed(pcm.flush())
+            live.end(SessionEnd.CLIENT_ENDED)
+        case KeepAlive():
+            pass
 
 
 async def _wait(event: asyncio.Event) -> None:

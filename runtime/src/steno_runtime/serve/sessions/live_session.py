@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -28,6 +29,9 @@ SEND_SECONDS = 30.0
 """A client that reads nothing for this long has gone."""
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
 """Of signed 16-bit mono PCM at 16 kHz."""
+BACKLOG_BYTES = 64 * 1024 * 1024
+"""Audio (35 minutes) that is taken from a client while the engine is behind. A connection's pings stand in line behind
+its audio: they are answered only while that is read."""
 POLL_SECONDS = 1.0
 
 EventSink = Callable[[Event], Awaitable[None]]
@@ -62,7 +66,12 @@ class LiveSession:
         self._model, self._device = model, device
         self._opened = self._last_audio = now()
         self._audio_left = claims.max_duration_seconds * BYTES_PER_SECOND
-        self._feeding = False
+        self._backlog: deque[bytes | None] = deque()
+        """What is still to be given to the engine's session, in order; None: end the open utterance."""
+        self._backlog_bytes = 0
+        self._changed = asyncio.Event()
+        """Set when something is added to the backlog, or the session ends."""
+        self._room = asyncio.Event()
         self._reason: SessionEnd | None = None
         self._loss: WorkError | None = None
 
@@ -82,7 +91,7 @@ class LiveSession:
         return SessionReport(session=self.ref, started=self.started, stats=self.stats, result=result)
 
     async def feed(self, pcm: bytes) -> None:
-        """Take audio (signed 16-bit mono PCM, 16 kHz); wait while the engine is behind.
+        """Take audio (signed 16-bit mono PCM, 16 kHz); wait while the engine is `BACKLOG_BYTES` behind.
 
         What comes after the session's end is dropped.
         """
@@ -90,30 +99,31 @@ class LiveSession:
             return
         pcm = pcm[: self._audio_left]
         self._audio_left -= len(pcm)
-        self._feeding = True
-        try:
-            await self._session.feed(pcm)
-        except SessionClosed:  # ended meanwhile, or decoding failed: `run` knows why
-            return
-        finally:
-            self._feeding = False
-            self._last_audio = now()
+        self._backlog_bytes += len(pcm)
+        self._last_audio = now()
+        self._add(pcm)
         if self._audio_left <= 0:
             self.end(SessionEnd.MAX_DURATION)
+        while self._backlog_bytes > BACKLOG_BYTES and not self.ending.is_set():
+            self._room.clear()
+            await self._room.wait()
 
-    async def finalize(self) -> None:
-        """End the open utterance; the session goes on."""
+    def finalize(self) -> None:
+        """End the open utterance once the audio before is decoded; the session goes on."""
         if not self.ending.is_set():
-            try:
-                await self._session.finalize()
-            except SessionClosed:
-                return
+            self._add(None)
+
+    def _add(self, item: bytes | None) -> None:
+        self._backlog.append(item)
+        self._changed.set()
 
     def end(self, reason: SessionEnd) -> None:
         """Take no more audio; what was accepted is still decoded and published. The first reason counts."""
         if self._reason is None:
             self._reason = reason
             self.ending.set()
+            self._changed.set()
+            self._room.set()
             log.info("session ends", extra={"session": self.claims.sub, "uid": self.claims.uid, "reason": reason})
 
     def abort_decoding(self) -> None:
@@ -133,7 +143,7 @@ class LiveSession:
             sink: to the client.
             publish: publishes the transcript; called once, unless the session goes on at another server.
         """
-        tasks = [asyncio.create_task(self._enforce_limits()), asyncio.create_task(self._finish_on_end())]
+        tasks = [asyncio.create_task(self._enforce_limits()), asyncio.create_task(self._decode_backlog())]
         failure: WorkError | None = None
         try:
             failure = await self._forward_events(sink)
@@ -191,20 +201,43 @@ class LiveSession:
                 self.end(SessionEnd.MAX_DURATION)
                 return
             # A client that waits for the engine is not idle.
-            silent = 0.0 if self._feeding else present - self._last_audio
+            silent = 0.0 if self._backlog else present - self._last_audio
             if silent >= claims.idle_timeout_seconds:
                 self.end(SessionEnd.IDLE_TIMEOUT)
                 return
             await asyncio.sleep(max(0.01, min(left, claims.idle_timeout_seconds - silent, POLL_SECONDS)))
 
-    async def _finish_on_end(self) -> None:
-        await self.ending.wait()
+    async def _decode_backlog(self) -> None:
+        """Give the engine's session its audio, in order; finish it when the session has ended and nothing is left."""
         try:
+            while self._backlog or not self.ending.is_set():
+                self._changed.clear()
+                if not self._backlog:
+                    await self._changed.wait()
+                while self._backlog and self._reason is not SessionEnd.DUPLICATE:
+                    await self._decode_next()
+                if self._reason is SessionEnd.DUPLICATE:  # the server that has the session has its audio
+                    self._backlog.clear()
             await self._session.finish()
+        except SessionClosed:  # decoding failed, or was aborted: `run` knows why
+            self._backlog.clear()
+            self._backlog_bytes = 0
+            self._room.set()
         except Exception as error:  # noqa: BLE001  (whatever it is, the session must not stay open)
             log.error("finishing failed", extra={"session": self.claims.sub, "error": type(error).__name__})  # noqa: TRY400
             why = f"The session could not be finished ({type(error).__name__}) before"
             self._drop_undecoded(FailureReason.INTERNAL, why, "This is a defect; please report it.")
+
+    async def _decode_next(self) -> None:
+        pcm = self._backlog[0]  # it counts as waiting until it is taken
+        if pcm is None:
+            await self._session.finalize()
+        else:
+            await self._session.feed(pcm)
+            self._backlog_bytes -= len(pcm)
+            self._last_audio = now()
+            self._room.set()
+        self._backlog.popleft()
 
     def _drop_undecoded(self, reason: FailureReason, why: str, remedy: str) -> None:
         """Abort decoding, and remember what is lost by it."""

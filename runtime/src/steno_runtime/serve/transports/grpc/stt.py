@@ -66,6 +66,7 @@ class GrpcConnection:
         self._chunks = aiter(chunks)
         self._context = context
         self._session_id = ""
+        self._half_closed = False
         self._sending = asyncio.Lock()
         self._pending: deque[ClientMessage] = deque()
         """Messages of chunks that were read: one chunk may be several."""
@@ -96,6 +97,9 @@ class GrpcConnection:
                 # A call that broke ends its messages just as one that is half closed. What tells them apart is that
                 # the library cancels our task a moment later; the context's `cancelled` and `done` speak of the answer
                 # only.
+                if self._half_closed:
+                    raise Disconnected
+                self._half_closed = True
                 await asyncio.sleep(HALF_CLOSE_SECONDS)
                 return End()
             self._pending += _messages(chunk)
