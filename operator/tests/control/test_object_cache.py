@@ -104,3 +104,17 @@ def test_in_any_order_the_newest_state_of_what_was_not_deleted_remains(events, l
     cache.replace(listed, str(listed_at), namespace="ns")
     kept = {uid for uid, version in expected.items() if uid in listed or int(version) > listed_at}
     assert {entry.uid for entry in cache} == kept
+
+
+def test_k4_what_may_not_be_read_is_forgotten_and_may_come_back(cache, changes):
+    cache.upsert(made("a", 1, owner="u1"))
+    cache.upsert(made("b", 2, namespace="elsewhere"))
+    cache.upsert(made("c", 3))
+    changes.clear()
+    cache.forget("ns", {"a"})
+    assert [(change.old.uid, change.new) for change in changes] == [("a", None)]
+    assert cache.by_index(BY_OWNER, OwnerKey("ns", "u1")) == []
+    cache.forget("ns")
+    assert [entry.uid for entry in cache] == ["b"]
+    cache.upsert(made("a", 1, owner="u1"))
+    assert [entry.uid for entry in cache.by_index(BY_OWNER, OwnerKey("ns", "u1"))] == ["a"]

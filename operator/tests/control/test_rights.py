@@ -117,3 +117,14 @@ def test_a_streams_whole_life_with_least_rights(harness, kubeconfig):
     harness.until("the session is gone", lambda: streams.found(streams.path("session", "call")) is None)
     assert "orbidden" not in replica.log.read_text()
     assert replica.stop() == 0
+
+
+def test_k4_a_served_namespace_that_is_gone_with_its_role_holds_no_other_up(harness, kubeconfig):
+    other = harness.server.namespace("gone")
+    replica = harness.start(kubeconfig=kubeconfig, namespaces=f"{harness.namespace},{other}")
+    harness.apply()
+    harness.publish(harness.run_pod("talk-1"))
+    harness.wait("Complete")
+    assert replica.metric("steno_watch_forbidden", served_namespace=other) > 1
+    assert replica.metric("steno_watch_forbidden", served_namespace=harness.namespace) == 0
+    assert other in replica.log.read_text()

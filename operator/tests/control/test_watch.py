@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import json
 import os
 
 import pytest
@@ -12,8 +14,10 @@ from steno_operator.control.kube import client as cluster_module
 from steno_operator.control.kube.backoff import Backoff
 from steno_operator.control.kube.client import ApiError, Cluster, ResourceType, UnreachableError
 from steno_operator.control.kube.leader_election import Leadership, LeaseTimes
+from steno_operator.control.watch.kopf_source import _settings
 from steno_operator.control.watch.reflector import Reflector, Target, Timing
 from steno_operator.control.watch.resync import ResyncCheck, WatchedKind
+from steno_operator.telemetry import metrics
 
 from .proxy import Proxy
 
@@ -42,6 +46,10 @@ class Seen:
     def replace(self, uids, version, **_):
         assert version
         self.names = {uid: name for uid, name in self.names.items() if uid in uids}
+        self.changed.set()
+
+    def forget(self, *_):
+        self.names = {}
         self.changed.set()
 
     async def until(self, *names):
@@ -219,6 +227,88 @@ async def test_errors_have_types(direct, proxy, cluster, namespace):
         await cluster.get(CONFIG_MAPS, namespace, "none")
 
 
+@pytest.fixture
+async def powerless(apiserver, namespace, tmp_path, monkeypatch):
+    """A connection without any right, and a function that grants it to read the namespace."""
+    config = json.loads(apiserver.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": apiserver.service_account_token(namespace, "nobody")}
+    path = tmp_path / "kubeconfig-powerless"
+    path.write_text(json.dumps(config))
+    monkeypatch.setitem(os.environ, "KUBECONFIG", str(path))
+    cluster = await Cluster.connect()
+    yield cluster
+    await cluster.close()
+
+
+@pytest.fixture
+def grant(apiserver, namespace):
+    def grant():
+        rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+        rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]
+        for kind, body in (
+            ("roles", {"rules": rules}),
+            (
+                "rolebindings",
+                {
+                    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+                    "subjects": [{"kind": "ServiceAccount", "name": "nobody", "namespace": namespace}],
+                },
+            ),
+        ):
+            answer = apiserver.request("POST", f"{rbac}/{kind}", {"metadata": {"name": "reader"}, **body})
+            assert answer.status == 201, answer.message
+
+    return grant
+
+
+async def test_k4_a_namespace_without_rights_holds_nothing_up_and_comes_back(powerless, seen, make, namespace, grant):
+    await make("first")
+    target = Target("configmaps", CONFIG_MAPS.path(namespace), OURS, namespace)
+    watch = Reflector(powerless, target, seen, QUICK)
+    async with running(watch.run()):
+        async with asyncio.timeout(20):
+            await watch.synced.wait()
+        assert not seen.names
+        assert metrics.WATCH_FORBIDDEN.labels("configmaps", namespace)._value.get() == 1
+        grant()
+        await seen.until("first")
+        assert metrics.WATCH_FORBIDDEN.labels("configmaps", namespace)._value.get() == 0
+
+
+async def test_k4_a_namespace_that_stays_without_rights_counts_as_empty(powerless, seen, namespace):
+    seen.names = {"u1": "left"}
+    target = Target("configmaps", CONFIG_MAPS.path(namespace), OURS, namespace)
+    timing = Timing(server=60, inactivity=1.0, forbidden=0.0, backoff=QUICK.backoff)
+    async with running(Reflector(powerless, target, seen, timing).run()):
+        await seen.until()
+
+
+async def test_k4_the_resync_check_goes_on_past_a_namespace_without_rights(
+    powerless, apiserver, namespace, make, grant
+):
+    other = apiserver.namespace("lost")
+    known = Known(left={"metadata": {"uid": "u1", "name": "left", "namespace": other, "resourceVersion": "1"}})
+    target = WatchedKind("ConfigMap", CONFIG_MAPS, (other, namespace), known, lambda: list(known.values()))
+    check = ResyncCheck(powerless, [target], lambda: None)
+    grant()
+    await make("first")
+
+    async def looks_until(*names):
+        async with asyncio.timeout(20):
+            while set(known) != set(names):
+                await check.check(target)
+
+    await looks_until("first")
+    assert check.stale_watches == []
+
+
+def test_k4_kopf_does_not_give_up_a_watch_that_is_refused():
+    """It would end as a whole, and with it the operator, for all namespaces."""
+    waits = list(itertools.islice(_settings(70.0).networking.error_backoffs, 1000))
+    assert len(waits) == 1000
+    assert max(waits) <= 30.0
+
+
 class Known(dict):
     """A sink that keeps raw objects by name."""
 
@@ -228,6 +318,10 @@ class Known(dict):
     def delete(self, uid):
         [name] = [name for name, raw in self.items() if raw["metadata"]["uid"] == uid]
         del self[name]
+
+    def forget(self, _, uids):
+        for uid in uids:
+            self.delete(uid)
 
     def replace(self, *_, **__):
         raise AssertionError("nothing lists for it")

@@ -155,6 +155,17 @@ class ObjectCache(Notifier[Change[T]], Generic[T]):
             self._remove(old)
             self.notify(Change(old, None))
 
+    def forget(self, namespace: str, uids: Collection[str] | None = None, /) -> None:
+        """Forget objects of a namespace that may not be read any more; unlike deleted ones they may return.
+
+        Args:
+            namespace: theirs.
+            uids: which of them; None: all.
+        """
+        for old in [each for each in self if each.namespace == namespace and (uids is None or each.uid in uids)]:
+            self._remove(old)
+            self.notify(Change(old, None))
+
     def replace(self, uids: Collection[str], version: str, /, namespace: str | None = None) -> None:
         """Delete what a full list did not have.
 

@@ -6,6 +6,7 @@ kopf does no more than watch: nothing is written by it, posted or compared, and 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -17,9 +18,10 @@ import kopf
 
 from steno_api.v1alpha1 import RESOURCES
 from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import NOT_FOUND, ApiError, Cluster, UnreachableError
+from steno_operator.control.kube.client import FORBIDDEN, NOT_FOUND, ApiError, Cluster, UnreachableError
 from steno_operator.control.watch.reflector import Sink
 from steno_operator.control.watch.resync import WatchedKind
+from steno_operator.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +102,7 @@ class KopfSource:
             try:
                 for kind in self._kinds:
                     for namespace in kind.namespaces:
-                        async for page in self._cluster.pages(kind.resource.path(namespace)):
-                            for item in page["items"]:  # items of a list of custom resources have their own kind
-                                kind.sink.upsert(item)
+                        await self._list_namespace(kind, namespace)
             except (ApiError, UnreachableError) as error:
                 failures += 1
                 delay = _LIST_BACKOFF.delay(failures)
@@ -113,13 +113,28 @@ class KopfSource:
             else:
                 return
 
+    async def _list_namespace(self, kind: WatchedKind, namespace: str | None) -> None:
+        try:
+            async for page in self._cluster.pages(kind.resource.path(namespace)):
+                for item in page["items"]:  # items of a list of custom resources have their own kind
+                    kind.sink.upsert(item)
+        except ApiError as error:
+            if namespace is None or error.status != FORBIDDEN:
+                raise
+            # One namespace whose Role is gone must not hold up the others: `ResyncCheck` finds it when it is back.
+            metrics.WATCH_FORBIDDEN.labels(kind.kind, namespace).set(1)
+            log.warning('namespace "%s" may not be read and counts as empty: %s', namespace, error)
+
 
 class _JitteredBackoffs(Iterable[float]):
-    """Waits between kopf's tries of one request: no two replicas or requests in step, and an end to them."""
+    """Waits between kopf's tries of one request: no two replicas or requests in step.
+
+    Without an end: kopf ends as a whole when one watch gives up, be it that of one namespace whose Role is gone.
+    """
 
     def __iter__(self) -> Iterator[float]:
         """Yield seconds."""
-        for failures in range(1, 11):
+        for failures in itertools.count(1):
             yield _BACKOFF.delay(failures, random.random)
 
 

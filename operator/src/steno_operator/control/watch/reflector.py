@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import GONE, ApiError, Cluster, UnreachableError
+from steno_operator.control.kube.client import FORBIDDEN, GONE, ApiError, Cluster, UnreachableError
 from steno_operator.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ class Sink(Protocol):
 
     def replace(self, uids: Collection[str], version: str, /, namespace: str | None = None) -> None:
         """Forget what a full list of the namespace (None: of all) as of `version` did not have."""
+
+    def forget(self, namespace: str, uids: Collection[str] | None = None, /) -> None:
+        """Forget objects of a namespace (None: all) that may not be read any more."""
 
 
 class Source(Protocol):
@@ -80,6 +83,8 @@ class Timing:
     """The server ends each watch after this; then it is resumed."""
     inactivity: float = 70.0
     """The server sends a bookmark a minute; after such a silence the connection is dead, whatever TCP says."""
+    forbidden: float = 120.0
+    """After this long without the right to read a namespace, it counts as empty."""
     backoff: Backoff = field(default_factory=lambda: Backoff(0.5, 30.0))
 
 
@@ -104,6 +109,7 @@ class Reflector:
         self._sink = sink
         self._timing = timing or Timing()
         self._version = ""
+        self._forbidden_since: float | None = None
 
     async def run(self) -> None:
         """List, watch and recover, until cancelled."""
@@ -117,11 +123,10 @@ class Reflector:
                     failures = 0
                 continue
             except ApiError as error:
-                if error.status == GONE:
-                    self._version = ""
-                    if failures == 0:  # the normal way to find out
-                        failures = 1
-                        continue
+                self._note(error)
+                if error.status == GONE and failures == 0:  # the normal way to find out
+                    failures = 1
+                    continue
                 failure, hint = error, error.retry_after
             except UnreachableError as error:
                 failure, hint = error, None
@@ -138,6 +143,25 @@ class Reflector:
             self.alive_at = time.monotonic()
             await asyncio.sleep(delay)
 
+    def _note(self, error: ApiError) -> None:
+        """Have everything listed again after an error that asks for it.
+
+        Nothing waits for one namespace that may not be read: a team that deletes its own takes our Role along. Such a
+        refusal may pass (an upgrade of the API server), so what is known is kept for a while.
+        """
+        namespace = self._target.namespace
+        if error.status == GONE:
+            self._version = ""
+        if error.status != FORBIDDEN or namespace is None:
+            return
+        self._version = ""
+        metrics.WATCH_FORBIDDEN.labels(self.name, namespace).set(1)
+        if self._forbidden_since is None:
+            self._forbidden_since = time.monotonic()
+        if time.monotonic() >= self._forbidden_since + self._timing.forbidden:
+            self._sink.forget(namespace)
+        self.synced.set()
+
     async def _list(self) -> None:
         metrics.WATCH_RELISTS.labels(self.name).inc()
         uids: set[str] = set()
@@ -150,6 +174,9 @@ class Reflector:
                 self._sink.upsert(raw)
         self._sink.replace(uids, version, namespace=self._target.namespace)
         self._version = version
+        if self._forbidden_since is not None:
+            self._forbidden_since = None
+            metrics.WATCH_FORBIDDEN.labels(self.name, self._target.namespace or "").set(0)
         self.synced.set()
 
     async def _watch(self) -> bool:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from steno_operator.control.kube.client import (
+    FORBIDDEN,
     METADATA_ONLY,
     NOT_FOUND,
     ApiError,
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _STALE_AFTER = 3
 """Rounds in a row with something to repair after which the watch counts as stale."""
+_EMPTY_AFTER = 2
+"""Rounds in a row in which a namespace may not be read, after which it counts as empty."""
 _ROUNDS_PER_RESYNC = 10
 
 Identity = tuple[str | None, str]
@@ -73,6 +77,8 @@ class ResyncCheck:
         self._kinds = tuple(kinds)
         self._resync = resync
         self._interval = interval
+        self._forbidden: Counter[tuple[str, str]] = Counter()
+        """Rounds in a row in which a kind could not be listed in a namespace."""
         self._suspicions = {target.kind: _Suspicion() for target in self._kinds}
 
     @property
@@ -86,11 +92,11 @@ class ResyncCheck:
         while True:
             await asyncio.sleep(self._interval * (0.9 + 0.2 * random.random()))  # noqa: S311 - spreads load
             rounds += 1
-            try:
-                for target in self._kinds:
+            for target in self._kinds:
+                try:
                     await self.check(target)
-            except (ApiError, UnreachableError) as error:
-                log.warning("resync check: %s", error)
+                except (ApiError, UnreachableError) as error:
+                    log.warning("resync check of %s: %s", target.kind, error)
             if rounds % _ROUNDS_PER_RESYNC == 0:
                 self._resync()
 
@@ -99,8 +105,11 @@ class ResyncCheck:
         known = {_identity(raw): raw for raw in target.known()}
         listed: dict[Identity, str] = {}
         for namespace in target.namespaces:
-            async for page in self._cluster.pages(target.resource.path(namespace), accept=METADATA_ONLY):
-                listed |= {_identity(item): item["metadata"]["resourceVersion"] for item in page["items"]}
+            found = await self._versions(target, namespace)
+            if found is None:  # neither confirmed nor missing
+                known = {identity: raw for identity, raw in known.items() if identity[0] != namespace}
+            else:
+                listed |= found
         differing = {
             identity: version
             for identity, version in listed.items()
@@ -115,6 +124,31 @@ class ResyncCheck:
         if repaired:
             metrics.RESYNC_MISSED.labels(target.kind).inc(len(repaired))
             log.warning("resync check: the watch of %s missed %d changes", target.kind, len(repaired))
+
+    async def _versions(self, target: WatchedKind, namespace: str | None) -> dict[Identity, str] | None:
+        """Return the `resourceVersion` of every object; None of a namespace that may not be read.
+
+        After some rounds such a namespace counts as empty.
+        """
+        listed: dict[Identity, str] = {}
+        where = (target.kind, namespace or "")
+        try:
+            async for page in self._cluster.pages(target.resource.path(namespace), accept=METADATA_ONLY):
+                listed |= {_identity(item): item["metadata"]["resourceVersion"] for item in page["items"]}
+        except ApiError as error:
+            if namespace is None or error.status != FORBIDDEN:
+                raise
+            metrics.WATCH_FORBIDDEN.labels(*where).set(1)
+            self._forbidden[where] += 1
+            log.warning('namespace "%s" may not be read: %s', namespace, error)
+            if self._forbidden[where] >= _EMPTY_AFTER:
+                gone = {raw["metadata"]["uid"] for raw in target.known() if _identity(raw)[0] == namespace}
+                target.sink.forget(namespace, gone)
+            return None
+        if namespace is not None:
+            metrics.WATCH_FORBIDDEN.labels(*where).set(0)
+            self._forbidden.pop(where, None)
+        return listed
 
     async def _repair(self, target: WatchedKind, identity: Identity) -> bool:
         """Bring the sink up to date about one object; return whether it was not."""
