@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from steno_runtime.ocr.engines.tiling import may_need_tiles, merge, tiles
 from steno_runtime.ocr.geometry import Quad
+from steno_runtime.ocr.resolution import letter_height
 
 DETECTION_SIDE = 1280
-"""The page's longer side is scaled to this for detection: a third of the time of 2,000, and no line is missed."""
+"""The longer side of a page, or of a tile of a large one, is scaled to this for detection: a third of the time of
+2,000, and no line is missed."""
 
 
 def rapid_ocr(threads: int, **params: Any) -> Any:
@@ -39,24 +42,40 @@ def _rapid_class() -> type[Any]:
     import cv2
     from rapidocr import RapidOCR
     from rapidocr.ch_ppocr_det import TextDetOutput
+    from rapidocr.main import RapidOCRError
 
     class AreaScaled(RapidOCR):
         def detect_and_crop(self, img: np.ndarray, op_record: dict[str, Any]) -> tuple[list[np.ndarray], TextDetOutput]:
             height, width = img.shape[:2]
-            scale = DETECTION_SIDE / max(height, width)
-            if scale >= 1:
+            if max(height, width) <= DETECTION_SIDE:
                 return super().detect_and_crop(img, op_record)
+            found: TextDetOutput | None = None
+            boxes: list[np.ndarray] = []
+            letter = letter_height(img) if may_need_tiles(width, height) else None
+            for left, top, right, bottom in tiles(width, height, letter, DETECTION_SIDE):
+                try:
+                    found, seen = self._detect(img[top:bottom, left:right], op_record)
+                except RapidOCRError:  # nothing on this tile
+                    continue
+                boxes.append(np.add(seen, (left, top), dtype=np.float32))
+            if found is None:
+                raise RapidOCRError("The text detection result is empty")
+            found.boxes = merge(boxes)
+            if len(boxes) > 1:
+                found.scores = [1.0] * len(found.boxes)
+            op_record["padding_1"] = {"top": 0, "left": 0}
+            return self.crop_text_regions(img, found.boxes), found
+
+        def _detect(self, img: np.ndarray, op_record: dict[str, Any]) -> tuple[TextDetOutput, np.ndarray]:
+            """Return what is found on a part of a page, and its boxes in pixels of that part."""
+            height, width = img.shape[:2]
+            scale = min(1.0, DETECTION_SIDE / max(height, width))
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            small = cv2.resize(img, size, interpolation=cv2.INTER_AREA)
+            small = cv2.resize(img, size, interpolation=cv2.INTER_AREA) if scale < 1 else img
             _, found = super().detect_and_crop(small, op_record)
             padding = op_record["padding_1"]
-            found.boxes = (np.asarray(found.boxes) - (padding["left"], padding["top"])) * (
-                width / size[0],
-                height / size[1],
-            )
-            found.boxes = found.boxes.astype(np.float32)
-            padding.update(top=0, left=0)
-            return self.crop_text_regions(img, found.boxes), found
+            boxes = (np.asarray(found.boxes) - (padding["left"], padding["top"])) * (width / size[0], height / size[1])
+            return found, boxes.astype(np.float32)
 
     return AreaScaled
 
