@@ -11,6 +11,7 @@ import pytest
 from runtime.tests.conftest import S3
 from steno_api.documents.manifest import Manifest
 from steno_api.documents.transcript import Segment, Transcript, Word
+from steno_api.documents.warnings import WarningReason
 from steno_api.failures import FailureReason
 from steno_api.server.claims import SessionClaims
 from steno_api.server.session_end import SessionEnd
@@ -73,6 +74,24 @@ async def test_a_transcript_in_every_format_and_the_manifest_last(
     result = (await report).result
     assert (result.reason, result.manifest, result.failure) == (SessionEnd.CLIENT_ENDED, last["manifest"], None)
     assert result.artifacts == manifest.artifacts
+
+
+async def test_s22_what_could_not_be_read_is_a_warning(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):
+    server = await start_server(output=place)
+    prefix = f"team-a/unreadable/{uuid.uuid4()}"
+    async with server.connect(issuer.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
+        await socket.send(SECOND)
+        await ws.send("audio_chunk", audio_data="!!")
+        await ws.send("audio_chunk", audio_data="AAA")
+        await socket.send(SECOND)
+        assert (await ws.end())[1] == 1000
+    (warning,) = Transcript.model_validate_json(read(s3, f"{prefix}/transcript.json")).warnings
+    assert (warning.reason, warning.start, warning.end) == (WarningReason.DAMAGED_SOURCE, 1.0, 1.0)
+    assert "(2 times)" in warning.message
+    (summary,) = Manifest.model_validate_json(read(s3, f"{prefix}/manifest.json")).warnings
+    assert summary.reason == "DamagedSource"
 
 
 async def test_the_session_of_a_lost_client_is_published(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):

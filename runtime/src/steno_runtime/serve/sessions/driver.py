@@ -69,6 +69,10 @@ class Audio:
     pcm: bytes
 
 
+class Unreadable:
+    """Audio that could not be read, as the client has been told; the session goes on without it."""
+
+
 class Finalize:
     """The client asks for a final now; the session goes on."""
 
@@ -81,7 +85,7 @@ class KeepAlive:
     """The client is connected but has no audio; this does not count as audio."""
 
 
-ClientMessage = Audio | Finalize | End | KeepAlive
+ClientMessage = Audio | Unreadable | Finalize | End | KeepAlive
 
 
 @dataclass(frozen=True)
@@ -272,6 +276,8 @@ async def _handle(message: ClientMessage, live: LiveSession, pcm: PcmInput) -> N
     match message:
         case Audio():
             await live.feed(pcm.convert(message.pcm))
+        case Unreadable():
+            live.skip_unreadable()
         case Finalize():
             await live.feed(pcm.flush())
             live.finalize()

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_api.model import ObjectRef
 from steno_api.server.claims import SessionClaims
@@ -72,6 +73,9 @@ class LiveSession:
         self._changed = asyncio.Event()
         """Set when something is added to the backlog, or the session ends."""
         self._room = asyncio.Event()
+        self._unreadable: tuple[float, float] | None = None
+        """Where audio that could not be read is missing, the first and the last time, in seconds."""
+        self._unreadable_count = 0
         self._reason: SessionEnd | None = None
         self._loss: WorkError | None = None
 
@@ -112,6 +116,16 @@ class LiveSession:
         """End the open utterance once the audio before is decoded; the session goes on."""
         if not self.ending.is_set():
             self._add(None)
+
+    def skip_unreadable(self) -> None:
+        """Remember that a piece of audio could not be read, at this place of the audio."""
+        place = round(self._accepted_seconds, 3)
+        self._unreadable = (place if self._unreadable is None else self._unreadable[0], place)
+        self._unreadable_count += 1
+
+    @property
+    def _accepted_seconds(self) -> float:
+        return self.claims.max_duration_seconds - self._audio_left / BYTES_PER_SECOND
 
     def _add(self, item: bytes | None) -> None:
         self._backlog.append(item)
@@ -241,8 +255,7 @@ class LiveSession:
 
     def _drop_undecoded(self, reason: FailureReason, why: str, remedy: str) -> None:
         """Abort decoding, and remember what is lost by it."""
-        accepted = self.claims.max_duration_seconds - self._audio_left / BYTES_PER_SECOND
-        lost = round(accepted - self._session.finalized_seconds, 1)
+        lost = round(self._accepted_seconds - self._session.finalized_seconds, 1)
         if lost > 0:
             log.warning("audio is lost", extra={"session": self.claims.sub, "seconds": lost})
             message = f"{why} the last {lost} s of audio were decoded; they are not in the transcript. {remedy}"
@@ -266,7 +279,18 @@ class LiveSession:
             language=stats.language,
             model=self._model,
             device=self._device,
+            warnings=self._warnings(),
         )
+
+    def _warnings(self) -> tuple[ResultWarning, ...]:
+        if self._unreadable is None:
+            return ()
+        message = (
+            f"Audio from the client could not be read ({self._unreadable_count} times) and is missing. The client was "
+            "told why: see the errors that it received."
+        )
+        first, last = self._unreadable
+        return (ResultWarning(reason=WarningReason.DAMAGED_SOURCE, message=message, start=first, end=last),)
 
 
 def _with_failure(result: SessionResult, failure: WorkError) -> SessionResult:

@@ -53,6 +53,8 @@ class SessionRecord:
     language: str | None
     model: str
     device: str
+    warnings: tuple[ResultWarning, ...] = ()
+    """What of the audio could not be read."""
 
 
 def _transcript(record: SessionRecord) -> Transcript:
@@ -66,6 +68,7 @@ def _transcript(record: SessionRecord) -> Transcript:
         device=record.device,
         model=record.model,
         has_diarization=False,
+        warnings=record.warnings,
     )
     return build_transcript(
         result, meeting_id=record.claims.meeting_id, tenant_id=record.claims.tenant, processing_time=record.seconds

@@ -24,6 +24,7 @@ from steno_runtime.serve.sessions.driver import (
     SessionEnding,
     Start,
     Started,
+    Unreadable,
 )
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS
 from steno_runtime.serve.transports.problem_details import error_response
@@ -96,6 +97,7 @@ class WebSocketConnection:
                         return Audio(messages.parse_audio(fields))
                     except messages.InvalidChunkError as error:
                         await self._warn(error)
+                        return Unreadable()
                 case "finalize":
                     return Finalize()
                 case "end_session":
