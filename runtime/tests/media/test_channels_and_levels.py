@@ -218,3 +218,21 @@ def test_integers_become_floats_of_full_scale(dtype, full):
 def test_an_empty_or_short_block_has_a_level():
     assert normalize(np.zeros(10, dtype=np.float32))[0].reason is WarningReason.SILENT_TRACK
     assert loudness(np.full(100, 0.1, dtype=np.float32)) == pytest.approx(-20, abs=0.1)
+
+
+def test_s12_a_length_that_is_only_estimated_refuses_nothing(clean, tmp_path):
+    path = tmp_path / "vbr.mp3"
+    with av.open(str(path), "w", options={"write_xing": "0"}) as target:
+        stream = target.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="mono")
+        stream.options = {"q": "0"}
+        samples = np.concatenate([np.zeros(4 * SAMPLE_RATE, np.float32), clean])  # silence first: a low bit rate
+        frame = av.AudioFrame.from_ndarray((samples * 32767).astype(np.int16).reshape(1, -1), "s16p", "mono")
+        frame.sample_rate = SAMPLE_RATE
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            target.mux(packet)
+    samples, found = read(path, max_seconds=35.0)
+    assert len(samples) == pytest.approx(34 * SAMPLE_RATE, abs=SAMPLE_RATE // 4)
+    assert found == []
+    with pytest.raises(WorkError) as caught:
+        read(path, max_seconds=20.0)
+    assert caught.value.reason is FailureReason.TOO_LARGE

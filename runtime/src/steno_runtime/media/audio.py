@@ -43,6 +43,9 @@ remain those of the media."""
 AUDIBLE_PEAK = 1e-3
 """A track that never exceeds it (-60 dB) counts as silent where there is another."""
 
+ESTIMATED_LENGTHS = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegts"})
+"""Formats that may not tell their length: FFmpeg then guesses it from the first packets' bit rate."""
+
 TOLERATED_BAD_PACKETS = 3
 TOLERATED_BAD_SHARE = 0.1
 CHECK_EVERY_PACKETS = 256
@@ -146,7 +149,8 @@ class _TrackReader:
         with _open(self._path) as container:
             stream = container.streams.audio[track.index]
             total = _duration(container, stream)
-            self._limit.refuse(total or 0.0)
+            exact = not ESTIMATED_LENGTHS & set(container.format.name.split(","))
+            self._limit.refuse(total if total and exact else 0.0)
             out = _Samples(total, self._limit)
             decoder = _Decoder(container, stream, self._check, self._limit, self.mixdown)
             origin = (container.start_time or 0) / av.time_base
@@ -163,7 +167,7 @@ class _TrackReader:
             raise _unsupported(
                 "The source has an audio track without a single sample: there is no audio to transcribe."
             )
-        self._warn_of_damage(decoder, out, total)
+        self._warn_of_damage(decoder, out, total if exact else None)
         return out.finish()
 
     def _warn_of_damage(self, decoder: _Decoder, out: _Samples, total: float | None) -> None:
