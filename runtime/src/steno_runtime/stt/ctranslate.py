@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
 
 BEAM_SIZE = 5
-FALLBACK_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
+FALLBACK_TEMPERATURES = (0.4,)
+"""Each is one more decode of five hypotheses, for text that is mostly dropped in the end: music and noise."""
 MAX_LENGTH = 448
 _PREPENDED = "\"'“¿([{-「『（《"
 _APPENDED = "\"'.。,，!！?？:：”)]}、」』）》…"
@@ -163,7 +164,7 @@ class CTranslateEngine:
     def _decode_with_fallback(
         self, windows: Sequence[Samples], language: str, first: Sequence[Decoded], size: int, profile: DecodeProfile
     ) -> list[Decoded]:
-        """Decode in the full window, then at rising temperatures, until the text passes; else keep the most plausible.
+        """Decode in the full window, then by sampling, until the text passes; else keep the most plausible.
 
         Args:
             windows: whose first text failed the checks.

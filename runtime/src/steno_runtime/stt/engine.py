@@ -33,7 +33,7 @@ class DecodeProfile(StrEnum):
     """Beam search and word times; text that fails the checks is decoded once more in the full window. Deterministic:
     the same audio always gives the same text."""
     BEAM_WITH_FALLBACK = "beam_with_fallback"
-    """As `BEAM`, and where the text still fails the checks, sampled at rising temperatures."""
+    """As `BEAM`, and where the text still fails the checks, sampled once."""
 
 
 @dataclass(frozen=True)
