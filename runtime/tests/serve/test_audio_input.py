@@ -196,7 +196,7 @@ def test_s9_samples_after_what_the_header_announced():
 
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_s9_samples_are_never_changed(data: bytes, size: int):
-    data = b"\x01\x00" + data[: len(data) & ~1]  # begins like no container
+    data = b"\x01\x00" + data[: len(data) & ~1]  # begins as no container does
     assert converted(pieces(data, size)) == data
 
 
@@ -204,3 +204,11 @@ def test_s9_samples_are_never_changed(data: bytes, size: int):
 def test_s9_a_constant_level_is_pcm(level: int):
     data = struct.pack("<h", level) * 8_000
     assert converted(pieces(data, 3_200)) == data
+
+
+@pytest.mark.parametrize(
+    "data", [base64.b64encode(bytes(range(256))), b'{"type": "audio_chunk", "audio_data": "AAAAAAAAAAAA"}' * 2]
+)
+def test_s9_text_is_not_pcm(data: bytes):
+    with pytest.raises(ApiError, match="text"):
+        converted([data])

@@ -30,6 +30,8 @@ _CONTAINERS = (
     (0, b"ID3", "MP3"),
     (4, b"ftyp", "MP4 or M4A"),
     (0, b"FORM", "AIFF"),
+    (0, b"RIFX", "WAV with the bytes of a sample in the other order"),
+    (0, b"wvpk", "WavPack"),
     (0, b"caff\x00", "CAF"),
     (0, b"#!AMR", "AMR"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "ASF or WMA"),
@@ -43,6 +45,7 @@ _MPEG_KBITS = {  # of layer 3, by version: ISO/IEC 11172-3 and 13818-3
     2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _MPEG_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_TEXT_BYTES = 64
 _PRINTABLE = frozenset(string.printable.encode())
 
 
@@ -74,6 +77,11 @@ def container_name(head: bytes) -> str | None:
     if known is not None:
         return known
     return next((name for name, size in (("MP3", _mpeg_frame), ("AAC", _adts_frame)) if _has_frames(head, size)), None)
+
+
+def is_encoded_text(head: bytes) -> bool:
+    """Return whether bytes are JSON or base64 as text; samples are not all letters."""
+    return len(head) >= _TEXT_BYTES and len(set(head)) > 8 and all(byte in _PRINTABLE for byte in head[:_TEXT_BYTES])
 
 
 def may_be_frames(head: bytes) -> bool:

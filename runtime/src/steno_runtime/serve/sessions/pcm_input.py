@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from enum import Enum, auto
 
-from steno_runtime.media.sniff import FRAME_BYTES, container_name, may_be_frames
+from steno_runtime.media.sniff import FRAME_BYTES, container_name, is_encoded_text, may_be_frames
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.resampler import Resampler
 
@@ -160,6 +160,11 @@ def _begins_wav(data: bytes) -> bool:
 def _require_pcm(data: bytes) -> bytes:
     if (name := container_name(data)) is not None:
         raise _not_pcm(name)
+    if is_encoded_text(data):
+        raise ApiError(
+            ErrorCode.INVALID_AUDIO,
+            "The audio is text, not PCM. Send base64 as an audio_chunk in a text message, and samples as bytes.",
+        )
     return data
 
 
