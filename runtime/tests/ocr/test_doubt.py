@@ -145,6 +145,20 @@ def test_o18_a_short_cyrillic_sign_is_not_read_in_latin_letters(monkeypatch):
     assert (seen.text, seen.languages, warnings) == (sign, ("ru",), [])
 
 
+def test_o18_a_short_cyrillic_sign_without_the_data_of_russian_has_a_warning(monkeypatch):
+    """As without Russian: one engine doubts the Latin letters, the next is sure of them."""
+    warnings: list[ResultWarning] = []
+    reader = PageReader(engine="auto", languages=(), model_store=None, threads=1, warn=warnings.append)
+    first, second = (Scripted(lambda *_, c=confidence: [("PECTOPAH MOCKBA", c)]) for confidence in (0.65, 0.98))
+    for engine in (first, second):
+        monkeypatch.setattr(engine, "reads", lambda languages: "ru" not in languages and "ko" not in languages)
+    monkeypatch.setattr(reader, "_engines", {"tesseract": first, "rapidocr": second})
+    monkeypatch.setattr(reader._tesseract, "orientation", lambda _: None)
+    seen = reader.read(PageInput(1, 400, 150, 0, pixels=np.full((150, 400, 3), 255, np.uint8)))
+    assert seen.confidence == 0.98
+    assert [warning.reason for warning in warnings] == [WarningReason.LANGUAGE_UNCERTAIN]
+
+
 def test_o18_russian_prose_is_not_read_again(monkeypatch):
     asked: list[str] = []
 

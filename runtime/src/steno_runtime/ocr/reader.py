@@ -126,12 +126,15 @@ class PageReader:
             languages = (language,) if language else _FALLBACK
         page_image = _PageImage(image, quality, languages)
         selection = self._select(page_image)
-        reading = self._read_with(selection.engines[0], page_image, rotation=rotation, reason=selection.reason)
+        first = reading = self._read_with(selection.engines[0], page_image, rotation=rotation, reason=selection.reason)
         if reading.confidence < MIN_CONFIDENCE or reading.sideways:
             reading = self._reread(reading, selection, page_image)
         if not self._languages:
-            reading, languages = self._read_as_others(reading, page_image)
-            if not certain and reading.lines and reading.confidence < MIN_CONFIDENCE:
+            reading, languages = self._read_as_others(reading, page_image, first)
+            doubted = reading.confidence < MIN_CONFIDENCE or (
+                first.confidence < MIN_CONFIDENCE and first.rotation == reading.rotation and languages == _FALLBACK
+            )
+            if not certain and reading.lines and doubted:
                 message = f"The script of page {page.number} was guessed: name the document's languages."
                 self._warn(ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, page=page.number))
         blocks = [
@@ -195,10 +198,16 @@ class PageReader:
         reason = f"{reading.reason}; turned by {degrees}°"
         return self._read_with(reading.engine, image, rotation=degrees, reason=reason)
 
-    def _read_as_others(self, reading: Reading, image: _PageImage) -> tuple[Reading, Sequence[str]]:
+    def _read_as_others(self, reading: Reading, image: _PageImage, first: Reading) -> tuple[Reading, Sequence[str]]:
         """Read a page, whose script was guessed, in those that it may be in as well; return the best and its language.
 
-        Letters of the same shapes are read with confidence in either alphabet: then the Latin one is taken.
+        Letters of the same shapes are read with confidence in either alphabet: then the Latin one is taken, unless the
+        same engine is sure of the other.
+
+        Args:
+            reading: the best so far.
+            image: the page, in the language that was guessed.
+            first: the first engine's own reading.
         """
         best, languages = reading, image.languages
         text = " ".join(line.text for line in reading.lines)
@@ -213,8 +222,10 @@ class PageReader:
             second = self._select(as_other)
             reason = f"{second.reason}; its script was detected wrongly at first"
             again = self._read_with(second.engines[0], as_other, rotation=reading.rotation, reason=reason)
+            rival = first if first.engine == again.engine and other == same_shapes else best
             needed = 1.0 if other != same_shapes else _AS_GOOD if other == "en" else 1 / _AS_GOOD
-            if _score(again) > needed * _score(best):
+            sure = other != same_shapes or other == "en" or again.confidence >= _AS_GOOD
+            if sure and _score(again) > needed * _score(rival):
                 best, languages = again, (other,)
         return best, languages
 
