@@ -153,6 +153,26 @@ def test_k6_a_pod_whose_node_is_not_heard_of(phase, said, lost):
     assert found.unreachable_since == (MOMENT if lost else None)
 
 
+def initialising(**state):
+    init = {"initContainerStatuses": [{"name": "proxy", "state": state}]}
+    return pod(phase="Pending", **container(waiting={"reason": "PodInitializing"}), **init)
+
+
+def test_k10_an_init_container_that_does_not_start_is_what_the_worker_waits_for():
+    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "proxy" not found'}
+    found = read_worker(initialising(waiting=waiting)).value.pod
+    assert (found.waiting_reason, found.waiting_message) == ("CreateContainerConfigError", 'secret "proxy" not found')
+    assert read_worker(initialising(running={})).value.pod.waiting_reason == "PodInitializing"
+
+
+def test_k3_an_init_container_that_failed_is_named():
+    raw = initialising(terminated={"exitCode": 3, "message": "no route\nto host"})
+    raw["status"]["phase"] = "Failed"
+    found = read_worker(raw).value.pod
+    assert found.status_message == "Init container proxy ended with exit code 3: no route to host"
+    assert not found.rejected
+
+
 def test_k3_a_container_that_could_not_be_started():
     ended = {"exitCode": 128, "reason": "StartError", "message": "cuda>=12.8"}
     found = read_worker(pod(phase="Failed", **container(terminated=ended))).value.pod

@@ -95,3 +95,11 @@ def test_the_ttl_waits_for_the_result_to_be_written_down():
     plan = harness.reconcile(DONE, at=60)
     assert actions_of(plan) == []
     assert plan.requeue_after == timedelta()
+
+
+def test_a_nodes_clock_that_is_ahead_does_not_complete_the_job_in_the_future():
+    harness = JobHarness(ttlSecondsAfterFinished=100)
+    harness.reconcile()
+    plan = harness.reconcile(make_child(make_ended_pod(0, SUCCESS), succeeded=True), at=20)
+    assert harness.status.completion_time == after(20)
+    assert plan.requeue_after is not None

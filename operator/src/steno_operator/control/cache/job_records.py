@@ -23,6 +23,9 @@ POD_WARNINGS = (FAILED_MOUNT, FAILED_ATTACH, FAILED_SANDBOX)
 _UNREADY_BY_KUBELET = frozenset({"ContainersNotReady", "ReadinessGatesNotReady", "PodCompleted", "PodFailed"})
 """Reasons of a false condition `Ready` that the kubelet gives; the node controller gives none of them."""
 
+_WAITING_FOR_OTHERS = frozenset({None, "PodInitializing", "ContainerCreating"})
+"""`state.waiting.reason`s of a container that nothing of its own keeps from starting."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
@@ -122,6 +125,8 @@ def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
     container = next((c for c in status.get("containerStatuses") or () if c.get("name") == name), dict[str, Any]())
     state = container.get("state") or {}
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    if waiting.get("reason") in _WAITING_FOR_OTHERS:
+        waiting = _init_obstacle(status) or waiting
     blocked = find_condition(status, "PodScheduled", value="False")
     return ObservedPod(
         name=metadata["name"],
@@ -129,7 +134,7 @@ def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
         child_uid=controller_uid(raw),
         phase=status.get("phase") or "Pending",
         status_reason=status.get("reason") or "",
-        status_message=(status.get("message") or "").strip(),
+        status_message=(status.get("message") or _init_failure(status)).strip(),
         node=spec.get("nodeName"),
         created=parse_time(metadata.get("creationTimestamp")),
         started="running" in state or "terminated" in state,
@@ -147,6 +152,22 @@ def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
         termination_message=ended.get("message", ""),
         finished=parse_time(ended.get("finishedAt")),
     )
+
+
+def _init_obstacle(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the `state.waiting` of an init container that does not start: the worker is not tried before it."""
+    states = ((each.get("state") or {}).get("waiting") or {} for each in status.get("initContainerStatuses") or ())
+    return next((each for each in states if each.get("reason") not in _WAITING_FOR_OTHERS), None)
+
+
+def _init_failure(status: Mapping[str, Any]) -> str:
+    """Return how an init container failed, or an empty string."""
+    for each in status.get("initContainerStatuses") or ():
+        ended = (each.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            words = " ".join((ended.get("message") or "").split()) or ended.get("reason") or ""
+            return f"Init container {each.get('name')} ended with exit code {ended['exitCode']}: {words}"
+    return ""
 
 
 def _unreachable_since(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> datetime | None:

@@ -26,9 +26,10 @@ START_OBSTACLES = frozenset(
         "PreStartHookError",
         "PostStartHookError",
         "RunContainerError",
+        "CrashLoopBackOff",  # of a sidecar that starts before the worker, which itself is never restarted
     }
 )
-"""`state.waiting.reason`s of a container that is not created or started as it is, whatever it waits."""
+"""`state.waiting.reason`s of a container that is not created or started as it is, however long it waits."""
 START_ERRORS = frozenset({"StartError", "ContainerCannotRun"})
 """`state.terminated.reason`s of a container that the container runtime could not start."""
 _NOT_REJECTED = frozenset({"", "DeadlineExceeded", "NodeLost"})
@@ -68,7 +69,8 @@ class ObservedPod:
     unschedulable: str | None = None
     """The scheduler's message, while no node fits."""
     waiting_reason: str | None = None
-    """The container's `state.waiting.reason` (`ImagePullBackOff`, `CreateContainerConfigError`, …)."""
+    """The container's `state.waiting.reason` (`ImagePullBackOff`, `CreateContainerConfigError`, …), or that of an init
+    container before it."""
     waiting_message: str = ""
     warning: str = ""
     """Message of the latest Event that says why the container cannot start."""

@@ -104,7 +104,7 @@ def publish(context: Context, done: Published) -> JobTransition:
         actions=stops,
         update=StatusUpdate(
             results=Results.of(result.manifest, result.artifacts),
-            completion_time=done.time,
+            completion_time=min(done.time, context.now),  # a node's clock may be ahead
             progress=DONE,
             queue=None,
             pod_name=done.pod.name,

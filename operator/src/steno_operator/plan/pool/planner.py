@@ -245,7 +245,10 @@ def _obstacle(observed: ObservedPool) -> QueueStatus:
 def _explain(server: ObservedServer, before: QueueStatus | None) -> QueueStatus:
     pod = server.pod
     if pod.waiting_reason == "CrashLoopBackOff" or (ended(pod) and server.last_exit):
-        return QueueStatus(reason=Reason.CRASH_LOOP, message=f"Pod {pod.name} keeps crashing: {server.last_exit}")
+        return QueueStatus(
+            reason=Reason.CRASH_LOOP,
+            message=f"Pod {pod.name} keeps crashing: {server.last_exit or pod.waiting_message}",
+        )
     if ended(pod):
         return QueueStatus(reason=Reason.WAITING_FOR_POD, message=f"Pod {pod.name} ended and is replaced.")
     if not pod.started:
