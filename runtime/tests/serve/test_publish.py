@@ -94,6 +94,21 @@ async def test_s22_what_could_not_be_read_is_a_warning(start_server: StartServer
     assert summary.reason == "DamagedSource"
 
 
+async def test_a_session_without_speech_says_so(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):
+    server = await start_server(output=place)
+    prefix = f"team-a/silent/{uuid.uuid4()}"
+    async with server.connect(issuer.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
+        await socket.send(bytes(1_600))  # less than a word of the scripted engine
+        await ws.end()
+    transcript = Transcript.model_validate_json(read(s3, f"{prefix}/transcript.json"))
+    assert (transcript.transcript, [warning.reason for warning in transcript.warnings]) == (
+        "",
+        [WarningReason.NO_SPEECH],
+    )
+
+
 async def test_the_session_of_a_lost_client_is_published(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):
     server = await start_server(output=place)
     report = asyncio.create_task(next_ended(server))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from steno_api.documents.manifest import MANIFEST_NAME, Manifest
 from steno_api.documents.transcript import Segment, Transcript
-from steno_api.documents.warnings import ResultWarning
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_api.model import ObjectRef
 from steno_api.server.claims import SessionClaims
@@ -68,11 +68,18 @@ def _transcript(record: SessionRecord) -> Transcript:
         device=record.device,
         model=record.model,
         has_diarization=False,
-        warnings=record.warnings,
+        warnings=(*record.warnings, *_no_speech(record)),
     )
     return build_transcript(
         result, meeting_id=record.claims.meeting_id, tenant_id=record.claims.tenant, processing_time=record.seconds
     )
+
+
+def _no_speech(record: SessionRecord) -> list[ResultWarning]:
+    if record.segments or not record.duration:
+        return []
+    message = "No speech was found in the audio of this session. Check the client's microphone, and its sample rate."
+    return [ResultWarning(reason=WarningReason.NO_SPEECH, message=message, start=0.0, end=round(record.duration, 3))]
 
 
 def open_session_output(claims: SessionClaims, place: PoolOutput) -> OutputDirectory:
