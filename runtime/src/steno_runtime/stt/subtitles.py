@@ -195,13 +195,27 @@ def _spread(segment: Segment) -> list[_Piece]:
 def _groups(pieces: Sequence[_Piece], speaker: str | None, prefix: str, later_prefix: str) -> Iterator[_Group]:
     rest = tuple(pieces)
     while rest:
-        count = 1
-        while count < len(rest) and _Group(rest[: count + 1], speaker, prefix).fits():
-            count += 1
+        count = _most(rest, width(prefix))
+        while count > 1 and not _Group(rest[:count], speaker, prefix).fits():
+            count -= 1
         if count < len(rest):
             count = _best_cut(rest, count)
         yield _Group(rest[:count], speaker, prefix)
         rest, prefix = rest[count:], later_prefix
+
+
+def _most(pieces: Sequence[_Piece], columns: int) -> int:
+    """Return how many pieces fit a cue at most, by their widths alone; at least one.
+
+    Args:
+        pieces: all that are left.
+        columns: that are taken already.
+    """
+    for count, piece in enumerate(pieces):
+        columns += width(piece.text)
+        if columns > LINES * LINE_WIDTH + 2:  # the 2: spaces at the beginning and between the lines
+            return max(1, count)
+    return len(pieces)
 
 
 def _best_cut(pieces: Sequence[_Piece], most: int) -> int:
