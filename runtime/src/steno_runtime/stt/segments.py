@@ -91,8 +91,8 @@ def separate(spans: Sequence[tuple[float, float]], least: float, limit: float) -
         earliest = starts[-1] + least
     made: list[tuple[float, float]] = []
     for start, (_, end) in zip(reversed(starts), reversed(spans), strict=True):
-        begin = min(start, limit - least)
-        made.append((begin, max(begin + least, min(end, limit))))
+        begin = max(0.0, min(start, limit - least))  # rounding may lead below 0
+        made.append((begin, min(max(begin + least, end), limit)))
         limit = begin
     return made[::-1]
 
