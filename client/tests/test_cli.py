@@ -79,7 +79,7 @@ def test_help_and_version():
         (["--format", "json,srt"], "add --output DIR"),
         (["--min-speakers", "3", "--max-speakers", "2"], "--min-speakers is more than --max-speakers"),
         (["--min-speakers", "0"], "Input should be greater than or equal to 1"),
-        (["--language", "Korean"], "is not a language code"),
+        (["--language", "Korean"], "is not a language tag"),
         (["--device", "tpu"], "'tpu' is not one of"),
         (["--batch-size", "none"], "Input should be a valid integer"),
     ],

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from steno_api.v1alpha1.common import LANGUAGE
-
 TRANSCRIPT_FORMATS = ("json", "srt", "vtt", "txt")
 PAGE_FORMATS = ("json", "txt", "markdown", "pdf")
 
@@ -74,6 +72,8 @@ def formats_callback(known: tuple[str, ...]) -> Callable[[list[str]], list[str]]
 
 def language(given: str) -> str:
     """Check a BCP 47 tag."""
+    from steno_api.v1alpha1.common import LANGUAGE  # noqa: PLC0415 - not for `--help`
+
     if given != "auto" and not re.fullmatch(LANGUAGE, given):
         raise typer.BadParameter(f"{given!r} is not a language tag: give one such as en, ko or pt-BR, or auto")
     return given

@@ -236,3 +236,33 @@ def test_s12_a_length_that_is_only_estimated_refuses_nothing(clean, tmp_path):
     with pytest.raises(WorkError) as caught:
         read(path, max_seconds=20.0)
     assert caught.value.reason is FailureReason.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "flac flac 7.1",
+        "m4a aac 7.1",
+        "m4a aac 5.1",
+        "mkv libopus 7.1",
+        "mkv pcm_s16le 22.2",
+        "caf pcm_f32be hexadecagonal",
+    ],
+)
+def test_a_voice_on_any_channel_of_any_codec_is_heard(clean, tmp_path, file):
+    extension, codec, layout = file.split()
+    spoken = np.repeat(clean[7 * SAMPLE_RATE : 10 * SAMPLE_RATE], 3)
+    channels = av.AudioLayout(layout).nb_channels
+    for position in {0, 2, channels - 1}:
+        path = tmp_path / f"{position}.{extension}"
+        rows = np.zeros((channels, len(spoken)), dtype=np.float32)
+        rows[position] = spoken
+        with av.open(str(path), "w") as target:
+            stream = target.add_stream(codec, rate=48_000, layout=layout)
+            frame = av.AudioFrame.from_ndarray(rows.T.reshape(1, -1).copy(), "flt", layout)
+            frame.sample_rate = 48_000
+            for packet in (*stream.encode(frame), *stream.encode(None)):
+                target.mux(packet)
+        samples, _ = read(path)
+        heard = samples[: len(spoken) // 3]
+        assert loudness(heard) == pytest.approx(loudness(spoken[::3]), abs=3.0), position

@@ -46,6 +46,10 @@ AUDIBLE_PEAK = 1e-3
 ESTIMATED_LENGTHS = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegts"})
 """Formats that may not tell their length: FFmpeg then guesses it from the first packets' bit rate."""
 
+PLANES = 8
+"""Planar frames of as many channels or more are interleaved first: PyAV counts their planes up to a null pointer, which
+FFmpeg sets only after fewer."""
+
 TOLERATED_BAD_PACKETS = 3
 TOLERATED_BAD_SHARE = 0.1
 CHECK_EVERY_PACKETS = 256
@@ -309,7 +313,7 @@ class _Decoder:
                 self._resampler = (key, av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE))
             mono.pts = None  # the resampler only converts; gaps are filled by timestamps outside
             converted = self._resampler[1].resample(mono)
-        except (FFmpegError, ValueError):  # damage can also decode to a frame of a format that cannot be
+        except (FFmpegError, ValueError, IndexError):  # damage can also decode to a frame of a format that cannot be
             self.bad += 1
             self._resampler = None
             return
@@ -322,10 +326,21 @@ class _Decoder:
 
         from steno_runtime.media.mixdown import to_float
 
+        if frame.format.is_planar and frame.layout.nb_channels >= PLANES:
+            frame = self._packed(frame)
         channels = to_float(frame.to_ndarray(), frame.layout.nb_channels, planar=frame.format.is_planar)
         mono = av.AudioFrame.from_ndarray(self._mixdown.mix(channels).reshape(1, -1), format="flt", layout="mono")
         mono.sample_rate = frame.sample_rate
         return mono
+
+    def _packed(self, frame: av.AudioFrame) -> av.AudioFrame:
+        """Return the frame with its channels interleaved."""
+        import av
+
+        frame.pts = None
+        packer = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+        packed = packer.resample(frame) or packer.resample(None)
+        return packed[0]
 
     def _samples(self, block: av.AudioFrame, *, mixed: bool) -> np.ndarray:
         samples = block.to_ndarray()
