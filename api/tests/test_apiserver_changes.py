@@ -147,14 +147,14 @@ def test_finished_jobs_of_an_older_schema_stay_writable(apiserver: ApiServer, na
     where = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
     with_older = apiserver.request("PATCH", where, {"spec": older["spec"]}, content_type="application/merge-patch+json")
     assert with_older.status == 200, with_older.message
-    resource = job("old", language="KO")
+    resource = job("old", language="Korean")
     try:
         # The schema takes effect a moment after the answer: the apiserver's own admission says when.
         while create(apiserver, namespace, resource).status == 422:
             pass
     finally:
         apiserver.apply_crds()
-    while create(apiserver, namespace, job("probe", language="KO"), "?dryRun=All").status != 422:
+    while create(apiserver, namespace, job("probe", language="Korean"), "?dryRun=All").status != 422:
         pass
     assert patch(apiserver, namespace, resource, {"status": {"phase": "Failed"}}, sub="/status").status == 200
     assert patch(apiserver, namespace, resource, {"metadata": {"labels": {"a": "b"}}}).status == 200

@@ -28,7 +28,7 @@ def test_what_kubectl_get_shows(apiserver: ApiServer, namespace: str) -> None:
     header, row = rows("tj", "-o", "wide")
     assert header == [
         "NAME", "PHASE", "PROGRESS", "DURATION", "SPEED", "MODEL",
-        "LANGUAGE", "SPEAKERS", "ATTEMPT", "REASON", "NODE", "AGE",
+        "LANGUAGE", "SPEAKERS", "ATTEMPT", "WARNING", "REASON", "NODE", "AGE",
     ]  # fmt: skip
     assert row[6:-1] == ["ko", "4", "2", "Decoding", "worker-1"]
     assert any("transcriptionjob.steno.dev/standup" in line for line in rows("steno", "-o", "name"))
@@ -65,6 +65,7 @@ def test_what_kubectl_get_shows_of_ocr_jobs(apiserver: ApiServer, namespace: str
         "FAILED",
         "CONFIDENCE",
         "ATTEMPT",
+        "WARNING",
         "REASON",
         "NODE",
     ]

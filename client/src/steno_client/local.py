@@ -51,12 +51,10 @@ class LocalResult:
 
     Attributes:
         write: writes one format to a path; raises CommandError if that is not possible.
-        failed_pages: number of pages that could not be recognized.
         warnings: what was lost, doubted or guessed.
     """
 
     write: WriteFormat
-    failed_pages: int = 0
     warnings: Sequence[ResultWarning] = ()
 
 
@@ -129,7 +127,7 @@ def recognize_file(request: RecognitionRequest, scratch: Path, on_progress: Prog
         with _errors_explained():
             WRITERS[name](result, header, path)
 
-    return LocalResult(write, failed_pages=result.failed_pages, warnings=result.warnings)
+    return LocalResult(write, warnings=result.warnings)
 
 
 @contextmanager

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from steno_operator.control.kube.client import environment_proxy
+import asyncio
+
+import pytest
+
+from steno_operator.control.kube.client import Cluster, environment_proxy
 
 
 def test_a_proxy_of_the_environment_is_used_unless_the_host_is_exempt(monkeypatch):
@@ -14,3 +18,25 @@ def test_a_proxy_of_the_environment_is_used_unless_the_host_is_exempt(monkeypatc
     monkeypatch.delenv("HTTPS_PROXY")
     monkeypatch.delenv("https_proxy", raising=False)
     assert environment_proxy("https://kube.example.com:6443") is None
+
+
+@pytest.mark.apiserver
+def test_watches_of_many_namespaces_do_not_hold_up_a_request(harness, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(harness.server.kubeconfig))
+
+    async def run() -> str:
+        cluster = await Cluster.connect()
+        path = f"/api/v1/namespaces/{harness.namespace}"
+        watch = {"watch": "true", "timeoutSeconds": "60"}
+        watches = [asyncio.ensure_future(cluster.request("GET", f"{path}/pods", query=watch)) for _ in range(130)]
+        await asyncio.sleep(0)  # all of them have asked for a connection
+        try:
+            answer = await asyncio.wait_for(cluster.request("GET", path), 30)
+        finally:
+            for each in watches:
+                each.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+            await cluster.close()
+        return answer["metadata"]["name"]
+
+    assert asyncio.run(run()) == harness.namespace

@@ -137,9 +137,7 @@ class JobStatus(ConditionedStatus):
     """Present while the job waits."""
     results: Results | None = None
     """Present once the results are complete."""
-    warnings: Annotated[list[WarningSummary], Field(max_length=MAX_SUMMARIES)] = Field(
-        default_factory=list[WarningSummary]
-    )
+    warnings: Annotated[list[WarningSummary], Field(max_length=MAX_SUMMARIES)] | None = None
     """What was lost, doubted or guessed: one of each reason, present once the results are complete. The documents have
     all of them, with the time or page."""
     last_failure: LastFailure | None = None

@@ -163,8 +163,6 @@ def ocr(
                 result = local.recognize_file(request, Path(scratch), on_progress)
             _write_outputs(result.write, paths)
         _print_warnings(result.warnings)
-        if result.failed_pages:
-            typer.echo(f"steno: {result.failed_pages} page(s) could not be read: --format json says why", err=True)
 
 
 def _print_warnings(warnings: Iterable[ResultWarning]) -> None:

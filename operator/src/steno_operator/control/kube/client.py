@@ -126,7 +126,8 @@ class Cluster:
             config.ConfigException: none of them is there or valid.
         """
         configuration = client.Configuration()
-        configuration.connection_pool_maxsize = 100
+        # None: every watch of every served namespace holds one, and no request, least of all the lease's, waits for it.
+        configuration.connection_pool_maxsize = 0
         if not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=configuration)
         else:

@@ -134,7 +134,7 @@ def _events(job: Job, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
     yield from _running(old, new)
     if _changed(old, new, ConditionType.COMPLETE, to=True):
         yield _normal(Reason.PUBLISHED, _message(new, ConditionType.COMPLETE))
-        yield from (_warning(warning.reason, warning.message) for warning in new.warnings)
+        yield from (_warning(warning.reason, warning.message) for warning in new.warnings or ())
     if _changed(old, new, ConditionType.FAILED, to=True):
         reason = find(new.conditions, ConditionType.FAILED)
         yield _warning(Reason.FAILED, f"{reason.reason if reason else ''}: {_message(new, ConditionType.FAILED)}")

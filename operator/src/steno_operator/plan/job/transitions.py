@@ -51,7 +51,7 @@ class StatusUpdate(TypedDict, total=False):
     queue: QueueStatus | None
     results: Results
     summary: AnySummary | None
-    warnings: list[WarningSummary]
+    warnings: list[WarningSummary] | None
 
 
 JobTransition = Transition[StatusUpdate]
@@ -110,7 +110,7 @@ def publish(context: Context, done: Published) -> JobTransition:
             pod_name=done.pod.name,
             node_name=done.pod.node,
             summary=summary_of(job, result),
-            warnings=result.warnings,
+            warnings=result.warnings or None,
         ),
         requeue_after=earliest(ttl_left(job.spec.ttl_seconds_after_finished, done.time, context.now), again),
     )
