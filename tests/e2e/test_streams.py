@@ -148,8 +148,9 @@ def test_bad_clients_do_not_disturb_others(pool: Kube, alone: Received, recordin
         assert close_code(url, bytes(3200), bearer) == 1007  # audio before start_session
         assert streams.talk(url, bearer, iter(()), tenant_id="somebody-else").code == 4003
         assert close_code(url, start, bearer, then="{this is not JSON") == 1007
-        bad_base64 = json.dumps({"type": "audio_chunk", "audio_data": "!!"})
-        assert close_code(other_url, start, other, then=bad_base64) == 1007
+        webm = base64.b64encode(bytes.fromhex("1a45dfa39f4286810142f7810142f2810442f381084282847765626d") + bytes(64))
+        container = json.dumps({"type": "audio_chunk", "audio_data": webm.decode()})
+        assert close_code(other_url, start, other, then=container) == 1007
         assert grpc_refusal(target, None, "victim") is grpc.StatusCode.UNAUTHENTICATED
         assert grpc_refusal(target, rival, "victim") is grpc.StatusCode.PERMISSION_DENIED
         assert call.result().finals == alone.finals
