@@ -58,6 +58,10 @@ def upper_folder(mount: str) -> str:
     return found[1]
 
 
+def _draft(layer: Folder) -> str:
+    return f"steno-{layer.chain}"
+
+
 class _Node:
     def __init__(self, container: str) -> None:
         self._container = container
@@ -72,6 +76,8 @@ class _Node:
         known = set(self._ctr("ls").split())
         parent: list[str] = []
         for layer in layers:
+            if (draft := _draft(layer)) in known:  # of a run that was killed
+                self._ctr("rm", draft)
             if layer.chain not in known:
                 self._make(layer, parent, var)
                 self._made.append(layer.chain)
@@ -83,7 +89,7 @@ class _Node:
             self._ctr("label", name, f"{_GC_ROOT}=")
 
     def _make(self, layer: Folder, parent: list[str], var: Path) -> None:
-        draft = f"steno-{layer.chain}"
+        draft = _draft(layer)
         self._ctr("prepare", draft, *parent)
         try:
             folder = var / upper_folder(self._ctr("mounts", "/mnt", draft))
