@@ -128,7 +128,7 @@ class SimulatedApiServer(Cluster):
         for field in ("uid", "resourceVersion"):
             if body.get("metadata", {}).get(field, raw["metadata"][field]) != raw["metadata"][field]:
                 return ApiError(409, "Conflict", "changed")
-        return self.put(plural, _merged(copy.deepcopy(raw), {k: v for k, v in body.items() if k != "metadata"}))
+        return self.put(plural, _merged(copy.deepcopy(raw), body))
 
     def _delete(self, plural: str, namespace: str, name: str, options: dict[str, Any]) -> Any:
         raw = self.objects.get((plural, namespace, name))

@@ -383,6 +383,25 @@ def test_a_reservation_is_kept_while_a_start_that_was_decided_before_is_under_wa
     asyncio.run(run())
 
 
+def test_a_running_job_that_is_suspended_ends_once_it_is_resumed():
+    async def run() -> None:
+        cluster = SimulatedCluster()
+        job = cluster.add("beta-1", gpus=2)
+        for _ in range(4):
+            await cluster.settle_all(0)
+        assert len(cluster.pods()) == 1
+        cluster.suspend(0)
+        for _ in range(3):
+            await cluster.settle_all(0)
+            cluster.reap(0)
+        assert cluster.pods() == []
+        await cluster.to_the_end()  # which resumes it
+        assert cluster.server.objects["transcriptionjobs", "beta-1", job.name]["status"]["phase"] == "Succeeded"
+        await cluster.operator.crash()
+
+    asyncio.run(run())
+
+
 def test_the_simulation_admits_runs_and_ends_jobs():
     """A calm history of the model above does admit, run and end jobs."""
 
