@@ -34,6 +34,7 @@ class FakeEngine:
     """
 
     device = "cpu"
+    workers = 1
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,14 +110,27 @@ def test_a_bucket_has_room_for_the_tail(frames):
     assert size - frames < 300 + 500
 
 
-@given(st.lists(st.sampled_from([500, 1000, 1500, 2000]), max_size=60), st.integers(1, 9))
-def test_batches_hold_every_window_once_with_its_like(sizes, max_windows):
-    made = batches(sizes, max_windows)
+@given(
+    st.lists(st.tuples(st.sampled_from([500, 1000, 2000]), st.sampled_from(["en", "ko"])), max_size=60),
+    st.integers(1, 9),
+    st.integers(1, 4),
+)
+def test_batches_hold_every_window_once_with_its_like(sizes, max_windows, workers):
+    made = batches(sizes, max_windows, workers)
     assert sorted(index for batch in made for index in batch) == list(range(len(sizes)))
+    assert [len(batch) for batch in made] == sorted((len(batch) for batch in made), reverse=True)
     for batch in made:
         assert 1 <= len(batch) <= max_windows
         assert len({sizes[index] for index in batch}) == 1
-    assert [batch[0] for batch in made] == sorted(batch[0] for batch in made)
-    # No more batches than needed: at most one of each size is not full.
+    if len(set(sizes)) == 1:
+        assert len(made) >= min(workers, len(sizes))
     for size in set(sizes):
-        assert sum(len(batch) < max_windows for batch in made if sizes[batch[0]] == size) <= 1
+        lengths = [len(batch) for batch in made if sizes[batch[0]] == size]
+        assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize(
+    ("windows", "lengths"), [(1, [1]), (2, [1, 1]), (5, [3, 2]), (8, [4, 4]), (9, [3, 2, 2, 2]), (26, [4, 4, *[3] * 6])]
+)
+def test_two_workers_have_as_much_to_do(windows, lengths):
+    assert [len(batch) for batch in batches([2000] * windows, 4, 2)] == lengths

@@ -58,6 +58,7 @@ class ScriptedEngine:
     """Says one word for each half second of a window, but of windows of several seconds only at their beginning."""
 
     device = "cpu"
+    workers = 1
     batch_size = 4
     languages = frozenset({"en", "ko"})
 

@@ -26,6 +26,7 @@ class Untouched:
 
     languages = frozenset({"en", "ko"})
     device = "cpu"
+    workers = 1
     batch_size = 1
 
     def detect_languages(self, _: Sequence[np.ndarray]) -> list[dict[str, float]]:

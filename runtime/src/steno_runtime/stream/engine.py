@@ -61,6 +61,7 @@ class BatchEngine:
     def __init__(self, scheduler: Scheduler, engine: Engine) -> None:
         self._scheduler = scheduler
         self.device = engine.device
+        self.workers = 1  # the scheduler decides what is decoded at a time
         self.batch_size = engine.batch_size
         self.languages = engine.languages
 

@@ -5,7 +5,7 @@ Pure decisions over numbers: nothing here touches audio or a model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from steno_runtime.media.audio import SAMPLE_RATE
@@ -175,22 +175,25 @@ def mel_frames(samples: int) -> int:
     return -(-samples // 160)
 
 
-def batches(sizes: Sequence[int], max_windows: int) -> list[list[int]]:
-    """Group windows of the same bucket into batches.
+def batches(sizes: Sequence[Hashable], max_windows: int, workers: int = 1) -> list[list[int]]:
+    """Group windows of the same size into batches, so that workers who decode side by side end at about the same time.
 
     Args:
-        sizes: the bucket of each window.
+        sizes: of each window: what the windows of a batch must have in common.
         max_windows: maximum number of windows in a batch.
+        workers: batches that are decoded at a time.
 
     Returns:
-        Indexes of the windows of each batch; batches come in the order of their first window.
+        Indexes of the windows of each batch, the larger batches first: a large one at the end would run alone.
     """
-    waiting: dict[int, list[int]] = {}
-    done: list[list[int]] = []
+    groups: dict[Hashable, list[int]] = {}
     for index, size in enumerate(sizes):
-        group = waiting.setdefault(size, [])
-        group.append(index)
-        if len(group) == max_windows:
-            done.append(waiting.pop(size))
-    done.extend(waiting.values())
-    return sorted(done)
+        groups.setdefault(size, []).append(index)
+    limit = min(max_windows, -(-len(sizes) // workers))  # a short recording is divided too
+    made: list[list[int]] = []
+    for group in groups.values():
+        count = -(-len(group) // limit)
+        if count > 1:
+            count = min(len(group), -(-count // workers) * workers)
+        made += [group[len(group) * part // count : len(group) * (part + 1) // count] for part in range(count)]
+    return sorted(made, key=lambda batch: (-len(batch), batch))

@@ -14,7 +14,7 @@ from steno_api.failures import FailureReason
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import WorkError, explain, is_out_of_memory
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.stt.chunks import FULL_FRAMES, TAIL_FRAMES, bucket, mel_frames
+from steno_runtime.stt.chunks import FULL_FRAMES, MAX_CHUNK_SECONDS, TAIL_FRAMES, bucket, mel_frames
 from steno_runtime.stt.engine import (
     LOG_PROB_THRESHOLD,
     NO_SPEECH_THRESHOLD,
@@ -36,6 +36,8 @@ BEAM_SIZE = 5
 FALLBACK_TEMPERATURES = (0.4,)
 """Each is one more decode of five hypotheses, for text that is mostly dropped in the end: music and noise."""
 MAX_LENGTH = 448
+MAX_WORKERS = 4
+"""Each has a batch of its own in memory."""
 _PREPENDED = "\"'“¿([{-「『（《"
 _APPENDED = "\"'.。,，!！?？:：”)]}、」』）》…"
 _GIB = 1024**3
@@ -55,6 +57,16 @@ def choose_device(wanted: str) -> str:
             FailureReason.INVALID_SPEC, "A GPU is requested, but none is visible here. Choose a profile that has one."
         )
     return "cuda" if gpus else "cpu"
+
+
+def default_workers(seconds: float, cores: int) -> int:
+    """Return how many calls a CPU should decode side by side: one thread each, but for a few cores.
+
+    Args:
+        seconds: of audio that is to be decoded; 0: windows come one by one.
+        cores: that there are.
+    """
+    return max(1, min(cores, MAX_WORKERS, int(seconds / MAX_CHUNK_SECONDS)))
 
 
 def default_batch_size(device: str, memory_mib: int | None = None) -> int:
@@ -85,6 +97,7 @@ class CTranslateEngine:
         batch_size: windows decoded at once; None: by the device.
         batch_divisor: divides the batch size, after an attempt that ran out of memory.
         memory_mib: GPU memory (MiB) to choose the batch size by; None: the device's.
+        workers: calls to run side by side on a CPU; its cores are divided among them. One on a GPU.
 
     Raises:
         WorkError: `ModelNotFound` when the directory is not such a model, `InvalidSpec` when the device cannot do
@@ -100,12 +113,14 @@ class CTranslateEngine:
         batch_size: int | None = None,
         batch_divisor: int = 1,
         memory_mib: int | None = None,
+        workers: int = 1,
     ) -> None:
         import ctranslate2
         from faster_whisper import WhisperModel
         from faster_whisper.feature_extractor import FeatureExtractor
 
         self.device = choose_device(device)
+        self.workers = workers if self.device == "cpu" else 1
         if compute_type == "auto":
             compute_type = "float16" if self.device == "cuda" else "int8"
         try:
@@ -113,7 +128,8 @@ class CTranslateEngine:
                 str(folder),
                 device=self.device,
                 compute_type=compute_type,
-                cpu_threads=available_cores(),
+                cpu_threads=max(1, available_cores() // self.workers),
+                num_workers=self.workers,
                 local_files_only=True,
             )
         except ValueError as err:  # what CTranslate2 raises for a compute type that the device lacks
@@ -124,7 +140,8 @@ class CTranslateEngine:
         ctranslate2.set_random_seed(0)  # fallback samples: a retried attempt should say what the first would have
         # Not WhisperModel's own: that one needs preprocessor_config.json, which not every copy of a model has.
         self._features = FeatureExtractor(feature_size=self._model.n_mels)
-        self.batch_size = max(1, (batch_size or default_batch_size(self.device, memory_mib)) // batch_divisor)
+        windows = batch_size or default_batch_size(self.device, memory_mib)
+        self.batch_size = max(1, windows // self.workers // batch_divisor)
         self.languages = frozenset(map(language_tag, self._whisper.supported_languages))
         self._tokenizers: dict[str, Any] = {}
 

@@ -62,15 +62,17 @@ class Decoded:
 
 
 class Engine(Protocol):
-    """Runs Whisper. Called from one thread at a time.
+    """Runs Whisper. Called from at most `workers` threads at a time.
 
     Attributes:
         device: `cpu` or `cuda`.
-        batch_size: windows per call that the device decodes best.
+        workers: calls that it runs side by side.
+        batch_size: windows per call that the device decodes best, where all workers are called.
         languages: ISO 639 codes of the languages it knows.
     """
 
     device: str
+    workers: int
     batch_size: int
     languages: frozenset[str]
 

@@ -13,13 +13,14 @@ from steno_api.documents.transcript import Segment
 from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
-from steno_runtime.cores import use_passive_openmp_waits
+from steno_runtime.cores import available_cores, use_passive_openmp_waits
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.models import store
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt import review, vad
-from steno_runtime.stt.chunks import Chunk, Span, batches, bucket, mel_frames, pack
+from steno_runtime.stt.chunks import Chunk, Span, pack
+from steno_runtime.stt.decoding import decode_spans
 from steno_runtime.stt.engine import Decoded, DecodeProfile, Engine, TimedWord, hallucinated
 from steno_runtime.stt.languages import match_language
 from steno_runtime.stt.options import TranscriptionOptions
@@ -87,7 +88,7 @@ def transcribe(
     pipeline_factory = _find_speaker_models(options)
     check()
     if engine is None:
-        engine = load_engine(options, check)
+        engine = load_engine(options, check, seconds=len(samples) / SAMPLE_RATE)
     requested = _requested_language(options, engine)
     on_progress(ProgressUpdate(Stage.LOADING_MODEL, 1.0))
 
@@ -141,18 +142,19 @@ def transcribe(
     )
 
 
-def load_engine(options: TranscriptionOptions, check: Check = lambda: None) -> Engine:
+def load_engine(options: TranscriptionOptions, check: Check = lambda: None, *, seconds: float = 0.0) -> Engine:
     """Find the options' model (see `models.store.whisper`) and load it (see `stt.ctranslate.CTranslateEngine`).
 
     Args:
         options: model and device; language and speakers do not matter here.
         check: called between finding and loading; may raise to stop.
+        seconds: of audio that is to be decoded in batches; 0: windows come one by one.
 
     Raises:
         WorkError: see the two.
     """
     use_passive_openmp_waits()
-    from steno_runtime.stt.ctranslate import CTranslateEngine
+    from steno_runtime.stt.ctranslate import CTranslateEngine, default_workers
 
     folder = store.whisper(options.model_store, options.model)
     check()
@@ -163,6 +165,7 @@ def load_engine(options: TranscriptionOptions, check: Check = lambda: None) -> E
         batch_size=options.batch_size,
         batch_divisor=options.batch_divisor,
         memory_mib=options.memory_mib,
+        workers=default_workers(seconds, available_cores()),
     )
 
 
@@ -218,21 +221,18 @@ def _decode(
     language: str,
     on_progress: ProgressCallback,
     check: Check,
-) -> list[Decoded | None]:
-    decoded: list[Decoded | None] = [None] * len(chunks)
-    sizes = [bucket(mel_frames(chunk.end - chunk.start)) for chunk in chunks]
+) -> list[Decoded]:
     total = sum(chunk.seconds for chunk in chunks)
     done, count = 0.0, 0
-    for batch in batches(sizes, engine.batch_size):
-        check()
-        rows = engine.decode([samples[chunks[i].start : chunks[i].end] for i in batch], language)
-        for index, row in zip(batch, rows, strict=True):
-            decoded[index] = row
-            done += chunks[index].seconds
+
+    def on_decoded(batch: Sequence[int]) -> None:
+        nonlocal done, count
+        done += sum(chunks[index].seconds for index in batch)
         count += len(batch)
         message = f"chunk {count} of {len(chunks)}"
         on_progress(ProgressUpdate(Stage.DECODING, done / total, audio_seconds=round(done, 1), message=message))
-    return decoded
+
+    return decode_spans(samples, chunks, [language] * len(chunks), engine, check=check, on_decoded=on_decoded)
 
 
 def _decode_uncovered(
@@ -253,12 +253,8 @@ def _decode_uncovered(
     if not gaps:
         return words, []
     chunks = [chunk for gap in gaps for chunk in pack([gap], len(samples))]
-    decoded: list[Decoded] = []
-    for begin in range(0, len(chunks), engine.batch_size):
-        check()
-        batch = chunks[begin : begin + engine.batch_size]
-        windows = [samples[chunk.start : chunk.end] for chunk in batch]
-        decoded += engine.decode(windows, language, DecodeProfile.BEAM)
+    languages = [language] * len(chunks)
+    decoded = decode_spans(samples, chunks, languages, engine, check=check, profile=DecodeProfile.BEAM)
     found, _ = _words_of(chunks, decoded, gaps)
     added = [word for gap in gaps for word in review.words_within(found, gap)]
     words = sorted([*words, *added], key=lambda word: word.start)
@@ -266,15 +262,15 @@ def _decode_uncovered(
 
 
 def _words_of(
-    chunks: Sequence[Chunk], decoded: Sequence[Decoded | None], spans: Sequence[Span]
+    chunks: Sequence[Chunk], decoded: Sequence[Decoded], spans: Sequence[Span]
 ) -> tuple[list[TimedWord], list[Chunk]]:
     """Return the words of all chunks in seconds of the audio, and the chunks whose text is hallucinated."""
     words: list[TimedWord] = []
     dropped: list[Chunk] = []
     for chunk, row in zip(chunks, decoded, strict=True):
         speech_seconds = sum(span.seconds for span in chunk.speech)
-        if row is None or hallucinated(row, chunk.seconds, speech_seconds):
-            dropped += [chunk] if row is not None and row.text.strip() else []
+        if hallucinated(row, chunk.seconds, speech_seconds):
+            dropped += [chunk] if row.text.strip() else []
             continue
         offset, end = chunk.start / SAMPLE_RATE, chunk.end / SAMPLE_RATE
         words.extend(

@@ -1,0 +1,66 @@
+"""Thread pool that feeds an engine's workers with batches of equal windows, side by side.
+
+Two workers of one thread decode up to twice as much on two cores as one worker of two threads: much of a decoder's step
+is too small to be shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from steno_runtime.errors import Check
+from steno_runtime.stt.chunks import Span, batches, bucket, mel_frames
+from steno_runtime.stt.engine import Decoded, DecodeProfile, Engine
+
+if TYPE_CHECKING:
+    from steno_runtime.stt.engine import Samples
+
+CHECK_SECONDS = 1.0
+"""How long a decoding batch keeps the caller from being stopped."""
+
+
+def decode_spans(
+    samples: Samples,
+    spans: Sequence[Span],
+    languages: Sequence[str],
+    engine: Engine,
+    *,
+    check: Check,
+    profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
+    on_decoded: Callable[[Sequence[int]], None] = lambda _: None,
+) -> list[Decoded]:
+    """Decode spans of audio in batches, as many at a time as the engine has workers.
+
+    Args:
+        samples: float32, mono, 16 kHz.
+        spans: of the samples, up to 27 s each; each becomes one window.
+        languages: of each span, ISO 639 codes.
+        engine: decodes; called from `engine.workers` threads.
+        check: called in this thread about every second; may raise to stop, after the batches that are under way.
+        profile: how much effort the text is worth.
+        on_decoded: called in this thread with the indexes of the spans that were just decoded.
+
+    Returns:
+        One result per span, in order.
+
+    Raises:
+        WorkError: as the engine's.
+    """
+    frames = [bucket(mel_frames(span.end - span.start)) for span in spans]
+    decoded: dict[int, Decoded] = {}
+    todo = batches(list(zip(frames, languages, strict=True)), engine.batch_size, engine.workers)
+    with ThreadPoolExecutor(engine.workers, thread_name_prefix="decode") as pool:
+        under_way: dict[Future[list[Decoded]], Sequence[int]] = {}
+        while todo or under_way:
+            check()
+            while todo and len(under_way) < engine.workers:
+                batch = todo.pop(0)
+                windows = [samples[spans[index].start : spans[index].end] for index in batch]
+                under_way[pool.submit(engine.decode, windows, languages[batch[0]], profile)] = batch
+            for done in wait(under_way, CHECK_SECONDS, FIRST_COMPLETED).done:
+                batch = under_way.pop(done)
+                decoded.update(zip(batch, done.result(), strict=True))
+                on_decoded(batch)
+    return [decoded[index] for index in range(len(spans))]
