@@ -88,6 +88,8 @@ class ScriptedSession:
                 raise event
             yield event
 
+    language_confidence = 1.0
+
     @property
     def stats(self) -> SessionStats:
         seconds = len(self.audio) / 32_000

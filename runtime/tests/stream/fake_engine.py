@@ -11,7 +11,7 @@ import numpy as np
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.stt.engine import Decoded, DecodeProfile, TimedWord
+from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, TimedWord
 
 RATE = 16_000
 WORD_SECONDS = 0.5
@@ -55,21 +55,29 @@ class FakeEngine:
 
     def detect_languages(self, windows: Sequence[np.ndarray]) -> list[Mapping[str, float]]:
         self._run("detect", "", windows)
-        return [{self.detected: 0.9, "xx": 0.1} for _ in windows]
+        return [self.heard(window) for window in windows]
 
     def decode(
-        self, windows: Sequence[np.ndarray], language: str, profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK
+        self,
+        windows: Sequence[np.ndarray],
+        language: str | AutoLanguage,
+        profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
     ) -> list[Decoded]:
-        self._run(profile.value, language, windows)
-        return [self._decoded(window) for window in windows]
+        self._run(profile.value, language if isinstance(language, str) else language.expected, windows)
+        return [self._decoded(window, language) for window in windows]
 
-    def _decoded(self, window: np.ndarray) -> Decoded:
+    def heard(self, _: np.ndarray) -> Mapping[str, float]:
+        return {self.detected: 0.9, "xx": 0.1}
+
+    def _decoded(self, window: np.ndarray, language: str | AutoLanguage) -> Decoded:
+        heard = {} if isinstance(language, str) else self.heard(window)
+        chosen = language if isinstance(language, str) else language.choose(heard, len(window) / RATE)
         step = int(WORD_SECONDS * RATE)
         words = tuple(
             TimedWord(word(window[at : at + step]), at / RATE, min(len(window), at + step) / RATE, 0.9)
             for at in range(0, len(window), step)
         )
-        return Decoded(" ".join(one.text for one in words), words, -0.2, 0.0)
+        return Decoded(" ".join(one.text for one in words), words, -0.2, 0.0, chosen, heard)
 
     def _run(self, what: str, language: str, windows: Sequence[np.ndarray]) -> None:
         self.calls.append((what, language, list(windows)))

@@ -112,7 +112,7 @@ async def test_without_interim_results_there_are_only_finals(stream_engine, fake
     assert all(what != "greedy" for what, _, _ in fake_engine.calls)
 
 
-async def test_the_language_is_detected_once_and_kept(stream_engine, fake_engine, sample_pcm):
+async def test_the_language_is_detected_once_and_kept_while_it_is_spoken(stream_engine, fake_engine, sample_pcm):
     fake_engine.detected = "ko"
     session = stream_engine.open(config())
     events = await run_session(session, split(sample_pcm, 3200))

@@ -14,7 +14,7 @@ from steno_api.documents.warnings import WarningReason
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt import review
 from steno_runtime.stt.chunks import Span
-from steno_runtime.stt.engine import Decoded, DecodeProfile, TimedWord
+from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, TimedWord
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import TranscriptionResult, transcribe
 
@@ -69,16 +69,17 @@ class ScriptedEngine:
         self.decoded: list[tuple[float, DecodeProfile]] = []
 
     def detect_languages(self, windows):
-        return [{"en": self.confidence, "ko": 1 - self.confidence} for _ in windows]
+        raise AssertionError(windows)
 
-    def decode(self, windows, language, profile=DecodeProfile.BEAM_WITH_FALLBACK):  # noqa: ARG002 - the interface
+    def decode(self, windows, language, profile=DecodeProfile.BEAM_WITH_FALLBACK):
         self.decoded += [(len(window) / SAMPLE_RATE, profile) for window in windows]
         rows = []
         for window in windows:
             seconds = min(len(window) / SAMPLE_RATE, self.stops_after)
             times = [] if profile is DecodeProfile.BEAM and self.deaf_beyond < 99 else np.arange(0, seconds - 0.4, 0.5)
             words = tuple(word(float(at), float(at) + 0.4, self.confidence) for at in times)
-            rows.append(Decoded(" ".join(one.text for one in words), words, -0.2, 0.1))
+            heard = {"en": self.confidence, "ko": 1 - self.confidence} if isinstance(language, AutoLanguage) else {}
+            rows.append(Decoded(" ".join(one.text for one in words), words, -0.2, 0.1, "en", heard))
         return rows
 
 

@@ -33,6 +33,8 @@ class Segment(_Document):
     end: float
     text: str
     speaker: str | None = None
+    language: str | None = None
+    """ISO 639 code of what is spoken; null in documents of earlier versions."""
     confidence: float = Field(ge=0, le=1)
     words: list[Word] = []
 

@@ -17,7 +17,7 @@ from steno_runtime.stream import metrics
 from steno_runtime.stream.scheduler import PROFILES, DecodeKind, Priority, Scheduler, SchedulerClosed, Window
 from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
 from steno_runtime.stt.chunks import FULL_FRAMES, bucket, mel_frames
-from steno_runtime.stt.engine import Decoded, DecodeProfile, Engine
+from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine
 from steno_runtime.stt.languages import match_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import load_engine
@@ -72,13 +72,13 @@ class BatchEngine:
     def decode(
         self,
         windows: Sequence[Samples],
-        language: str,
+        language: str | AutoLanguage,
         profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
     ) -> list[Decoded]:
-        """Decode windows of one language; see `Engine`."""
+        """Decode windows; see `Engine`."""
         return self._run_all(windows, _KINDS[profile], language)
 
-    def _run_all(self, windows: Sequence[Samples], kind: DecodeKind, language: str) -> list[Any]:
+    def _run_all(self, windows: Sequence[Samples], kind: DecodeKind, language: str | AutoLanguage) -> list[Any]:
         futures: list[Future[Any]] = []
         try:
             for samples in windows:

@@ -21,7 +21,7 @@ from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.stream import metrics
 from steno_runtime.stream.fairness import FairQueue
-from steno_runtime.stt.engine import DecodeProfile, Engine
+from steno_runtime.stt.engine import AutoLanguage, DecodeProfile, Engine
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
@@ -83,8 +83,8 @@ class Window:
     """The bucket (mel frames of 10 ms): its cost."""
     load: Callable[[], Samples]
     """Returns the samples; called in the scheduler's thread when it is the window's turn."""
-    language: str = ""
-    """ISO 639 code; empty for `DETECT`."""
+    language: str | AutoLanguage = ""
+    """ISO 639 code, or from what to choose it; empty for `DETECT`."""
 
 
 @dataclass(eq=False)
@@ -113,7 +113,7 @@ class QueuedWindow:
         return self.window.frames
 
     @property
-    def group(self) -> tuple[DecodeKind, int, str]:
+    def group(self) -> tuple[DecodeKind, int, str | AutoLanguage]:
         """Only windows of one group are decoded together."""
         return self.window.kind, self.window.frames, self.window.language
 

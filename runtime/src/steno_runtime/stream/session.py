@@ -63,7 +63,7 @@ class SessionConfig:
     """Unique among the open sessions."""
     tenant: str
     language: str = "auto"
-    """ISO 639 code; `auto`: detected on the first speech, then kept."""
+    """ISO 639 code; `auto`: detected, and followed when it changes."""
     interim_results: bool = True
     """Whether `Partial`s are wanted."""
     endpointing_millis: int = 300
@@ -196,13 +196,18 @@ class Session:
             segments=len(self._transcriber.segments),
             partial_latency_millis=self._transcriber.partial_latencies.p95_millis(),
             final_latency_millis=self._transcriber.final_latencies.p95_millis(),
-            language=self._transcriber.choice.language,
+            language=self._transcriber.choice.main_language,
         )
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """The finals so far as segments, in seconds; readable after the end."""
         return tuple(self._transcriber.segments)
+
+    @property
+    def language_confidence(self) -> float:
+        """Mean probability (0 to 1) of the language of `stats` where it was spoken."""
+        return self._transcriber.choice.main_confidence
 
     @property
     def finalized_seconds(self) -> float:

@@ -28,7 +28,7 @@ from steno_runtime.stream.outbox import Outbox
 from steno_runtime.stream.scheduler import DecodeKind, Priority, Scheduler, SchedulerClosed, Window
 from steno_runtime.stream.utterance import Utterance
 from steno_runtime.stt.chunks import FULL_FRAMES, VAD_FRAME, bucket, mel_frames
-from steno_runtime.stt.engine import Decoded
+from steno_runtime.stt.engine import AutoLanguage, Decoded
 from steno_runtime.stt.segments import group_into_segments
 
 DETECT_AT = (SAMPLE_RATE * 13 // 10, SAMPLE_RATE * 33 // 10)
@@ -66,6 +66,7 @@ class _DecodeStep:
 class _Draft:
     utterance: Utterance
     end: int
+    language: str
     created: float
     future: Future[Any]
 
@@ -156,7 +157,7 @@ class Transcriber:
         if self._utterance is not None and self.choice.decided and not self._steps and self._scheduler.idle:
             self._drop_draft()
             with contextlib.suppress(SchedulerClosed):  # noticed by `run`
-                window = self._window(DecodeKind.FINAL, self._utterance.begin, end)
+                window = self._window(DecodeKind.FINAL, self._utterance.begin, end, self.choice.to_decode)
                 self._speculation = end, self._scheduler.submit(window, Priority.PARTIAL)
 
     def cancel_speculation(self) -> None:
@@ -207,7 +208,8 @@ class Transcriber:
             received: when it was received (`time.monotonic`).
         """
         utterance = self._utterance
-        if not self._interim or utterance is None or self.choice.language is None:
+        language = self.choice.language if utterance is None else utterance.language or self.choice.language
+        if not self._interim or utterance is None or language is None:
             return
         low, high = DRAFT_STEP_SECONDS
         if end - utterance.draft_end < min(high, max(low, self._scheduler.batch_seconds)) * SAMPLE_RATE:
@@ -215,11 +217,11 @@ class Transcriber:
         before = self._draft
         if (before is not None and before.future.running()) or any(step.utterance is utterance for step in self._steps):
             return
-        window = self._window(DecodeKind.DRAFT, utterance.begin, end)
+        window = self._window(DecodeKind.DRAFT, utterance.begin, end, language)
         with contextlib.suppress(SchedulerClosed):
             future = self._scheduler.submit(window, Priority.PARTIAL, replaces=before and before.future)
             # The draft that it replaces waited for this audio as well: the lag counts from there.
-            draft = _Draft(utterance, end, received if before is None else before.created, future)
+            draft = _Draft(utterance, end, language, received if before is None else before.created, future)
             self._draft, utterance.draft_end = draft, end
             asyncio.wrap_future(future).add_done_callback(lambda done: self._on_draft(draft, received, done))
 
@@ -271,13 +273,13 @@ class Transcriber:
         """Queue a step's window before it is its turn, if nothing before it decides what to ask for."""
         if step.future is None and step.kind is not DecodeKind.DETECT and self.choice.decided and not step.silent:
             with contextlib.suppress(SchedulerClosed):  # noticed by `run`
-                step.future = self._submit(step, step.kind)
+                step.future = self._submit(step, step.kind, self.choice.to_decode)
 
-    def _submit(self, step: _DecodeStep, kind: DecodeKind) -> Future[Any]:
+    def _submit(self, step: _DecodeStep, kind: DecodeKind, language: str | AutoLanguage) -> Future[Any]:
         priority = Priority.PARTIAL if kind is DecodeKind.DRAFT else Priority.FINAL
-        return self._scheduler.submit(self._window(kind, step.utterance.begin, step.end), priority)
+        return self._scheduler.submit(self._window(kind, step.utterance.begin, step.end, language), priority)
 
-    def _window(self, kind: DecodeKind, begin: int, end: int) -> Window:
+    def _window(self, kind: DecodeKind, begin: int, end: int, language: str | AutoLanguage) -> Window:
         detect = kind is DecodeKind.DETECT
         return Window(
             kind,
@@ -285,7 +287,7 @@ class Transcriber:
             self._uid,
             FULL_FRAMES if detect else bucket(mel_frames(end - begin)),
             lambda: self._buffer.window(begin, end),
-            "" if detect else self.choice.language or "",
+            language,
         )
 
     async def _do(self, step: _DecodeStep) -> None:
@@ -296,21 +298,31 @@ class Transcriber:
                 await self._detect_language(step)
             await self._finalize(step, step.ended)
         elif self.choice.decided:  # stable words must not be in a language that is only a guess
-            decoded = await self._result(step)
-            partial = step.utterance.check_stability(decoded, step.end, self.choice.language or "")
-            self._emit_partial(partial, step.created)
+            await self._check_stability(step)
+
+    async def _check_stability(self, step: _DecodeStep) -> None:
+        decoded, utterance = await self._result(step), step.utterance
+        language = self.choice.hear(decoded.languages, _seconds(step))
+        if language is not None and not utterance.has_stable_text:
+            utterance.language = language
+        # Words in a language that is in doubt must not become stable, nor two languages in one utterance.
+        if language is not None and language == utterance.language:
+            decoded = await self._in_language(decoded, step, language)
+            self._emit_partial(utterance.check_stability(decoded, step.end, language), step.created)
 
     async def _detect_language(self, step: _DecodeStep) -> None:
         if self.choice.decided:
             return
-        probabilities = await asyncio.wrap_future(self._submit(step, DecodeKind.DETECT))
-        self.choice.add_detection(probabilities, (step.end - step.utterance.begin) / SAMPLE_RATE)
+        probabilities = await asyncio.wrap_future(self._submit(step, DecodeKind.DETECT, ""))
+        self.choice.add_detection(probabilities, _seconds(step))
         for waiting in self._steps:
             self._submit_early(waiting)
 
     async def _finalize(self, step: _DecodeStep, ended: UtteranceEnded) -> None:
-        decoded = None if step.silent else await self._result(step)
-        finalized = step.utterance.finalize(decoded, ended, self.choice.language or "")
+        decoded, language = None, step.utterance.language or self.choice.language or ""
+        if not step.silent:
+            decoded, language = await self._final_result(step)
+        finalized = step.utterance.finalize(decoded, ended, language)
         step.finalized = True
         if finalized is None:
             withdrawal = step.utterance.withdraw(step.end)
@@ -324,9 +336,23 @@ class Transcriber:
         self.final_latencies.add(latency)
         metrics.FINAL_LATENCY.observe(latency)
 
+    async def _final_result(self, step: _DecodeStep) -> tuple[Decoded, str]:
+        """Return the text of a final in its own language, which depends on all before it, and that language."""
+        decoded, utterance = await self._result(step), step.utterance
+        language = self.choice.follow(decoded.languages, _seconds(step))
+        if utterance.has_stable_text and utterance.language:
+            language = utterance.language  # the final begins with what is stable
+        return await self._in_language(decoded, step, language), language
+
+    async def _in_language(self, decoded: Decoded, step: _DecodeStep, language: str) -> Decoded:
+        """Return a step's text in a language: what was queued early may have been decoded in another one."""
+        if decoded.language in ("", language):
+            return decoded
+        return await asyncio.wrap_future(self._submit(step, step.kind, language))
+
     async def _result(self, step: _DecodeStep) -> Decoded:
         if step.future is None:
-            step.future = self._submit(step, step.kind)
+            step.future = self._submit(step, step.kind, self.choice.to_decode)
         return await asyncio.wrap_future(step.future)
 
     # Drafts
@@ -336,9 +362,9 @@ class Transcriber:
             self._draft = None
         if done.cancelled() or done.exception() is not None or self._dropped:  # a draft may fail: the final follows
             return
-        if draft.utterance is self._utterance and not self._steps:
-            partial = draft.utterance.draft(done.result(), draft.end, self.choice.language or "")
-            self._emit_partial(partial, received)
+        current = draft.language == (draft.utterance.language or self.choice.language)
+        if current and draft.utterance is self._utterance and not self._steps:
+            self._emit_partial(draft.utterance.draft(done.result(), draft.end, draft.language), received)
         self.report_lag()
 
     def _emit_partial(self, partial: Partial | None, received: float) -> None:
@@ -352,3 +378,7 @@ class Transcriber:
         if self._draft is not None:
             self._draft.future.cancel()
             self._draft = None
+
+
+def _seconds(step: _DecodeStep) -> float:
+    return (step.end - step.utterance.begin) / SAMPLE_RATE

@@ -34,9 +34,16 @@ class Utterance:
         self.speech = speech
         self.draft_end = speech
         """Sample up to which a draft was requested."""
+        self.language: str | None = None
+        """What its text is in as far as it was checked; None: the session's language."""
         self._agreement = Agreement()
         self._shown: tuple[str, str] = ("", "")
         self._shown_end = begin
+
+    @property
+    def has_stable_text(self) -> bool:
+        """Whether words were shown that will not change."""
+        return bool(self._agreement.stable_text)
 
     def check_stability(self, decoded: Decoded, end: int, language: str) -> Partial | None:
         """Take a stability check: the words on which it and the previous one agree are stable from now on.
@@ -98,7 +105,10 @@ class Utterance:
             speech_end = max(self.speech, ended.speech_end * VAD_FRAME)
             words = clamp_to_speech(words, [(self.speech / SAMPLE_RATE, speech_end / SAMPLE_RATE)])
         finalized = tuple(
-            in_order(self._agreement.finalize(words, spaced=spaced, start=begin / SAMPLE_RATE, end=end / SAMPLE_RATE))
+            replace(word, language=language)
+            for word in in_order(
+                self._agreement.finalize(words, spaced=spaced, start=begin / SAMPLE_RATE, end=end / SAMPLE_RATE)
+            )
         )
         if not finalized:
             return None

@@ -7,6 +7,7 @@ Windows are only as long as the speech needs, not 30 s each: the encoder is most
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from steno_runtime.stt.engine import (
     LOG_PROB_THRESHOLD,
     NO_SPEECH_THRESHOLD,
     UNSPACED,
+    AutoLanguage,
     Decoded,
     DecodeProfile,
     TimedWord,
@@ -147,35 +149,65 @@ class CTranslateEngine:
 
     def detect_languages(self, windows: Sequence[Samples]) -> list[Mapping[str, float]]:
         """Return the probability of each language in each window; see `Engine`."""
-        if not self._model.is_multilingual:
-            return [{"en": 1.0} for _ in windows]
         try:
-            found = self._model.detect_language(self._encode(windows, FULL_FRAMES))
+            return self._probabilities(self._encode(windows, FULL_FRAMES))
         except RuntimeError as err:
             raise _work_error(err, "Detecting the language failed", FailureReason.INTERNAL) from err
-        return [{language_tag(token[2:-2]): probability for token, probability in row} for row in found]
 
     def decode(
         self,
         windows: Sequence[Samples],
-        language: str,
+        language: str | AutoLanguage,
         profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
     ) -> list[Decoded]:
-        """Decode windows of one language; see `Engine`."""
+        """Decode windows; see `Engine`."""
         if not windows:
             return []
         size = max(bucket(mel_frames(len(window))) for window in windows)
         try:
-            decoded = self._decode(windows, language, size, max_frames=size, greedy=profile is DecodeProfile.GREEDY)
-            again = [index for index, one in enumerate(decoded) if _needs_fallback(one, windows[index])]
-            if again and profile is not DecodeProfile.GREEDY:
-                retried = self._decode_with_fallback(
-                    [windows[index] for index in again], language, [decoded[i] for i in again], size, profile
-                )
-                for index, one in zip(again, retried, strict=True):
-                    decoded[index] = one
+            if isinstance(language, str):
+                return self._decode_checked(windows, language, size, profile)
+            return self._decode_detected(windows, language, size, profile)
         except RuntimeError as err:
             raise _work_error(err, "Decoding failed", FailureReason.INTERNAL) from err
+
+    def _decode_detected(
+        self, windows: Sequence[Samples], auto: AutoLanguage, size: int, profile: DecodeProfile
+    ) -> list[Decoded]:
+        """Decode each window in the language that is heard in it; see `_decode_checked`."""
+        # All windows are mostly of one language: what was encoded to detect it is then decoded.
+        encoded = self._encode(windows, size)
+        heard = self._probabilities(encoded)
+        languages = [auto.choose(row, len(window) / SAMPLE_RATE) for row, window in zip(heard, windows, strict=True)]
+        decoded: dict[int, Decoded] = {}
+        for language in dict.fromkeys(languages):
+            own = [index for index, one in enumerate(languages) if one == language]
+            reused = encoded if len(own) == len(windows) else None
+            rows = self._decode_checked([windows[index] for index in own], language, size, profile, reused)
+            decoded.update((index, replace(row, languages=heard[index])) for index, row in zip(own, rows, strict=True))
+        return [decoded[index] for index in range(len(windows))]
+
+    def _decode_checked(
+        self, windows: Sequence[Samples], language: str, size: int, profile: DecodeProfile, encoded: Any = None
+    ) -> list[Decoded]:
+        """Decode windows of one language, and those whose text fails the checks once more.
+
+        Args:
+            windows: see `Engine`.
+            language: ISO 639 code.
+            size: mel frames that each window is padded to.
+            profile: see `Engine`.
+            encoded: the windows, if they are encoded already.
+        """
+        greedy = profile is DecodeProfile.GREEDY
+        decoded = self._decode(windows, language, size, max_frames=size, greedy=greedy, encoded=encoded)
+        again = [index for index, one in enumerate(decoded) if _needs_fallback(one, windows[index])]
+        if again and not greedy:
+            retried = self._decode_with_fallback(
+                [windows[index] for index in again], language, [decoded[i] for i in again], size, profile
+            )
+            for index, one in zip(again, retried, strict=True):
+                decoded[index] = one
         return decoded
 
     def _decode_with_fallback(
@@ -220,6 +252,7 @@ class CTranslateEngine:
         *,
         max_frames: int,
         greedy: bool = False,
+        encoded: Any = None,
     ) -> list[Decoded]:
         """Decode in windows of `size` mel frames.
 
@@ -230,9 +263,11 @@ class CTranslateEngine:
             temperature: 0: search; above: sampling.
             max_frames: the bucket that the windows fit: bounds the text's length.
             greedy: no beam search, and no word times.
+            encoded: the windows, if they are encoded in that size already.
         """
         tokenizer = self._tokenizer(language)
-        encoded = self._encode(windows, size)
+        if encoded is None:
+            encoded = self._encode(windows, size)
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
         search: dict[str, Any] = (
             {"beam_size": 1 if greedy else BEAM_SIZE}
@@ -264,7 +299,7 @@ class CTranslateEngine:
             length = len(result.sequences_ids[0])
             # The score is the sum of log probabilities over the length (length_penalty 1); the end token counts too.
             average = result.scores[0] * length / (length + 1)
-            decoded.append(Decoded(tokenizer.decode(tokens).strip(), words, average, result.no_speech_prob))
+            decoded.append(Decoded(tokenizer.decode(tokens).strip(), words, average, result.no_speech_prob, language))
         return decoded
 
     def _align(
@@ -291,6 +326,13 @@ class CTranslateEngine:
             mel = self._mel(window)[:, :size]
             batch[row, :, : mel.shape[1]] = mel
         return self._model.encode(get_ctranslate2_storage(batch), to_cpu=False)
+
+    def _probabilities(self, encoded: Any) -> list[Mapping[str, float]]:
+        """Return the probability of each language in encoded windows: one step of the decoder."""
+        if not self._model.is_multilingual:
+            return [{"en": 1.0}] * encoded.shape[0]
+        found = self._model.detect_language(encoded)
+        return [{language_tag(token[2:-2]): probability for token, probability in row} for row in found]
 
     def _mel(self, window: Samples) -> np.ndarray[Any, Any]:
         return self._features(window, padding=160)[..., :-1]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from steno_runtime.errors import Check
 from steno_runtime.stt.chunks import Span, batches, bucket, mel_frames
-from steno_runtime.stt.engine import Decoded, DecodeProfile, Engine
+from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
@@ -24,7 +24,7 @@ CHECK_SECONDS = 1.0
 def decode_spans(
     samples: Samples,
     spans: Sequence[Span],
-    languages: Sequence[str],
+    languages: Sequence[str | AutoLanguage],
     engine: Engine,
     *,
     check: Check,
@@ -36,7 +36,7 @@ def decode_spans(
     Args:
         samples: float32, mono, 16 kHz.
         spans: of the samples, up to 27 s each; each becomes one window.
-        languages: of each span, ISO 639 codes.
+        languages: of each span: an ISO 639 code, or from what to choose it.
         engine: decodes; called from `engine.workers` threads.
         check: called in this thread about every second; may raise to stop, after the batches that are under way.
         profile: how much effort the text is worth.

@@ -6,7 +6,7 @@ Today Whisper runs in this process (`stt.ctranslate`); another server can take i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +37,46 @@ class DecodeProfile(StrEnum):
 
 
 @dataclass(frozen=True)
+class AutoLanguage:
+    """The language is detected in each window, on what is encoded to be decoded anyway.
+
+    Attributes:
+        expected: language of windows that are not clearly in another; empty: each in its likeliest.
+        allowed: languages to choose from; empty: all that the engine knows.
+    """
+
+    expected: str = ""
+    allowed: frozenset[str] = frozenset()
+
+    def among(self, probabilities: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the probabilities of the allowed languages, as if there were no others."""
+        if not self.allowed:
+            return probabilities
+        total = sum(probabilities.get(language, 0.0) for language in self.allowed)
+        if total <= 0:
+            return dict.fromkeys(self.allowed, 1 / len(self.allowed))
+        return {language: probabilities.get(language, 0.0) / total for language in self.allowed}
+
+    def choose(self, probabilities: Mapping[str, float], seconds: float) -> str:
+        """Return the language to decode a window of that length in."""
+        among = self.among(probabilities)
+        best = likeliest(among)
+        clear = seconds >= CLEAR_SECONDS and among[best] >= CLEAR_PROBABILITY
+        return best if clear or not self.expected else self.expected
+
+
+def likeliest(probabilities: Mapping[str, float]) -> str:
+    """Return the language with the highest probability, the last one by name of several."""
+    return max(probabilities, key=lambda language: (probabilities[language], language))
+
+
+CLEAR_PROBABILITY = 0.85
+"""A language of at least this probability in a window is what is spoken there, if the window is long enough."""
+CLEAR_SECONDS = 3.0
+"""Shorter windows do not tell a language for certain."""
+
+
+@dataclass(frozen=True)
 class TimedWord:
     """A spoken word; times in seconds from the beginning of its window, or of the audio where stated."""
 
@@ -47,6 +87,8 @@ class TimedWord:
     probability: float
     spaced: bool = True
     """Whether a space precedes it: Chinese, Japanese and Thai words follow each other without one."""
+    language: str = ""
+    """ISO 639 code of its window's language; empty: not known."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +101,10 @@ class Decoded:
     """Mean log probability of the tokens."""
     no_speech_prob: float
     """Whisper's probability (0 to 1) that the window has no speech."""
+    language: str = ""
+    """ISO 639 code of the language that it was decoded in."""
+    languages: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The probability of each language that the engine knows, where it was detected."""
 
 
 class Engine(Protocol):
@@ -83,14 +129,14 @@ class Engine(Protocol):
     def decode(
         self,
         windows: Sequence[Samples],
-        language: str,
+        language: str | AutoLanguage,
         profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
     ) -> list[Decoded]:
-        """Decode windows of one language, ideally all of one frame bucket.
+        """Decode windows, ideally all of one frame bucket.
 
         Args:
             windows: float32, mono, 16 kHz, up to 27 s each.
-            language: ISO 639 code, one of `languages`.
+            language: ISO 639 code, one of `languages`; or from what to choose it, window by window.
             profile: how much effort the text is worth.
 
         Returns:

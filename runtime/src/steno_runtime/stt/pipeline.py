@@ -21,7 +21,8 @@ from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt import review, vad
 from steno_runtime.stt.chunks import Chunk, Span, pack
 from steno_runtime.stt.decoding import decode_spans
-from steno_runtime.stt.engine import Decoded, DecodeProfile, Engine, TimedWord, hallucinated
+from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine, TimedWord, hallucinated
+from steno_runtime.stt.language_changes import describe_languages, heard_chunks, main_language, spoken_languages
 from steno_runtime.stt.languages import match_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.segments import (
@@ -29,6 +30,7 @@ from steno_runtime.stt.segments import (
     assign_word_speakers,
     clamp_to_speech,
     group_into_segments,
+    in_order,
     smooth_speakers,
 )
 
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 UNKNOWN_LANGUAGE = "und"
 """ISO 639's code for an undetermined language: that of silence."""
-_DETECTION_WINDOWS = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class TranscriptionResult:
 
     segments: tuple[Segment, ...]
     language: str
+    """The one that most speech is in; segments have their own."""
     duration: float
     """Seconds of audio."""
     confidence: float
@@ -99,22 +101,23 @@ def transcribe(
     spans = vad.detect_speech(samples, on_block)
     chunks = pack(spans, len(samples))
     warnings = list(source_warnings)
-    language = requested or UNKNOWN_LANGUAGE
-    if chunks and requested is None:
-        language, confidence = _detect_language(samples, chunks, engine)
-        warnings += review.describe_language(language, confidence)
-    decoded = _decode(samples, chunks, engine, language=language, on_progress=on_progress, check=check)
+    decoded = _decode(samples, chunks, engine, language=requested, on_progress=on_progress, check=check)
+    language = requested if isinstance(requested, str) else UNKNOWN_LANGUAGE
+    if chunks and isinstance(requested, AutoLanguage):
+        heard = heard_chunks(chunks, decoded, requested)
+        languages = spoken_languages(heard)
+        decoded = _decode_again(samples, chunks, decoded, engine, languages=languages, check=check)
+        language = main_language(heard, languages)
+        warnings += describe_languages(chunks, heard, languages)
     words, dropped = _words_of(chunks, decoded, spans)
-    words, undecoded = _decode_uncovered(samples, spans, words, engine, language=language, check=check)
+    words, undecoded = _decode_uncovered(samples, spans, words, engine, language=requested, check=check)
     silent = any(warning.reason is WarningReason.SILENT_TRACK for warning in warnings)
     warnings += review.describe_text(words, speech=bool(spans), silent=silent)
     warnings += [*review.describe_dropped(dropped), *review.describe_undecoded(undecoded)]
     device = engine.device
     del engine  # frees its memory for the speaker models
     if words:
-        words = _realign(
-            samples, words, options, language=language, device=device, on_progress=on_progress, check=check
-        )
+        words = _realign(samples, words, options, device=device, on_progress=on_progress, check=check)
     turns: Sequence[SpeakerTurn] = ()
     if pipeline_factory is not None and words:
         from steno_runtime.stt.diarization import diarize
@@ -183,10 +186,10 @@ def _find_speaker_models(options: TranscriptionOptions) -> PipelineFactory | Non
     )
 
 
-def _requested_language(options: TranscriptionOptions, engine: Engine) -> str | None:
+def _requested_language(options: TranscriptionOptions, engine: Engine) -> str | AutoLanguage:
     language = options.language
     if language in (None, "auto"):
-        return None if len(engine.languages) > 1 else next(iter(engine.languages))
+        return AutoLanguage() if len(engine.languages) > 1 else next(iter(engine.languages))
     known = match_language(language, engine.languages)
     if known is None:
         raise WorkError(
@@ -197,28 +200,12 @@ def _requested_language(options: TranscriptionOptions, engine: Engine) -> str | 
     return known
 
 
-def _detect_language(samples: Samples, chunks: Sequence[Chunk], engine: Engine) -> tuple[str, float]:
-    """Detect the language, and with which confidence, from the earliest windows with enough speech.
-
-    Windows are weighted by length: one alone is often wrong.
-    """
-    chosen = [chunk for chunk in chunks if chunk.seconds >= 5][:_DETECTION_WINDOWS]
-    chosen = chosen or sorted(chunks, key=lambda chunk: -chunk.seconds)[:_DETECTION_WINDOWS]
-    rows = engine.detect_languages([samples[chunk.start : chunk.end] for chunk in chosen])
-    votes: dict[str, float] = {}
-    for chunk, row in zip(chosen, rows, strict=True):
-        for language, probability in row.items():
-            votes[language] = votes.get(language, 0.0) + probability * chunk.seconds
-    language = max(votes, key=lambda language: votes[language])
-    return language, votes[language] / sum(chunk.seconds for chunk in chosen)
-
-
 def _decode(
     samples: Samples,
     chunks: Sequence[Chunk],
     engine: Engine,
     *,
-    language: str,
+    language: str | AutoLanguage,
     on_progress: ProgressCallback,
     check: Check,
 ) -> list[Decoded]:
@@ -235,13 +222,31 @@ def _decode(
     return decode_spans(samples, chunks, [language] * len(chunks), engine, check=check, on_decoded=on_decoded)
 
 
+def _decode_again(
+    samples: Samples,
+    chunks: Sequence[Chunk],
+    decoded: Sequence[Decoded],
+    engine: Engine,
+    *,
+    languages: Sequence[str],
+    check: Check,
+) -> list[Decoded]:
+    """Decode the chunks again that were decoded in another language than the one they are in, all considered."""
+    wrong = [index for index, row in enumerate(decoded) if row.language != languages[index]]
+    again = decode_spans(
+        samples, [chunks[index] for index in wrong], [languages[index] for index in wrong], engine, check=check
+    )
+    replaced = dict(zip(wrong, again, strict=True))
+    return [replaced.get(index, row) for index, row in enumerate(decoded)]
+
+
 def _decode_uncovered(
     samples: Samples,
     spans: Sequence[Span],
     words: list[TimedWord],
     engine: Engine,
     *,
-    language: str,
+    language: str | AutoLanguage,
     check: Check,
 ) -> tuple[list[TimedWord], list[Span]]:
     """Decode speech that no word covers on its own, once: a decoder that ends early in a window loses the rest of it.
@@ -253,12 +258,21 @@ def _decode_uncovered(
     if not gaps:
         return words, []
     chunks = [chunk for gap in gaps for chunk in pack([gap], len(samples))]
-    languages = [language] * len(chunks)
+    languages = [_expecting(language, words, chunk) for chunk in chunks]
     decoded = decode_spans(samples, chunks, languages, engine, check=check, profile=DecodeProfile.BEAM)
     found, _ = _words_of(chunks, decoded, gaps)
     added = [word for gap in gaps for word in review.words_within(found, gap)]
     words = sorted([*words, *added], key=lambda word: word.start)
     return words, review.uncovered_speech(gaps, words)
+
+
+def _expecting(language: str | AutoLanguage, words: Sequence[TimedWord], chunk: Chunk) -> str | AutoLanguage:
+    """Return a language that is detected with the expectation that it is that of the nearest words."""
+    if isinstance(language, str) or not words:
+        return language
+    middle = (chunk.start + chunk.end) / 2 / SAMPLE_RATE
+    nearest = min(words, key=lambda word: abs((word.start + word.end) / 2 - middle))
+    return replace(language, expected=nearest.language)
 
 
 def _words_of(
@@ -274,7 +288,13 @@ def _words_of(
             continue
         offset, end = chunk.start / SAMPLE_RATE, chunk.end / SAMPLE_RATE
         words.extend(
-            replace(word, start=min(end, offset + word.start), end=min(end, offset + word.end)) for word in row.words
+            replace(
+                word,
+                start=min(end, offset + word.start),
+                end=min(end, offset + word.end),
+                language=row.language,
+            )
+            for word in row.words
         )
     return clamp_to_speech(words, [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in spans]), dropped
 
@@ -284,26 +304,34 @@ def _realign(
     words: list[TimedWord],
     options: TranscriptionOptions,
     *,
-    language: str,
     device: str,
     on_progress: ProgressCallback,
     check: Check,
 ) -> list[TimedWord]:
-    """Time words with WhisperX and a wav2vec2 model, where the store has one for the language (`align-<language>`)."""
-    folder = store.find(options.model_store, f"align-{language}", ("config.json",))
-    if folder is None:
+    """Time words with WhisperX and a wav2vec2 model where the store has one of their language (`align-<language>`)."""
+    found = {
+        language: store.find(options.model_store, f"align-{language}", ("config.json",))
+        for language in dict.fromkeys(word.language for word in words if word.language)
+    }
+    models = {language: folder for language, folder in found.items() if folder is not None}
+    if not models:
         return words
     from steno_runtime.stt.alignment import realign
 
-    return realign(
-        samples,
-        words,
-        language=language,
-        folder=folder,
-        device=device,
-        on_progress=lambda done: on_progress(ProgressUpdate(Stage.ALIGNING, done)),
-        check=check,
-    )
+    timed = [word for word in words if word.language not in models]
+    for index, (language, folder) in enumerate(models.items()):
+        timed += realign(
+            samples,
+            [word for word in words if word.language == language],
+            language=language,
+            folder=folder,
+            device=device,
+            on_progress=lambda done, index=index: on_progress(
+                ProgressUpdate(Stage.ALIGNING, (index + done) / len(models))
+            ),
+            check=check,
+        )
+    return timed if len(found) == 1 else in_order(sorted(timed, key=lambda word: word.start))
 
 
 def _rename_speakers(segments: Sequence[Segment]) -> list[Segment]:

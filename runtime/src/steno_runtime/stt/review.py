@@ -13,7 +13,6 @@ UNCOVERED_SECONDS = 1.5
 """Speech of this length without a word is decoded again: shorter stretches are breaths, laughs and drawn vowels."""
 WORD_MARGIN_SECONDS = 0.3
 """How far the times of a word may be off."""
-LANGUAGE_CONFIDENCE = 0.6
 WORD_CONFIDENCE = 0.5
 """Mean probability of the words below which a transcript as a whole is doubtful."""
 
@@ -71,14 +70,6 @@ def describe_undecoded(spans: Iterable[Span]) -> list[ResultWarning]:
         _at(span, WarningReason.SPEECH_NOT_DECODED, "something like speech has no text, even after a second attempt")
         for span in spans
     ]
-
-
-def describe_language(language: str, confidence: float) -> list[ResultWarning]:
-    """Return a warning if the language was detected with little confidence (0 to 1)."""
-    if confidence >= LANGUAGE_CONFIDENCE:
-        return []
-    message = f"The language was taken for {language!r} with {confidence:.0%} confidence: set it if that is wrong."
-    return [ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message)]
 
 
 def describe_text(words: Sequence[TimedWord], *, speech: bool, silent: bool) -> list[ResultWarning]:

@@ -166,7 +166,7 @@ def smooth_speakers(words: Sequence[TimedWord], speakers: Sequence[str | None]) 
 
 
 def group_into_segments(words: Sequence[TimedWord], speakers: Sequence[str | None]) -> list[Segment]:
-    """Group words into segments: a sentence, or the words between two pauses, by one speaker.
+    """Group words into segments: a sentence, or the words between two pauses, by one speaker in one language.
 
     Args:
         words: in the order spoken, seconds from the beginning of the audio.
@@ -179,6 +179,7 @@ def group_into_segments(words: Sequence[TimedWord], speakers: Sequence[str | Non
             last = words[group[-1]]
             if (
                 speakers[index] != speakers[group[-1]]
+                or word.language != last.language
                 or word.start - last.end > MAX_PAUSE_SECONDS
                 or ends_sentence(last.text)
                 or word.end - words[group[0]].start > MAX_SEGMENT_SECONDS
@@ -198,6 +199,7 @@ def _segment(words: Sequence[TimedWord], speaker: str | None) -> Segment:
         end=round(max(word.end for word in words), 3),
         text=unicodedata.normalize("NFC", text),
         speaker=speaker,
+        language=words[0].language or None,
         confidence=round(sum(word.probability for word in words) / len(words), 4),
         words=[
             Word(

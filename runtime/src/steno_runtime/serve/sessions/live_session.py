@@ -23,6 +23,7 @@ from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.sessions.publish import SessionRecord
 from steno_runtime.stream.events import Event
 from steno_runtime.stream.session import Session, SessionClosed
+from steno_runtime.stt.language_changes import describe_confidence
 
 log = logging.getLogger(__name__)
 
@@ -283,14 +284,17 @@ class LiveSession:
         )
 
     def _warnings(self) -> tuple[ResultWarning, ...]:
+        language, confidence = self.stats.language, self._session.language_confidence
+        uncertain = [] if language is None else describe_confidence(language, confidence)
         if self._unreadable is None:
-            return ()
+            return tuple(uncertain)
         message = (
             f"Audio from the client could not be read ({self._unreadable_count} times) and is missing. The client was "
             "told why: see the errors that it received."
         )
         first, last = self._unreadable
-        return (ResultWarning(reason=WarningReason.DAMAGED_SOURCE, message=message, start=first, end=last),)
+        lost = ResultWarning(reason=WarningReason.DAMAGED_SOURCE, message=message, start=first, end=last)
+        return (lost, *uncertain)
 
 
 def _with_failure(result: SessionResult, failure: WorkError) -> SessionResult:

@@ -1,0 +1,158 @@
+"""Language of each chunk of a recording by the Viterbi algorithm: a change must be clear, or last, to be one.
+
+The evidence is what Whisper makes of each chunk on its own. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from steno_api.documents.warnings import ResultWarning, WarningReason
+from steno_runtime.media.audio import SAMPLE_RATE
+from steno_runtime.stt.chunks import Chunk, Span
+from steno_runtime.stt.engine import (
+    NO_SPEECH_THRESHOLD,
+    AutoLanguage,
+    Decoded,
+    hallucinated,
+    likeliest,
+)
+
+CHANGE_COST = 3.0
+"""How much likelier another language must be at a change, as a natural logarithm; there and back costs twice that."""
+LEAST_PROBABILITY = 0.001
+"""No chunk speaks more strongly against a language: Whisper is often too sure of itself."""
+FULL_SECONDS = 8.0
+"""Speech from which on a chunk's evidence counts in full."""
+MIN_SECONDS = 2.5
+"""Shorter speech keeps the language around it: its evidence counts very little."""
+SHORT_WEIGHT = 0.05
+LANGUAGE_CONFIDENCE = 0.6
+"""Mean probability of the main language below which it is uncertain."""
+DOUBT_PROBABILITY = 0.7
+"""Probability from which on another language, heard in one chunk and not followed, is worth a warning."""
+FOREIGN_PROBABILITY = 0.7
+"""Mean probability of all languages that are not allowed from which on the right one is probably among them."""
+_LITTLE = 0.01
+"""Seconds that a chunk without speech counts, so that there is an answer where no chunk has any."""
+
+
+@dataclass(frozen=True)
+class HeardChunk:
+    """What was heard in a chunk.
+
+    Attributes:
+        seconds: of speech; 0 where there is probably none.
+        probabilities: of the languages that are allowed.
+        foreign: probability of all other languages.
+    """
+
+    seconds: float
+    probabilities: Mapping[str, float]
+    foreign: float = 0.0
+
+    @property
+    def weight(self) -> float:
+        """How much its evidence counts, 0 to 1."""
+        share = min(1.0, self.seconds / FULL_SECONDS)
+        return share if self.seconds >= MIN_SECONDS else SHORT_WEIGHT * share
+
+
+def heard_chunks(chunks: Sequence[Chunk], decoded: Sequence[Decoded], auto: AutoLanguage) -> list[HeardChunk]:
+    """Return what was heard in each chunk, from what was decoded in it."""
+    heard: list[HeardChunk] = []
+    for chunk, row in zip(chunks, decoded, strict=True):
+        speech = sum(span.seconds for span in chunk.speech)
+        doubtful = row.no_speech_prob > NO_SPEECH_THRESHOLD or hallucinated(row, chunk.seconds, speech)
+        raw = row.languages or {row.language: 1.0}
+        foreign = 1 - sum(raw.get(language, 0.0) for language in auto.allowed or raw)
+        heard.append(HeardChunk(0.0 if doubtful else speech, auto.among(raw), max(0.0, foreign)))
+    return heard
+
+
+def spoken_languages(heard: Sequence[HeardChunk]) -> list[str]:
+    """Return the likeliest language of each chunk, all considered."""
+    languages = sorted({language for chunk in heard for language in chunk.probabilities})
+    scores = dict.fromkeys(languages, 0.0)
+    steps: list[dict[str, str]] = []  # chunk → its language → that of the chunk before
+    for chunk in heard:
+        best = likeliest(scores)
+        before = {one: one if scores[one] >= scores[best] - CHANGE_COST else best for one in languages}
+        steps.append(before)
+        scores = {
+            one: scores[before[one]] - (0.0 if before[one] == one else CHANGE_COST) + _evidence(chunk, one)
+            for one in languages
+        }
+    language = likeliest(scores) if scores else ""
+    found: list[str] = []
+    for before in reversed(steps):
+        found.append(language)
+        language = before[language]
+    return found[::-1]
+
+
+def main_language(heard: Sequence[HeardChunk], languages: Sequence[str]) -> str:
+    """Return the language that most speech is in.
+
+    Args:
+        heard: at least one chunk.
+        languages: of the chunks.
+    """
+    return likeliest(_seconds(heard, languages))
+
+
+def describe_languages(
+    spans: Sequence[Span], heard: Sequence[HeardChunk], languages: Sequence[str]
+) -> list[ResultWarning]:
+    """Return the warnings that the language is uncertain: of all the audio, or of stretches of it.
+
+    Args:
+        spans: where the chunks are, in samples.
+        heard: at least one chunk.
+        languages: of the chunks.
+    """
+    main = main_language(heard, languages)
+    own = [(chunk, chunk.seconds or _LITTLE) for chunk, one in zip(heard, languages, strict=True) if one == main]
+    confidence = sum(chunk.probabilities.get(main, 0.0) * seconds for chunk, seconds in own)
+    confidence /= sum(seconds for _, seconds in own)
+    foreign = sum(chunk.foreign * (chunk.seconds or _LITTLE) for chunk in heard)
+    foreign /= sum(chunk.seconds or _LITTLE for chunk in heard)
+    if foreign > FOREIGN_PROBABILITY:
+        message = "What is spoken seems to be in none of the languages that were allowed: check languages."
+        return [ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message)]
+    if confidence < LANGUAGE_CONFIDENCE:
+        return describe_confidence(main, confidence)
+    return [
+        _doubt(span, language, other)
+        for span, chunk, language in zip(spans, heard, languages, strict=True)
+        if (other := likeliest(chunk.probabilities)) != language
+        and chunk.seconds >= MIN_SECONDS
+        and chunk.probabilities[other] >= DOUBT_PROBABILITY
+    ]
+
+
+def describe_confidence(language: str, confidence: float) -> list[ResultWarning]:
+    """Return a warning if the main language was detected with little confidence (0 to 1)."""
+    if confidence >= LANGUAGE_CONFIDENCE:
+        return []
+    message = f"The language was taken for {language!r} with {confidence:.0%} confidence: set it if that is wrong."
+    return [ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message)]
+
+
+def _doubt(span: Span, language: str, other: str) -> ResultWarning:
+    start, end = round(span.start / SAMPLE_RATE, 2), round(span.end / SAMPLE_RATE, 2)
+    message = f"From {start:.1f} to {end:.1f} s the language was taken for {language!r}, and may be {other!r}."
+    return ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, start=start, end=end)
+
+
+def _seconds(heard: Sequence[HeardChunk], languages: Sequence[str]) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for chunk, language in zip(heard, languages, strict=True):
+        seconds[language] = seconds.get(language, 0.0) + (chunk.seconds or _LITTLE)
+    return seconds
+
+
+def _evidence(chunk: HeardChunk, language: str) -> float:
+    return chunk.weight * math.log(max(LEAST_PROBABILITY, chunk.probabilities.get(language, 0.0)))
