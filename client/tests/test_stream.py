@@ -48,6 +48,12 @@ def test_faster_with_options_and_as_json(server: Server, wav: Path):
     assert "session_id" not in one.start
 
 
+def test_the_languages_that_may_be_detected_are_sent(server: Server, wav: Path):
+    done = stream(str(wav), "--url", server.url, "--speed", "20", "--languages", "en,ko", "--languages", "ko,ja")
+    assert done.exit_code == 0, done.output
+    assert server.sessions[0].start["languages"] == ["en", "ko", "ja"]
+
+
 def test_the_token_from_a_file_goes_before_the_environment(server: Server, wav: Path, tmp_path: Path):
     (tmp_path / "token").write_text("of-the-file\n")
     done = stream(str(wav), "--url", server.url, "--speed", "20", "--token-file", str(tmp_path / "token"))

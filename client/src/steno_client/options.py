@@ -79,6 +79,28 @@ def language(given: str) -> str:
     return given
 
 
+def languages(given: list[str]) -> list[str]:
+    """Split and check `en,ko` and repeated options."""
+    return [language(one) for one in comma_separated(given)]
+
+
+Languages = Annotated[
+    list[str],
+    typer.Option(
+        callback=languages,
+        metavar="TAG,…",
+        help="With auto: the only languages that may be detected.",
+        show_default="all that the model knows",
+    ),
+]
+
+
+def require_detection(language: str | None, languages: list[str]) -> None:
+    """Reject a fixed language beside the languages that may be detected."""
+    if languages and language not in (None, "auto"):
+        raise typer.BadParameter("--languages restricts what is detected: leave --language out, or give auto")
+
+
 def require_directory_for_several(formats: list[str], output: str) -> None:
     """Reject several formats on standard output, where they could not be separated again."""
     if output == "-" and len(formats) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -37,11 +37,13 @@ class SessionRequest:
         sample_rate: of the audio, in Hz.
         language: BCP 47 tag, or None for the language of the StreamSession.
         interim_results: whether the server sends partial text.
+        languages: BCP 47 tags of the only languages that may be detected; empty: as the StreamSession says.
     """
 
     sample_rate: int
     language: str | None = None
     interim_results: bool = True
+    languages: Sequence[str] = ()
 
 
 async def stream_audio(
@@ -129,6 +131,8 @@ class _SessionConnection:
             start["session_id"] = self._target.session.rpartition("/")[2]
         if request.language:
             start["language"] = request.language
+        if request.languages:
+            start["languages"] = list(request.languages)
         if not request.interim_results:
             start["interim_results"] = False
         await self._socket.send(json.dumps(start))

@@ -63,6 +63,15 @@ def events_of_type(events: list[stt_pb2.TranscriptEvent], kind: int) -> list[stt
     return [event for event in events if event.type == kind]
 
 
+async def test_the_languages_that_may_be_detected(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with Call(server, issuer.token()) as call:
+        config = stt_pb2.StreamConfig(languages=["ko", "en"])
+        await call.send(Chunk(config=config), Chunk(audio_data=SECOND[:3_200], is_last=True))
+        await call.read_all()
+    assert (server.engine.configs[0].language, server.engine.configs[0].languages) == ("auto", ("ko", "en"))
+
+
 async def test_a_session(start_server: StartServer, issuer: TokenIssuer):
     server = await start_server()
     async with Call(server, issuer.token(name="standup")) as call:
@@ -147,6 +156,7 @@ async def test_bad_tokens(start_server: StartServer, issuer: TokenIssuer, bad: s
         (Chunk(config=stt_pb2.StreamConfig(sample_rate=-1)), "INVALID_ARGUMENT", "InvalidAudio"),
         (Chunk(config=stt_pb2.StreamConfig(language="xx")), "INVALID_ARGUMENT", "LanguageUnknown"),
         (Chunk(config=stt_pb2.StreamConfig(language="x" * 100)), "INVALID_ARGUMENT", "LanguageUnknown"),
+        (Chunk(config=stt_pb2.StreamConfig(languages=["x" * 100])), "INVALID_ARGUMENT", "LanguageUnknown"),
         (Chunk(audio_data=bytes(1024 * 1024 + 1)), "INVALID_ARGUMENT", "TooLarge"),
     ],
 )

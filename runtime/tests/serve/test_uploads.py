@@ -162,6 +162,10 @@ async def test_unsupported_media(start_server: StartServer, issuer: TokenIssuer,
         files = {"file": ("a.wav", b"x")}
         response = await client.post("/stt/upload", files=files, data={"language": "xx"})
         assert problem(response) == (400, "LanguageUnknown")
+        response = await client.post("/stt/upload", files=files, data={"languages": "ko, xx"})
+        assert problem(response) == (400, "LanguageUnknown")
+        response = await client.post("/stt/upload", files=files, data={"language": "ko", "languages": "ko,en"})
+        assert problem(response) == (400, "InvalidRequest")
     assert scratch_files(server) == []
 
 

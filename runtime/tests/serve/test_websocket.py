@@ -163,6 +163,7 @@ async def test_an_invalid_message_ends_only_its_session(
         ('{"type": "start_session", "sample_rate": 96000}', "InvalidAudio"),
         ('{"type": "start_session", "encoding": "opus"}', "InvalidAudio"),
         ('{"type": "start_session", "language": "xx"}', "LanguageUnknown"),
+        ('{"type": "start_session", "languages": "ko"}', "InvalidMessage"),
     ],
 )
 async def test_a_wrong_first_message(start_server: StartServer, issuer: TokenIssuer, first: str | bytes, code: str):

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steno_api.documents.warnings import WarningReason
+from steno_api.failures import FailureReason
+from steno_runtime.errors import WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt import pipeline
 from steno_runtime.stt.chunks import Span
@@ -211,3 +213,33 @@ def test_a_window_is_decoded_in_an_allowed_language(probabilities, expected, all
     assert sum(auto.among(probabilities).values()) == pytest.approx(1) or not allowed
     if not expected:
         assert chosen == likeliest(auto.among(probabilities))
+
+
+def test_detection_is_restricted_to_the_languages_that_are_given(monkeypatch):
+    engine = ScriptedEngine()
+    result = run(monkeypatch, [("ko", 20)], engine, languages=("en-GB", "ja"))
+    assert {language for language, _ in engine.decoded} <= {"en", "ja"}
+    assert [warning.reason for warning in result.warnings] == [WarningReason.LANGUAGE_UNCERTAIN]
+    assert "languages" in result.warnings[0].message
+    assert run(monkeypatch, [("ko", 20)], ScriptedEngine(), languages=("en", "ko")).language == "ko"
+
+
+def test_one_language_that_may_be_detected_is_not_detected(monkeypatch):
+    engine = ScriptedEngine()
+    assert run(monkeypatch, [("en", 20)], engine, languages=("ko",)).language == "ko"
+    assert {language for language, _ in engine.decoded} == {"ko"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"languages": ("en", "xx")}, "does not know the language 'xx'"),
+        ({"language": "en", "languages": ("en", "ko")}, "languages restricts what is detected"),
+    ],
+)
+def test_languages_that_cannot_be_are_refused_before_anything_is_decoded(monkeypatch, options, message):
+    engine = ScriptedEngine()
+    with pytest.raises(WorkError, match=message) as caught:
+        run(monkeypatch, [("en", 20)], engine, **options)
+    assert caught.value.reason is FailureReason.INVALID_SPEC
+    assert engine.decoded == []

@@ -38,6 +38,8 @@ class SessionClaims(Model):
     tenant: str
     meeting_id: str = Field(alias="meetingID")
     language: str = "auto"
+    languages: list[str] = Field(default_factory=list[str])
+    """The only languages that may be detected; empty: all that the model knows."""
     interim_results: bool = True
     endpointing_millis: int = Field(default=300, ge=50, le=5000)
     max_duration_seconds: int = Field(default=7200, ge=1)

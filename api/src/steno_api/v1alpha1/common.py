@@ -17,6 +17,27 @@ DNS_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 LANGUAGE = r"auto|[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*"
 """`auto`, or a BCP 47 language tag; browsers and people write regions and scripts, with either separator."""
 
+SpokenLanguages = Annotated[
+    list[
+        Annotated[
+            str,
+            Field(min_length=2, max_length=35),
+            Pattern(
+                r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*", "must be a BCP 47 language tag such as en, ko-KR or zh-Hant"
+            ),
+        ]
+    ],
+    Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
+]
+"""BCP 47 tags of the languages that may be spoken, each once."""
+
+DETECTION_RULE = Rule(
+    "!has(self.languages) || size(self.languages) == 0 || !has(self.language) || self.language == 'auto'",
+    "languages restricts what is detected: leave language out, or leave languages out",
+    ".languages",
+)
+"""Of a spec with `language` and `languages`."""
+
 Name = Annotated[
     str,
     Field(min_length=1, max_length=253),

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.v1alpha1.common import LANGUAGE, QueueStatus, Results, TenantRef
+from steno_api.v1alpha1.common import DETECTION_RULE, LANGUAGE, QueueStatus, Results, SpokenLanguages, TenantRef
 from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, ResourceDefinition
 from steno_api.v1alpha1.runtimepool import PoolOutputSpec
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
@@ -60,6 +60,7 @@ class StreamSessionSpec(Model):
             "idleTimeoutSeconds must not be greater than maxDurationSeconds",
             ".idleTimeoutSeconds",
         ),
+        DETECTION_RULE,
     )
 
     pool_ref: PoolRef = PoolRef()
@@ -72,6 +73,8 @@ class StreamSessionSpec(Model):
         Pattern(LANGUAGE, "must be auto or a BCP 47 language tag such as en, ko-KR or zh-Hant"),
     ] = "auto"
     """BCP 47 tag of the spoken language (a region does not matter), or `auto` to detect it."""
+    languages: SpokenLanguages = Field(default=[])
+    """With `language: auto`: BCP 47 tags of the only languages that may be detected; empty: all of the model's."""
     interim_results: bool = True
     """Whether partial text is sent before it is final."""
     endpointing_millis: Annotated[int, Field(ge=50, le=5000)] = 300

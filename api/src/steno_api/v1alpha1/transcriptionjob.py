@@ -10,7 +10,7 @@ from pydantic import Field
 from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.v1alpha1.common import LANGUAGE, Output, SecretRef
+from steno_api.v1alpha1.common import DETECTION_RULE, LANGUAGE, Output, SecretRef, SpokenLanguages
 from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
 
@@ -83,6 +83,8 @@ class TranscriptOutput(Output):
 class TranscriptionJobSpec(JobSpec):
     """What to transcribe, how, and where to publish the result."""
 
+    rules = (*JobSpec.rules, DETECTION_RULE)
+
     output: TranscriptOutput  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Where to publish the results, and in which formats."""
     meeting_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="meetingID")
@@ -95,6 +97,8 @@ class TranscriptionJobSpec(JobSpec):
         Pattern(LANGUAGE, "must be auto or a BCP 47 language tag such as en, ko-KR or zh-Hant"),
     ] = "auto"
     """BCP 47 tag of the spoken language (a region does not matter), or `auto` to detect it."""
+    languages: SpokenLanguages = Field(default=[])
+    """With `language: auto`: BCP 47 tags of the only languages that may be detected; empty: all of the model's."""
     audio: AudioSelection | None = None
     """The track and channel to transcribe; absent: chosen by what they hold, with a warning where that is a guess."""
     diarization: Diarization | None = None

@@ -81,6 +81,7 @@ class TranscriptionTask(Task):
     meeting_id: str = Field(alias="meetingID")
     model: SpeechModel
     language: str = "auto"
+    languages: list[str] = Field(default_factory=list[str])
     audio: AudioSelection | None = None
     diarization: Diarization | None = None
 

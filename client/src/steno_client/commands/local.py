@@ -38,6 +38,7 @@ def transcribe(
             "--language", "-l", callback=options.language, help="BCP 47 tag of the spoken language; auto: detect it."
         ),
     ] = "auto",
+    languages: options.Languages = [],  # noqa: B006 - typer copies it
     diarize: Annotated[bool, typer.Option("--diarize", help="Identify speakers.")] = False,
     min_speakers: Annotated[
         int | None, typer.Option(min=1, max=64, help="At least this many; implies --diarize.")
@@ -70,6 +71,7 @@ def transcribe(
     """
     if min_speakers and max_speakers and min_speakers > max_speakers:
         raise typer.BadParameter("--min-speakers is more than --max-speakers")
+    options.require_detection(language, languages)
     options.require_directory_for_several(formats, output)
 
     with report_errors(debug=debug):
@@ -81,6 +83,7 @@ def transcribe(
             model=model,
             model_store=model_store or local.default_model_store(),
             language=None if language == "auto" else language,
+            languages=tuple(languages),
             diarize=diarize or min_speakers is not None or max_speakers is not None,
             min_speakers=min_speakers,
             max_speakers=max_speakers,

@@ -63,6 +63,7 @@ def stream(
             show_default="the session's",
         ),
     ] = None,
+    languages: options.Languages = [],  # noqa: B006 - typer copies it
     partials: Annotated[bool, typer.Option(help="Show text before it is final.")] = True,
     json_lines: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
     speed: Annotated[
@@ -83,6 +84,7 @@ def stream(
     """  # fmt: skip
     if session is None and url is None:
         raise typer.BadParameter("give --session NAME, or --url ws://… with STENO_TOKEN or --token-file")
+    options.require_detection(language, languages)
     with report_errors(debug=debug):
         import asyncio  # noqa: PLC0415 - not for `--help`
 
@@ -94,7 +96,9 @@ def stream(
             target = Target(complete_url(url or ""), read_token(token, token_file))
         else:
             target = _wait_until_ready(session, url, namespace, context, kubeconfig)
-        request = streaming.SessionRequest(recording.sample_rate if recording else sample_rate, language, partials)
+        request = streaming.SessionRequest(
+            recording.sample_rate if recording else sample_rate, language, partials, languages
+        )
         chunks = audio.read_standard_input(sample_rate) if recording is None else audio.read_paced(recording, speed)
         with terminal.EventPrinter() as printer:
             on_event = terminal.print_as_json if json_lines else printer

@@ -45,6 +45,7 @@ def build_claims(session: StreamSession, tenant: str, issued: datetime, expires:
         tenant=tenant,
         meetingID=spec.meeting_id or metadata.name,
         language=spec.language,
+        languages=spec.languages,
         interim_results=spec.interim_results,
         endpointing_millis=spec.endpointing_millis,
         max_duration_seconds=spec.max_duration_seconds,

@@ -74,6 +74,7 @@ def build_transcription_task(job: TranscriptionJob, attempt: Attempt) -> Transcr
         meetingID=spec.meeting_id or job.metadata.name,
         model=spec.model,
         language=spec.language,
+        languages=spec.languages,
         audio=spec.audio,
         diarization=spec.diarization,
     )

@@ -18,7 +18,7 @@ from steno_runtime.stream.scheduler import PROFILES, DecodeKind, Priority, Sched
 from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
 from steno_runtime.stt.chunks import FULL_FRAMES, bucket, mel_frames
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine
-from steno_runtime.stt.languages import match_language
+from steno_runtime.stt.languages import allowed_languages, require_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import load_engine
 from steno_runtime.stt.vad import VadState, speech_probabilities
@@ -153,13 +153,11 @@ class StreamEngine:
                 `Internal` when the engine was closed.
         """
         loop = asyncio.get_running_loop()
-        language = match_language(config.language, {*self._languages, "auto"})
-        if language is None:
-            raise WorkError(
-                FailureReason.INVALID_SPEC,
-                f"Model {self._model!r} does not know the language {config.language!r}; it knows "
-                f"{', '.join(sorted(self._languages))}. Use one of them, or auto.",
-            )
+        language = require_language(config.language, {*self._languages, "auto"}, self._model)
+        allowed = allowed_languages(config.languages, self._languages, self._model)
+        if allowed and language != "auto":
+            message = "languages restricts what is detected: leave language out (auto), or leave languages out."
+            raise WorkError(FailureReason.INVALID_SPEC, message)
         if not 50 <= config.endpointing_millis <= 5000:
             raise WorkError(
                 FailureReason.INVALID_SPEC,
@@ -175,7 +173,7 @@ class StreamEngine:
                     f"All {self._max_sessions} sessions of this server are taken. Try again when one has ended."
                 )
             session = Session(
-                replace(config, language=language),
+                replace(config, language=language, languages=tuple(sorted(allowed))),
                 scheduler=self._scheduler,
                 languages=self._languages,
                 run_vad=self._run_vad,

@@ -64,6 +64,8 @@ class SessionConfig:
     tenant: str
     language: str = "auto"
     """ISO 639 code; `auto`: detected, and followed when it changes."""
+    languages: tuple[str, ...] = ()
+    """The only ones that may be detected; empty: all that the model knows."""
     interim_results: bool = True
     """Whether `Partial`s are wanted."""
     endpointing_millis: int = 300
@@ -108,7 +110,7 @@ class Session:
             config.uid,
             config.tenant,
             interim_results=config.interim_results,
-            choice=LanguageChoice(config.language, languages),
+            choice=LanguageChoice(config.language, languages, config.languages),
             scheduler=scheduler,
             buffer=self._buffer,
             outbox=self._outbox,

@@ -5,7 +5,10 @@ Whisper's list has a code that is none of ISO 639 (`jw`), macrolanguages for the
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import WorkError
 
 _WHISPER = {"jv": "jw"}
 """BCP 47 → Whisper, where they differ."""
@@ -43,3 +46,29 @@ def match_language(given: str, known: Collection[str]) -> str | None:
         if candidate in known:
             return candidate
     return "zh" if primary == "yue" and "zh" in known else None
+
+
+def require_language(given: str, known: Collection[str], model: str) -> str:
+    """Return the tag of `known` that is meant by a tag.
+
+    Args:
+        given: as people write it.
+        known: what the model knows, and `auto` where that may be given.
+        model: its name, for the message.
+
+    Raises:
+        WorkError: `InvalidSpec`: the model does not know it.
+    """
+    found = match_language(given, known)
+    if found is None:
+        raise WorkError(
+            FailureReason.INVALID_SPEC,
+            f"Model {model!r} does not know the language {given!r}; it knows "
+            f"{', '.join(sorted(set(known) - {'auto'}))}. Use one of them, or auto.",
+        )
+    return found
+
+
+def allowed_languages(given: Iterable[str], known: Collection[str], model: str) -> frozenset[str]:
+    """Return the tags of `known` that detection is restricted to; see `require_language`."""
+    return frozenset(require_language(one, known, model) for one in given)

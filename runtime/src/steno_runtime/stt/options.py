@@ -29,6 +29,8 @@ class TranscriptionOptions:
     """GPU memory (MiB) to choose the batch size by; None: the device's."""
     language: str | None = None
     """ISO 639 code; None or `auto`: detected."""
+    languages: tuple[str, ...] = ()
+    """The only ones that may be detected; empty: all that the model knows."""
     diarize: bool = False
     min_speakers: int | None = None
     max_speakers: int | None = None
@@ -63,6 +65,7 @@ class TranscriptionOptions:
             options,
             batch_divisor=task.batch_divisor,
             language=None if task.language == "auto" else task.language,
+            languages=tuple(task.languages),
             diarize=diarization is not None,
             min_speakers=diarization.min_speakers if diarization else None,
             max_speakers=diarization.max_speakers if diarization else None,

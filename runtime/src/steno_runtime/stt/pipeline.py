@@ -23,7 +23,7 @@ from steno_runtime.stt.chunks import Chunk, Span, pack
 from steno_runtime.stt.decoding import decode_spans
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine, TimedWord, hallucinated
 from steno_runtime.stt.language_changes import describe_languages, heard_chunks, main_language, spoken_languages
-from steno_runtime.stt.languages import match_language
+from steno_runtime.stt.languages import allowed_languages, require_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.segments import (
     SpeakerTurn,
@@ -187,17 +187,19 @@ def _find_speaker_models(options: TranscriptionOptions) -> PipelineFactory | Non
 
 
 def _requested_language(options: TranscriptionOptions, engine: Engine) -> str | AutoLanguage:
-    language = options.language
-    if language in (None, "auto"):
-        return AutoLanguage() if len(engine.languages) > 1 else next(iter(engine.languages))
-    known = match_language(language, engine.languages)
-    if known is None:
-        raise WorkError(
-            FailureReason.INVALID_SPEC,
-            f"Model {options.model!r} does not know the language {language!r}; it knows "
-            f"{', '.join(sorted(engine.languages))}. Set spec.language to one of them, or to auto.",
-        )
-    return known
+    """Return the language, or from what to choose it.
+
+    Raises:
+        WorkError: `InvalidSpec`: the model does not know it, or `language` and `languages` exclude each other.
+    """
+    allowed = allowed_languages(options.languages, engine.languages, options.model)
+    if options.language not in (None, "auto"):
+        if allowed:
+            message = "languages restricts what is detected: leave language out (auto), or leave languages out."
+            raise WorkError(FailureReason.INVALID_SPEC, message)
+        return require_language(options.language, engine.languages, options.model)
+    candidates = allowed or engine.languages
+    return AutoLanguage(allowed=allowed) if len(candidates) > 1 else next(iter(candidates))
 
 
 def _decode(

@@ -35,6 +35,7 @@ class SessionOverrides:
 
     language: str | None = None
     interim_results: bool | None = None
+    languages: tuple[str, ...] = ()
 
 
 class SessionRegistry:
@@ -97,7 +98,8 @@ class SessionRegistry:
         config = SessionConfig(
             uid=claims.uid,
             tenant=claims.tenant,
-            language=overrides.language or claims.language,
+            language=overrides.language or ("auto" if overrides.languages else claims.language),
+            languages=overrides.languages or (() if overrides.language else tuple(claims.languages)),
             interim_results=claims.interim_results if overrides.interim_results is None else overrides.interim_results,
             endpointing_millis=claims.endpointing_millis,
         )

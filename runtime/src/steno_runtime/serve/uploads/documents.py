@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from steno_api.documents.pages import EngineName
 from steno_api.server.task import PoolTask
@@ -17,7 +17,7 @@ from steno_runtime.errors import Check
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 from steno_runtime.serve.uploads.job_queue import Job
-from steno_runtime.serve.uploads.service import Name, RequestFields, UploadService
+from steno_runtime.serve.uploads.service import Languages, Name, RequestFields, UploadService
 
 
 class DocumentFields(RequestFields):
@@ -25,16 +25,10 @@ class DocumentFields(RequestFields):
 
     document_id: Name | None = None
     document_url: Annotated[str, Field(max_length=4096)] | None = None
-    languages: tuple[Annotated[str, Field(max_length=35)], ...] = Field(default=(), max_length=16)
+    languages: Languages = ()
     engine: EngineName = "auto"
     pages: Annotated[str, Field(max_length=200)] | None = None
     mode: Literal["skip", "redo", "force"] = "skip"
-
-    @field_validator("languages", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        """Accept `ko,en`, as in a form, for a list."""
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class DocumentService:

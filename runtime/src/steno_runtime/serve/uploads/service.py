@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from steno_api.server.claims import SessionClaims
 from steno_runtime.serve.auth import Authenticator, EndedSessions
@@ -14,6 +14,16 @@ from steno_runtime.serve.readiness import Readiness
 from steno_runtime.serve.uploads.job_queue import Job, JobQueue
 
 Name = Annotated[str, Field(max_length=512)]
+
+
+def _split(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    return list(dict.fromkeys(part.strip() for part in given.split(",") if part.strip()))
+
+
+Languages = Annotated[tuple[Annotated[str, Field(max_length=35)], ...], Field(max_length=16), BeforeValidator(_split)]
+"""Language tags: a list, or as in a form `ko,en`."""
 T = TypeVar("T", bound=BaseModel)
 
 

@@ -20,7 +20,7 @@ from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.serve.errors import ApiError, ErrorCode, failure_status
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 from steno_runtime.serve.uploads.job_queue import Job, JobFunction
-from steno_runtime.serve.uploads.service import Name, RequestFields, UploadService
+from steno_runtime.serve.uploads.service import Languages, Name, RequestFields, UploadService
 from steno_runtime.stt.diarization import EMBEDDING, ENCODER_FILE, has_encoder
 from steno_runtime.stt.document import build_transcript
 from steno_runtime.stt.languages import match_language
@@ -42,6 +42,8 @@ class TranscriptionFields(RequestFields):
 
     meeting_id: Name | None = None
     language: Annotated[str, Field(max_length=16)] = "auto"
+    languages: Languages = ()
+    """The only ones that may be detected; empty: all that the model knows."""
     diarize: bool = True
     """Whether speakers are distinguished, as the original engine always did."""
     min_speakers: Speakers | None = None
@@ -100,9 +102,12 @@ class TranscriptionService:
     def _submit(self, fields: TranscriptionFields, tenant: str, folder: Path, source: JobFunction) -> Job:
         engine = self._uploads.readiness.require_engine()
         known = engine.batch_engine.languages
-        if fields.language != "auto" and match_language(fields.language, known) is None:
+        unknown = [one for one in fields.languages if match_language(one, known) is None]
+        if unknown or (fields.language != "auto" and match_language(fields.language, known) is None):
             message = f"The model does not know this language; it knows {', '.join(sorted(known))}."
             raise ApiError(ErrorCode.LANGUAGE_UNKNOWN, message)
+        if fields.language != "auto" and fields.languages:
+            raise ApiError(ErrorCode.INVALID_REQUEST, "languages restricts what is detected: leave language out.")
         _check_speakers(fields, Path(self._task.model_store))
 
         def transcribe_source(folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
@@ -150,6 +155,7 @@ def _transcribe(
     options = replace(
         TranscriptionOptions.from_task(task),
         language=None if fields.language == "auto" else fields.language,
+        languages=fields.languages,
         diarize=fields.diarize,
         min_speakers=fields.min_speakers,
         max_speakers=fields.max_speakers,

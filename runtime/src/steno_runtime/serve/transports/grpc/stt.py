@@ -77,7 +77,7 @@ class GrpcConnection:
         if chunk is None:
             raise ApiError(ErrorCode.INVALID_MESSAGE, "The call ended before its first message.")
         config = chunk.config
-        if len(config.language) > _MAX_LANGUAGE_CHARS:
+        if max(map(len, [config.language, *config.languages])) > _MAX_LANGUAGE_CHARS:
             raise ApiError(ErrorCode.LANGUAGE_UNKNOWN, "config.language must be a BCP 47 tag, or `auto`.")
         self._pending += _messages(chunk)
         interim = config.interim_results if config.HasField("interim_results") else None
@@ -86,7 +86,7 @@ class GrpcConnection:
             tenant=config.tenant_id,
             meeting=config.meeting_id,
             sample_rate=config.sample_rate or SAMPLE_RATE,
-            overrides=SessionOverrides(config.language or None, interim),
+            overrides=SessionOverrides(config.language or None, interim, tuple(config.languages[:16])),
         )
 
     async def receive(self) -> ClientMessage:

@@ -37,6 +37,7 @@ class _StartSession(BaseModel):
     tenant_id: _Short | None = None
     meeting_id: _Short | None = None
     language: Annotated[str, Field(max_length=16)] | None = None
+    languages: Annotated[list[Annotated[str, Field(max_length=16)]], Field(max_length=16)] = []
     sample_rate: int = SAMPLE_RATE
     encoding: Annotated[str, Field(max_length=32)] = "pcm_s16le"
     token: str | None = None
@@ -80,7 +81,7 @@ def parse_start(fields: dict[str, Any]) -> Start:
         meeting=message.meeting_id,
         token=message.token,
         sample_rate=message.sample_rate,
-        overrides=SessionOverrides(message.language, message.interim_results),
+        overrides=SessionOverrides(message.language, message.interim_results, tuple(message.languages)),
     )
 
 

@@ -43,18 +43,20 @@ class AudioChunk(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., audio_data: _Optional[bytes] = ..., sequence: _Optional[int] = ..., is_last: _Optional[bool] = ..., config: _Optional[_Union[StreamConfig, _Mapping]] = ..., finalize: _Optional[bool] = ...) -> None: ...
 
 class StreamConfig(_message.Message):
-    __slots__ = ("language", "sample_rate", "interim_results", "tenant_id", "meeting_id")
+    __slots__ = ("language", "sample_rate", "interim_results", "tenant_id", "meeting_id", "languages")
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     INTERIM_RESULTS_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     MEETING_ID_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGES_FIELD_NUMBER: _ClassVar[int]
     language: str
     sample_rate: int
     interim_results: bool
     tenant_id: str
     meeting_id: str
-    def __init__(self, language: _Optional[str] = ..., sample_rate: _Optional[int] = ..., interim_results: _Optional[bool] = ..., tenant_id: _Optional[str] = ..., meeting_id: _Optional[str] = ...) -> None: ...
+    languages: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, language: _Optional[str] = ..., sample_rate: _Optional[int] = ..., interim_results: _Optional[bool] = ..., tenant_id: _Optional[str] = ..., meeting_id: _Optional[str] = ..., languages: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TranscriptEvent(_message.Message):
     __slots__ = ("session_id", "seq", "text", "is_final", "confidence", "start_ms", "end_ms", "speaker", "words", "speech_final", "stability", "type", "utterance_id", "flow", "stable_text", "language", "ended")
