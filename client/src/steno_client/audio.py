@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import wave
 from array import array
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from steno_client.errors import EXIT_INPUT, EXIT_UNAVAILABLE, THE_RUNTIME, CommandError
+from steno_client.wav import EmptyWavError, WavError, read_pcm
 
 SAMPLE_RATE = 16_000
 RATES = range(8_000, 48_001)
@@ -65,16 +65,17 @@ def read_wav(path: Path) -> Recording:
         CommandError: the file has another format.
     """
     try:
-        with wave.open(str(path), "rb") as file:
-            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            data = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise CommandError(f"{path} is not a WAV file of PCM samples: {_NEEDS}", EXIT_UNAVAILABLE) from error
+        with path.open("rb") as file:
+            fmt, data = read_pcm(file)
+    except EmptyWavError as error:
+        raise CommandError(f"{path} {error}: check the recorder", EXIT_INPUT) from error
+    except WavError as error:
+        raise CommandError(f"{path} {error}: {_NEEDS}", EXIT_UNAVAILABLE) from error
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}", EXIT_INPUT) from error
-    if width != 2 or rate not in RATES:
-        raise CommandError(f"{path} has {8 * width}-bit samples at {rate} Hz: {_NEEDS}", EXIT_UNAVAILABLE)
-    return Recording(mix_to_mono(data, channels), rate)
+    if fmt.bits != 16 or fmt.rate not in RATES:
+        raise CommandError(f"{path} has {fmt.bits}-bit samples at {fmt.rate} Hz: {_NEEDS}", EXIT_UNAVAILABLE)
+    return Recording(mix_to_mono(data, fmt.channels), fmt.rate)
 
 
 def mix_to_mono(data: bytes, channels: int) -> bytes:
