@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.model import ObjectRef
 from steno_api.server.reports import SessionReport, SessionResult
@@ -154,7 +155,9 @@ def end(simulation: SimulatedSession, number: int) -> None:
     failure = FailureReason.OUTPUT_FORBIDDEN if number % 5 == 0 else None
     manifest = None if failure or number % 2 else "s3://t/manifest.json"
     reason = list(SessionEnd)[number % len(SessionEnd)]
-    simulation.report(number, SessionResult(reason=reason, time=simulation.time, manifest=manifest, failure=failure))
+    warnings = [WarningSummary(reason="NoSpeech", message="Nothing was said.")] if number % 7 == 0 else []
+    result = SessionResult(reason=reason, time=simulation.time, manifest=manifest, failure=failure, warnings=warnings)
+    simulation.report(number, result)
 
 
 def pools(simulation: SimulatedSession, number: int) -> None:

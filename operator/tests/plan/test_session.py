@@ -62,7 +62,8 @@ def test_a_finished_session_stays_finished(spec, history):
         assert simulation.ended == (status.phase in ("Succeeded", "Failed"))
         if last is not None:
             late = last.results is None and status.results is not None
-            assert status == (last.model_copy(update={"results": status.results}) if late else last)
+            published = {"results": status.results, "warnings": status.warnings}
+            assert status == (last.model_copy(update=published) if late else last)
         last = status if simulation.ended else None
 
 

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 
 from steno_api.documents.manifest import PublishedArtifact
+from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_operator.plan.common.admission import Admission
-from steno_operator.plan.common.conditions import find
+from steno_operator.plan.common.conditions import find, holds
+from steno_operator.plan.common.plan import EmitEvent
 from steno_operator.plan.session.expiry import ACCEPT_TIMEOUT, FINAL_REPORT_GRACE, RECONNECT_GRACE, RESTART_TIMEOUT
 
 from .simulated_session import SimulatedSession, histories, make_pool, make_session, ready, specs
@@ -231,3 +233,45 @@ def test_a_session_that_lost_audio_fails_and_shows_what_was_published():
     assert (failed.reason, failed.message) == ("Preempted", "The last 3 s of audio were not decoded.")
     assert status.results.manifest == "s3://t/x/manifest.json"
     assert [each.uri for each in status.results.artifacts] == ["s3://t/x/transcript.json"]
+
+
+WARNINGS = [
+    WarningSummary(reason="NoSpeech", message="No speech was found."),
+    WarningSummary(reason="DamagedSource", message="Audio could not be read (2 times).", count=2),
+]
+
+
+def ended_with(**result: object) -> tuple[SimulatedSession, list[tuple[str, str]]]:
+    """Return a session whose server reported a result, and the Events of it."""
+    simulation = SimulatedSession(make_session(**OUTPUT), make_pool(output={}))
+    simulation.reconcile()
+    simulation.report(1)
+    simulation.reconcile()
+    simulation.report(0, SessionResult(reason=SessionEnd.CLIENT_ENDED, time=simulation.time, **result))
+    plan = simulation.reconcile()
+    return simulation, [(each.type, each.reason) for each in plan.actions if isinstance(each, EmitEvent)]
+
+
+def test_warnings_of_a_transcript_are_in_the_status_a_condition_and_events():
+    simulation, events = ended_with(manifest="s3://t/manifest.json", warnings=WARNINGS)
+    status = simulation.session.status
+    assert (status.phase, status.warnings) == ("Succeeded", WARNINGS)
+    condition = find(status.conditions, "HasWarnings")
+    assert (condition.status, condition.reason) == ("True", "NoSpeech")
+    assert condition.message == "No speech was found. Audio could not be read (2 times)."
+    assert events == [("Normal", "ClientEnded"), ("Warning", "NoSpeech"), ("Warning", "DamagedSource")]
+    assert simulation.reconcile().actions == ()
+
+
+def test_a_transcript_without_warnings_has_no_such_condition():
+    simulation, events = ended_with(manifest="s3://t/manifest.json")
+    assert find(simulation.session.status.conditions, "HasWarnings") is None
+    assert (simulation.session.status.warnings, events) == (None, [("Normal", "ClientEnded")])
+
+
+def test_warnings_of_a_session_that_failed_are_kept():
+    simulation, events = ended_with(failure=FailureReason.OUTPUT_FORBIDDEN, message="No.", warnings=WARNINGS)
+    status = simulation.session.status
+    assert (status.phase, status.warnings) == ("Failed", WARNINGS)
+    assert not holds(status.conditions, "HasWarnings")
+    assert events == [("Warning", "OutputForbidden")]

@@ -78,6 +78,7 @@ async def test_a_transcript_in_every_format_and_the_manifest_last(
 
 async def test_s22_what_could_not_be_read_is_a_warning(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):
     server = await start_server(output=place)
+    report = asyncio.create_task(next_ended(server))
     prefix = f"team-a/unreadable/{uuid.uuid4()}"
     async with server.connect(issuer.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
         ws = WebSocketClient(socket)
@@ -92,6 +93,7 @@ async def test_s22_what_could_not_be_read_is_a_warning(start_server: StartServer
     assert "(2 times)" in warning.message
     (summary,) = Manifest.model_validate_json(read(s3, f"{prefix}/manifest.json")).warnings
     assert summary.reason == "DamagedSource"
+    assert (await report).result.warnings == [summary]
 
 
 async def test_a_session_without_speech_says_so(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):
@@ -107,6 +109,21 @@ async def test_a_session_without_speech_says_so(start_server: StartServer, issue
         "",
         [WarningReason.NO_SPEECH],
     )
+
+
+async def test_a_session_that_publishes_nothing_reports_its_warnings_too(
+    start_server: StartServer, issuer: TokenIssuer
+):
+    server = await start_server()
+    report = asyncio.create_task(next_ended(server))
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
+        await socket.send(bytes(1_600))
+        last, _ = await ws.end()
+    (warning,) = (await report).result.warnings
+    assert (warning.reason, warning.count) == ("NoSpeech", 1)
+    assert last["warnings"] == [{"reason": "NoSpeech", "message": warning.message, "count": 1}]
 
 
 async def test_the_session_of_a_lost_client_is_published(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from steno_api.documents.manifest import PublishedArtifact
+from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.model import Model, ObjectRef
 from steno_api.server.session_end import SessionEnd
@@ -27,6 +28,8 @@ class SessionResult(Model):
     manifest: Annotated[str, Field(max_length=2048)] | None = None
     """URI of the published manifest; absent when nothing was to be published, or publishing failed."""
     artifacts: list[PublishedArtifact] = Field(default_factory=list[PublishedArtifact], max_length=64)
+    warnings: list[WarningSummary] = Field(default_factory=list[WarningSummary], max_length=MAX_SUMMARIES)
+    """What was lost, doubted or guessed: one of each reason."""
     failure: FailureReason | None = None
     """Why the transcript could not be published although it should have been, or why decoding stopped."""
     message: str = Field(default="", max_length=1000)

@@ -33,8 +33,8 @@ class ConditionType(StrEnum):
     SUSPENDED = "Suspended"
     """The job is suspended by `spec.suspend`."""
     HAS_WARNINGS = "HasWarnings"
-    """The job is complete, and something of its results was lost, doubted or guessed: `status.warnings` says what, the
-    reason is that of the first warning. Absent where there are none."""
+    """The job or session is complete, and something of its results was lost, doubted or guessed: `status.warnings`
+    says what, the reason is that of the first warning. Absent where there are none."""
 
 
 class Reason(StrEnum):

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
+from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
 from steno_api.v1alpha1.common import DETECTION_RULE, LANGUAGE, QueueStatus, Results, SpokenLanguages, TenantRef
@@ -167,6 +168,9 @@ class StreamSessionStatus(ConditionedStatus):
     """The part of `stats` counted by servers that were lost; their text was lost with them."""
     results: Results | None = None
     """Present once the transcript is published."""
+    warnings: Annotated[list[WarningSummary], Field(max_length=MAX_SUMMARIES)] | None = None
+    """What was lost, doubted or guessed: one of each reason, present once the session has ended. The transcript has all
+    of them, with their times."""
     pod_name: str | None = None
     """Name of the server's pod."""
 
@@ -188,6 +192,7 @@ class StreamSession(Resource):
             PrinterColumn("Pool", ".spec.poolRef.name"),
             PrinterColumn("URL", ".status.endpoints[0].url", wide=True),
             PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+            PrinterColumn("Warning", ".status.warnings[0].reason", wide=True),
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
         ),
         rules=(SESSION_NAME_RULE,),

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.meta import Condition, ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
@@ -127,6 +128,14 @@ def complete_facts(reason: str, message: str) -> dict[ConditionType, Fact]:
         ConditionType.COMPLETE: done,
         ConditionType.FAILED: Fact(False, reason),
     }
+
+
+def warning_facts(warnings: Sequence[WarningSummary]) -> dict[ConditionType, Fact]:
+    """Return the fact that complete results have warnings; none where they have not."""
+    if not warnings:
+        return {}
+    text = clip(" ".join(warning.message for warning in warnings))
+    return {ConditionType.HAS_WARNINGS: Fact(True, warnings[0].reason, text)}
 
 
 def failed_facts(reason: FailureReason, message: str) -> dict[ConditionType, Fact]:

@@ -21,6 +21,7 @@ from steno_operator.plan.common.conditions import (
     holds,
     is_finished,
     unfinished_facts,
+    warning_facts,
 )
 from steno_operator.plan.common.plan import EmitEvent
 from steno_operator.plan.job.observed import Job
@@ -82,11 +83,11 @@ def complete(*, accepted: Fact, admitted: Fact, message: str, warnings: Sequence
         message: where the results are.
         warnings: what is doubtful about them.
     """
-    facts = {**complete_facts(Reason.PUBLISHED, message), **_finished(accepted, admitted)}
-    if warnings:
-        text = clip(" ".join(warning.message for warning in warnings))
-        facts[ConditionType.HAS_WARNINGS] = Fact(True, warnings[0].reason, text)
-    return facts
+    return {
+        **complete_facts(Reason.PUBLISHED, message),
+        **_finished(accepted, admitted),
+        **warning_facts(warnings),
+    }
 
 
 def failed(*, accepted: Fact, admitted: Fact, reason: FailureReason, message: str) -> Facts:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypedDict
 
+from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.server.reports import SessionResult
 from steno_api.v1alpha1.common import QueueStatus, Results
@@ -15,7 +16,7 @@ from steno_operator.manifests.service import endpoints_of
 from steno_operator.manifests.session_token import build_claims, build_token_secret, token_secret_name
 from steno_operator.plan.common.clock import earliest, truncate_to_seconds, ttl_left
 from steno_operator.plan.common.conditions import Fact, clip, holds, is_finished
-from steno_operator.plan.common.finish import Transition, condition_events, finish
+from steno_operator.plan.common.finish import Transition, finish
 from steno_operator.plan.common.plan import Action, DeleteResource, IssueToken, SessionPlan
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.session import conditions
@@ -40,6 +41,7 @@ class StatusUpdate(TypedDict, total=False):
     stats: SessionStats
     previous_servers: PreviousServers | None
     results: Results | None
+    warnings: list[WarningSummary] | None
     pod_name: str | None
 
 
@@ -69,7 +71,7 @@ def plan_session(observed: ObservedSession, now: datetime, policy: Policy) -> Se
         _decide(observed, now, policy),
         now,
         phase_of=conditions.phase_of,
-        events_of=lambda new: condition_events(status.conditions, new.conditions, conditions.EVENTS),
+        events_of=lambda new: conditions.events_of(status, new),
     )
 
 
@@ -107,7 +109,7 @@ def _plan_finished(session: StreamSession, last: Connection | None, now: datetim
     """
     status = session.status
     if last is not None and last.report.result is not None and status.results is None:
-        status = status.model_copy(update={"results": _results(last.report.result)})
+        status = status.model_copy(update=_published(last.report.result))
     left = ttl_left(session.spec.ttl_seconds_after_finished, status.completion_time, now)
     if left == timedelta():
         return SessionPlan((DeleteResource(session.metadata.uid),), status, requires_live_read=True)
@@ -182,7 +184,7 @@ def _end(
     session: StreamSession, readiness: SessionReadiness, last: Connection, result: SessionResult, now: datetime
 ) -> _Transition:
     """The server reported how the session ended."""
-    update = _last_report(last, session) | StatusUpdate(results=_results(result))
+    update = _last_report(last, session) | _published(result)
     time = min(truncate_to_seconds(result.time), now)
     if result.failure is not None:
         failure = _fail(session, readiness, result.failure, result.message or result.reason.message, time)
@@ -192,8 +194,10 @@ def _end(
     return _complete(session, readiness, done, update, time)
 
 
-def _results(result: SessionResult) -> Results | None:
-    return None if result.manifest is None else Results.of(result.manifest, result.artifacts)
+def _published(result: SessionResult) -> StatusUpdate:
+    """Return what the status says of a transcript."""
+    results = None if result.manifest is None else Results.of(result.manifest, result.artifacts)
+    return StatusUpdate(results=results, warnings=result.warnings or None)
 
 
 def _expire(
@@ -220,7 +224,7 @@ def _left(expiry: Expiry | None, now: datetime) -> timedelta | None:
 def _complete(
     session: StreamSession, readiness: SessionReadiness, done: Fact, update: StatusUpdate, time: datetime
 ) -> _Transition:
-    facts = conditions.complete(readiness, done.reason, done.message)
+    facts = conditions.complete(readiness, done.reason, done.message, update.get("warnings") or ())
     return _Transition(facts, update | _ended(time), requeue_after=_ttl(session))
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from steno_api.documents.manifest import MANIFEST_NAME, Manifest
 from steno_api.documents.transcript import Segment, Transcript
-from steno_api.documents.warnings import ResultWarning, WarningReason
+from steno_api.documents.warnings import ResultWarning, WarningReason, summarise_warnings
 from steno_api.failures import FailureReason
 from steno_api.model import ObjectRef
 from steno_api.server.claims import SessionClaims
@@ -68,11 +68,15 @@ def _transcript(record: SessionRecord) -> Transcript:
         device=record.device,
         model=record.model,
         has_diarization=False,
-        warnings=(*record.warnings, *_no_speech(record)),
+        warnings=_warnings(record),
     )
     return build_transcript(
         result, meeting_id=record.claims.meeting_id, tenant_id=record.claims.tenant, processing_time=record.seconds
     )
+
+
+def _warnings(record: SessionRecord) -> tuple[ResultWarning, ...]:
+    return (*record.warnings, *_no_speech(record))
 
 
 def _no_speech(record: SessionRecord) -> list[ResultWarning]:
@@ -153,7 +157,8 @@ class SessionPublisher:
 
     async def publish(self, record: SessionRecord) -> SessionResult:
         """Publish a session if it has an output; return the result, of which a failure is part."""
-        result = SessionResult(reason=SessionEnd.DRAINED, time=datetime.now(UTC))
+        known = summarise_warnings(_warnings(record))
+        result = SessionResult(reason=SessionEnd.DRAINED, time=datetime.now(UTC), warnings=known)
         claims, place = record.claims, self._place
         if claims.output_uri is None or place is None:
             return result
@@ -174,6 +179,7 @@ class SessionPublisher:
                 return result.model_copy(update={"failure": failure.reason, "message": failure.message})
             else:
                 uri = f"{output.uri}/{MANIFEST_NAME}"
-                return result.model_copy(update={"manifest": uri, "artifacts": manifest.artifacts})
+                published = {"manifest": uri, "artifacts": manifest.artifacts, "warnings": manifest.warnings}
+                return result.model_copy(update=published)
             pause = min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2 ** (tries - 1))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (spreads load; not a secret)

@@ -199,6 +199,8 @@ def session_ended_message(reason: str, stats: SessionStats, result: SessionResul
     }
     if result is not None and result.manifest is not None:
         message["manifest"] = result.manifest
+    if result is not None and result.warnings:
+        message["warnings"] = [warning.to_wire() for warning in result.warnings]
     if result is not None and result.failure is not None:
         message["failure"] = {"reason": result.failure.value, "message": result.message}
     return message
