@@ -110,6 +110,19 @@ def test_a_recording_that_is_not_audio(server: Server, tmp_path: Path):
     assert server.sessions == []
 
 
+def test_what_is_doubtful_of_a_recording_or_its_transcript_is_said(
+    server: Server, wav: Path, capsys: pytest.CaptureFixture[str]
+):
+    whole = wav.read_bytes()
+    wav.write_bytes(whole[:44] + bytes(len(whole) - 44))
+    done = stream(str(wav), "--url", server.url)
+    assert done.exit_code == 0, done.output
+    assert "steno: warning: SilentTrack: The audio is silent from beginning to end" in done.stderr
+    with EventPrinter() as printer:
+        printer({"type": "session_ended", "warnings": [{"reason": "NoSpeech", "message": "None\x1b.", "count": 1}]})
+    assert capsys.readouterr().err == "steno: warning: NoSpeech: None.\n"
+
+
 def test_a_recorder_is_piped_in_and_ctrl_c_ends_the_audio_not_the_text(server: Server):
     command = [*STENO, "-", "--url", server.url, "--json", "--sample-rate", "8000"]
     environment = {**os.environ, "STENO_TOKEN": TOKEN}

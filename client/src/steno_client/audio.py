@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from array import array
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from steno_api.documents.warnings import ResultWarning
 from steno_client.errors import EXIT_INPUT, EXIT_UNAVAILABLE, THE_RUNTIME, CommandError
 from steno_client.wav import EmptyWavError, WavError, read_pcm
 
@@ -25,6 +26,8 @@ class Recording:
 
     pcm: bytes
     sample_rate: int
+    warnings: Sequence[ResultWarning] = ()
+    """What of it was lost, changed or guessed."""
 
     @property
     def seconds(self) -> float:
@@ -49,13 +52,14 @@ def read_recording(path: Path) -> Recording:
         from steno_runtime.media.audio import read_audio  # noqa: PLC0415
     except ModuleNotFoundError:
         return read_wav(path)
+    found: list[ResultWarning] = []
     try:
-        samples = read_audio(path, check=lambda: None)
+        samples = read_audio(path, check=lambda: None, on_warning=found.append)
     except ModuleNotFoundError:  # PyAV or NumPy
         return read_wav(path)
     except WorkError as error:
         raise CommandError(error.message, EXIT_INPUT) from error
-    return Recording((samples.clip(-1, 1) * 32767).astype("<i2").tobytes(), SAMPLE_RATE)
+    return Recording((samples.clip(-1, 1) * 32767).astype("<i2").tobytes(), SAMPLE_RATE, tuple(found))
 
 
 def read_wav(path: Path) -> Recording:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TextIO
 
 from rich.cells import cell_len, set_cell_size
 
-from steno_client.formatting import strip_control_characters
+from steno_api.documents.warnings import ResultWarning, summarise_warnings
+from steno_client.formatting import format_warning, strip_control_characters
 
 _CLEAR = "\r\x1b[2K"
 
@@ -115,10 +116,20 @@ class EventPrinter:
     def _session_ended(self, event: Mapping[str, Any]) -> None:
         if manifest := event.get("manifest"):
             self._print_to_stderr(f"published: {strip_control_characters(str(manifest))}")
+        for warning in event.get("warnings") or ():
+            if isinstance(warning, Mapping):
+                text = f"warning: {warning.get('reason')}: {warning.get('message')}"
+                self._print_to_stderr(f"steno: {strip_control_characters(text)}")
 
     def _print_to_stderr(self, line: str) -> None:
         self._line.update("")  # standard output and standard error may be the same terminal
         print(line, file=sys.stderr)
+
+
+def print_warnings(warnings: Iterable[ResultWarning]) -> None:
+    """Print the warnings of a recording or of its result to standard error, one line for each reason."""
+    for warning in summarise_warnings(warnings):
+        print(f"steno: {format_warning(warning)}", file=sys.stderr)
 
 
 def print_as_json(event: Mapping[str, Any]) -> None:

@@ -13,9 +13,6 @@ from steno_client import options
 from steno_client.errors import report_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from steno_api.documents.warnings import ResultWarning
     from steno_client.output_files import OutputPaths, WriteFormat
 
 app = typer.Typer()
@@ -75,7 +72,7 @@ def transcribe(
     options.require_directory_for_several(formats, output)
 
     with report_errors(debug=debug):
-        from steno_client import local, output_files, progress  # noqa: PLC0415 - they need the runtime
+        from steno_client import local, output_files, progress, terminal  # noqa: PLC0415 - they need the runtime
         from steno_runtime.stt.options import TranscriptionOptions  # noqa: PLC0415
 
         paths = output_files.prepare_outputs(file, formats, output)
@@ -96,7 +93,7 @@ def transcribe(
         with local.quiet_libraries(debug=debug), progress.progress_bar(meter, quiet=quiet) as on_progress:
             result = local.transcribe_file(file, transcription, on_progress)
         _write_outputs(result.write, paths)
-        _print_warnings(result.warnings)
+        terminal.print_warnings(result.warnings)
 
 
 @app.command()
@@ -150,7 +147,7 @@ def ocr(
     options.require_directory_for_several(formats, output)
 
     with report_errors(debug=debug):
-        from steno_client import local, output_files, progress  # noqa: PLC0415 - they need the runtime
+        from steno_client import local, output_files, progress, terminal  # noqa: PLC0415 - they need the runtime
 
         paths = output_files.prepare_outputs(file, formats, output)
         request = local.RecognitionRequest(
@@ -165,15 +162,7 @@ def ocr(
             with progress.progress_bar(progress.recognition_meter(), quiet=quiet) as on_progress:
                 result = local.recognize_file(request, Path(scratch), on_progress)
             _write_outputs(result.write, paths)
-        _print_warnings(result.warnings)
-
-
-def _print_warnings(warnings: Iterable[ResultWarning]) -> None:
-    from steno_api.documents.warnings import summarise_warnings  # noqa: PLC0415 - not for `--help`
-    from steno_client.formatting import format_warning  # noqa: PLC0415
-
-    for warning in summarise_warnings(warnings):
-        typer.echo(f"steno: {format_warning(warning)}", err=True)
+        terminal.print_warnings(result.warnings)
 
 
 def _write_outputs(write: WriteFormat, paths: OutputPaths) -> None:

@@ -92,6 +92,8 @@ def stream(
         from steno_client.target import Target, complete_url, read_token  # noqa: PLC0415
 
         recording = None if file == "-" else audio.read_recording(Path(file))
+        if recording is not None:
+            terminal.print_warnings(recording.warnings)
         if session is None:
             target = Target(complete_url(url or ""), read_token(token, token_file))
         else:
