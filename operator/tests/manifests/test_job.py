@@ -1,5 +1,6 @@
 """The child Job and its pod."""
 
+import re
 from typing import Any
 
 import pytest
@@ -271,3 +272,31 @@ def test_the_longest_names_fit_kubernetes_limits(name):
 
 def test_the_childs_name_tells_the_attempt():
     assert [child_name("standup", n) for n in (1, 12)] == ["standup-1", "standup-12"]
+
+
+DOTTED = "a1." * 18 + "end"
+"""As long as a job's name may be: 57 characters."""
+
+
+@pytest.mark.parametrize("number", [1, 100, 99_999])
+def test_k17_a_long_dotted_name_and_many_attempts_make_valid_names_and_labels(number):
+    assert len(DOTTED) == 57
+    made = build(name=DOTTED, number=number)
+    name = made["metadata"]["name"]
+    assert name == child_name(DOTTED, number) == f"{DOTTED}-{number}"
+    assert len(name) <= 63, "Kubernetes labels the pods with it"
+    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", part) for part in name.split("."))
+    template = made["spec"]["template"]
+    for labels in (made["metadata"]["labels"], template["metadata"]["labels"]):
+        assert (labels["steno.dev/job"], labels["steno.dev/attempt"]) == (DOTTED, str(number))
+        assert all(len(value) <= 63 for value in labels.values())
+        assert all(re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?", value) for value in labels.values())
+    names = [item["name"] for key in ("containers", "volumes") for item in template["spec"][key]]
+    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{,61}[a-z0-9])?", each) for each in names)
+
+
+def test_k14_no_finalizer_keeps_a_child_whose_resource_was_deleted():
+    made = build()
+    for metadata in (made["metadata"], made["spec"]["template"]["metadata"]):
+        assert "finalizers" not in metadata
+    assert [owner["uid"] for owner in made["metadata"]["ownerReferences"]] == ["uid-1"]
