@@ -45,6 +45,9 @@ def _retry(attempts: int, timeout: float) -> RetryConfig:
     }
 
 
+_CONNECT_SECONDS = 10
+_READ_SECONDS, _WRITE_SECONDS = 30, 120
+"""How long an endpoint may be silent; with the retries, an output that cannot be reached is known within a minute."""
 _NO_RETRY = _retry(0, 60)
 """For callers that retry by themselves."""
 _SHORT_RETRY = _retry(4, 30)
@@ -57,7 +60,7 @@ class S3Source:
 
     def __init__(self, source: TaskSource) -> None:
         self.display_uri = source.uri
-        self._store, self._key = _open(source, _NO_RETRY, "source", read_timeout=30)
+        self._store, self._key = _open(source, _NO_RETRY, "source", read_timeout=_READ_SECONDS)
         self._ambient = not _has_keys(source.credentials_dir)
         self._etag: str | None = None
 
@@ -111,9 +114,9 @@ class S3Output:
     def __init__(self, output: TaskOutput) -> None:
         self.uri = output.uri
         self._ambient = not _has_keys(output.credentials_dir)
-        self._store, self._prefix = _open(output, _SHORT_RETRY, "output", read_timeout=30)
-        self._no_retry_store, _ = _open(output, _NO_RETRY, "output", read_timeout=120)
-        self._long_retry_store, _ = _open(output, _LONG_RETRY, "output", read_timeout=120)
+        self._store, self._prefix = _open(output, _SHORT_RETRY, "output", read_timeout=_READ_SECONDS)
+        self._no_retry_store, _ = _open(output, _NO_RETRY, "output", read_timeout=_WRITE_SECONDS)
+        self._long_retry_store, _ = _open(output, _LONG_RETRY, "output", read_timeout=_WRITE_SECONDS)
         self._conditional = True
 
     def check_writable(self) -> None:
@@ -259,7 +262,7 @@ def _open(
             config=config,  # pyright: ignore[reportArgumentType]
             client_options={
                 "allow_http": bool(endpoint and endpoint.lower().startswith("http://")),
-                "connect_timeout": "10s",
+                "connect_timeout": f"{_CONNECT_SECONDS}s",
                 "read_timeout": f"{read_timeout}s",
                 "timeout": "1day",
             },

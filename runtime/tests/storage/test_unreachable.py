@@ -1,0 +1,51 @@
+"""An endpoint behind a network policy that denies everything: the worker's first word, within a minute."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from steno_api.failures import FailureReason
+from steno_api.worker.task import TaskOutput
+from steno_runtime.errors import WorkError
+from steno_runtime.publishing import find_manifest
+from steno_runtime.storage import open_output, s3
+
+
+@pytest.fixture(params=["drops packets", "never answers"])
+def blackhole(request) -> Iterator[str]:
+    """The URL of a port of this machine that is of no use."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0 if request.param == "drops packets" else 50)
+        if request.param == "drops packets":  # once the queue of connections is full, Linux drops further ones
+            for _ in range(4):
+                client = stack.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_k18_an_output_that_cannot_be_reached_is_known_within_a_minute(blackhole, tmp_path, monkeypatch):
+    """Measured with the real limits: 30 s, for both. Here they are a thirtieth."""
+    longest = s3._SHORT_RETRY["retry_timeout"].total_seconds() + max(s3._CONNECT_SECONDS, s3._READ_SECONDS)
+    assert longest <= 60
+    monkeypatch.setattr(s3, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(s3, "_READ_SECONDS", 1)
+    monkeypatch.setattr(s3, "_SHORT_RETRY", s3._retry(4, 1.0))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        (tmp_path / name).write_text("x")
+    output = open_output(
+        TaskOutput(uri="s3://transcripts/a", endpointURL=blackhole, credentials_dir=str(tmp_path), formats=["json"])
+    )
+    started = time.monotonic()
+    with pytest.raises(WorkError) as caught:
+        find_manifest(output, "uid-1")  # the first thing that a worker does
+    assert time.monotonic() - started < 15
+    assert caught.value.reason is FailureReason.OUTPUT_UNAVAILABLE
+    assert "the S3 endpoint is up and reachable from the cluster" in caught.value.message
