@@ -264,11 +264,12 @@ def test_a_hole_in_a_small_file_takes_no_memory_beyond_the_bound(sample_wav, tmp
 
 
 def test_silence_is_measured_before_it_is_made():
-    from steno_runtime.media.audio import _LengthLimit, _Samples
+    from steno_runtime.media.audio import _Samples
+    from steno_runtime.media.decoder import LengthLimit
 
-    samples = _Samples(1.0, _LengthLimit(3600.0, None))
+    samples = _Samples(LengthLimit(3600.0, None))
     with pytest.raises(WorkError, match="60 minutes"):
-        samples.pad_to(10**9, jitter=0.0, limit=10.0**9)
+        samples.append_silence(10.0**9)
     assert samples.length == 0
 
 

@@ -6,7 +6,6 @@ The right value is always that of the clean recording, or a warning that says wh
 from __future__ import annotations
 
 import struct
-import wave
 from pathlib import Path
 
 import av
@@ -32,13 +31,6 @@ def read(path: Path, **options: object) -> tuple[np.ndarray, list[ResultWarning]
 
 def reasons(warnings: list[ResultWarning]) -> set[WarningReason]:
     return {warning.reason for warning in warnings}
-
-
-@pytest.fixture(scope="session")
-def clean(sample_wav: Path) -> np.ndarray:
-    with wave.open(str(sample_wav)) as file:
-        data = file.readframes(file.getnframes())
-    return np.frombuffer(data, "<i2").astype(np.float32) / 32768
 
 
 def write_wav(path: Path, channels: np.ndarray, *, bits: int, tag: int, rate: int = SAMPLE_RATE) -> Path:
@@ -111,6 +103,15 @@ def test_s8_a_voice_on_one_of_many_channels_is_heard(clean, tmp_path, channels, 
         assert loudness(samples) == pytest.approx(loudness(spoken), abs=2.0)
 
 
+def test_s8_the_noise_of_other_channels_does_not_change_the_level_of_a_voice(clean):
+    voice = clean[7 * SAMPLE_RATE : 12 * SAMPLE_RATE]
+    rows = np.random.default_rng(3).normal(0, 0.03 * voice.std(), (6, len(voice))).astype(np.float32)
+    rows[2] += voice
+    mix = Mixdown()
+    mixed = np.concatenate([mix.mix(rows[:, at : at + 1024]) for at in range(0, len(voice), 1024)])
+    assert same(mixed, voice) > 0.98
+
+
 def test_a_channel_can_be_selected(clean, tmp_path):
     path = write_wav(tmp_path / "two.wav", np.stack([clean, np.roll(clean, 8000)]), bits=16, tag=1)
     samples, _ = read(path, selection=Selection(channel=2))
@@ -127,6 +128,33 @@ def test_s19_quiet_audio_is_amplified_and_said(clean, tmp_path, decibels):
     assert same(samples, clean) > 0.99
     assert loudness(samples) > -30
     assert reasons(found) == {WarningReason.LOW_LEVEL}
+
+
+@pytest.mark.parametrize("clicks", [1, 60])
+@pytest.mark.parametrize("value", [1.0, 1e9])
+def test_s19_a_click_does_not_keep_quiet_audio_from_being_amplified(clean, tmp_path, clicks, value):
+    quiet = clean * 10 ** (-50 / 20)
+    quiet[np.random.default_rng(1).integers(len(quiet), size=clicks)] = value
+    samples, found = read(write_wav(tmp_path / "clicks.wav", quiet[None], bits=32, tag=3))
+    assert np.abs(samples).max() <= 1.0
+    assert loudness(samples) > -30
+    assert np.median(np.abs(samples[clean != 0])) > 50 * np.median(np.abs(quiet[clean != 0]))
+    invalid = {WarningReason.INVALID_SAMPLES} if value > 1 else set()
+    assert reasons(found) == {WarningReason.LOW_LEVEL} | invalid
+
+
+def test_a_mix_that_overshoots_is_brought_to_full_scale(clean, tmp_path):
+    loud = clean * (3.0 / np.abs(clean).max())
+    samples, _ = read(write_wav(tmp_path / "over.wav", loud[None], bits=32, tag=3))
+    assert np.abs(samples).max() == pytest.approx(1.0, abs=1e-3)
+    assert same(samples, clean) > 0.999
+
+
+def test_the_loudest_of_tracks_that_are_all_but_silent_is_read(clean, tmp_path):
+    path = write_tracks(tmp_path / "quiet.mkv", [np.zeros_like(clean), clean * 10 ** (-55 / 20)])
+    samples, found = read(path)
+    assert same(samples, clean) > 0.9
+    assert reasons(found) == {WarningReason.MANY_TRACKS, WarningReason.LOW_LEVEL}
 
 
 def test_audio_of_an_ordinary_level_is_left_as_it_is(clean, sample_wav):

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 FRAME = 1600
 """Samples over which a level is measured (100 ms)."""
+_SHORT = 5
+"""Parts of a frame that are looked at for clicks (20 ms each)."""
+CLICK_CREST = 8.0
+"""Peak of 20 ms over their mean from which on they hold a click: that of speech is up to 6, of a single sample 18."""
 QUIET_DB = -38.0
 """Level of the loud parts of a recording below which it is amplified."""
 VERY_QUIET_DB = -50.0
@@ -36,34 +40,61 @@ def loudness(samples: np.ndarray) -> float:
     whole = samples[: len(samples) // FRAME * FRAME]
     frames = (whole if len(whole) else samples).reshape(-1, FRAME if len(whole) else len(samples))
     power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / frames.shape[1]
-    return float(10 * np.log10(max(1e-20, float(np.percentile(power, 95)))))
+    return _decibels(float(np.percentile(power, 95)))
 
 
 def normalize(samples: np.ndarray) -> list[ResultWarning]:
-    """Bring float32 samples, shape `(samples,)`, to a level that can be recognized, in place.
+    """Bring float32 samples, shape `(samples,)`, to a level that can be recognized, in place, and into [-1, 1].
+
+    Clicks (single samples far above what is around them) do not count: one at full scale says nothing of the speech.
 
     Returns:
         What was changed, or is in the way of it.
     """
     found: list[ResultWarning] = []
-    peak = float(np.abs(samples).max(initial=0.0))
-    if peak > MAX_FLOAT_PEAK:
-        samples /= np.float32(peak)
-        peak = 1.0
-        message = "The samples are far beyond full scale, as floats in the range of integers: they were scaled down."
-        found.append(ResultWarning(reason=WarningReason.INVALID_SAMPLES, message=message))
+    peak = float(max(samples.max(initial=0.0), -samples.min(initial=0.0)))
     if peak < SILENCE_PEAK:
         message = "The audio is silent from beginning to end: check what was recorded, and which track and channel."
-        return [*found, ResultWarning(reason=WarningReason.SILENT_TRACK, message=message)]
-    level = loudness(samples)
+        return [ResultWarning(reason=WarningReason.SILENT_TRACK, message=message)]
+    level, usual = _without_clicks(samples)
+    if usual > 1.0:
+        samples /= np.float32(usual)
+        level -= 20 * float(np.log10(usual))
+    if usual > MAX_FLOAT_PEAK:
+        message = "The samples are far beyond full scale, as floats in the range of integers: they were scaled down."
+        found.append(ResultWarning(reason=WarningReason.INVALID_SAMPLES, message=message))
+    elif peak > MAX_FLOAT_PEAK:
+        message = "Some samples are far beyond full scale, and much louder than all around them: they were cut off."
+        found.append(ResultWarning(reason=WarningReason.INVALID_SAMPLES, message=message))
     if level < QUIET_DB:
-        gain = min(TARGET_DB - level, -20 * float(np.log10(peak)))
+        gain = min(TARGET_DB - level, -20 * float(np.log10(min(1.0, usual))))
         if gain > 0:
             samples *= np.float32(10 ** (gain / 20))
             if level < VERY_QUIET_DB:
                 message = f"The audio is very quiet ({level:.0f} dB) and was amplified by {gain:.0f} dB."
                 found.append(ResultWarning(reason=WarningReason.LOW_LEVEL, message=message))
+    np.clip(samples, -1.0, 1.0, out=samples)
     return found
+
+
+def _without_clicks(samples: np.ndarray) -> tuple[float, float]:
+    """Return the loudness in dB and the peak of what is not a click; of all of it, if there is nothing else."""
+    size = FRAME // _SHORT
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, size)
+    peaks = np.maximum(frames.max(axis=1, initial=0.0), -frames.min(axis=1, initial=0.0))
+    power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / size
+    steady = peaks <= CLICK_CREST * np.sqrt(power)
+    if not peaks[steady].any():
+        return loudness(samples), float(np.abs(samples).max())
+    sums = np.where(steady, power, 0.0).reshape(-1, _SHORT).sum(axis=1)
+    counts = steady.reshape(-1, _SHORT).sum(axis=1)
+    rest = np.abs(samples[len(samples) // FRAME * FRAME :]).max(initial=0.0) if steady.all() else 0.0
+    level = _decibels(float(np.percentile(sums[counts > 0] / counts[counts > 0], 95)))
+    return level, float(max(peaks[steady].max(), rest))
+
+
+def _decibels(power: float) -> float:
+    return 10 * float(np.log10(max(1e-20, power)))
 
 
 def mix_warnings(mix: Mixdown) -> list[ResultWarning]:

@@ -1,7 +1,7 @@
 """Downmix to mono, by what the channels hold instead of by what a layout says they are for.
 
 A fixed matrix loses a voice: on the effects channel of a surround layout, between two channels of opposite polarity, or
-in a file with more channels than any layout. Here a block is the mean of its active channels, and where they cancel
+in a file with more channels than any layout. Here each channel counts by its share of the power, and where they cancel
 each other the loudest one. Pure arithmetic on arrays.
 """
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     Channels = np.ndarray
     """float32, shape `(channels, samples)`."""
 
-ACTIVE_RATIO = 1e-3
-"""Share of the loudest channel's power (-30 dB) from which on a channel takes part in the mix."""
 CANCELLED_RATIO = 0.25
-"""Channels that have nothing in common mix to 1/n of their mean power; less than this share of it is cancellation."""
+"""Channels that have nothing in common mix to the sum of their weighted powers; less than this share of it is
+cancellation."""
 HALF_LIFE = 8_000
 """Samples after which a block counts half: a sixth to half a second."""
 AUDIBLE = 1e-4
@@ -82,14 +81,21 @@ class Mixdown:
         return block[0] if len(block) == 1 else self._mix(block, audible=peak >= AUDIBLE)
 
     def _mix(self, block: Channels, *, audible: bool) -> np.ndarray:
-        """Mix by the power of the channels over the last moments, so that nothing changes within a word."""
+        """Mix by the power of the channels over the last moments, so that nothing changes within a word.
+
+        Each is weighted by its share of the power: a limit below which one takes no part would change the level of the
+        voice whenever the noise of the others crosses it.
+        """
         powers = np.einsum("ij,ij->i", block, block, dtype=np.float64)
         keep = 0.5 ** (block.shape[1] / HALF_LIFE)
         self._powers = (keep * self._powers if len(self._powers) == len(powers) else 0.0) + powers
-        active = self._powers >= ACTIVE_RATIO * self._powers.max()
-        mixed = block[active].mean(axis=0)
+        total = float(self._powers.sum())
+        if total == 0.0:
+            return block[0]
+        weights = self._powers / total
+        mixed = weights.astype(np.float32) @ block
         self._mixed = keep * self._mixed + float(mixed @ mixed)
-        if self._mixed >= CANCELLED_RATIO * self._powers[active].mean() / active.sum():
+        if self._mixed >= CANCELLED_RATIO * float(np.square(weights) @ self._powers):
             return mixed
         self.cancelled += block.shape[1] if audible else 0
         return block[int(self._powers.argmax())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ _MAGIC = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
 )
+_CLUSTER = re.compile(rb"\x1f\x43\xb6\x75|\xa3.{1,4}?\x81..[\x00\x80]", re.DOTALL)
+"""Matroska's elements Cluster and SimpleBlock (of track 1): what a recording begins with that lost its first bytes."""
 _CONTAINERS = (
     (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"),
     (0, b"OggS\x00", "Ogg (Opus or Vorbis)"),
@@ -57,6 +60,12 @@ def describe_unreadable(path: Path) -> WorkError:
         return WorkError(
             FailureReason.ENCRYPTED,
             "The source is protected by DRM or encryption and cannot be decoded. Export an unprotected copy.",
+        )
+    if _CLUSTER.match(head):
+        return WorkError(
+            FailureReason.UNSUPPORTED_MEDIA,
+            "The source is a later piece of a WebM or Matroska recording, without the header that only the first piece"
+            " has. Send all pieces joined in order, or record each one anew (MediaRecorder: stop and start).",
         )
     known = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
     if known is None and _is_text(head):
