@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 Corner = tuple[float, float]
 Quad = tuple[Corner, Corner, Corner, Corner]
@@ -19,6 +20,26 @@ def box(left: float, top: float, right: float, bottom: float) -> Quad:
         bottom: y of its bottom edge.
     """
     return (left, top), (right, top), (right, bottom), (left, bottom)
+
+
+def direction(quad: Quad) -> Literal["across", "down", "up"]:
+    """Return where text runs that is read from the quad's left to its right side."""
+    (left, top), (right, low) = quad[:2]
+    if abs(low - top) <= abs(right - left):
+        return "across"
+    return "down" if low > top else "up"
+
+
+def turned_left(quad: Quad) -> Quad:
+    """Return the corners of the same place for text that runs down, if the letters of `quad` stand upright."""
+    a, b, c, d = quad
+    return b, c, d, a
+
+
+def turned_right(quad: Quad) -> Quad:
+    """Return the corners of the same place for text that runs up, if the letters of `quad` stand upright."""
+    a, b, c, d = quad
+    return d, a, b, c
 
 
 def bounds(quads: Sequence[Quad]) -> tuple[float, float, float, float]:

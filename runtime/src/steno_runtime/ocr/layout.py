@@ -1,6 +1,7 @@
 """Reading order: lines are grouped into rows, columns and regions, by their positions.
 
 Pages in Arabic or Hebrew are arranged as if in a mirror; within a line engines give the logical order themselves.
+Lines that run down or up, as in vertical writing, are arranged as the rows of a page that is turned.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import math
 import statistics
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from steno_runtime.ocr.engines.base import RecognizedLine
-from steno_runtime.ocr.geometry import Quad, bounds, box
+from steno_runtime.ocr.geometry import Quad, bounds, box, direction
+from steno_runtime.ocr.vertical import laid_down, laid_down_from_up, stood_up, stood_up_again
 
 _GUTTER = 0.9
 """A column gap is at least this many line heights wide."""
@@ -65,6 +67,8 @@ def arrange(lines: Sequence[RecognizedLine]) -> list[Block]:
     lines = [line for line in lines if line.text.strip()]
     if not lines:
         return []
+    if any(line.vertical or (line.block is None and direction(line.quad) != "across") for line in lines):
+        return _arrange_turned(lines)
     usual = statistics.median(_letter_height(line) for line in lines)
     if all(line.block is not None for line in lines):
         groups: dict[int | None, list[RecognizedLine]] = {}
@@ -77,6 +81,34 @@ def arrange(lines: Sequence[RecognizedLine]) -> list[Block]:
         angle, mirrored = skew(lines), _runs_right_to_left(lines)
         columns = [_rows(column) for column in _columns([_deskew(line, angle, mirrored=mirrored) for line in lines])]
     return [_block([row.line for row in group], usual) for rows in columns for group in _paragraphs(rows, usual)]
+
+
+def _arrange_turned(lines: Sequence[RecognizedLine]) -> list[Block]:
+    """Arrange rows, columns and lines that run up by themselves; what most of the text is comes first.
+
+    Rows above columns, such as the title of a page, come before them.
+    """
+    columns = [line for line in lines if line.vertical]
+    down = [line for line in lines if not line.vertical and direction(line.quad) == "down"]
+    up = [line for line in lines if not line.vertical and direction(line.quad) == "up"]
+    across = [line for line in lines if not line.vertical and direction(line.quad) == "across"]
+    made: list[tuple[list[RecognizedLine], list[Block]]] = [
+        (columns, _moved(arrange([laid_down(line) for line in columns]), lambda line: stood_up(line, vertical=True))),
+        (down, _moved(arrange([laid_down(line) for line in down]), lambda line: stood_up(line, vertical=False))),
+        (up, _moved(arrange([laid_down_from_up(line) for line in up]), stood_up_again)),
+    ]
+    made.sort(key=lambda part: -sum(len(line.text) for line in part[0]))
+    turned, blocks = made[0]
+    others = [block for _, part in made[1:] for block in part]
+    if sum(len(line.text) for line in across) > sum(len(line.text) for line in turned):
+        return [*arrange(across), *blocks, *others]
+    top = bounds([line.quad for line in turned])[1]
+    above = [line for line in across if bounds([line.quad])[3] <= top + _letter_height(line) / 2]
+    return [*arrange(above), *blocks, *others, *arrange([line for line in across if line not in above])]
+
+
+def _moved(blocks: list[Block], move: Callable[[RecognizedLine], RecognizedLine]) -> list[Block]:
+    return [Block(block.kind, tuple(map(move, block.lines))) for block in blocks]
 
 
 def skew(lines: Sequence[RecognizedLine]) -> float:

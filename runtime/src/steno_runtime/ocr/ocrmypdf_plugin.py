@@ -29,6 +29,8 @@ _ORIENTATION_CONFIDENCE = 15.0
 """OCRmyPDF's scale of orientation confidence ends about here."""
 _DESCENT = 0.2
 """Share of a line's height below its baseline."""
+_COLUMN = 1.5
+"""Times its width that a column of upright letters is high."""
 _HANGUL = re.compile("[\u1100-\u11ff\uac00-\ud7af]")
 _LEVEL = 0.035
 """Two degrees: text laid level over a line skewed by less is near enough, and read in order by every extractor."""
@@ -182,10 +184,20 @@ def element(page: Page, pixels: np.ndarray, dpi: float, index: int) -> OcrElemen
     paragraphs = [
         OcrElement(OcrClass.PARAGRAPH, bbox=_box(place(region.polygon)), children=children)
         for region in page.regions
-        if (children := [made for line in region.lines if (made := line_element(line))])
+        if (children := [made for line in region.lines for part in _letters(line) if (made := line_element(part))])
     ]
     whole = BoundingBox(0, 0, width, height)
     return OcrElement(OcrClass.PAGE, bbox=whole, dpi=dpi, page_number=index, children=paragraphs)
+
+
+def _letters(line: Line) -> list[Line]:
+    """Return the letters of a column of upright letters as lines of their own, since rows are all that is written."""
+    (_, top), (_, right), _, (_, low) = line.polygon
+    (left, _), (end, _) = line.polygon[:2]
+    column = top == right or abs(right - top) < abs(end - left)
+    if not column or low - top < _COLUMN * (end - left) or len(line.words) < 2:
+        return [line]
+    return [Line(polygon=word.polygon, text=word.text, confidence=word.confidence) for word in line.words]
 
 
 def _spaced(text: str) -> str:

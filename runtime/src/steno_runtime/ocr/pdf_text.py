@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from steno_runtime.ocr.engines.base import RecognizedLine, RecognizedWord
-from steno_runtime.ocr.geometry import bounds, box
+from steno_runtime.ocr.engines.columns import is_written_in_columns
+from steno_runtime.ocr.geometry import bounds, box, turned_left, turned_right
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels of the rendered page."""
@@ -129,10 +130,13 @@ class _Lines:
         self._words: list[RecognizedWord] = []
         self._letters: list[str] = []
         self._boxes: list[Box] = []
+        self._first: Box | None = None
+        self._last: Box | None = None
 
     def add(self, letter: str, at: Box) -> None:
         self._letters.append(letter)
         self._boxes.append(at)
+        self._first, self._last = self._first or at, at
 
     def end_word(self) -> None:
         if self._letters:
@@ -144,10 +148,26 @@ class _Lines:
     def end_line(self) -> None:
         self.end_word()
         if self._words:
-            around = box(*bounds([word.quad for word in self._words]))
-            text = " ".join(word.text for word in self._words)
-            self.finished.append(RecognizedLine(around, text, 1.0, tuple(self._words)))
+            self.finished.append(_line(self._words, self._first, self._last))
         self._words.clear()
+        self._first = None
+
+
+def _line(words: list[RecognizedWord], first: Box | None, last: Box | None) -> RecognizedLine:
+    """Return a line of `words`, whose direction the places of its first and last letters tell."""
+    around = box(*bounds([word.quad for word in words]))
+    text = " ".join(word.text for word in words)
+    across = down = 0.0
+    if first and last:
+        across = abs(last[0] + last[2] - first[0] - first[2])
+        down = last[1] + last[3] - first[1] - first[3]
+    if abs(down) <= 2 * across:
+        return RecognizedLine(around, text, 1.0, tuple(words))
+    if down > 0 and is_written_in_columns(text):
+        return RecognizedLine(around, text, 1.0, tuple(words), vertical=True)
+    turn = turned_left if down > 0 else turned_right
+    turned = tuple(replace(word, quad=turn(word.quad)) for word in words)
+    return RecognizedLine(turn(around), text, 1.0, turned)
 
 
 def _char_box(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage, index: int, width: int, height: int) -> Box:

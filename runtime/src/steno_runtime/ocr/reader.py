@@ -17,7 +17,7 @@ from steno_runtime.ocr.engines.paddle import PaddleEngine
 from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.geometry import Quad, bounds
-from steno_runtime.ocr.languages import may_be_in
+from steno_runtime.ocr.languages import may_be_in, script
 from steno_runtime.ocr.layout import Block, arrange, outline
 from steno_runtime.ocr.page import PageError, PageInput
 from steno_runtime.ocr.resolution import assumed_dpi, is_blank, scale_for_reading
@@ -60,10 +60,17 @@ class Reading:
         return sum(len(line.text) for line in self.lines)
 
     @property
+    def vertical(self) -> bool:
+        """Whether most of its text are columns of upright letters."""
+        return 2 * sum(len(line.text) for line in self.lines if line.vertical) > self.characters
+
+    @property
     def sideways(self) -> bool:
         """Whether most lines run up or down. Tesseract reads such a page too, but its layout is better upright."""
-        long = [bounds([line.quad]) for line in self.lines if len(line.text) > 3]
+        long = [bounds([line.quad]) for line in self.lines if len(line.text) > 3 and not line.vertical]
         upright = sum(right - left >= bottom - top for left, top, right, bottom in long)
+        if sum(line.vertical for line in self.lines) > len(long):
+            return False
         return bool(long) and upright * 2 < len(long)
 
 
@@ -126,7 +133,7 @@ class PageReader:
             languages = (language,) if language else _FALLBACK
         page_image = _PageImage(image, quality, languages)
         selection = self._select(page_image)
-        first = reading = self._read_with(selection.engines[0], page_image, rotation=rotation, reason=selection.reason)
+        first = reading = self._read_first(selection, page_image, rotation)
         if reading.confidence < MIN_CONFIDENCE or reading.sideways:
             reading = self._reread(reading, selection, page_image)
         if not self._languages:
@@ -170,6 +177,18 @@ class PageReader:
     def _available(self, languages: Sequence[str]) -> set[str]:
         available = {name for name, engine in self._engines.items() if engine.reads(languages)}
         return available if self._wanted == "auto" else available & {self._wanted}
+
+    def _read_first(self, selection: EngineSelection, image: _PageImage, rotation: int) -> Reading:
+        """Read a page by the engine that is tried first, turned as it seems to lie.
+
+        Columns of upright letters look like rows that lie on their side, so they are looked for first.
+        """
+        name, reason = selection.engines[0], selection.reason
+        if rotation in (90, 270) and {"Hani", "Jpan"} & {script(language) for language in image.languages}:
+            as_it_lies = self._read_with(name, image, rotation=0, reason=reason)
+            if as_it_lies.vertical:
+                return as_it_lies
+        return self._read_with(name, image, rotation=rotation, reason=reason)
 
     def _read_with(self, name: str, image: _PageImage, *, rotation: int, reason: str) -> Reading:
         pixels = np.ascontiguousarray(np.rot90(image.pixels, -rotation // 90)) if rotation else image.pixels

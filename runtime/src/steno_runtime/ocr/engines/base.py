@@ -31,6 +31,7 @@ class RecognizedLine:
         confidence: mean over its characters, from 0 to 1.
         words: its words, where the engine finds them.
         block: the engine's own block that it belongs to, numbered in reading order; None: the engine has no blocks.
+        vertical: whether it is a column of upright letters, as in Japanese books.
     """
 
     quad: Quad
@@ -38,6 +39,7 @@ class RecognizedLine:
     confidence: float
     words: tuple[RecognizedWord, ...] = ()
     block: int | None = None
+    vertical: bool = False
 
 
 @dataclass(frozen=True)

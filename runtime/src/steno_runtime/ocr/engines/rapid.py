@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord
+from steno_runtime.ocr.engines.columns import columns_marked
 from steno_runtime.ocr.engines.detector import quad_of, rapid_ocr
 from steno_runtime.ocr.languages import script
 
@@ -32,16 +33,16 @@ class RapidEngine:
         return all(script(language) in SCRIPTS for language in languages)
 
     def recognize(self, image: np.ndarray, languages: Sequence[str], quality: PageQuality) -> list[RecognizedLine]:  # noqa: ARG002
-        """See `RecognitionEngine`; one model reads all its languages at once."""
+        """See `RecognitionEngine`; one model reads all its languages at once, and columns as well as rows."""
         if self._rapid is None:
             self._rapid = rapid_ocr(self._threads, **{"Global.return_word_box": True})
-        result = self._rapid(np.ascontiguousarray(image[:, :, ::-1]))
+        result = self._rapid(np.ascontiguousarray(image[:, :, ::-1]), use_det=True, use_rec=True)
         if result.boxes is None or not result.txts:
             return []
         words: Sequence[Any] = (
             result.word_results if len(result.word_results) == len(result.txts) else [()] * len(result.txts)
         )
-        return [
+        lines = [
             RecognizedLine(
                 quad_of(corners),
                 text.strip(),
@@ -54,6 +55,11 @@ class RapidEngine:
             )
             for corners, text, line_score, parts in zip(result.boxes, result.txts, result.scores, words, strict=True)
         ]
+        return columns_marked(image, lines, self._read_row)
+
+    def _read_row(self, row: np.ndarray) -> str:
+        read = self._rapid(np.ascontiguousarray(row[:, :, ::-1]), use_det=False, use_cls=False, use_rec=True)
+        return "".join(read.txts or ())
 
 
 def _unit(score: float) -> float:
