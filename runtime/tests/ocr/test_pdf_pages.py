@@ -236,6 +236,62 @@ def test_o3_what_is_filled_in_is_rendered(tmp_path):
     assert ink(120, 696, 135, 711) > 20
 
 
+def xfa_pdf(path: Path, text: str, packet: bytes, *, flagged: bool = False, widget: bool = False) -> Path:
+    pdf = FPDF(format="A4")
+    pdf.add_page()
+    pdf.set_font("helvetica", size=12)
+    pdf.multi_cell(0, 8, text)
+    pdf.output(str(path.with_suffix(".plain.pdf")))
+    with pikepdf.open(path.with_suffix(".plain.pdf")) as document:
+        fields = pikepdf.Array()
+        if widget:
+            field = pikepdf.Dictionary(
+                Type=Name.Annot, Subtype=Name.Widget, FT=Name.Tx, T="a", V="Kim", Rect=[300, 700, 400, 720], F=4
+            )
+            fields.append(document.make_indirect(field))
+            document.pages[0].Annots = fields
+        document.Root.AcroForm = pikepdf.Dictionary(Fields=fields, XFA=document.make_stream(packet))
+        if flagged:
+            document.Root.NeedsRendering = True
+        document.save(path)
+    return path
+
+
+_XDP = b"<xdp:xdp xmlns:xdp='http://ns.adobe.com/xdp/'>%s</xdp:xdp>"
+_TEMPLATE = _XDP % b"<template><subform><field name='a'/></subform></template>"
+_WITHOUT_FIELDS = _XDP % b"<template><subform><draw/></subform></template>"
+_WAIT = "Please wait... If this message is not replaced, your PDF viewer may not be able to display this document."
+
+
+@pytest.mark.parametrize(
+    ("text", "packet"),
+    [
+        (_WAIT, _TEMPLATE),
+        (_WAIT, _XDP % b""),
+        (_WAIT * 9, _TEMPLATE),
+        ("Please open this file elsewhere.", _TEMPLATE),  # of no words that are known
+    ],
+)
+def test_o15_a_placeholder_without_its_flag_is_not_the_document_either(tmp_path, text, packet):
+    with pytest.raises(WorkError, match="XFA"):
+        open_source(xfa_pdf(tmp_path / "a.pdf", text, packet), Limits(), reuse_text=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "packet", "widget", "warned"),
+    [
+        ("Name:", _TEMPLATE, True, False),  # a static form: its field is on its page
+        (PROSE, _TEMPLATE, False, True),
+        ("Printed and flattened.", _WITHOUT_FIELDS, False, False),
+    ],
+)
+def test_o15_a_page_of_its_own_is_read_though_there_is_a_form(tmp_path, text, packet, widget, warned):
+    source = open_source(xfa_pdf(tmp_path / "a.pdf", text, packet, widget=widget), Limits(), reuse_text=True)
+    assert [warning.reason for warning in source.warnings] == [WarningReason.DAMAGED_SOURCE] * warned
+    assert source.load(1).embedded
+    source.close()
+
+
 @pytest.mark.parametrize("reuse_text", [True, False])
 def test_o15_the_placeholder_of_an_xfa_form_is_not_the_document(tmp_path, reuse_text):
     pdf = FPDF(format="A4")

@@ -17,6 +17,7 @@ from steno_runtime.errors import WorkError
 from steno_runtime.ocr.page import Limits, PageError, PageInput
 from steno_runtime.ocr.pdf_forms import read_form
 from steno_runtime.ocr.pdf_text import TextLayer, read_text_layer
+from steno_runtime.ocr.xfa import Xfa, assess_xfa
 
 _POINTS_PER_INCH = 72
 _SCAN_COVER = 0.5
@@ -78,13 +79,20 @@ class PdfSource:
             ) from error
         if not self.pages:
             raise WorkError(FailureReason.UNSUPPORTED_MEDIA, "The PDF has no pages.")
-        if form == pdfium_c.FORMTYPE_XFA_FULL:
+        xfa = assess_xfa(self._document)
+        if xfa is Xfa.PLACEHOLDER:
             self.close()
             raise WorkError(
                 FailureReason.UNSUPPORTED_MEDIA,
                 "The PDF is a dynamic XFA form (Adobe LiveCycle): its pages only say that another viewer is needed. "
                 "Open it in Adobe Acrobat or Reader, and print it to a PDF.",
             )
+        if xfa is Xfa.DOUBTFUL:
+            message = (
+                "The PDF has an XFA form (Adobe LiveCycle) whose fields are on none of its pages: what is filled in is "
+                "missing. Open it in Adobe Acrobat or Reader, and print it to a PDF."
+            )
+            self.warnings = (ResultWarning(reason=WarningReason.DAMAGED_SOURCE, message=message),)
 
     def load(self, number: int) -> PageInput:
         """Render page `number` (from 1), or return the text that it carries.
