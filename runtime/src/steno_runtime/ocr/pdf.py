@@ -15,6 +15,7 @@ from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.page import Limits, PageError, PageInput
+from steno_runtime.ocr.pdf_annotations import drawn_annotations, read_flattened
 from steno_runtime.ocr.pdf_forms import read_form
 from steno_runtime.ocr.pdf_text import TextLayer, read_text_layer
 from steno_runtime.ocr.xfa import Xfa, assess_xfa
@@ -58,6 +59,7 @@ class PdfSource:
     warnings: tuple[ResultWarning, ...] = ()
 
     def __init__(self, path: Path, limits: Limits, *, reuse_text: bool) -> None:
+        self._path = path
         self._limits = limits
         self._reuse_text = reuse_text
         try:
@@ -127,6 +129,8 @@ class PdfSource:
             layer = read_text_layer(page, width, height)
             doubt = _doubt(layer, covered * scale**2 if scan else 0.0)
             if layer.lines and doubt is None:
+                if drawn := drawn_annotations(self._document, page):
+                    layer = read_flattened(self._path, number, drawn, width=width, height=height)
                 filled = read_form(self._document, page, width, height, layer.lines)
                 return replace(rendered, embedded=(*layer.lines, *filled))
             if layer.characters and doubt:
