@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from steno_runtime.stt.engine import Samples
+
+log = logging.getLogger(__name__)
 
 EMBEDDING = "ge2e"
 """The speaker encoder's name in the model store."""
@@ -101,7 +104,7 @@ def diarize(
         threads: CPU cores to use; None: all.
 
     Returns:
-        Turns in order, in seconds; they do not overlap.
+        Turns in order, in seconds; they do not overlap. None at all where the audio is too short or too quiet for it.
 
     Raises:
         WorkError: a model cannot be read, or the work does not fit into the device's memory.
@@ -128,9 +131,22 @@ def diarize(
                 FailureReason.OUT_OF_MEMORY,
                 "Diarization did not fit into the device's memory. Use a RuntimeProfile with more memory.",
             ) from err
+        except (ValueError, IndexError, RuntimeError) as err:
+            # What pyannote raises of a second of speech, of embeddings that are no numbers, or of bounds that it
+            # cannot meet: the next attempt would fail in the same way, and the text does not need it.
+            if _is_device_fault(err):
+                raise
+            log.warning("the speakers cannot be told apart", extra={"error": type(err).__name__})
+            on_progress(1.0)
+            return []
     on_progress(1.0)
     tracks = output.exclusive_speaker_diarization.itertracks(yield_label=True)
     return [SpeakerTurn(turn.start, turn.end, str(speaker)) for turn, _, speaker in tracks]
+
+
+def _is_device_fault(error: Exception) -> bool:
+    """Tell whether the accelerator failed, not the work: another attempt, on another device, may succeed."""
+    return "CUDA" in str(error) or type(error).__name__ == "AcceleratorError"
 
 
 def step_seconds(duration: float) -> float:
@@ -223,8 +239,6 @@ def _offline(segmentation_file: Path, encoder_file: Path, duration: float) -> An
 @contextmanager
 def _library_warnings_hidden() -> Generator[None]:
     """Hide the libraries' warnings: a user can do nothing about them."""
-    import logging
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import lightning.pytorch  # noqa: F401  (sets its logger's level when it is first imported)

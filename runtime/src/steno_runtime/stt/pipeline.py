@@ -133,6 +133,9 @@ def transcribe(
             check=check,
         )
     segments = group_into_segments(words, smooth_speakers(words, assign_word_speakers(words, turns)))
+    if options.diarize:
+        speakers = {word.speaker for segment in segments for word in segment.words} - {None}
+        warnings += review.describe_speakers(len(words), len(speakers), options.min_speakers)
     return TranscriptionResult(
         segments=tuple(_rename_speakers(segments)),
         language=language,

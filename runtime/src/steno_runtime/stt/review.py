@@ -94,6 +94,26 @@ def describe_text(words: Sequence[TimedWord], *, speech: bool, silent: bool) -> 
     return [ResultWarning(reason=WarningReason.LOW_CONFIDENCE, message=message)]
 
 
+def describe_speakers(words: int, speakers: int, min_speakers: int | None) -> list[ResultWarning]:
+    """Return a warning if speakers were asked for, and none or too few were found.
+
+    Args:
+        words: number of words.
+        speakers: number of speakers that have a word.
+        min_speakers: at least this many were asked for, if known.
+    """
+    if not words or speakers >= (min_speakers or 1):
+        return []
+    if speakers == 0:
+        message = "No speaker was found: the speech is too short or too quiet for it. The words have no speaker."
+    else:
+        message = (
+            f"{speakers} of at least {min_speakers} speakers {'was' if speakers == 1 else 'were'} found: the others say"
+            " too little to be told apart, or are not there."
+        )
+    return [ResultWarning(reason=WarningReason.SPEAKERS_UNCERTAIN, message=message)]
+
+
 def _at(span: Span, reason: WarningReason, what: str) -> ResultWarning:
     start, end = round(span.start / SAMPLE_RATE, 2), round(span.end / SAMPLE_RATE, 2)
     return ResultWarning(reason=reason, message=f"From {start:.1f} to {end:.1f} s {what}.", start=start, end=end)
