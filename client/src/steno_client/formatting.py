@@ -125,20 +125,33 @@ def format_table(resources: Sequence[ResourceView], now: datetime, *, namespaces
         )
         for one in resources
     ]
-    return _aligned(rows if namespaces else [row[1:] for row in rows])
+    return align_columns(rows if namespaces else [row[1:] for row in rows])
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def align_columns(rows: Sequence[Sequence[str]], *, figures: bool = False) -> list[str]:
+    """Return the lines of a table.
+
+    Args:
+        rows: cells of each row, of the same number of columns.
+        figures: whether the columns after the first are aligned to the right.
+    """
     widths = [max(cell_len(cell) for cell in column) for column in zip(*rows, strict=True)]
+
+    def pad(cell: str, width: int, *, right: bool) -> str:
+        space = " " * (width - cell_len(cell))
+        return space + cell if right else cell + space
+
     return [
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(
+            pad(cell, width, right=figures and at > 0) for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]
 
 
 def format_details(resource: ResourceView, now: datetime) -> list[str]:
     """Return the lines of a detailed view of one resource."""
-    return _aligned([(label, value) for label, value in _details(resource, now) if value])
+    return align_columns([(label, value) for label, value in _details(resource, now) if value])
 
 
 def _details(resource: ResourceView, now: datetime) -> Iterable[tuple[str, str]]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import EXIT_CODES
@@ -23,6 +23,9 @@ from steno_client.output_files import WriteFormat
 from steno_runtime.errors import WorkError
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt.options import TranscriptionOptions
+
+if TYPE_CHECKING:
+    from steno_runtime.stt.engine import Engine
 
 TENANT = "local"
 """`tenant_id` of documents made here."""
@@ -58,13 +61,32 @@ class LocalResult:
     warnings: Sequence[ResultWarning] = ()
 
 
-def transcribe_file(file: Path, options: TranscriptionOptions, on_progress: ProgressCallback) -> LocalResult:
+def load_engine(options: TranscriptionOptions, seconds: float) -> Engine:
+    """Load the model of the options, for several files.
+
+    Args:
+        options: model and device.
+        seconds: of audio in each file; 0: not known.
+
+    Raises:
+        CommandError: the model or the machine is not suitable; the text says what to do.
+    """
+    from steno_runtime.stt import pipeline  # noqa: PLC0415 - OCR does not need it
+
+    with _errors_explained() as check:
+        return pipeline.load_engine(options, check, seconds=seconds)
+
+
+def transcribe_file(
+    file: Path, options: TranscriptionOptions, on_progress: ProgressCallback, engine: Engine | None = None
+) -> LocalResult:
     """Transcribe a file.
 
     Args:
         file: audio or video.
         options: model, language, speakers.
         on_progress: called as the work goes on.
+        engine: already loaded, with the model of the options; None: it is loaded for this file.
 
     Raises:
         CommandError: the file, the model or the machine is not suitable; the text says what to do.
@@ -85,7 +107,9 @@ def transcribe_file(file: Path, options: TranscriptionOptions, on_progress: Prog
             on_warning=found.append,
             on_progress=lambda fraction: on_progress(ProgressUpdate(Stage.FETCHING, fraction)),
         )
-        result = pipeline.transcribe(samples, options, on_progress=on_progress, check=check, source_warnings=found)
+        result = pipeline.transcribe(
+            samples, options, on_progress=on_progress, check=check, engine=engine, source_warnings=found
+        )
         transcript = build_transcript(
             result, meeting_id=file.stem, tenant_id=TENANT, processing_time=time.monotonic() - started
         )

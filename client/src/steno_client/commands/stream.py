@@ -97,7 +97,7 @@ def stream(
         if session is None:
             target = Target(complete_url(url or ""), read_token(token, token_file))
         else:
-            target = _wait_until_ready(session, url, namespace, context, kubeconfig)
+            target = wait_for_session(session, url, namespace, context, kubeconfig)
         request = streaming.SessionRequest(
             recording.sample_rate if recording else sample_rate, language, partials, languages
         )
@@ -107,9 +107,21 @@ def stream(
             asyncio.run(streaming.stream_audio(target, chunks, request, on_event))
 
 
-def _wait_until_ready(
+def wait_for_session(
     session: str, url: str | None, namespace: str | None, context: str | None, kubeconfig: Path | None
 ) -> Target:
+    """Wait until a StreamSession is ready, and show meanwhile what it waits for.
+
+    Args:
+        session: its name.
+        url: address to use instead of its endpoint.
+        namespace: of the session; None: the context's.
+        context: of the kubeconfig; None: the current one.
+        kubeconfig: to use; None: the default.
+
+    Raises:
+        CommandError: it is not ready and will not be.
+    """
     from steno_client import formatting, kube, ready_session, terminal  # noqa: PLC0415 - loads the Kubernetes client
 
     cluster = kube.Cluster(kube.ClusterContext(namespace, context, kubeconfig))

@@ -26,6 +26,7 @@ MAX_ERRORS = 5
 NO_KIND = "other"
 
 Name = Annotated[str, Field(min_length=1, max_length=255)]
+FileName = Annotated[str, Field(min_length=1, max_length=4096)]
 Half = Literal["even", "odd"]
 
 
@@ -62,7 +63,7 @@ class ManifestLine(_Line):
 
     id: Annotated[Name, Field(pattern=r"^[^/\\\x00]+$")]
     """Unique in the manifest."""
-    path: Name
+    path: FileName
     """The recording or document."""
     medium: Medium | None = None
     """`recording` or `document`; by default from the file's extension."""
@@ -74,16 +75,16 @@ class ManifestLine(_Line):
     """What was done to it, such as `noise 10 dB`."""
     text: str | None = None
     """The reference; empty: nothing is said or printed."""
-    text_path: Name | None = None
+    text_path: FileName | None = None
     """File with the reference, in UTF-8."""
     keywords: tuple[Name, ...] = ()
     """Phrases that must be found."""
-    rttm: Name | None = None
+    rttm: FileName | None = None
     """File with who speaks when."""
     turns: tuple[Turn, ...] = ()
     words: tuple[WordTime, ...] = ()
     """When each word is said."""
-    tables: str | None = None
+    tables: FileName | None = None
     """File with the tables of a page."""
     password: str | None = Field(None, repr=False)
     """Opens an encrypted PDF."""
