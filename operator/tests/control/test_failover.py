@@ -91,3 +91,19 @@ def test_the_leader_labels_its_pod(harness):
     harness.until(
         "the label", lambda: harness.must("GET", path)["metadata"].get("labels", {}).get("steno.dev/role") == "leader"
     )
+
+
+def test_k14_what_is_deleted_while_no_operator_runs_leaves_nothing(harness):
+    first = harness.start()
+    harness.apply("gone")
+    harness.run_pod("gone-1")
+    harness.wait("Running", "gone")
+    assert not harness.get("gone")["metadata"].get("finalizers")
+    first.kill()
+    harness.must("DELETE", harness.job_path("gone"))
+    harness.until("its children are gone", lambda: not harness.children())
+    assert harness.call("GET", harness.job_path("gone")).status == 404
+    harness.start()
+    harness.apply("gone")
+    harness.publish(harness.run_pod("gone-1"))
+    assert harness.wait("Complete", "gone")["attempt"] == 1

@@ -128,3 +128,51 @@ def test_k4_a_served_namespace_that_is_gone_with_its_role_holds_no_other_up(harn
     assert replica.metric("steno_watch_forbidden", served_namespace=other) > 1
     assert replica.metric("steno_watch_forbidden", served_namespace=harness.namespace) == 0
     assert other in replica.log.read_text()
+
+
+def grant_served(harness, namespace: str) -> None:
+    """Give the operator's ServiceAccount its rights in another served namespace, as the chart does."""
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": harness.namespace}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"}
+    for kind, body in (("roles", {"rules": _rules(SERVED)}), ("rolebindings", {"roleRef": reference})):
+        subjects = {"subjects": [subject]} if kind == "rolebindings" else {}
+        harness.must("POST", f"{rbac}/{kind}", {"metadata": {"name": "operator"}, **body, **subjects})
+
+
+def test_k4_a_team_that_deletes_its_namespace_costs_the_others_nothing(harness, kubeconfig):
+    team, other = harness.namespace, harness.server.namespace("leaves")
+    grant_served(harness, other)
+    tenant = {"metadata": {"name": team}, "spec": {"namespaces": [team, other], "limits": {"concurrentJobs": 2}}}
+    harness.must("POST", f"{GROUP}/tenants", {"apiVersion": "steno.dev/v1alpha1", "kind": "Tenant", **tenant})
+    served = {"kubeconfig": kubeconfig, "namespaces": f"{team},{other}"}
+    replica = harness.start(**served)
+    harness.namespace = other
+    harness.apply("left", profileRef={"name": team})
+    harness.run_pod("left-1")
+    harness.wait("Running", "left")
+    harness.namespace = team
+    harness.apply("kept")
+    kept = harness.run_pod("kept-1")
+    harness.wait("Running", "kept")
+    running = f"{GROUP}/tenants/{team}"
+    harness.until(
+        "both shares", lambda: harness.must("GET", running)["status"].get("usage", {}).get("runningJobs") == 2
+    )
+
+    harness.must("DELETE", f"/api/v1/namespaces/{other}")
+    harness.until("the namespace is gone", lambda: harness.call("GET", f"/api/v1/namespaces/{other}").status == 404)
+    harness.until("its share", lambda: harness.must("GET", running)["status"]["usage"].get("runningJobs") == 1)
+    harness.publish(kept)
+    harness.wait("Complete", "kept")
+    assert replica.get("/readyz")[0] == 200
+    assert replica.process.poll() is None
+    assert replica.stop() == 0
+
+    again = harness.start(**served)
+    harness.apply("next")
+    harness.publish(harness.run_pod("next-1"))
+    harness.wait("Complete", "next")
+    assert again.metric("steno_watch_forbidden", served_namespace=other) > 1
+    assert again.metric("steno_watch_forbidden", served_namespace=team) == 0
+    assert other in again.log.read_text()
