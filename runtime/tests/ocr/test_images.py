@@ -279,3 +279,17 @@ def test_o8_a_page_is_scaled_by_the_height_of_its_letters():
     assert scale_for_reading(newspaper)[1] == 1.0
     assert letter_height(np.full((500, 500, 3), 255, np.uint8)) is None
     assert assumed_dpi(np.zeros((2339, 1654, 3), np.uint8)) == 200
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_that_lies_on_its_side_is_turned_as_it_says(tmp_path, compression):
+    image = Image.new("L", (90, 200), 255)
+    image.paste(0, (0, 0, 20, 200))  # the left edge, which is the upper one when it is turned
+    image.save(tmp_path / "turned.tif", tiffinfo={274: 6}, compression=compression)
+    source = open_source(tmp_path / "turned.tif", Limits(), reuse_text=True)
+    pixels = source.load(1).pixels
+    source.close()
+    assert pixels is not None
+    assert pixels.shape == (90, 200, 3)
+    assert pixels[:19].max() == 0
+    assert pixels[21:].min() == 255

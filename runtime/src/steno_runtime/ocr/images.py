@@ -132,7 +132,11 @@ def _open(path: Path) -> Image.Image:
     with path.open("rb") as file:
         is_png = file.read(4) == b"\x89PNG"
     source: Path | io.BytesIO = (without_metadata(path) or path) if is_png else path
-    return Image.open(source, formats=FORMATS)
+    image = Image.open(source, formats=FORMATS)
+    # Pillow maps uncompressed pixels from a file it knows by name, but by the size that the image has once its
+    # orientation is applied: a TIFF that lies on its side becomes slanted stripes.
+    image.filename = ""
+    return image
 
 
 def _pages(image: Image.Image, limits: Limits) -> list[int]:
