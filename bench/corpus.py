@@ -22,14 +22,13 @@ from pathlib import Path
 
 import av
 import numpy as np
-from steno_client.evaluation.local import LocalPipelines
-from steno_client.evaluation.recognisers import Recogniser, RecogniserOptions, Recognition
 from steno_client.evaluation.run import evaluate
 
 from bench import degradation
 from bench.rivals import MEDIA, PAGE_RIVALS, pages_of, speech_rivals
 from hack.models import build
 from steno_client.errors import CommandError
+from steno_client.evaluation.local import LocalPipelines
 from steno_client.evaluation.manifest import (
     FILTER_KEYS,
     Filter,
@@ -40,6 +39,7 @@ from steno_client.evaluation.manifest import (
     read_manifest,
     select,
 )
+from steno_client.evaluation.recognisers import Recogniser, RecogniserOptions, Recognition
 from steno_client.evaluation.summary import Group, Outcome, by_condition, by_kind, by_language, group, summarise
 from steno_client.local import RecognitionRequest
 from steno_runtime.cores import use_passive_openmp_waits

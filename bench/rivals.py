@@ -19,9 +19,9 @@ import whisperx
 from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
 from PIL import Image, ImageSequence
 from rapidocr import RapidOCR
-from steno_client.evaluation.recognisers import Recogniser, Recognition, readable_file
 
 from steno_client.evaluation.manifest import Item, Medium, WordTime
+from steno_client.evaluation.recognisers import Recogniser, Recognition, readable_file
 from steno_client.evaluation.scores import Hypothesis
 from steno_runtime.cores import available_cores
 from steno_runtime.media.audio import SAMPLE_RATE, read_audio
