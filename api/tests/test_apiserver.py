@@ -182,6 +182,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "spec.diarization.minSpeakers: Invalid value: minSpeakers must not be greater than maxSpeakers",
     ),
     "no speakers": (job(diarization={"maxSpeakers": 0}), "should be greater than or equal to 1"),
+    "channels in words": (job(audio={"channels": "Left"}), "must be Mix or Split, or a number from 1 to 64"),
+    "speakers within channels": (
+        job(audio={"channels": "Split"}, diarization={}),
+        "with audio.channels: Split each channel is a speaker already",
+    ),
     "languages in words": (job(languages=["Korean"]), "must be a BCP 47 language tag such as en, ko-KR"),
     "languages twice": (job(languages=["ko", "ko"]), 'spec.languages[1]: Duplicate value: "ko"'),
     "languages beside a language": (job(language="ko", languages=["ko", "en"]), "languages restricts what is detected"),

@@ -80,6 +80,7 @@ def test_help_and_version():
         (["--min-speakers", "3", "--max-speakers", "2"], "--min-speakers is more than --max-speakers"),
         (["--min-speakers", "0"], "Input should be greater than or equal to 1"),
         (["--language", "Korean"], "is not a language tag"),
+        (["--channels", "split", "--diarize"], "each channel is a speaker already"),
         (["--languages", "en,Korean"], "is not a language tag"),
         (["--languages", "en,ko", "--language", "ko"], "--languages restricts what is detected"),
         (["--device", "tpu"], "'tpu' is not one of"),

@@ -78,7 +78,12 @@ def load_engine(options: TranscriptionOptions, seconds: float) -> Engine:
 
 
 def transcribe_file(
-    file: Path, options: TranscriptionOptions, on_progress: ProgressCallback, engine: Engine | None = None
+    file: Path,
+    options: TranscriptionOptions,
+    on_progress: ProgressCallback,
+    *,
+    engine: Engine | None = None,
+    split_channels: bool = False,
 ) -> LocalResult:
     """Transcribe a file.
 
@@ -87,12 +92,15 @@ def transcribe_file(
         options: model, language, speakers.
         on_progress: called as the work goes on.
         engine: already loaded, with the model of the options; None: it is loaded for this file.
+        split_channels: whether each channel is a speaker.
 
     Raises:
         CommandError: the file, the model or the machine is not suitable; the text says what to do.
     """
-    from steno_runtime.media.audio import read_audio  # noqa: PLC0415 - OCR does not need these
+    from steno_runtime.media.channels import read_recording  # noqa: PLC0415 - OCR does not need these
+    from steno_runtime.media.tracks import Selection  # noqa: PLC0415
     from steno_runtime.stt import pipeline  # noqa: PLC0415
+    from steno_runtime.stt.channels import merge_channels  # noqa: PLC0415
     from steno_runtime.stt.document import build_transcript  # noqa: PLC0415
     from steno_runtime.stt.writers import WRITERS  # noqa: PLC0415
 
@@ -101,15 +109,17 @@ def transcribe_file(
     with _errors_explained() as check:
         on_progress(ProgressUpdate(Stage.FETCHING))
         found: list[ResultWarning] = []
-        samples = read_audio(
+        recording = read_recording(
             file,
             check=check,
+            selection=Selection(split=split_channels),
             on_warning=found.append,
             on_progress=lambda fraction: on_progress(ProgressUpdate(Stage.FETCHING, fraction)),
         )
         result = pipeline.transcribe(
-            samples, options, on_progress=on_progress, check=check, engine=engine, source_warnings=found
+            recording.samples, options, on_progress=on_progress, check=check, engine=engine, source_warnings=found
         )
+        result = merge_channels(result, recording)
         transcript = build_transcript(
             result, meeting_id=file.stem, tenant_id=TENANT, processing_time=time.monotonic() - started
         )

@@ -166,6 +166,8 @@ async def test_unsupported_media(start_server: StartServer, issuer: TokenIssuer,
         assert problem(response) == (400, "LanguageUnknown")
         response = await client.post("/stt/upload", files=files, data={"language": "ko", "languages": "ko,en"})
         assert problem(response) == (400, "InvalidRequest")
+        response = await client.post("/stt/upload", files=files, data={"channels": "split", "min_speakers": "2"})
+        assert problem(response) == (400, "InvalidRequest")
     assert scratch_files(server) == []
 
 

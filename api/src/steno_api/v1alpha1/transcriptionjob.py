@@ -67,8 +67,9 @@ class AudioSelection(Model):
 
     track: Annotated[int, Field(ge=1, le=64)] | None = None
     """Number of the audio track; absent: the default one or, if that is silent, the first with sound."""
-    channels: Annotated[int, Field(ge=1, le=64)] | Literal["Mix"] = "Mix"
-    """`Mix`: all channels that hold anything; or the number of one."""
+    channels: Annotated[int, Field(ge=1, le=64)] | Literal["Mix", "Split"] = "Mix"
+    """`Mix`: all channels that hold anything; `Split`: each on its own, as a speaker (`CHANNEL_00` is the first), up to
+    eight; or the number of one."""
 
 
 class TranscriptOutput(Output):
@@ -83,7 +84,15 @@ class TranscriptOutput(Output):
 class TranscriptionJobSpec(JobSpec):
     """What to transcribe, how, and where to publish the result."""
 
-    rules = (*JobSpec.rules, DETECTION_RULE)
+    rules = (
+        *JobSpec.rules,
+        DETECTION_RULE,
+        Rule(
+            "!has(self.diarization) || !has(self.audio) || !has(self.audio.channels) || self.audio.channels != 'Split'",
+            "with audio.channels: Split each channel is a speaker already: leave diarization out",
+            ".diarization",
+        ),
+    )
 
     output: TranscriptOutput  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Where to publish the results, and in which formats."""

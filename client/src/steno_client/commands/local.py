@@ -36,6 +36,9 @@ def transcribe(
         ),
     ] = "auto",
     languages: options.Languages = [],  # noqa: B006 - typer copies it
+    channels: Annotated[
+        Literal["mix", "split"], typer.Option(help="split: each channel on its own, as a speaker.")
+    ] = "mix",
     diarize: Annotated[bool, typer.Option("--diarize", help="Identify speakers.")] = False,
     min_speakers: Annotated[
         int | None, typer.Option(min=1, max=64, help="At least this many; implies --diarize.")
@@ -69,6 +72,8 @@ def transcribe(
     if min_speakers and max_speakers and min_speakers > max_speakers:
         raise typer.BadParameter("--min-speakers is more than --max-speakers")
     options.require_detection(language, languages)
+    if channels == "split" and (diarize or min_speakers is not None or max_speakers is not None):
+        raise typer.BadParameter("with --channels split each channel is a speaker already: leave --diarize out")
     options.require_directory_for_several(formats, output)
 
     with report_errors(debug=debug):
@@ -91,7 +96,7 @@ def transcribe(
         )
         meter = progress.transcription_meter(diarize=transcription.diarize)
         with local.quiet_libraries(debug=debug), progress.progress_bar(meter, quiet=quiet) as on_progress:
-            result = local.transcribe_file(file, transcription, on_progress)
+            result = local.transcribe_file(file, transcription, on_progress, split_channels=channels == "split")
         _write_outputs(result.write, paths)
         terminal.print_warnings(result.warnings)
 

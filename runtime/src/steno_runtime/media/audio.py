@@ -87,9 +87,9 @@ def read_audio(
 
     limit = LengthLimit(float("inf") if max_seconds is None else max_seconds, too_long)
     parts = find_parts(path)
-    with _open(path, parts[0]) as container:
+    with open_container(path, parts[0]) as container:
         tracks = list_tracks(container, selection)
-    reader = _TrackReader(path, parts, selection, check=check, limit=limit, on_progress=on_progress)
+    reader = TrackReader(path, parts, selection, check=check, limit=limit, on_progress=on_progress)
     track, samples = reader.read_audible(tracks)
     if len(tracks) > 1:
         on_warning(describe_choice(track, tracks))
@@ -98,7 +98,7 @@ def read_audio(
     return samples
 
 
-class _TrackReader:
+class TrackReader:
     """Reads one track after the other; the warnings and the mixdown are those of the last one."""
 
     def __init__(
@@ -168,7 +168,7 @@ class _TrackReader:
     def _read_part(self, track: Track, part: Part, out: _Samples) -> None:
         """Append one of the recordings that the file consists of."""
         begin = out.seconds
-        with _open(self._path, part) as container:
+        with open_container(self._path, part) as container:
             streams = container.streams.audio
             if not streams:
                 raise unsupported("This part of the source has no audio track.")
@@ -228,7 +228,8 @@ class _TrackReader:
 
 
 @contextmanager
-def _open(path: Path, part: Part) -> Iterator[InputContainer]:
+def open_container(path: Path, part: Part) -> Iterator[InputContainer]:
+    """Open one of the recordings that a file consists of."""
     import av
     from av.error import FFmpegError
 

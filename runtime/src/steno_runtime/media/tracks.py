@@ -20,6 +20,8 @@ class Selection:
 
     track: int | None = None
     channel: int | None = None
+    split: bool = False
+    """Each channel on its own; see `media.channels`."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.documents.transcript import Transcript
@@ -24,6 +24,9 @@ from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
 from steno_runtime.worker.limits import available_memory, max_seconds, too_long_message
 from steno_runtime.worker.task_handler import AttemptContext
+
+if TYPE_CHECKING:
+    from steno_runtime.media.channels import Recording
 
 log = logging.getLogger(__name__)
 
@@ -87,33 +90,35 @@ class TranscriptionHandler:
         task = self._task
         token = _community_token(task.diarization)
         warnings: list[ResultWarning] = []
-        samples = self._read(attempt, warnings.append)
+        recording = self._read(attempt, warnings.append)
         attempt.check()
+        from steno_runtime.stt.channels import merge_channels
         from steno_runtime.stt.document import build_transcript
         from steno_runtime.stt.pipeline import transcribe
 
         options = TranscriptionOptions.from_task(task, hf_token=token)
         result = transcribe(
-            samples, options, on_progress=attempt.on_progress, check=attempt.check, source_warnings=warnings
+            recording.samples, options, on_progress=attempt.on_progress, check=attempt.check, source_warnings=warnings
         )
         transcript = build_transcript(
-            result,
+            merge_channels(result, recording),
             meeting_id=task.meeting_id,
             tenant_id=task.tenant,
             processing_time=round(attempt.seconds(), 3),
         )
         return TranscriptDocument(transcript, result.device)
 
-    def _read(self, attempt: AttemptContext, on_warning: Callable[[ResultWarning], None]) -> Any:
+    def _read(self, attempt: AttemptContext, on_warning: Callable[[ResultWarning], None]) -> Recording:
         """Return the source's samples; the file that was fetched for them is removed."""
         path = attempt.fetch(FETCHED_SHARE)
-        from steno_runtime.media.audio import SAMPLE_RATE, read_audio
+        from steno_runtime.media.audio import SAMPLE_RATE
+        from steno_runtime.media.channels import read_recording
 
         def on_read(share: float) -> None:
             attempt.on_progress(ProgressUpdate(Stage.FETCHING, FETCHED_SHARE + (1 - FETCHED_SHARE) * share))
 
         memory, diarize = available_memory(), self._task.diarization is not None
-        samples = read_audio(
+        recording = read_recording(
             path,
             check=attempt.check,
             on_progress=on_read,
@@ -122,16 +127,17 @@ class TranscriptionHandler:
             max_seconds=max_seconds(memory, diarize=diarize),
             too_long=too_long_message(memory, diarize=diarize),
         )
-        log.info("decoded", extra={"audio_seconds": round(samples.shape[0] / SAMPLE_RATE, 2)})
+        log.info("decoded", extra={"audio_seconds": round(recording.samples.shape[0] / SAMPLE_RATE, 2)})
         if self._task.source.path is None:
             path.unlink(missing_ok=True)
-        return samples
+        return recording
 
 
 def _selection(audio: AudioSelection | None) -> Selection:
     if audio is None:
         return Selection()
-    return Selection(audio.track, None if audio.channels == "Mix" else audio.channels)
+    channel = audio.channels if isinstance(audio.channels, int) else None
+    return Selection(audio.track, channel, split=audio.channels == "Split")
 
 
 def _community_token(diarization: Diarization | None) -> str | None:

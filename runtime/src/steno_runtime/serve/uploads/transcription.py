@@ -6,7 +6,7 @@ import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -16,11 +16,13 @@ from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check
+from steno_runtime.media.tracks import Selection
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.serve.errors import ApiError, ErrorCode, failure_status
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 from steno_runtime.serve.uploads.job_queue import Job, JobFunction
 from steno_runtime.serve.uploads.service import Languages, Name, RequestFields, UploadService
+from steno_runtime.stt.channels import merge_channels
 from steno_runtime.stt.diarization import EMBEDDING, ENCODER_FILE, has_encoder
 from steno_runtime.stt.document import build_transcript
 from steno_runtime.stt.languages import match_language
@@ -44,6 +46,8 @@ class TranscriptionFields(RequestFields):
     language: Annotated[str, Field(max_length=16)] = "auto"
     languages: Languages = ()
     """The only ones that may be detected; empty: all that the model knows."""
+    channels: Literal["mix", "split"] = "mix"
+    """`split`: each channel is a speaker, and no others are distinguished."""
     diarize: bool = True
     """Whether speakers are distinguished, as the original engine always did."""
     min_speakers: Speakers | None = None
@@ -131,7 +135,10 @@ def _check_speakers(fields: TranscriptionFields, store: Path) -> None:
     """Reject, with the names of the request's fields and before the job is queued, what the pipeline would reject."""
     if fields.min_speakers and fields.max_speakers and fields.min_speakers > fields.max_speakers:
         raise ApiError(ErrorCode.INVALID_REQUEST, "min_speakers is more than max_speakers.")
-    if fields.diarize and not has_encoder(store):
+    if fields.channels == "split" and (fields.min_speakers or fields.max_speakers):
+        message = "With channels=split each channel is a speaker: leave min_speakers and max_speakers out."
+        raise ApiError(ErrorCode.INVALID_REQUEST, message)
+    if fields.diarize and fields.channels != "split" and not has_encoder(store):
         raise ApiError(
             failure_status(FailureReason.MODEL_NOT_FOUND),
             "Speakers cannot be distinguished here: the pool's model store has no speaker encoder. Send diarize=false, "
@@ -148,24 +155,28 @@ def _transcribe(
     on_progress: ProgressCallback,
     check: Check,
 ) -> TranscriptionResult:
-    from steno_runtime.media.audio import read_audio
+    from steno_runtime.media.channels import read_recording
 
     warnings: list[ResultWarning] = []
-    samples = read_audio(file, check=check, on_warning=warnings.append, max_seconds=MAX_SECONDS)
+    selection = Selection(split=fields.channels == "split")
+    recording = read_recording(
+        file, check=check, on_warning=warnings.append, selection=selection, max_seconds=MAX_SECONDS
+    )
     options = replace(
         TranscriptionOptions.from_task(task),
         language=None if fields.language == "auto" else fields.language,
         languages=fields.languages,
-        diarize=fields.diarize,
+        diarize=fields.diarize and not selection.split,
         min_speakers=fields.min_speakers,
         max_speakers=fields.max_speakers,
         speaker_threads=max(1, available_cores() // 4),  # live speech comes first
     )
-    return transcribe(
-        samples,
+    result = transcribe(
+        recording.samples,
         options,
         on_progress=on_progress,
         check=check,
         engine=engine.batch_engine,
         source_warnings=warnings,
     )
+    return merge_channels(result, recording)
