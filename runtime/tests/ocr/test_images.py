@@ -138,6 +138,14 @@ def test_dark_letters_and_white_paper_with_a_transparent_margin_stay(tmp_path):
     assert pixels[:150].min() == 255
 
 
+def test_a_few_words_on_a_noisy_sheet_whose_white_is_transparent_stay_dark(tmp_path):
+    paper = np.clip(np.random.default_rng(0).normal(255, 6, (700, 900)), 0, 255).astype(np.uint8)
+    paper[300:306, 400:900] = 25  # half a percent
+    Image.fromarray(paper).save(tmp_path / "a.png", transparency=255)
+    pixels: Any = load(tmp_path / "a.png").pixels
+    assert (pixels[..., 0] == paper).all()
+
+
 def tiff(path: Path, *frames: tuple[Image.Image, dict[int, int]]) -> Path:
     first, *rest = [frame for frame, _ in frames]
     for frame, tags in frames:

@@ -12,8 +12,8 @@ _BRIGHTEST = 99.9
 _LIGHT = 170
 """Luminance above which letters cannot be told from white paper."""
 _OPAQUE = 128
-_INK = 2.0
-"""Percentile of the opaque pixels' luminance that is ink if there is any."""
+_INK = 0.2
+"""Percentile of the opaque pixels' luminance that is ink if there is any: a few words on a sheet are no more."""
 
 
 def rgb(image: Image.Image, *, white_is_zero: bool = False) -> Image.Image:
