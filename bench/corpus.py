@@ -22,7 +22,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-from steno_client.evaluation.run import evaluate
 
 from bench import degradation
 from bench.rivals import MEDIA, PAGE_RIVALS, pages_of, speech_rivals
@@ -39,7 +38,7 @@ from steno_client.evaluation.manifest import (
     read_manifest,
     select,
 )
-from steno_client.evaluation.recognisers import Recogniser, RecogniserOptions, Recognition
+from steno_client.evaluation.recognisers import Recogniser, RecogniserOptions, Recognition, evaluate
 from steno_client.evaluation.summary import Group, Outcome, by_condition, by_kind, by_language, group, summarise
 from steno_client.local import RecognitionRequest
 from steno_runtime.cores import use_passive_openmp_waits
@@ -209,7 +208,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--degrade", nargs="+", default=[], metavar="NAME", choices=[*changes, "all"])
     parser.add_argument("--arms", nargs="+", default=[], choices=[*MEDIA], help="rivals; by default all")
     parser.add_argument("--by", choices=("language", "kind", "condition"), action="append", default=[])
-    parser.add_argument("--languages", choices=("given", "auto"), default="given")
+    parser.add_argument("--language", choices=("given", "auto"), default="given")
     parser.add_argument("--model", default="whisper-base")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -231,7 +230,7 @@ def main() -> None:
         sys.exit(str(error))
     items = select(items, arguments.only, arguments.limit)
     store = build()
-    options = RecogniserOptions(languages=arguments.languages, diarize=False)
+    options = RecogniserOptions(languages=arguments.language, diarize=False)
     transcription = TranscriptionOptions(model=arguments.model, model_store=store, device="cpu")
     steno = CountedPipelines(transcription, RecognitionRequest(Path(), store), options)
     arms: dict[str, Recogniser] = {STENO: steno}

@@ -119,7 +119,7 @@ def evaluate(
         Literal["skip", "redo", "force"],
         typer.Option(help="PDF pages with text, with --local, as in `steno ocr`.", rich_help_panel=_WHERE),
     ] = "skip",
-    languages: Annotated[
+    language: Annotated[
         Literal["given", "auto"],
         typer.Option(help="Languages: given from the manifest, or detected.", rich_help_panel=_WHAT),
     ] = "given",
@@ -173,13 +173,15 @@ def evaluate(
         from steno_client.evaluation.report import build_report  # noqa: PLC0415
 
         items = _read_items(manifests, half, filters, limit)
-        told = RecogniserOptions(languages, diarize)
-        with _open(place, _Pipelines(model, model_store, device, engine, mode), told, debug=debug) as recogniser:
+        item_options = RecogniserOptions(language, diarize)
+        with _open(
+            place, _Pipelines(model, model_store, device, engine, mode), item_options, debug=debug
+        ) as recogniser:
             outcomes = _run(items, recogniser, quiet=quiet)
             report = build_report(
                 outcomes,
                 recogniser=recogniser.description,
-                settings=_settings(manifests, languages, half, only, limit),
+                settings=_settings(manifests, language, half, only, limit),
                 load_seconds=recogniser.load_seconds,
                 created_at=datetime.now(UTC),
             )
@@ -221,13 +223,15 @@ def _read_items(
 
 
 @contextmanager
-def _open(place: _Place, pipelines: _Pipelines, told: RecogniserOptions, *, debug: bool) -> Generator[Recogniser]:
+def _open(
+    place: _Place, pipelines: _Pipelines, item_options: RecogniserOptions, *, debug: bool
+) -> Generator[Recogniser]:
     if place.results is not None:
         from steno_client.evaluation.recognisers import PublishedDocuments  # noqa: PLC0415 - loads pydantic
 
         yield PublishedDocuments(place.results)
     elif place.local:
-        with _local_pipelines(pipelines, told, debug=debug) as recogniser:
+        with _local_pipelines(pipelines, item_options, debug=debug) as recogniser:
             yield recogniser
     else:
         from steno_client.evaluation.server import PoolServer  # noqa: PLC0415 - loads httpx
@@ -237,13 +241,13 @@ def _open(place: _Place, pipelines: _Pipelines, told: RecogniserOptions, *, debu
             target = Target(complete_url(place.url or ""), read_token(place.token, place.token_file))
         else:
             target = wait_for_session(place.session, place.url, place.namespace, place.context, place.kubeconfig)
-        with PoolServer(target, told) as server:
+        with PoolServer(target, item_options) as server:
             server.check()
             yield server
 
 
 @contextmanager
-def _local_pipelines(pipelines: _Pipelines, told: RecogniserOptions, *, debug: bool) -> Generator[Recogniser]:
+def _local_pipelines(pipelines: _Pipelines, item_options: RecogniserOptions, *, debug: bool) -> Generator[Recogniser]:
     from steno_client import local  # noqa: PLC0415 - needs the runtime
     from steno_client.evaluation.local import LocalPipelines  # noqa: PLC0415
     from steno_runtime.stt.options import TranscriptionOptions  # noqa: PLC0415
@@ -254,7 +258,7 @@ def _local_pipelines(pipelines: _Pipelines, told: RecogniserOptions, *, debug: b
     )
     recognition = local.RecognitionRequest(Path(), store, engine=pipelines.engine, mode=pipelines.mode)
     with local.quiet_libraries(debug=debug):
-        yield LocalPipelines(transcription, recognition, told)
+        yield LocalPipelines(transcription, recognition, item_options)
 
 
 def _run(items: Sequence[Item], recogniser: Recogniser, *, quiet: bool) -> list[Outcome]:
@@ -281,12 +285,12 @@ def _run(items: Sequence[Item], recogniser: Recogniser, *, quiet: bool) -> list[
 
 
 def _settings(
-    manifests: Sequence[Path], languages: str, half: str | None, only: Sequence[str], limit: int | None
+    manifests: Sequence[Path], language: str, half: str | None, only: Sequence[str], limit: int | None
 ) -> dict[str, str]:
     """Return what was asked for, for readers of the report."""
     return {
         "Items of": ", ".join(path.name for path in manifests) or f"${CORPUS}",
-        "Languages": languages,
+        "Language": language,
         **({"Half": half} if half else {}),
         **({"Only": ", ".join(only)} if only else {}),
         **({"Limit": str(limit)} if limit else {}),
