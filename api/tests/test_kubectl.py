@@ -101,7 +101,7 @@ def test_what_kubectl_get_shows_of_sessions(apiserver: ApiServer, namespace: str
     assert read.stats.final_latency_millis == 410
     lines = apiserver.kubectl("get", "ss", "-o", "wide", namespace=namespace).stdout.splitlines()
     header, row = (line.split() for line in lines)
-    assert header == ["NAME", "PHASE", "AUDIO", "FINAL-LATENCY", "POOL", "URL", "REASON", "AGE"]
+    assert header == ["NAME", "PHASE", "AUDIO", "FINAL-LATENCY", "POOL", "URL", "REASON", "WARNING", "AGE"]
     assert row[:6] == ["call", "Active", "12.5", "410", "default", "ws://h/stt/realtime?session=a/call"]
 
 
