@@ -1,4 +1,7 @@
-"""Images that hold one static program, for what a cluster runs besides Steno."""
+"""Images that hold one static program, for what a cluster runs besides Steno.
+
+Separate because only a machine without an image registry builds them.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class LocalPipelines:
         Args:
             transcription: model and device; language and speakers are the item's.
             recognition: engine and mode; file and languages are the item's.
-            options: what is told of each item.
+            options: languages and speakers of each item.
         """
         self._transcription = transcription
         self._recognition = recognition

@@ -63,7 +63,7 @@ class Recogniser(Protocol):
 
 @dataclass(frozen=True)
 class RecogniserOptions:
-    """What every recogniser is told of an item."""
+    """What every recogniser is given with an item."""
 
     languages: Languages = "given"
     """Whether the manifest's languages are given, or none."""
