@@ -394,8 +394,7 @@ def test_pod_overrides_keep_what_they_say(apiserver: ApiServer, namespace: str) 
 
 def test_applying_the_same_manifest_again_changes_nothing(apiserver: ApiServer, namespace: str) -> None:
     resource = GOOD["s3 with everything"]
-    texts = [json.dumps(resource), json.dumps(resource)]
-    for text in texts:
-        apiserver.kubectl("apply", "--server-side", "-f", "-", stdin=text, namespace=namespace)
+    for _ in range(2):
+        apiserver.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(resource), namespace=namespace)
     stored = apiserver.request("GET", path(resource, namespace)).body
     assert stored["metadata"]["generation"] == 1

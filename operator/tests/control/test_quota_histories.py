@@ -246,7 +246,7 @@ class SimulatedCluster:
         self.crashes += 1
         await self.operator.crash()
         # A new one cannot know what these used, only that it was not accounted for.
-        reserved = {entry["uid"] for raw in self.server.all("tenantquotas") for entry in _reservations(raw)}
+        reserved = {entry["uid"] for raw in self.server.all("tenantquotas") for entry in reservations(raw)}
         known = {raw["metadata"]["uid"] for _, raw in self.all_jobs()}
         known |= {pod["metadata"]["labels"]["steno.dev/job-uid"] for pod in self.pods()}
         self.unaccountable |= (self.published.keys() & reserved) - known
@@ -268,7 +268,7 @@ class SimulatedCluster:
                 self.finish(1)
             ended = all("completionTime" in raw.get("status", {}) for _, raw in self.all_jobs())
             quotas = list(self.server.all("tenantquotas"))
-            if ended and not self.live() and len(quotas) == len(LIMITS) and not any(map(_reservations, quotas)):
+            if ended and not self.live() and len(quotas) == len(LIMITS) and not any(map(reservations, quotas)):
                 return
         raise AssertionError(f"does not come to rest: {list(self.server.all('tenantquotas'))}")
 
@@ -312,7 +312,7 @@ def _works(pod: dict[str, Any]) -> bool:
     return pod["status"]["phase"] == "Running"
 
 
-def _reservations(raw: dict[str, Any]) -> list[Any]:
+def reservations(raw: dict[str, Any]) -> list[Any]:
     return (raw.get("status") or {}).get("reservations") or []
 
 
@@ -337,82 +337,3 @@ def test_no_order_of_events_passes_a_limit_and_all_usage_is_counted_once(history
                 assert sum(day.get(field, 0) for day in days) == cluster.expected_usage(name, field)
 
     asyncio.run(run())
-
-
-@pytest.mark.parametrize("act", ["suspend", "delete"])
-def test_a_reservation_is_kept_while_a_start_that_was_decided_before_is_under_way(act):
-    async def run() -> None:
-        cluster = SimulatedCluster()
-        tenant = Key("Tenant", "", "beta")
-        first = cluster.add("beta-1", gpus=2)
-
-        async def work(key: Key, *, starts: bool = False) -> None:
-            """Works on a resource to the end or, unless `starts`, to the moment when a child is to be created."""
-            for plural in WATCHED:
-                cluster.operator.deliver(plural, 100)
-            cluster.operator.reconcile(key)
-            await cluster.operator.settle()
-            kinds = ("GET", "PATCH", "DELETE", *(("POST",) if starts else ()))
-            while key in cluster.operator.running and any(cluster.server.serve(what=kind) for kind in kinds):
-                await cluster.operator.settle()
-                cluster.check()
-
-        await work(tenant, starts=True)  # makes its quota
-        await work(tenant)
-        await work(first)
-        assert cluster.live() == []
-        raw = cluster.server.objects["transcriptionjobs", "beta-1", first.name]
-        if act == "suspend":
-            cluster.server.put("transcriptionjobs", {**raw, "spec": {**raw["spec"], "suspend": True}})
-        else:
-            cluster.server.drop("transcriptionjobs", "beta-1", first.name)
-        second = cluster.add("beta-1", gpus=2)
-        for _ in range(3):
-            await work(tenant)
-            await work(second)
-        [entry] = _reservations(cluster.server.objects["tenantquotas", "", "beta"])
-        assert entry["name"] == first.name
-        await work(first, starts=True)  # the start arrives at last
-        assert len(cluster.live()) == 1
-        await work(tenant)
-        await work(second)
-        assert len(cluster.live()) == 1
-        await cluster.to_the_end()
-        await cluster.operator.crash()
-
-    asyncio.run(run())
-
-
-def test_a_running_job_that_is_suspended_ends_once_it_is_resumed():
-    async def run() -> None:
-        cluster = SimulatedCluster()
-        job = cluster.add("beta-1", gpus=2)
-        for _ in range(4):
-            await cluster.settle_all(0)
-        assert len(cluster.pods()) == 1
-        cluster.suspend(0)
-        for _ in range(3):
-            await cluster.settle_all(0)
-            cluster.reap(0)
-        assert cluster.pods() == []
-        await cluster.to_the_end()  # which resumes it
-        assert cluster.server.objects["transcriptionjobs", "beta-1", job.name]["status"]["phase"] == "Succeeded"
-        await cluster.operator.crash()
-
-    asyncio.run(run())
-
-
-def test_the_simulation_admits_runs_and_ends_jobs():
-    """A calm history of the model above does admit, run and end jobs."""
-
-    async def run() -> SimulatedCluster:
-        cluster = SimulatedCluster()
-        for number in range(12):
-            cluster.create(number)
-        await cluster.to_the_end()
-        await cluster.operator.crash()
-        return cluster
-
-    cluster = asyncio.run(run())
-    assert {field for _, field, _ in cluster.published.values()} == {"audioMillis", "pages"}
-    assert Key("Tenant", "", "acme") in [entry.value.key for entry in cluster.operator.state.resources]

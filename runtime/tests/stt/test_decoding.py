@@ -53,7 +53,7 @@ def test_every_span_has_its_result(workers):
 
 
 def test_workers_decode_at_the_same_time():
-    engine = MeetingEngine(workers=2, meet=2)  # a single call would wait for ever
+    engine = MeetingEngine(workers=2, meet=2)  # a single call would wait forever
     decode_spans(SAMPLES, SPANS[:2], ["en", "en"], engine, check=lambda: None)
     assert engine.calls == [("en", 1), ("en", 1)]
 
