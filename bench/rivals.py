@@ -36,11 +36,6 @@ BATCH, BEAM = 8, 5
 PDF_DPI = 200
 
 
-def whisper_language(item: Item) -> str | None:
-    """Return Whisper's code of an item's language; None: it is to be detected."""
-    return item.language
-
-
 class _Loaded:
     """A recogniser that loads its model before the first item."""
 
@@ -78,7 +73,7 @@ class FasterWhisper(_Loaded):
         """See `Recogniser`."""
         started = time.monotonic()
         audio = decode_audio(str(item.file))
-        segments, _ = self._transcribe(audio, beam_size=BEAM, word_timestamps=True, language=whisper_language(item))
+        segments, _ = self._transcribe(audio, beam_size=BEAM, word_timestamps=True, language=item.language)
         found = list(segments)
         words = tuple(
             WordTime(word=word.word.strip(), start=word.start, end=word.end)
@@ -106,7 +101,7 @@ class WhisperX(_Loaded):
         """See `Recogniser`."""
         started = time.monotonic()
         audio = read_audio(item.file, check=lambda: None)  # its own needs the program ffmpeg
-        found = self._model.transcribe(audio, batch_size=BATCH, language=whisper_language(item))
+        found = self._model.transcribe(audio, batch_size=BATCH, language=item.language)
         text = " ".join(segment["text"].strip() for segment in found["segments"])
         return _heard(audio, text, None, time.monotonic() - started)
 
@@ -131,7 +126,7 @@ class LiveEngine(_Loaded):
         """See `Recogniser`."""
         started = time.monotonic()
         audio = read_audio(item.file, check=lambda: None)
-        finals = asyncio.run(self._listen(audio, whisper_language(item)))
+        finals = asyncio.run(self._listen(audio, item.language))
         words = tuple(
             WordTime(word=word.word, start=word.start_ms / 1000, end=word.end_ms / 1000)
             for final in finals
