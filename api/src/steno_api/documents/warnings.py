@@ -41,7 +41,7 @@ class WarningReason(StrEnum):
     LOW_CONFIDENCE = "LowConfidence"
     """The recognizer doubts much of its own text."""
     SPEAKERS_UNCERTAIN = "SpeakersUncertain"
-    """The speakers could not be told apart, or there are fewer than were asked for."""
+    """The speakers could not be distinguished, or there are fewer than were asked for."""
     SPEECH_NOT_DECODED = "SpeechNotDecoded"
     """Speech was found that no text covers, even after a second attempt."""
     TEXT_DROPPED = "TextDropped"

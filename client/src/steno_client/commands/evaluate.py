@@ -100,7 +100,7 @@ def evaluate(
             exists=True,
             file_okay=False,
             metavar="DIR",
-            help="Nobody: score the documents ID.json, ID/transcript.json or ID/pages.json in DIR.",
+            help="No recogniser: score the documents ID.json, ID/transcript.json or ID/pages.json in DIR.",
             rich_help_panel=_WHERE,
         ),
     ] = None,

@@ -62,7 +62,7 @@ def choose_device(wanted: str) -> str:
 
 
 def default_workers(seconds: float, cores: int) -> int:
-    """Return how many calls a CPU should decode side by side: one thread each, but for a few cores.
+    """Return how many calls a CPU should run side by side: one for each core, as far as there are chunks to decode.
 
     Args:
         seconds: of audio that is to be decoded; 0: windows come one by one.

@@ -136,7 +136,7 @@ def diarize(
             # cannot meet: the next attempt would fail in the same way, and the text does not need it.
             if _is_device_fault(err):
                 raise
-            log.warning("the speakers cannot be told apart", extra={"error": type(err).__name__})
+            log.warning("the speakers cannot be distinguished", extra={"error": type(err).__name__})
             on_progress(1.0)
             return []
     on_progress(1.0)

@@ -109,7 +109,7 @@ def describe_speakers(words: int, speakers: int, min_speakers: int | None) -> li
     else:
         message = (
             f"{speakers} of at least {min_speakers} speakers {'was' if speakers == 1 else 'were'} found: the others say"
-            " too little to be told apart, or are not there."
+            " too little to be distinguished, or are not there."
         )
     return [ResultWarning(reason=WarningReason.SPEAKERS_UNCERTAIN, message=message)]
 
