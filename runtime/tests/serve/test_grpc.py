@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import time
 from pathlib import Path
 from typing import Self
@@ -12,6 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from PIL import Image
 
 from steno_api.server.session_end import SessionEnd
 from steno_runtime.serve.sessions import live_session
@@ -95,6 +97,30 @@ async def test_a_session(start_server: StartServer, issuer: TokenIssuer):
     assert (last.reason, last.segments, last.failure) == ("ClientEnded", 2, "")
     assert last.audio_seconds == pytest.approx(0.3)
     assert {event.session_id for event in events} == {"standup"}
+
+
+async def test_a_session_without_speech_says_so(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    report = asyncio.create_task(next_ended(server))
+    async with Call(server, issuer.token()) as call:
+        await call.send(Chunk(audio_data=bytes(1_600), is_last=True))  # less than a word of the scripted engine
+        events, _, _ = await call.read_all()
+    (told,) = events[-1].ended.warnings
+    (reported,) = (await report).result.warnings
+    assert (told.reason, told.message, told.count) == ("NoSpeech", reported.message, 1)
+
+
+async def test_a_document_without_text_says_so(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    blank = io.BytesIO()
+    Image.new("L", (300, 200), 255).save(blank, "PNG")
+    async with grpc.aio.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = ocr_pb2_grpc.OCRServiceStub(channel)
+        metadata = (("authorization", f"Bearer {issuer.token()}"),)
+        response = await stub.ProcessDocument(ocr_pb2.DocumentRequest(content=blank.getvalue()), metadata=metadata)
+    (warning,) = response.warnings
+    assert (response.text, warning.reason, warning.page) == ("", "PagesEmpty", 0)
+    assert warning.message
 
 
 @pytest.mark.parametrize("extension", ["webm", "ogg"])

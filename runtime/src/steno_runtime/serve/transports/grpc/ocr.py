@@ -111,6 +111,10 @@ def _response(result: Path) -> ocr_pb2.OCRResponse:
         failed_pages=document.failed_pages,
         confidence=document.confidence,
         processing_time=document.processing_time,
+        warnings=[
+            ocr_pb2.ResultWarning(reason=warning.reason, message=warning.message, page=warning.page or 0)
+            for warning in document.warnings
+        ],
     )
 
 

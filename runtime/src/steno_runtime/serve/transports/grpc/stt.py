@@ -154,6 +154,10 @@ def _ended_message(ending: SessionEnding) -> stt_pb2.TranscriptEvent:
         manifest=(result.manifest or "") if result else "",
         failure=(result.failure or "") if result else "",
         message=result.message if result else "",
+        warnings=[
+            stt_pb2.WarningSummary(reason=warning.reason, message=warning.message, count=warning.count)
+            for warning in (result.warnings if result else ())
+        ],
     )
     return stt_pb2.TranscriptEvent(type=stt_pb2.SESSION_ENDED, ended=ended)
 

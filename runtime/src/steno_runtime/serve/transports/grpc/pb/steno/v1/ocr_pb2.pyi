@@ -27,7 +27,7 @@ class DocumentRequest(_message.Message):
     def __init__(self, document_id: _Optional[str] = ..., content: _Optional[bytes] = ..., document_url: _Optional[str] = ..., languages: _Optional[_Iterable[str]] = ..., engine: _Optional[str] = ..., pages: _Optional[str] = ..., mode: _Optional[str] = ..., tenant_id: _Optional[str] = ...) -> None: ...
 
 class OCRResponse(_message.Message):
-    __slots__ = ("document_id", "text", "pages", "total_pages", "failed_pages", "confidence", "processing_time", "error")
+    __slots__ = ("document_id", "text", "pages", "total_pages", "failed_pages", "confidence", "processing_time", "error", "warnings")
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     PAGES_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class OCRResponse(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     PROCESSING_TIME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     document_id: str
     text: str
     pages: _containers.RepeatedCompositeFieldContainer[Page]
@@ -44,7 +45,18 @@ class OCRResponse(_message.Message):
     confidence: float
     processing_time: float
     error: Problem
-    def __init__(self, document_id: _Optional[str] = ..., text: _Optional[str] = ..., pages: _Optional[_Iterable[_Union[Page, _Mapping]]] = ..., total_pages: _Optional[int] = ..., failed_pages: _Optional[int] = ..., confidence: _Optional[float] = ..., processing_time: _Optional[float] = ..., error: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[ResultWarning]
+    def __init__(self, document_id: _Optional[str] = ..., text: _Optional[str] = ..., pages: _Optional[_Iterable[_Union[Page, _Mapping]]] = ..., total_pages: _Optional[int] = ..., failed_pages: _Optional[int] = ..., confidence: _Optional[float] = ..., processing_time: _Optional[float] = ..., error: _Optional[_Union[Problem, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[ResultWarning, _Mapping]]] = ...) -> None: ...
+
+class ResultWarning(_message.Message):
+    __slots__ = ("reason", "message", "page")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    page: int
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., page: _Optional[int] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("code", "message")

@@ -119,17 +119,29 @@ class FlowControl(_message.Message):
     def __init__(self, state: _Optional[str] = ..., lag_ms: _Optional[int] = ...) -> None: ...
 
 class SessionEnded(_message.Message):
-    __slots__ = ("reason", "audio_seconds", "segments", "manifest", "failure", "message")
+    __slots__ = ("reason", "audio_seconds", "segments", "manifest", "failure", "message", "warnings")
     REASON_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     reason: str
     audio_seconds: float
     segments: int
     manifest: str
     failure: str
     message: str
-    def __init__(self, reason: _Optional[str] = ..., audio_seconds: _Optional[float] = ..., segments: _Optional[int] = ..., manifest: _Optional[str] = ..., failure: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[WarningSummary]
+    def __init__(self, reason: _Optional[str] = ..., audio_seconds: _Optional[float] = ..., segments: _Optional[int] = ..., manifest: _Optional[str] = ..., failure: _Optional[str] = ..., message: _Optional[str] = ..., warnings: _Optional[_Iterable[_Union[WarningSummary, _Mapping]]] = ...) -> None: ...
+
+class WarningSummary(_message.Message):
+    __slots__ = ("reason", "message", "count")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    count: int
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
