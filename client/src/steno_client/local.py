@@ -127,7 +127,7 @@ def transcribe_file(
     def write(name: str, path: Path) -> None:
         path.write_bytes(WRITERS[name](transcript))
 
-    return LocalResult(write, warnings=result.warnings)
+    return LocalResult(write, warnings=transcript.warnings)
 
 
 def recognize_file(request: RecognitionRequest, scratch: Path, on_progress: ProgressCallback) -> LocalResult:

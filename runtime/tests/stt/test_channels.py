@@ -22,6 +22,7 @@ from steno_runtime.stt.document import build_transcript
 from steno_runtime.stt.engine import Decoded, DecodeProfile, TimedWord
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import TranscriptionResult, transcribe
+from steno_runtime.stt.review import StretchWarning
 from steno_runtime.stt.segments import group_into_segments
 from steno_runtime.stt.writers import WRITERS
 
@@ -143,11 +144,10 @@ def test_times_and_speakers_are_those_of_the_channel(spoken, seconds):
             [TimedWord("a", starts[index] + start, starts[index] + start + length, 0.9)], [None]
         )
     ]
-    warning = ResultWarning(
-        reason=WarningReason.TEXT_DROPPED, message="From 1.0 s", start=starts[1] + 1, end=starts[1] + 2
-    )
+    dropped = StretchWarning(WarningReason.TEXT_DROPPED, "text was left out", starts[1] + 1, starts[1] + 2)
+    damaged = ResultWarning(reason=WarningReason.DAMAGED_SOURCE, message="From 1.0 s on it is damaged.", start=1.0)
     result = TranscriptionResult(
-        tuple(segments), "en", 300.0, 0.9, "cpu", "m", has_diarization=False, warnings=(warning,)
+        tuple(segments), "en", 300.0, 0.9, "cpu", "m", has_diarization=False, warnings=(damaged, dropped)
     )
     merged = merge_channels(result, recording)
     assert [one.start for one in merged.segments] == sorted(one.start for one in merged.segments)
@@ -156,8 +156,7 @@ def test_times_and_speakers_are_those_of_the_channel(spoken, seconds):
     for (speaker, start), (name, meant) in zip(found, sorted((names[i], at) for i, at, _ in spoken), strict=True):
         assert (speaker, start) == (name, pytest.approx(meant, abs=0.002))
     assert all(0 <= one.start <= one.end <= seconds + 0.001 for one in merged.segments)
-    assert (merged.warnings[0].start, merged.warnings[0].end) == (
-        pytest.approx(1, abs=0.02),
-        pytest.approx(2, abs=0.02),
-    )
-    assert merged.warnings[0].message.startswith("CHANNEL_01: ")
+    of_source, of_text = build_transcript(merged, meeting_id="m", tenant_id="t", processing_time=1).warnings
+    assert of_source == damaged
+    assert (of_text.start, of_text.end) == (pytest.approx(1, abs=0.02), pytest.approx(2, abs=0.02))
+    assert of_text.message == "CHANNEL_01: From 1.0 to 2.0 s text was left out."

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from steno_api.documents.transcript import Segment
-from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_runtime.stt.pipeline import TranscriptionResult
+from steno_runtime.stt.review import StretchWarning
 
 if TYPE_CHECKING:
     from steno_runtime.media.channels import Recording
@@ -39,7 +39,8 @@ def merge_channels(result: TranscriptionResult, recording: Recording) -> Transcr
         return recording.starts[index], speaker_name(recording.channels[index])
 
     segments = sorted((_moved(segment, place, longest) for segment in result.segments), key=lambda one: one.start)
-    warnings = tuple(_moved_warning(warning, place) for warning in result.warnings)
+    # The others are of all the audio, or of the source.
+    warnings = tuple(_moved_warning(one, place) if isinstance(one, StretchWarning) else one for one in result.warnings)
     return replace(
         result, segments=tuple(segments), warnings=warnings, duration=round(longest, 3), has_diarization=True
     )
@@ -60,19 +61,6 @@ def _moved(segment: Segment, place: Callable[[float], tuple[float, str]], longes
     )
 
 
-_OF_SOURCE = frozenset({WarningReason.DAMAGED_SOURCE})
-"""Reasons of warnings that the source came with: their times are its own."""
-
-
-def _moved_warning(warning: ResultWarning, place: Callable[[float], tuple[float, str]]) -> ResultWarning:
-    if warning.start is None or warning.reason in _OF_SOURCE:
-        return warning
+def _moved_warning(warning: StretchWarning, place: Callable[[float], tuple[float, str]]) -> StretchWarning:
     offset, speaker = place(warning.start)
-    start = round(warning.start - offset, 2)
-    end = None if warning.end is None else round(warning.end - offset, 2)
-    # The text of the message has the times in the joined recording.
-    message = warning.message
-    for old, new in ((warning.start, start), (warning.end, end)):
-        if old is not None and new is not None:
-            message = message.replace(f"{old:.1f}", f"{new:.1f}", 1)
-    return warning.model_copy(update={"start": start, "end": end, "message": f"{speaker}: {message}"})
+    return replace(warning, start=round(warning.start - offset, 2), end=round(warning.end - offset, 2), speaker=speaker)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.documents.transcript import Speaker, Transcript
 from steno_runtime.stt.pipeline import TranscriptionResult
+from steno_runtime.stt.review import StretchWarning
 from steno_runtime.stt.typography import joined
 
 
@@ -45,7 +46,7 @@ def build_transcript(
         total_segments=len(result.segments),
         total_speakers=len(speakers),
         has_diarization=result.has_diarization,
-        warnings=list(result.warnings),
+        warnings=[one.phrase() if isinstance(one, StretchWarning) else one for one in result.warnings],
     )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steno_api.documents.warnings import ResultWarning, WarningReason
-from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt.chunks import Chunk, Span
 from steno_runtime.stt.engine import (
     NO_SPEECH_THRESHOLD,
@@ -19,6 +18,7 @@ from steno_runtime.stt.engine import (
     hallucinated,
     likeliest,
 )
+from steno_runtime.stt.review import StretchWarning
 
 CHANGE_COST = 3.0
 """How much likelier another language must be at a change, as a natural logarithm; there and back costs twice that."""
@@ -105,7 +105,7 @@ def main_language(heard: Sequence[HeardChunk], languages: Sequence[str]) -> str:
 
 def describe_languages(
     spans: Sequence[Span], heard: Sequence[HeardChunk], languages: Sequence[str]
-) -> list[ResultWarning]:
+) -> Sequence[ResultWarning | StretchWarning]:
     """Return the warnings that the language is uncertain: of all the audio, or of stretches of it.
 
     Args:
@@ -141,10 +141,9 @@ def describe_confidence(language: str, confidence: float) -> list[ResultWarning]
     return [ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message)]
 
 
-def _doubt(span: Span, language: str, other: str) -> ResultWarning:
-    start, end = round(span.start / SAMPLE_RATE, 2), round(span.end / SAMPLE_RATE, 2)
-    message = f"From {start:.1f} to {end:.1f} s the language was taken for {language!r}, and may be {other!r}."
-    return ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, start=start, end=end)
+def _doubt(span: Span, language: str, other: str) -> StretchWarning:
+    what = f"the language was taken for {language!r}, and may be {other!r}"
+    return StretchWarning.about(span, WarningReason.LANGUAGE_UNCERTAIN, what)
 
 
 def _seconds(heard: Sequence[HeardChunk], languages: Sequence[str]) -> dict[str, float]:

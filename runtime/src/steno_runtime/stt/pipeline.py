@@ -25,6 +25,7 @@ from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engin
 from steno_runtime.stt.language_changes import describe_languages, heard_chunks, main_language, spoken_languages
 from steno_runtime.stt.languages import allowed_languages, require_language
 from steno_runtime.stt.options import TranscriptionOptions
+from steno_runtime.stt.review import StretchWarning
 from steno_runtime.stt.segments import (
     SpeakerTurn,
     assign_word_speakers,
@@ -56,7 +57,7 @@ class TranscriptionResult:
     device: str
     model: str
     has_diarization: bool
-    warnings: tuple[ResultWarning, ...] = ()
+    warnings: tuple[ResultWarning | StretchWarning, ...] = ()
     """What was lost, doubted or guessed, of the source and of the text."""
 
 
@@ -100,7 +101,7 @@ def transcribe(
 
     spans = vad.detect_speech(samples, on_block)
     chunks = pack(spans, len(samples))
-    warnings = list(source_warnings)
+    warnings: list[ResultWarning | StretchWarning] = list(source_warnings)
     decoded = _decode(samples, chunks, engine, language=requested, on_progress=on_progress, check=check)
     language = requested if isinstance(requested, str) else UNKNOWN_LANGUAGE
     if chunks and isinstance(requested, AutoLanguage):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_runtime.media.audio import SAMPLE_RATE
@@ -15,6 +16,40 @@ WORD_MARGIN_SECONDS = 0.3
 """How far the times of a word may be off."""
 WORD_CONFIDENCE = 0.5
 """Mean probability of the words below which a transcript as a whole is doubtful."""
+
+
+@dataclass(frozen=True)
+class StretchWarning:
+    """A warning about a stretch of the audio, which is phrased last: the channels of a recording are moved in time.
+
+    Attributes:
+        reason: see `ResultWarning`.
+        what: the message, between the place and the full stop.
+        start: seconds of the audio, or of the channel.
+        end: likewise.
+        speaker: the channel, where each is a speaker.
+    """
+
+    reason: WarningReason
+    what: str
+    start: float
+    end: float
+    speaker: str | None = None
+
+    @classmethod
+    def about(cls, span: Span, reason: WarningReason, what: str) -> StretchWarning:
+        """Return a warning about a span of samples; see the attributes."""
+        return cls(reason, what, round(span.start / SAMPLE_RATE, 2), round(span.end / SAMPLE_RATE, 2))
+
+    @property
+    def message(self) -> str:
+        """Return the message, with the place."""
+        where = "" if self.speaker is None else f"{self.speaker}: "
+        return f"{where}From {self.start:.1f} to {self.end:.1f} s {self.what}."
+
+    def phrase(self) -> ResultWarning:
+        """Return the warning as documents have it."""
+        return ResultWarning(reason=self.reason, message=self.message, start=self.start, end=self.end)
 
 
 def uncovered_speech(spans: Iterable[Span], words: Sequence[TimedWord]) -> list[Span]:
@@ -52,24 +87,16 @@ def words_within(words: Iterable[TimedWord], span: Span) -> list[TimedWord]:
     return [word for word in words if start <= (word.start + word.end) / 2 < end]
 
 
-def describe_dropped(spans: Iterable[Span]) -> list[ResultWarning]:
+def describe_dropped(spans: Iterable[Span]) -> list[StretchWarning]:
     """Return a warning for each window whose text was left out as invented."""
-    return [
-        _at(
-            span,
-            WarningReason.TEXT_DROPPED,
-            "the text was left out, since it was probably invented over noise or music",
-        )
-        for span in spans
-    ]
+    what = "the text was left out, since it was probably invented over noise or music"
+    return [StretchWarning.about(span, WarningReason.TEXT_DROPPED, what) for span in spans]
 
 
-def describe_undecoded(spans: Iterable[Span]) -> list[ResultWarning]:
+def describe_undecoded(spans: Iterable[Span]) -> list[StretchWarning]:
     """Return a warning for each stretch of speech without text."""
-    return [
-        _at(span, WarningReason.SPEECH_NOT_DECODED, "something like speech has no text, even after a second attempt")
-        for span in spans
-    ]
+    what = "something like speech has no text, even after a second attempt"
+    return [StretchWarning.about(span, WarningReason.SPEECH_NOT_DECODED, what) for span in spans]
 
 
 def describe_text(words: Sequence[TimedWord], *, speech: bool, silent: bool) -> list[ResultWarning]:
@@ -112,8 +139,3 @@ def describe_speakers(words: int, speakers: int, min_speakers: int | None) -> li
             " too little to be distinguished, or are not there."
         )
     return [ResultWarning(reason=WarningReason.SPEAKERS_UNCERTAIN, message=message)]
-
-
-def _at(span: Span, reason: WarningReason, what: str) -> ResultWarning:
-    start, end = round(span.start / SAMPLE_RATE, 2), round(span.end / SAMPLE_RATE, 2)
-    return ResultWarning(reason=reason, message=f"From {start:.1f} to {end:.1f} s {what}.", start=start, end=end)
