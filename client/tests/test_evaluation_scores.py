@@ -141,6 +141,19 @@ def test_pooled_counts_are_sums(found: list[EditCounts]):
     assert pooled.units == sum(one.units for one in found)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "total"),
+    [
+        (EditCounts(1, 2, 3, 4), EditCounts(10, 20, 30, 40), EditCounts(11, 22, 33, 44)),
+        (Share(1, 2), Share(3, 4), Share(4, 6)),
+        (TimeErrors(0.5, 2), TimeErrors(0.25, 1), TimeErrors(0.75, 3)),
+        (SpeakerErrors(1.0, 2.0, 3.0, 4.0), SpeakerErrors(0.5, 0.5, 0.5, 0.5), SpeakerErrors(1.5, 2.5, 3.5, 4.5)),
+    ],
+)
+def test_sums(one, other, total):
+    assert one + other == pool([None, one, other]) == total
+
+
 def test_a_long_item_weighs_more_than_a_short_one():
     long, short = recording("one two three four five six seven eight nine"), recording("no", id="b", languages=("de",))
     outcomes = [

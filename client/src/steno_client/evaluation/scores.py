@@ -13,6 +13,7 @@ from pydantic import computed_field
 from pydantic.dataclasses import dataclass as checked_dataclass
 from rapidfuzz.distance import Levenshtein
 
+from steno_client.evaluation.counts import Counts
 from steno_client.evaluation.manifest import Item, Medium, WordTime
 from steno_client.evaluation.normalise import (
     Unit,
@@ -26,7 +27,7 @@ from steno_client.evaluation.speakers import SpeakerErrors, SpeakerSpan, compare
 
 
 @checked_dataclass(frozen=True)
-class EditCounts:
+class EditCounts(Counts):
     """Edits that turn the reference into what was recognised, in words or characters."""
 
     substitutions: int = 0
@@ -47,17 +48,9 @@ class EditCounts:
         """Return errors per unit of the reference; None without units."""
         return self.errors / self.units if self.units else None
 
-    def __add__(self, other: EditCounts) -> EditCounts:
-        return EditCounts(
-            self.substitutions + other.substitutions,
-            self.deletions + other.deletions,
-            self.insertions + other.insertions,
-            self.units + other.units,
-        )
-
 
 @checked_dataclass(frozen=True)
-class Share:
+class Share(Counts):
     """How many of something were found."""
 
     found: int = 0
@@ -69,12 +62,9 @@ class Share:
         """Return the share that was found, from 0 to 1; None of nothing."""
         return self.found / self.total if self.total else None
 
-    def __add__(self, other: Share) -> Share:
-        return Share(self.found + other.found, self.total + other.total)
-
 
 @checked_dataclass(frozen=True)
-class TimeErrors:
+class TimeErrors(Counts):
     """Absolute errors of the starts and ends of words that were recognised as they are in the reference."""
 
     seconds: float = 0.0
@@ -87,9 +77,6 @@ class TimeErrors:
     def mean(self) -> float | None:
         """Return the mean error in seconds; None of nothing."""
         return self.seconds / self.boundaries if self.boundaries else None
-
-    def __add__(self, other: TimeErrors) -> TimeErrors:
-        return TimeErrors(self.seconds + other.seconds, self.boundaries + other.boundaries)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pydantic import computed_field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from steno_client.errors import EXIT_UNAVAILABLE, THE_RUNTIME, CommandError
+from steno_client.evaluation.counts import Counts
 
 COLLAR_SECONDS = 0.5
 """Time around each reference boundary that is not scored, in all."""
@@ -31,7 +32,7 @@ class SpeakerSpan:
 
 
 @checked_dataclass(frozen=True)
-class SpeakerErrors:
+class SpeakerErrors(Counts):
     """Speaker time that is wrong, in seconds."""
 
     confusion: float = 0.0
@@ -46,14 +47,6 @@ class SpeakerErrors:
     def rate(self) -> float | None:
         """Return the diarization error rate; None without speaker time."""
         return (self.confusion + self.missed + self.false_alarm) / self.speaking if self.speaking else None
-
-    def __add__(self, other: SpeakerErrors) -> SpeakerErrors:
-        return SpeakerErrors(
-            self.confusion + other.confusion,
-            self.missed + other.missed,
-            self.false_alarm + other.false_alarm,
-            self.speaking + other.speaking,
-        )
 
 
 def parse_rttm(text: str) -> tuple[SpeakerSpan, ...]:

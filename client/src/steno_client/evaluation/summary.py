@@ -6,22 +6,16 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import TypeVar
 
 from pydantic import computed_field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from steno_client.evaluation.counts import Counts
 from steno_client.evaluation.manifest import Item, Medium
 from steno_client.evaluation.normalise import Unit
 from steno_client.evaluation.scores import EditCounts, Scores, Share, TimeErrors
 from steno_client.evaluation.speakers import SpeakerErrors
-
-
-class Counts(Protocol):
-    """What can be summed."""
-
-    def __add__(self, other: Self, /) -> Self: ...
-
 
 T = TypeVar("T", bound=Counts)
 
@@ -144,12 +138,7 @@ def by_condition(item: Item) -> str:
 def pool(counts: Iterable[T | None]) -> T | None:
     """Return the sum of counts; None if there are none."""
     found = [one for one in counts if one is not None]
-    if not found:
-        return None
-    total = found[0]
-    for one in found[1:]:
-        total = total + one
-    return total
+    return sum(found[1:], start=found[0]) if found else None
 
 
 def measure_speed(outcomes: Iterable[Outcome], medium: Medium) -> Speed | None:
