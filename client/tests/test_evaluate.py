@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -23,13 +25,17 @@ from runtime.tests.serve.rest_support import FakePipeline
 from steno_api.documents.pages import Pages
 from steno_api.documents.transcript import Segment, Transcript, Word
 from steno_api.documents.warnings import ResultWarning, WarningReason
+from steno_client import local
 from steno_client.cli import app
+from steno_client.evaluation.local import LocalPipelines
 from steno_client.evaluation.manifest import read_manifest
 from steno_client.evaluation.recognisers import RecogniserOptions
 from steno_client.evaluation.recognisers import evaluate as evaluate_items
 from steno_client.evaluation.report import Report
 from steno_client.evaluation.server import PoolServer, upload_url
+from steno_client.local import LocalResult
 from steno_client.target import Target
+from steno_runtime.stt.options import TranscriptionOptions
 
 from .server import recording
 from .test_ocr import TEXT, page
@@ -347,6 +353,38 @@ def test_a_server_that_is_busy_or_something_else(answers: tuple[str, list[tuple[
 def test_the_address_of_uploads_is_that_of_the_session():
     assert upload_url(Target("wss://host:1/pool/stt/realtime?session=a/b")) == "https://host:1/pool"
     assert upload_url(Target("ws://host/stt/realtime")) == "http://host"
+
+
+@pytest.mark.parametrize(("device", "loads"), [("cpu", 2), ("cuda", 1)])
+def test_the_model_is_loaded_once_for_each_number_of_workers(
+    media: Path, monkeypatch: pytest.MonkeyPatch, device: str, loads: int
+):
+    loaded: list[Any] = []
+
+    def load_engine(*_: object) -> Any:
+        loaded.append(SimpleNamespace(device=device))
+        return loaded[-1]
+
+    def transcribe_file(*_: object, engine: Any) -> LocalResult:
+        used.append(engine)
+        return LocalResult(lambda _, path: Path(path).write_text(transcript("hello")))
+
+    used: list[Any] = []
+    monkeypatch.setattr(local, "load_engine", load_engine)
+    monkeypatch.setattr(local, "transcribe_file", transcribe_file)
+    monkeypatch.setattr("steno_client.evaluation.local.available_cores", lambda: 2)
+    speech = read_manifest(media)[0]
+    short, long = replace(speech, duration=5.0), replace(speech, duration=300.0)
+    pipelines = LocalPipelines(
+        TranscriptionOptions(model="m", model_store=Path()),
+        local.RecognitionRequest(Path(), Path()),
+        RecogniserOptions(),
+    )
+    outcomes = list(evaluate_items([short, long, short, long], pipelines))
+    assert [one.error for one in outcomes] == [None] * 4
+    assert len(loaded) == loads
+    assert used == [loaded[0], loaded[-1]] * 2
+    assert device in pipelines.description
 
 
 @pytest.mark.slow

@@ -266,22 +266,20 @@ def _run(items: Sequence[Item], recogniser: Recogniser, *, quiet: bool) -> list[
     from steno_client.evaluation import recognisers  # noqa: PLC0415 - loads pydantic
     from steno_client.terminal import StatusLine  # noqa: PLC0415
 
-    # Recordings of a like length one after the other: they are decoded by as many workers.
-    order = sorted(range(len(items)), key=lambda at: items[at].duration or 0.0)
-    outcomes: dict[int, Outcome] = {}
+    outcomes: list[Outcome] = []
 
     def announced() -> Iterator[Item]:
-        for number, at in enumerate(order, 1):
+        for number, item in enumerate(items, 1):
             if not quiet:
-                line.update(f"{number} of {len(items)}: {items[at].id}")
-            yield items[at]
+                line.update(f"{number} of {len(items)}: {item.id}")
+            yield item
 
     with StatusLine(sys.stderr) as line:
-        for at, outcome in zip(order, recognisers.evaluate(announced(), recogniser), strict=True):
-            outcomes[at] = outcome
+        for outcome in recognisers.evaluate(announced(), recogniser):
+            outcomes.append(outcome)
             if outcome.error is not None:
                 line.print(f"steno: {outcome.item.id} failed: {outcome.error}")
-    return [outcomes[at] for at in range(len(items))]
+    return outcomes
 
 
 def _settings(

@@ -1,6 +1,6 @@
 """The runtime in this process as a recogniser: `steno transcribe` and `steno ocr` of one item after the other.
 
-The speech model is loaded once for all recordings that are decoded by the same number of workers.
+The speech model is loaded once for each number of workers that recordings of different lengths are decoded by.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class LocalPipelines:
         self._transcription = transcription
         self._recognition = recognition
         self._options = options
-        self._engine: Engine | None = None
-        self._workers = 0
+        self._engines: dict[int, Engine] = {}
+        """By the number of workers that was asked for."""
         self.load_seconds = 0.0
 
     @property
     def description(self) -> str:
         """See `Recogniser`."""
-        device = "" if self._engine is None else f" on {self._engine.device}"
+        device = next((f" on {engine.device}" for engine in self._engines.values()), "")
         return f"this machine: {self._transcription.model}{device}, OCR engine {self._recognition.engine}"
 
     def recognise(self, item: Item) -> Recognition:
@@ -78,13 +78,16 @@ class LocalPipelines:
         from steno_runtime.stt.ctranslate import default_workers  # noqa: PLC0415 - documents do not need it
 
         workers = default_workers(seconds, available_cores())
-        if self._engine is None or workers != self._workers:
-            self._engine = None  # frees its memory
+        engine = self._engines.get(workers) or self._on_gpu()
+        if engine is None:
             started = time.monotonic()
-            self._engine = local.load_engine(self._transcription, seconds)
-            self._workers = workers
+            engine = self._engines[workers] = local.load_engine(self._transcription, seconds)
             self.load_seconds += time.monotonic() - started
-        return self._engine
+        return engine
+
+    def _on_gpu(self) -> Engine | None:
+        """Return an engine on a GPU, which has one worker for recordings of any length."""
+        return next((engine for engine in self._engines.values() if engine.device != "cpu"), None)
 
 
 def _ignore(_: ProgressUpdate) -> None:
