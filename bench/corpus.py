@@ -210,6 +210,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--by", choices=("language", "kind", "condition"), action="append", default=[])
     parser.add_argument("--language", choices=("given", "auto"), default="given")
     parser.add_argument("--model", default="whisper-base")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of all arms that decode speech")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -231,11 +232,11 @@ def main() -> None:
     items = select(items, arguments.only, arguments.limit)
     store = build()
     options = RecogniserOptions(languages=arguments.language, diarize=False)
-    transcription = TranscriptionOptions(model=arguments.model, model_store=store, device="cpu")
+    transcription = TranscriptionOptions(model=arguments.model, model_store=store, device=arguments.device)
     steno = CountedPipelines(transcription, RecognitionRequest(Path(), store), options)
     arms: dict[str, Recogniser] = {STENO: steno}
     media = {item.medium for item in items}
-    for name, make in {**speech_rivals(store, arguments.model), **PAGE_RIVALS}.items():
+    for name, make in {**speech_rivals(store, arguments.model, arguments.device), **PAGE_RIVALS}.items():
         if MEDIA[name] in media and name in (arguments.arms or MEDIA):
             arms[name] = make()
     with tempfile.TemporaryDirectory() as folder:

@@ -33,6 +33,8 @@ from steno_runtime.stream.session import SessionConfig
 from steno_runtime.stt.options import TranscriptionOptions
 
 BATCH, BEAM = 8, 5
+COMPUTE_TYPES = {"cpu": "int8", "cuda": "float16"}
+"""What Steno chooses as well."""
 PDF_DPI = 200
 
 
@@ -52,16 +54,19 @@ class _Loaded:
 class FasterWhisper(_Loaded):
     """faster-whisper, one window after the other or batched, with voice activity detection and word times."""
 
-    def __init__(self, folder: Path, *, batched: bool) -> None:
+    def __init__(self, folder: Path, device: str = "cpu", *, batched: bool) -> None:
         """Load the model.
 
         Args:
             folder: of the CTranslate2 model.
+            device: `cpu` or `cuda`.
             batched: whether `BatchedInferencePipeline` decodes.
         """
         self.description = f"faster-whisper {'batched' if batched else 'sequential'}"
         model = self._load(
-            lambda: WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=available_cores())
+            lambda: WhisperModel(
+                str(folder), device=device, compute_type=COMPUTE_TYPES[device], cpu_threads=available_cores()
+            )
         )
         self._transcribe = (
             (lambda audio, **options: BatchedInferencePipeline(model).transcribe(audio, batch_size=BATCH, **options))
@@ -89,11 +94,15 @@ class WhisperX(_Loaded):
 
     description = "WhisperX (no alignment)"
 
-    def __init__(self, folder: Path) -> None:
-        """Load the model of a CTranslate2 folder."""
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        """Load the model of a CTranslate2 folder on a device, `cpu` or `cuda`."""
         self._model = self._load(
             lambda: whisperx.load_model(
-                str(folder), "cpu", compute_type="int8", threads=available_cores(), asr_options={"beam_size": BEAM}
+                str(folder),
+                device,
+                compute_type=COMPUTE_TYPES[device],
+                threads=available_cores(),
+                asr_options={"beam_size": BEAM},
             )
         )
 
@@ -111,14 +120,15 @@ class LiveEngine(_Loaded):
 
     description = "Steno live engine"
 
-    def __init__(self, store: Path, model: str) -> None:
+    def __init__(self, store: Path, model: str, device: str = "cpu") -> None:
         """Load the model.
 
         Args:
             store: the model store.
             model: a name in it.
+            device: `cpu` or `cuda`.
         """
-        options = TranscriptionOptions(model=model, model_store=store, device="cpu")
+        options = TranscriptionOptions(model=model, model_store=store, device=device)
         self._engine = self._load(lambda: StreamEngine.load(options, max_sessions=1))
         self._load(self._engine.warm)
 
@@ -189,19 +199,20 @@ class BareRapidOCR(_Loaded):
         return "\n".join(text for _, text in rows)
 
 
-def speech_rivals(store: Path, model: str) -> dict[str, Callable[[], Recogniser]]:
+def speech_rivals(store: Path, model: str, device: str) -> dict[str, Callable[[], Recogniser]]:
     """Return what makes each recogniser of recordings.
 
     Args:
         store: the model store.
         model: a name in it.
+        device: `cpu` or `cuda`.
     """
     folder = store / model
     return {
-        "live": lambda: LiveEngine(store, model),
-        "faster-whisper": lambda: FasterWhisper(folder, batched=False),
-        "faster-whisper-batched": lambda: FasterWhisper(folder, batched=True),
-        "whisperx": lambda: WhisperX(folder),
+        "live": lambda: LiveEngine(store, model, device),
+        "faster-whisper": lambda: FasterWhisper(folder, device, batched=False),
+        "faster-whisper-batched": lambda: FasterWhisper(folder, device, batched=True),
+        "whisperx": lambda: WhisperX(folder, device),
     }
 
 

@@ -124,11 +124,12 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=24, help="seconds of the end of the sample, which has speech")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
     audio, _ = sample()
     pcm = (np.asarray(audio[-int(arguments.seconds * RATE) :]) * 32767).astype("<i2").tobytes()
     engine = StreamEngine.load(
-        TranscriptionOptions(model="whisper-base", model_store=build(), device="cpu"),
+        TranscriptionOptions(model="whisper-base", model_store=build(), device=arguments.device),
         max_sessions=max(arguments.sessions),
     )
     engine.warm()
