@@ -120,7 +120,7 @@ def test_a_call_has_a_speaker_for_each_channel(tmp_path, monkeypatch):
     merged = merge_channels(result, recording)
     assert [(one.speaker, round(one.start), round(one.end)) for one in merged.segments] == [
         ("CHANNEL_00", 0, 3),
-        ("CHANNEL_01", 4, 8),
+        ("CHANNEL_01", 4, 7),
     ]
     assert {word.speaker for word in merged.segments[1].words} == {"CHANNEL_01"}
     transcript = build_transcript(merged, meeting_id="m", tenant_id="t", processing_time=1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,14 +10,19 @@ from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt.chunks import (
     FULL_FRAMES,
     MAX_CHUNK_SECONDS,
+    SHORT_TAIL_FRAMES,
+    TAIL_FRAMES,
     VAD_FRAME,
     VAD_FRAME_MILLIS,
+    Chunk,
     Span,
     VadOptions,
     batches,
-    bucket,
+    longest_audio,
+    mel_frames,
     pack,
     speech_spans,
+    window_frames,
 )
 
 MAX_SAMPLES = int(MAX_CHUNK_SECONDS * SAMPLE_RATE)
@@ -82,18 +89,48 @@ def test_every_span_is_in_one_chunk_and_chunks_keep_their_bounds(given_audio):
     for chunk in chunks:
         assert 0 <= chunk.start <= chunk.speech[0].start
         assert chunk.speech[-1].end <= chunk.end <= length
-        assert chunk.end - chunk.start <= MAX_SAMPLES
+        assert sum(piece.end - piece.start for piece in chunk.pieces) <= MAX_SAMPLES
 
 
-def test_a_chunk_is_cut_at_the_longest_pause_of_its_second_half():
+@given(audio())
+def test_pieces_hold_all_speech_and_leave_out_only_the_middle_of_long_pauses(given_audio):
+    spans, length = given_audio
+    pad = SAMPLE_RATE * 2 // 5
+    for chunk in pack(spans, length):
+        assert (chunk.pieces[0].start, chunk.pieces[-1].end) == (chunk.start, chunk.end)
+        assert all(
+            any(piece.start <= span.start and span.end <= piece.end for piece in chunk.pieces) for span in chunk.speech
+        )
+        for before, after in itertools.pairwise(chunk.pieces):
+            assert before.end < after.start
+            assert any(span.end == before.end - pad for span in chunk.speech)
+            assert any(span.start == after.start + pad for span in chunk.speech)
+
+
+@given(audio(), st.data())
+def test_times_of_a_window_are_those_of_its_pieces(given_audio, data):
+    spans, length = given_audio
+    for chunk in pack(spans, length):
+        passed = 0.0
+        for piece in chunk.pieces:
+            within = data.draw(st.floats(0.0, piece.seconds, exclude_max=True))
+            assert chunk.time_of(passed + within) == pytest.approx(piece.start / SAMPLE_RATE + within, abs=1e-6)
+            passed += piece.seconds
+            assert chunk.time_of(passed - 1e-9, is_end=True) == pytest.approx(piece.end / SAMPLE_RATE, abs=1e-6)
+        assert chunk.time_of(passed + 30.0) == chunk.end / SAMPLE_RATE
+
+
+def test_where_two_pieces_meet_one_word_ends_before_the_pause_and_the_next_begins_after_it():
     second = SAMPLE_RATE
-    spans = [
-        Span(0, 6 * second),
-        Span(int(6.2 * second), 10 * second),
-        Span(int(10.9 * second), 15 * second),
-        Span(int(15.3 * second), 20 * second),
-    ]
-    assert [len(chunk.speech) for chunk in pack(spans, 20 * second)] == [2, 2]
+    chunk = Chunk(0, 9 * second, pieces=(Span(0, 2 * second), Span(5 * second, 9 * second)))
+    assert (chunk.time_of(2.0, is_end=True), chunk.time_of(2.0)) == (2.0, 5.0)
+
+
+def test_chunks_are_as_few_as_possible_and_even():
+    second = SAMPLE_RATE
+    spans = [Span(at * second, at * second + second * 9 // 10) for at in range(36)]
+    assert [len(chunk.speech) for chunk in pack(spans, 36 * second)] == [18, 18]
+    assert [len(chunk.speech) for chunk in pack(spans[:27], 27 * second)] == [27]
 
 
 def test_a_long_pause_is_not_decoded():
@@ -102,12 +139,13 @@ def test_a_long_pause_is_not_decoded():
     assert first.end < after.start
 
 
-@given(st.integers(1, 2700))
-def test_a_bucket_has_room_for_the_tail(frames):
-    size = bucket(frames)
+@given(st.integers(1, MAX_SAMPLES), st.sampled_from([SHORT_TAIL_FRAMES, TAIL_FRAMES]))
+def test_a_window_has_room_for_the_audio_and_its_tail(samples, tail):
+    size, frames = window_frames(samples, tail), mel_frames(samples)
     assert size % 500 == 0
-    assert frames + 300 <= size <= FULL_FRAMES
-    assert size - frames < 300 + 500
+    assert min(FULL_FRAMES, frames + tail) <= size <= FULL_FRAMES
+    assert frames + SHORT_TAIL_FRAMES <= size < frames + tail + 500
+    assert samples / SAMPLE_RATE <= longest_audio(size, tail)
 
 
 @given(

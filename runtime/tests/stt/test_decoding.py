@@ -1,4 +1,4 @@
-"""Spans are decoded in batches, as many at a time as the engine has workers."""
+"""Chunks are decoded in batches, as many at a time as the engine has workers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ import pytest
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.stt.chunks import Span
+from steno_runtime.stt.chunks import Chunk, Span
 from steno_runtime.stt.ctranslate import default_workers
-from steno_runtime.stt.decoding import decode_spans
+from steno_runtime.stt.decoding import decode_chunks
 from steno_runtime.stt.engine import Decoded, DecodeProfile
 
 SAMPLES = np.arange(100 * SAMPLE_RATE, dtype=np.float32)
-SPANS = [
-    Span(second * SAMPLE_RATE, (second + length) * SAMPLE_RATE) for second, length in [(0, 9), (9, 9), (18, 2), (20, 9)]
-]
+
+
+def chunk(*pieces: tuple[int, int]) -> Chunk:
+    """Return a chunk of pieces that begin and last that many seconds."""
+    spans = tuple(Span(begin * SAMPLE_RATE, (begin + seconds) * SAMPLE_RATE) for begin, seconds in pieces)
+    return Chunk(spans[0].start, spans[-1].end, spans, spans)
+
+
+CHUNKS = [chunk((0, 9)), chunk((9, 9)), chunk((18, 2)), chunk((20, 3), (25, 6))]
 
 
 class MeetingEngine:
@@ -45,26 +51,26 @@ class MeetingEngine:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_every_span_has_its_result(workers):
+def test_every_chunk_has_its_result(workers):
     engine, seen = MeetingEngine(workers), []
-    rows = decode_spans(SAMPLES, SPANS, ["en", "en", "en", "ko"], engine, check=lambda: None, on_decoded=seen.extend)
+    rows = decode_chunks(SAMPLES, CHUNKS, ["en", "en", "en", "ko"], engine, check=lambda: None, on_decoded=seen.extend)
     assert [row.text for row in rows] == ["en 0", "en 9", "en 18", "ko 20"]
     assert sorted(seen) == [0, 1, 2, 3]
 
 
 def test_workers_decode_at_the_same_time():
     engine = MeetingEngine(workers=2, meet=2)  # a single call would wait forever
-    decode_spans(SAMPLES, SPANS[:2], ["en", "en"], engine, check=lambda: None)
+    decode_chunks(SAMPLES, CHUNKS[:2], ["en", "en"], engine, check=lambda: None)
     assert engine.calls == [("en", 1), ("en", 1)]
 
 
 def test_nothing_is_decoded_of_nothing():
-    assert decode_spans(SAMPLES, [], [], MeetingEngine(2), check=lambda: None) == []
+    assert decode_chunks(SAMPLES, [], [], MeetingEngine(2), check=lambda: None) == []
 
 
 def test_a_failure_ends_all():
     with pytest.raises(WorkError, match="No memory"):
-        decode_spans(SAMPLES, SPANS, ["en", "en", "en", "ko"], MeetingEngine(2, fail="ko"), check=lambda: None)
+        decode_chunks(SAMPLES, CHUNKS, ["en", "en", "en", "ko"], MeetingEngine(2, fail="ko"), check=lambda: None)
 
 
 def test_a_stop_leaves_the_rest_undecoded():
@@ -75,7 +81,7 @@ def test_a_stop_leaves_the_rest_undecoded():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        decode_spans(SAMPLES, SPANS, ["en"] * 4, engine, check=check)
+        decode_chunks(SAMPLES, CHUNKS, ["en"] * 4, engine, check=check)
     assert len(engine.calls) == 1
 
 
@@ -84,3 +90,19 @@ def test_a_stop_leaves_the_rest_undecoded():
 )
 def test_workers_by_what_there_is_to_decode(seconds, cores, workers):
     assert default_workers(seconds, cores) == workers
+
+
+def test_a_window_is_the_pieces_of_its_chunk_end_to_end():
+    heard: list[np.ndarray] = []
+
+    class Listener(MeetingEngine):
+        def decode(self, windows: Sequence[np.ndarray], language: str, profile: DecodeProfile) -> list[Decoded]:
+            heard.extend(windows)
+            return super().decode(windows, language, profile)
+
+    decode_chunks(SAMPLES, CHUNKS[3:], ["en"], Listener(1), check=lambda: None)
+    [window] = heard
+    assert window.tolist() == [
+        *SAMPLES[20 * SAMPLE_RATE : 23 * SAMPLE_RATE],
+        *SAMPLES[25 * SAMPLE_RATE : 31 * SAMPLE_RATE],
+    ]

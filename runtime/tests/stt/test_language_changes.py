@@ -188,7 +188,7 @@ def test_s17_audio_of_one_language_is_decoded_once(monkeypatch):
 
 def test_s17_a_short_answer_is_decoded_in_the_language_of_the_conversation(monkeypatch):
     engine = ScriptedEngine()
-    result = run(monkeypatch, [("en", 30), ("ko", 1.8), ("en", 30)], engine)
+    result = run(monkeypatch, [("en", 30), ("", 1), ("ko", 1.8), ("", 1), ("en", 30)], engine)
     assert {segment.language for segment in result.segments} == {"en"}
     assert [language for language, seconds in engine.decoded if seconds < 3] == ["ko", "en"]
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.stt.chunks import MAX_CHUNK_SECONDS, VAD_FRAME, VAD_FRAME_MILLIS
+from steno_runtime.stt.chunks import MAX_SPEECH_SECONDS, VAD_FRAME, VAD_FRAME_MILLIS
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class EndpointOptions:
     """Audio kept before speech: 320 ms."""
     pad_after_frames: int = 5
     """Audio kept after speech: 160 ms, or less where the next utterance begins sooner."""
-    max_frames: int = int(MAX_CHUNK_SECONDS * SAMPLE_RATE) // VAD_FRAME
+    max_frames: int = int(MAX_SPEECH_SECONDS * SAMPLE_RATE) // VAD_FRAME
     """Longer utterances are cut; the same bound as in the batch path."""
     check_at_frames: tuple[int, ...] = (62, 156, 250, 344)
     """Lengths at which an utterance is decoded to see which words are stable: after 2, 5, 8 and 11 s. Not later: what

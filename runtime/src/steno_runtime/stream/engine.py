@@ -14,9 +14,16 @@ from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stream import metrics
-from steno_runtime.stream.scheduler import PROFILES, DecodeKind, Priority, Scheduler, SchedulerClosed, Window
+from steno_runtime.stream.scheduler import (
+    PROFILES,
+    DecodeKind,
+    Priority,
+    Scheduler,
+    SchedulerClosed,
+    Window,
+    window_frames,
+)
 from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
-from steno_runtime.stt.chunks import FULL_FRAMES, bucket, mel_frames
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine
 from steno_runtime.stt.languages import allowed_languages, require_language
 from steno_runtime.stt.options import TranscriptionOptions
@@ -82,7 +89,7 @@ class BatchEngine:
         futures: list[Future[Any]] = []
         try:
             for samples in windows:
-                frames = FULL_FRAMES if kind is DecodeKind.DETECT else bucket(mel_frames(len(samples)))
+                frames = window_frames(kind, len(samples))
                 window = Window(kind, "", f"batch-{get_ident()}", frames, lambda samples=samples: samples, language)
                 futures.append(self._scheduler.submit(window, Priority.BATCH))
             return [future.result() for future in futures]

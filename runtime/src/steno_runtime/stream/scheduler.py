@@ -21,6 +21,7 @@ from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.stream import metrics
 from steno_runtime.stream.fairness import FairQueue
+from steno_runtime.stt.chunks import FULL_FRAMES
 from steno_runtime.stt.engine import AutoLanguage, DecodeProfile, Engine
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ PROFILES = {
     DecodeKind.FINAL: DecodeProfile.BEAM,
     DecodeKind.BATCH: DecodeProfile.BEAM_WITH_FALLBACK,
 }
+
+
+def window_frames(kind: DecodeKind, samples: int) -> int:
+    """Return the mel frames of the window that `samples` samples are put in."""
+    return FULL_FRAMES if kind is DecodeKind.DETECT else PROFILES[kind].window_frames(samples)
 
 
 class SchedulerClosed(Exception):  # noqa: N818  (not an error: the engine was closed)

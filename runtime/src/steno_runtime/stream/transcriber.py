@@ -25,9 +25,9 @@ from steno_runtime.stream.events import Lag, Partial
 from steno_runtime.stream.language import LanguageChoice
 from steno_runtime.stream.metrics import RecentLatencies
 from steno_runtime.stream.outbox import Outbox
-from steno_runtime.stream.scheduler import DecodeKind, Priority, Scheduler, SchedulerClosed, Window
+from steno_runtime.stream.scheduler import DecodeKind, Priority, Scheduler, SchedulerClosed, Window, window_frames
 from steno_runtime.stream.utterance import Utterance
-from steno_runtime.stt.chunks import FULL_FRAMES, VAD_FRAME, bucket, mel_frames
+from steno_runtime.stt.chunks import VAD_FRAME
 from steno_runtime.stt.engine import AutoLanguage, Decoded
 from steno_runtime.stt.segments import group_into_segments
 
@@ -280,12 +280,11 @@ class Transcriber:
         return self._scheduler.submit(self._window(kind, step.utterance.begin, step.end, language), priority)
 
     def _window(self, kind: DecodeKind, begin: int, end: int, language: str | AutoLanguage) -> Window:
-        detect = kind is DecodeKind.DETECT
         return Window(
             kind,
             self._tenant,
             self._uid,
-            FULL_FRAMES if detect else bucket(mel_frames(end - begin)),
+            window_frames(kind, end - begin),
             lambda: self._buffer.window(begin, end),
             language,
         )

@@ -14,14 +14,20 @@ VAD_FRAME = 512
 """Samples of one voice-activity frame (32 ms)."""
 VAD_FRAME_MILLIS = 1000 * VAD_FRAME // SAMPLE_RATE
 
-MAX_CHUNK_SECONDS = 17.0
-"""Measured: longer chunks cost more and gain nothing (the decoder's steps grow with the longest row of a batch)."""
+MAX_SPEECH_SECONDS = 17.0
+"""Longer speech without a pause is cut."""
+MAX_CHUNK_SECONDS = 27.0
+"""The longest window that leaves Whisper room for the silence in which it finds the end."""
 
-# Buckets of mel frames (10 ms): windows are padded to a multiple of STEP with at least TAIL frames of silence, without
-# which Whisper may not find its end; FULL is what it was trained on.
+# Buckets of mel frames (10 ms): windows are padded to a multiple of STEP with a tail of silence, as far as there is
+# room in FULL, which is what Whisper was trained on.
 BUCKET_STEP = 500
-TAIL_FRAMES = 300
 FULL_FRAMES = 3000
+TAIL_FRAMES = 1000
+"""Tail of a recording's windows. On the even half of the corpus one of 300 makes 3 to 8 % more errors; a full window
+makes no fewer, and takes longer."""
+SHORT_TAIL_FRAMES = 300
+"""Tail of live windows, which must be quick: the least with which Whisper finds the end."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,43 @@ class Span:
 
 @dataclass(frozen=True)
 class Chunk(Span):
-    """A range of samples that is decoded in one window, and the speech spans inside it."""
+    """A range of samples that is decoded in one window."""
 
     speech: tuple[Span, ...] = ()
+    """The spans of speech inside it."""
+    pieces: tuple[Span, ...] = ()
+    """What the window is made of, end to end: the chunk without the middle of its long pauses."""
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in the window."""
+        return sum(piece.end - piece.start for piece in self.pieces)
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of the window in seconds."""
+        return self.window_samples / SAMPLE_RATE
+
+    @property
+    def speech_seconds(self) -> float:
+        """Seconds of speech."""
+        return sum(span.seconds for span in self.speech)
+
+    def time_of(self, seconds: float, *, is_end: bool = False) -> float:
+        """Return where a time in the window is in the audio.
+
+        Args:
+            seconds: from the beginning of the window.
+            is_end: whether something ends there: where two pieces meet, that is the end of the first, not the
+                beginning of the second.
+        """
+        passed = 0.0
+        for piece in self.pieces:
+            within = seconds - passed
+            if within < piece.seconds or (is_end and within <= piece.seconds):
+                return piece.start / SAMPLE_RATE + max(0.0, within)
+            passed += piece.seconds
+        return self.end / SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -56,7 +96,7 @@ class VadOptions:
     """Shorter silence does not end speech."""
     min_speech_duration_ms: int = 3 * VAD_FRAME_MILLIS
     """Shorter speech is dropped."""
-    max_speech_duration_s: float = MAX_CHUNK_SECONDS
+    max_speech_duration_s: float = MAX_SPEECH_SECONDS
     """Longer speech is cut."""
 
 
@@ -113,66 +153,105 @@ def pack(
     *,
     max_seconds: float = MAX_CHUNK_SECONDS,
     max_pause_seconds: float = 3.0,
-    speech_pad_ms: int = 200,
+    speech_pad_ms: int = 400,
 ) -> list[Chunk]:
-    """Pack spans of speech into chunks, cut at the longest pause.
+    """Pack spans of speech into chunks: as few as possible, then as even as possible, so that workers share them well.
 
     Args:
         spans: sorted spans that do not overlap, none longer than `max_seconds`.
         length: samples of the audio.
-        max_seconds: maximum length of a chunk, its padding included.
-        max_pause_seconds: a longer pause always ends a chunk: silence costs time and invites hallucination.
-        speech_pad_ms: audio kept before and after the speech of a chunk, where the neighbour leaves room.
+        max_seconds: maximum length of a chunk's window, its padding included.
+        max_pause_seconds: a longer pause always ends a chunk: what follows is often another matter.
+        speech_pad_ms: audio kept before and after speech, where the neighbour leaves room. What is left of a pause
+            inside a chunk is left out: silence costs time, and invites hallucination.
 
     Returns:
         Sorted chunks that do not overlap; every span is in exactly one.
     """
     max_samples = int(max_seconds * SAMPLE_RATE)
-    groups: list[Sequence[Span]] = []
-    rest = list(spans)
-    while rest:
-        count = 1
-        while (
-            count < len(rest)
-            and rest[count].end - rest[0].start <= max_samples
-            and rest[count].start - rest[count - 1].end < max_pause_seconds * SAMPLE_RATE
-        ):
-            count += 1
-        more = count < len(rest) and rest[count].start - rest[count - 1].end < max_pause_seconds * SAMPLE_RATE
-        if more:
-            # It goes on without a break: cut at the longest pause of the second half, the last one if several.
-            middle = rest[0].start + max_samples // 2
-            cuts = [cut for cut in range(1, count + 1) if rest[cut - 1].end >= middle] or [count]
-            count = max(cuts, key=lambda cut: (rest[cut].start - rest[cut - 1].end, cut))
-        groups.append(rest[:count])
-        rest = rest[count:]
     pad = speech_pad_ms * SAMPLE_RATE // 1000
+    groups: list[Sequence[Span]] = []
+    for run in _runs(spans, int(max_pause_seconds * SAMPLE_RATE)):
+        fewest = _fill(run, max_samples, pad)
+        # The shortest limit that needs no more chunks makes them even.
+        too_short, limit = 0, max_samples
+        while limit - too_short > SAMPLE_RATE // 10:
+            middle = (too_short + limit) // 2
+            filled = _fill(run, middle, pad)
+            if len(filled) > len(fewest):
+                too_short = middle
+            else:
+                fewest, limit = filled, middle
+        groups += fewest
     return [_padded(groups, index, length, max_samples, pad) for index in range(len(groups))]
+
+
+def _runs(spans: Sequence[Span], max_pause: int) -> list[list[Span]]:
+    """Divide spans where a pause is longer than `max_pause` samples."""
+    runs: list[list[Span]] = []
+    for span in spans:
+        if runs and span.start - runs[-1][-1].end < max_pause:
+            runs[-1].append(span)
+        else:
+            runs.append([span])
+    return runs
+
+
+def _fill(run: Sequence[Span], max_samples: int, pad: int) -> list[list[Span]]:
+    """Put each span into the same window as its predecessor if it fits there."""
+    groups: list[list[Span]] = []
+    filled = 0
+    for span in run:
+        samples = span.end - span.start
+        if groups:
+            longer = filled + min(span.start - groups[-1][-1].end, 2 * pad) + samples
+            if longer <= max_samples:
+                groups[-1].append(span)
+                filled = longer
+                continue
+        groups.append([span])
+        filled = samples
+    return groups
 
 
 def _padded(groups: Sequence[Sequence[Span]], index: int, length: int, max_samples: int, pad: int) -> Chunk:
     group = groups[index]
+    pieces = [group[0]]
+    for span in group[1:]:
+        pause = span.start - pieces[-1].end
+        if pause <= 2 * pad:
+            pieces[-1] = Span(pieces[-1].start, span.end)
+        else:
+            pieces[-1] = Span(pieces[-1].start, pieces[-1].end + pad)
+            pieces.append(Span(span.start - pad, span.end))
     first, last = group[0].start, group[-1].end
     before = groups[index - 1][-1].end if index else 0
     after = groups[index + 1][0].start if index + 1 < len(groups) else length
     # A pause between two chunks is shared half and half; the audio's own edges belong to their chunk whole.
     room_before = first - before if index == 0 else (first - before) // 2
     room_after = after - last if index + 1 == len(groups) else (after - last) // 2
-    spare = max(0, max_samples - (last - first))
+    spare = max(0, max_samples - sum(piece.end - piece.start for piece in pieces))
     left = min(pad, room_before, spare // 2)
     right = min(pad, room_after, spare - left)
-    return Chunk(first - left, last + right, tuple(group))
-
-
-def bucket(frames: int) -> int:
-    """Return the mel frames (10 ms each) of the window that `frames` mel frames are padded to."""
-    padded = -(-(frames + TAIL_FRAMES) // BUCKET_STEP) * BUCKET_STEP
-    return min(FULL_FRAMES, padded)
+    pieces[0] = Span(first - left, pieces[0].end)
+    pieces[-1] = Span(pieces[-1].start, last + right)
+    return Chunk(first - left, last + right, tuple(group), tuple(pieces))
 
 
 def mel_frames(samples: int) -> int:
     """Return the mel frames (10 ms each) that `samples` samples take."""
     return -(-samples // 160)
+
+
+def window_frames(samples: int, tail: int) -> int:
+    """Return the mel frames of the window that `samples` samples and a tail of `tail` mel frames are padded to."""
+    padded = -(-(mel_frames(samples) + tail) // BUCKET_STEP) * BUCKET_STEP
+    return min(FULL_FRAMES, padded)
+
+
+def longest_audio(frames: int, tail: int) -> float:
+    """Return the most seconds of audio that a window of `frames` mel frames is made for."""
+    return MAX_CHUNK_SECONDS if frames >= FULL_FRAMES else (frames - tail) / 100
 
 
 def batches(sizes: Sequence[Hashable], max_windows: int, workers: int = 1) -> list[list[int]]:

@@ -15,7 +15,7 @@ from steno_api.failures import FailureReason
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import WorkError, explain, is_out_of_memory
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.stt.chunks import FULL_FRAMES, MAX_CHUNK_SECONDS, TAIL_FRAMES, bucket, mel_frames
+from steno_runtime.stt.chunks import FULL_FRAMES, longest_audio, mel_frames
 from steno_runtime.stt.engine import (
     LOG_PROB_THRESHOLD,
     NO_SPEECH_THRESHOLD,
@@ -40,6 +40,8 @@ FALLBACK_TEMPERATURES = (0.4,)
 MAX_LENGTH = 448
 MAX_WORKERS = 4
 """Each has a batch of its own in memory."""
+WORKER_SECONDS = 17.0
+"""Of audio from which on another worker has something to do."""
 _PREPENDED = "\"'“¿([{-「『（《"
 _APPENDED = "\"'.。,，!！?？:：”)]}、」』）》…"
 _GIB = 1024**3
@@ -68,7 +70,7 @@ def default_workers(seconds: float, cores: int) -> int:
         seconds: of audio that is to be decoded; 0: windows come one by one.
         cores: that there are.
     """
-    return max(1, min(cores, MAX_WORKERS, int(seconds / MAX_CHUNK_SECONDS)))
+    return max(1, min(cores, MAX_WORKERS, int(seconds / WORKER_SECONDS)))
 
 
 def default_batch_size(device: str, memory_mib: int | None = None) -> int:
@@ -163,7 +165,7 @@ class CTranslateEngine:
         """Decode windows; see `Engine`."""
         if not windows:
             return []
-        size = max(bucket(mel_frames(len(window))) for window in windows)
+        size = max(profile.window_frames(len(window)) for window in windows)
         try:
             if isinstance(language, str):
                 return self._decode_checked(windows, language, size, profile)
@@ -200,7 +202,8 @@ class CTranslateEngine:
             encoded: the windows, if they are encoded already.
         """
         greedy = profile is DecodeProfile.GREEDY
-        decoded = self._decode(windows, language, size, max_frames=size, greedy=greedy, encoded=encoded)
+        max_seconds = longest_audio(size, profile.tail_frames)
+        decoded = self._decode(windows, language, size, max_seconds=max_seconds, greedy=greedy, encoded=encoded)
         again = [index for index, one in enumerate(decoded) if _needs_fallback(one, windows[index])]
         if again and not greedy:
             retried = self._decode_with_fallback(
@@ -222,6 +225,7 @@ class CTranslateEngine:
             size: mel frames of the windows that they were decoded in.
             profile: `BEAM` ends with the full window.
         """
+        max_seconds = longest_audio(size, profile.tail_frames)
         best = list(first)
         todo = list(range(len(windows)))
         # Beam search in the full window first, unless that is what failed.
@@ -229,7 +233,8 @@ class CTranslateEngine:
         if profile is DecodeProfile.BEAM_WITH_FALLBACK:
             temperatures += FALLBACK_TEMPERATURES
         for temperature in temperatures:
-            rows = self._decode([windows[index] for index in todo], language, FULL_FRAMES, temperature, max_frames=size)
+            again = [windows[index] for index in todo]
+            rows = self._decode(again, language, FULL_FRAMES, temperature, max_seconds=max_seconds)
             left: list[int] = []
             for index, row in zip(todo, rows, strict=True):
                 passed = not _needs_fallback(row, windows[index]) or _confirmed(best[index], row, windows[index])
@@ -250,7 +255,7 @@ class CTranslateEngine:
         size: int,
         temperature: float = 0.0,
         *,
-        max_frames: int,
+        max_seconds: float,
         greedy: bool = False,
         encoded: Any = None,
     ) -> list[Decoded]:
@@ -261,7 +266,8 @@ class CTranslateEngine:
             language: ISO 639 code.
             size: mel frames that each window is padded to.
             temperature: 0: search; above: sampling.
-            max_frames: the bucket that the windows fit: bounds the text's length.
+            max_seconds: bounds the text's length: of audio, in any window of the bucket that these fit. Not the longest
+                row: a window's text must not depend on which others it is decoded with.
             greedy: no beam search, and no word times.
             encoded: the windows, if they are encoded in that size already.
         """
@@ -274,8 +280,6 @@ class CTranslateEngine:
             if temperature == 0
             else {"beam_size": 1, "num_hypotheses": BEAM_SIZE, "sampling_topk": 0, "sampling_temperature": temperature}
         )
-        # By the bucket, not by the longest row: a window's text must not depend on which others it is decoded with.
-        max_seconds = (max_frames - TAIL_FRAMES) / 100
         results = self._model.generate(
             encoded,
             [prompt] * len(windows),

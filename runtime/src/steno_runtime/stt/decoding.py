@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from steno_runtime.errors import Check
-from steno_runtime.stt.chunks import Span, batches, bucket, mel_frames
+from steno_runtime.stt.chunks import Chunk, batches
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ CHECK_SECONDS = 1.0
 """How long a decoding batch keeps the caller from being stopped."""
 
 
-def decode_spans(
+def decode_chunks(
     samples: Samples,
-    spans: Sequence[Span],
+    chunks: Sequence[Chunk],
     languages: Sequence[str | AutoLanguage],
     engine: Engine,
     *,
@@ -31,24 +31,24 @@ def decode_spans(
     profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
     on_decoded: Callable[[Sequence[int]], None] = lambda _: None,
 ) -> list[Decoded]:
-    """Decode spans of audio in batches, as many at a time as the engine has workers.
+    """Decode chunks of audio in batches, as many at a time as the engine has workers.
 
     Args:
         samples: float32, mono, 16 kHz.
-        spans: of the samples, up to 27 s each; each becomes one window.
-        languages: of each span: an ISO 639 code, or from what to choose it.
+        chunks: of the samples, with windows of up to 27 s.
+        languages: of each chunk: an ISO 639 code, or from what to choose it.
         engine: decodes; called from `engine.workers` threads.
         check: called in this thread about every second; may raise to stop, after the batches that are under way.
         profile: how much effort the text is worth.
-        on_decoded: called in this thread with the indexes of the spans that were just decoded.
+        on_decoded: called in this thread with the indexes of the chunks that were just decoded.
 
     Returns:
-        One result per span, in order.
+        One result per chunk, in order; times are those of its window.
 
     Raises:
         WorkError: as the engine's.
     """
-    frames = [bucket(mel_frames(span.end - span.start)) for span in spans]
+    frames = [profile.window_frames(chunk.window_samples) for chunk in chunks]
     decoded: dict[int, Decoded] = {}
     todo = batches(list(zip(frames, languages, strict=True)), engine.batch_size, engine.workers)
     with ThreadPoolExecutor(engine.workers, thread_name_prefix="decode") as pool:
@@ -57,10 +57,16 @@ def decode_spans(
             check()
             while todo and len(under_way) < engine.workers:
                 batch = todo.pop(0)
-                windows = [samples[spans[index].start : spans[index].end] for index in batch]
+                windows = [_window(samples, chunks[index]) for index in batch]
                 under_way[pool.submit(engine.decode, windows, languages[batch[0]], profile)] = batch
             for done in wait(under_way, CHECK_SECONDS, FIRST_COMPLETED).done:
                 batch = under_way.pop(done)
                 decoded.update(zip(batch, done.result(), strict=True))
                 on_decoded(batch)
-    return [decoded[index] for index in range(len(spans))]
+    return [decoded[index] for index in range(len(chunks))]
+
+
+def _window(samples: Samples, chunk: Chunk) -> Samples:
+    import numpy as np
+
+    return np.concatenate([samples[piece.start : piece.end] for piece in chunk.pieces])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from steno_runtime.stt.chunks import SHORT_TAIL_FRAMES, TAIL_FRAMES, window_frames
 from steno_runtime.stt.repetition import is_loop, is_repetitive
 
 if TYPE_CHECKING:
@@ -33,7 +34,16 @@ class DecodeProfile(StrEnum):
     """Beam search and word times; text that fails the checks is decoded once more in the full window. Deterministic:
     the same audio always gives the same text."""
     BEAM_WITH_FALLBACK = "beam_with_fallback"
-    """As `BEAM`, and where the text still fails the checks, sampled once."""
+    """As `BEAM`, in a window with more silence, and where the text still fails the checks, sampled once."""
+
+    @property
+    def tail_frames(self) -> int:
+        """Mel frames of silence that a window ends with, as far as there is room."""
+        return TAIL_FRAMES if self is DecodeProfile.BEAM_WITH_FALLBACK else SHORT_TAIL_FRAMES
+
+    def window_frames(self, samples: int) -> int:
+        """Return the mel frames of the window that `samples` samples are decoded in."""
+        return window_frames(samples, self.tail_frames)
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ def heard_chunks(chunks: Sequence[Chunk], decoded: Sequence[Decoded], auto: Auto
     """Return what was heard in each chunk, from what was decoded in it."""
     heard: list[HeardChunk] = []
     for chunk, row in zip(chunks, decoded, strict=True):
-        speech = sum(span.seconds for span in chunk.speech)
-        doubtful = row.no_speech_prob > NO_SPEECH_THRESHOLD or hallucinated(row, chunk.seconds, speech)
+        speech = chunk.speech_seconds
+        doubtful = row.no_speech_prob > NO_SPEECH_THRESHOLD or hallucinated(row, chunk.window_seconds, speech)
         raw = row.languages or {row.language: 1.0}
         foreign = 1 - sum(raw.get(language, 0.0) for language in auto.allowed or raw)
         heard.append(HeardChunk(0.0 if doubtful else speech, auto.among(raw), max(0.0, foreign)))

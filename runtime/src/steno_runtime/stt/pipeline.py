@@ -20,7 +20,7 @@ from steno_runtime.models import store
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt import review, vad
 from steno_runtime.stt.chunks import Chunk, Span, pack
-from steno_runtime.stt.decoding import decode_spans
+from steno_runtime.stt.decoding import decode_chunks
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine, TimedWord, hallucinated
 from steno_runtime.stt.language_changes import describe_languages, heard_chunks, main_language, spoken_languages
 from steno_runtime.stt.languages import allowed_languages, require_language
@@ -225,7 +225,7 @@ def _decode(
         message = f"chunk {count} of {len(chunks)}"
         on_progress(ProgressUpdate(Stage.DECODING, done / total, audio_seconds=round(done, 1), message=message))
 
-    return decode_spans(samples, chunks, [language] * len(chunks), engine, check=check, on_decoded=on_decoded)
+    return decode_chunks(samples, chunks, [language] * len(chunks), engine, check=check, on_decoded=on_decoded)
 
 
 def _decode_again(
@@ -239,7 +239,7 @@ def _decode_again(
 ) -> list[Decoded]:
     """Decode the chunks again that were decoded in another language than the one they are in, all considered."""
     wrong = [index for index, row in enumerate(decoded) if row.language != languages[index]]
-    again = decode_spans(
+    again = decode_chunks(
         samples, [chunks[index] for index in wrong], [languages[index] for index in wrong], engine, check=check
     )
     replaced = dict(zip(wrong, again, strict=True))
@@ -265,7 +265,7 @@ def _decode_uncovered(
         return words, []
     chunks = [chunk for gap in gaps for chunk in pack([gap], len(samples))]
     languages = [_expecting(language, words, chunk) for chunk in chunks]
-    decoded = decode_spans(samples, chunks, languages, engine, check=check, profile=DecodeProfile.BEAM)
+    decoded = decode_chunks(samples, chunks, languages, engine, check=check, profile=DecodeProfile.BEAM)
     found, _ = _words_of(chunks, decoded, gaps)
     added = [word for gap in gaps for word in review.words_within(found, gap)]
     words = sorted([*words, *added], key=lambda word: word.start)
@@ -288,16 +288,14 @@ def _words_of(
     words: list[TimedWord] = []
     dropped: list[Chunk] = []
     for chunk, row in zip(chunks, decoded, strict=True):
-        speech_seconds = sum(span.seconds for span in chunk.speech)
-        if hallucinated(row, chunk.seconds, speech_seconds):
+        if hallucinated(row, chunk.window_seconds, chunk.speech_seconds):
             dropped += [chunk] if row.text.strip() else []
             continue
-        offset, end = chunk.start / SAMPLE_RATE, chunk.end / SAMPLE_RATE
         words.extend(
             replace(
                 word,
-                start=min(end, offset + word.start),
-                end=min(end, offset + word.end),
+                start=chunk.time_of(word.start),
+                end=chunk.time_of(word.end, is_end=True),
                 language=row.language,
             )
             for word in row.words
