@@ -59,8 +59,22 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A part of a page that is to be read: its pixels (height, width, 3; RGB, uint8), and where it is on the page."""
+
+    left: int
+    top: int
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
 class PageInput:
-    """One page: its pixels (height, width, 3; RGB, uint8), or the lines of text that it carries itself."""
+    """One page: its pixels (height, width, 3; RGB, uint8), or the lines of text that it carries itself.
+
+    Attributes:
+        embedded: lines of its own text; of a page with pixels: those that the pixels do not show.
+        pictures: parts to be read, of a page that carries the text of the rest.
+    """
 
     number: int
     width: int
@@ -68,6 +82,7 @@ class PageInput:
     dpi: int
     pixels: np.ndarray | None = None
     embedded: tuple[RecognizedLine, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     warnings: tuple[ResultWarning, ...] = ()
 
     def warned(self, reason: WarningReason, message: str) -> PageInput:

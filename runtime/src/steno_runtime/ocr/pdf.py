@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
@@ -15,8 +13,14 @@ from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.page import Limits, PageError, PageInput
-from steno_runtime.ocr.pdf_annotations import drawn_annotations, read_flattened
-from steno_runtime.ocr.pdf_forms import read_form
+from steno_runtime.ocr.pdf_annotations import (
+    drawn_annotations,
+    pictured_stamps,
+    read_flattened,
+    render_stamps,
+    rendered,
+)
+from steno_runtime.ocr.pdf_forms import read_form, read_undrawn
 from steno_runtime.ocr.pdf_text import TextLayer, read_text_layer
 from steno_runtime.ocr.xfa import Xfa, assess_xfa
 
@@ -121,10 +125,10 @@ class PdfSource:
         covered = min(sum(picture.shown for picture in pictures), points_wide * points_high)
         scan = covered > _SCAN_COVER * points_wide * points_high
         dpi, wanted = self._dpi(points_wide, points_high, pictures if scan else [])
-        scale: Any = dpi / _POINTS_PER_INCH  # typed int by its default
+        scale = dpi / _POINTS_PER_INCH
         width = max(1, round(points_wide * scale))
         height = max(1, round(points_high * scale))
-        rendered = PageInput(number, width, height, dpi)
+        loaded = PageInput(number, width, height, dpi)
         if self._reuse_text:
             layer = read_text_layer(page, width, height)
             doubt = _doubt(layer, covered * scale**2 if scan else 0.0)
@@ -132,25 +136,20 @@ class PdfSource:
                 if drawn := drawn_annotations(self._document, page):
                     layer = read_flattened(self._path, number, drawn, width=width, height=height)
                 filled = read_form(self._document, page, width, height, layer.lines)
-                return replace(rendered, embedded=(*layer.lines, *filled))
+                stamps = pictured_stamps(page) if drawn else {}
+                shown = render_stamps(self._path, number, stamps, scale) if stamps else ()
+                return replace(loaded, embedded=(*layer.lines, *filled), pictures=tuple(shown))
             if layer.characters and doubt:
                 message = f"The PDF's own text of page {number} {doubt}, so the page was read."
-                rendered = rendered.warned(WarningReason.TEXT_LAYER_REJECTED, message)
+                loaded = loaded.warned(WarningReason.TEXT_LAYER_REJECTED, message)
         if dpi < min(wanted, self._limits.default_dpi):
             message = f"Page {number} is so large that it was read at {dpi} dpi: check small print, or cut it up."
-            rendered = rendered.warned(WarningReason.REDUCED_RESOLUTION, message)
+            loaded = loaded.warned(WarningReason.REDUCED_RESOLUTION, message)
         for picture in pictures:
             self._check_picture(picture)
-        bitmap = page.render(scale=scale, rev_byteorder=True, prefer_bgrx=False)
-        try:
-            pixels = np.array(
-                bitmap.to_numpy()[:, :, :3]
-                if bitmap.n_channels > 1
-                else np.stack([bitmap.to_numpy().squeeze()] * 3, -1)
-            )
-        finally:
-            bitmap.close()
-        return replace(rendered, width=pixels.shape[1], height=pixels.shape[0], pixels=pixels)
+        pixels = rendered(page, scale)
+        high, wide = pixels.shape[:2]
+        return replace(loaded, width=wide, height=high, pixels=pixels, embedded=tuple(read_undrawn(page, wide, high)))
 
     def _check_picture(self, picture: _Picture) -> None:
         """Refuse a picture before it is decoded.

@@ -46,10 +46,30 @@ def read_form(
     usual = statistics.median(
         [abs(line.quad[3][1] - line.quad[0][1]) for line in lines] or [_LETTER_HEIGHT * height / points_high]
     )
-    return [line for text, at in _filled(document, page, width, height) for line in _lines(text, at, max(1.0, usual))]
+    return _placed(page, width, height, max(1.0, usual), lambda annotation: _text(document, annotation))
 
 
-def _filled(document: pdfium.PdfDocument, page: pdfium.PdfPage, width: int, height: int) -> Iterator[tuple[str, Box]]:
+def read_undrawn(page: pdfium.PdfPage, width: int, height: int) -> list[RecognizedLine]:
+    """Return the free text of a page that has no appearance: viewers draw it, but PDFium does not.
+
+    Args:
+        page: which one.
+        width: of its rendering, in pixels.
+        height: of its rendering, in pixels.
+    """
+    usual = max(1.0, _LETTER_HEIGHT * height / max(1.0, page.get_height()))
+    return _placed(
+        page, width, height, usual, lambda annotation: "" if _has_appearance(annotation) else _free(annotation)
+    )
+
+
+def _placed(
+    page: pdfium.PdfPage, width: int, height: int, usual: float, text_of: Callable[[Any], str]
+) -> list[RecognizedLine]:
+    return [line for text, at in _filled(page, width, height, text_of) for line in _lines(text, at, usual)]
+
+
+def _filled(page: pdfium.PdfPage, width: int, height: int, text_of: Callable[[Any], str]) -> Iterator[tuple[str, Box]]:
     for index in range(pdfium_c.FPDFPage_GetAnnotCount(page)):
         annotation = pdfium_c.FPDFPage_GetAnnot(page, index)
         if not annotation:
@@ -60,7 +80,7 @@ def _filled(document: pdfium.PdfDocument, page: pdfium.PdfPage, width: int, heig
                 annotation, rectangle
             ):
                 continue
-            text = _text(document, annotation)
+            text = text_of(annotation)
             if not text:
                 continue
             corners = (rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
@@ -74,7 +94,7 @@ def _filled(document: pdfium.PdfDocument, page: pdfium.PdfPage, width: int, heig
 def _text(document: pdfium.PdfDocument, annotation: Any) -> str:
     kind = pdfium_c.FPDFAnnot_GetSubtype(annotation)
     if kind == pdfium_c.FPDF_ANNOT_FREETEXT:
-        return _string(lambda buffer, size: pdfium_c.FPDFAnnot_GetStringValue(annotation, b"Contents", buffer, size))
+        return _free(annotation)
     form = document.formenv
     if kind != pdfium_c.FPDF_ANNOT_WIDGET or form is None:
         return ""
@@ -84,6 +104,17 @@ def _text(document: pdfium.PdfDocument, annotation: Any) -> str:
     if field not in _WRITTEN or pdfium_c.FPDFAnnot_GetFormFieldFlags(form, annotation) & _PASSWORD:
         return ""
     return _string(lambda buffer, size: pdfium_c.FPDFAnnot_GetFormFieldValue(form, annotation, buffer, size))
+
+
+def _free(annotation: Any) -> str:
+    if pdfium_c.FPDFAnnot_GetSubtype(annotation) != pdfium_c.FPDF_ANNOT_FREETEXT:
+        return ""
+    return _string(lambda buffer, size: pdfium_c.FPDFAnnot_GetStringValue(annotation, b"Contents", buffer, size))
+
+
+def _has_appearance(annotation: Any) -> bool:
+    normal = pdfium_c.FPDF_ANNOT_APPEARANCEMODE_NORMAL
+    return pdfium_c.FPDFAnnot_GetAP(annotation, normal, None, 0) > len("\0".encode("utf-16-le"))
 
 
 def _string(read: Callable[[Any, int], int]) -> str:

@@ -87,14 +87,14 @@ def read_text_layer(page: pdfium.PdfPage, width: int, height: int) -> TextLayer:
                 continue
             characters += 1
             if pdfium_c.FPDFText_IsHyphen(text_page, index) == 1:
-                lines.add("-", _clipped(at, width, height))
+                lines.add("-", clipped(at, width, height))
                 lines.end_line()
                 continue
             drawn = pdfium_c.FPDFText_GetTextObject(text_page, index)
             invisible += bool(drawn) and pdfium_c.FPDFTextObj_GetTextRenderMode(drawn) == _INVISIBLE
             unmapped += _is_odd(letter) or pdfium_c.FPDFText_HasUnicodeMapError(text_page, index) == 1
             if unicodedata.category(letter) != "Cc" and letter not in _WITHOUT_SHAPE:
-                lines.add(letter, _clipped(at, width, height))
+                lines.add(letter, clipped(at, width, height))
         lines.end_line()
         return TextLayer(tuple(lines.finished), characters, unmapped, invisible)
     finally:
@@ -194,6 +194,13 @@ def device_box(page: pdfium.PdfPage, rectangle: Box, width: int, height: int) ->
     return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
-def _clipped(at: Box, width: int, height: int) -> Box:
+def clipped(at: Box, width: int, height: int) -> Box:
+    """Return the part of a box that is on the page.
+
+    Args:
+        at: the box.
+        width: of the page's rendering, in pixels.
+        height: of the page's rendering, in pixels.
+    """
     left, top, right, bottom = at
     return max(0, left), max(0, top), min(width, right), min(height, bottom)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -12,7 +12,14 @@ import numpy as np
 from steno_api.documents.pages import EngineName, Line, Page, Polygon, Region, Word
 from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_runtime.ocr.engine_selection import MIN_CONFIDENCE, EngineSelection, assess_page, select_engine
-from steno_runtime.ocr.engines.base import PageQuality, RecognitionEngine, RecognizedLine, map_to_page, mean_confidence
+from steno_runtime.ocr.engines.base import (
+    PageQuality,
+    RecognitionEngine,
+    RecognizedLine,
+    map_to_page,
+    mean_confidence,
+    moved,
+)
 from steno_runtime.ocr.engines.paddle import PaddleEngine
 from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
@@ -38,6 +45,8 @@ _MIN_TURNED_LETTERS = 4
 """Of a page that is turned for its text alone: digits read well upside down."""
 _WHOLE_PAGE, _LARGE = 0.8, 500
 """Share of a page's sides that no word has, on pages of more pixels than this; noise read as one has."""
+_MARGIN = 24
+"""Pixels of white around a part of a page: engines miss letters at the edge."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +127,36 @@ class PageReader:
             PageError: no engine here reads its languages.
         """
         if page.pixels is None:
-            return build_page(page, page.embedded, engine="embedded", reason="the PDF carries the text", blocks=None)
+            lines = (*page.embedded, *self._read_pictures(page))
+            return build_page(page, lines, engine="embedded", reason="the PDF carries the text", blocks=None)
         if min(page.width, page.height) < _MIN_SIDE:
-            return build_page(page, (), engine=None, reason="too small to hold text")
+            return build_page(page, page.embedded, engine=None, reason="too small to hold text")
         image, scale = scale_for_reading(page.pixels)
         if is_blank(image):
-            return build_page(page, (), engine=None, reason="blank")
+            return build_page(page, page.embedded, engine=None, reason="blank")
+        reading, languages = self._recognize(image, page.number)
+        blocks = [
+            Block(
+                block.kind,
+                tuple(
+                    map_to_page(line, scale=scale, degrees=reading.rotation, width=page.width, height=page.height)
+                    for line in block.lines
+                ),
+            )
+            for block in arrange(reading.lines)
+        ]
+        return build_page(
+            page,
+            (*reading.lines, *page.embedded),
+            engine=reading.engine,
+            reason=reading.reason,
+            blocks=[*blocks, *arrange(page.embedded)],
+            rotation=reading.rotation,
+            languages=languages,
+        )
+
+    def _recognize(self, image: np.ndarray, number: int) -> tuple[Reading, Sequence[str]]:
+        """Read an image of page `number` and return the languages that it was read in, too."""
         quality = assess_page(image, assumed_dpi(image))
         languages, rotation, certain = self._languages, 0, True
         if not languages:
@@ -142,27 +175,31 @@ class PageReader:
                 first.confidence < MIN_CONFIDENCE and first.rotation == reading.rotation and languages == _FALLBACK
             )
             if not certain and reading.lines and doubted:
-                message = f"The script of page {page.number} was guessed: name the document's languages."
-                self._warn(ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, page=page.number))
-        blocks = [
-            Block(
-                block.kind,
-                tuple(
-                    map_to_page(line, scale=scale, degrees=reading.rotation, width=page.width, height=page.height)
-                    for line in block.lines
-                ),
-            )
-            for block in arrange(reading.lines)
-        ]
-        return build_page(
-            page,
-            reading.lines,
-            engine=reading.engine,
-            reason=reading.reason,
-            blocks=blocks,
-            rotation=reading.rotation,
-            languages=languages,
-        )
+                message = f"The script of page {number} was guessed: name the document's languages."
+                self._warn(ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, page=number))
+        return reading, languages
+
+    def _read_pictures(self, page: PageInput) -> Iterator[RecognizedLine]:
+        """Yield the lines of a page's pictures; one that is read with little confidence is only named."""
+        for picture in page.pictures:
+            if min(picture.pixels.shape[:2]) < _MIN_SIDE:
+                continue
+            edge = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0))
+            framed = np.pad(picture.pixels, edge, constant_values=255)
+            height, width = framed.shape[:2]
+            image, scale = scale_for_reading(framed)
+            if is_blank(image):
+                continue
+            reading, _ = self._recognize(image, page.number)
+            if reading.confidence < MIN_CONFIDENCE:
+                message = (
+                    f"A stamp on page {page.number} is a picture that could not be read with confidence: look at it."
+                )
+                self._warn(ResultWarning(reason=WarningReason.LOW_CONFIDENCE, message=message, page=page.number))
+                continue
+            for line in reading.lines:
+                framed_line = map_to_page(line, scale=scale, degrees=reading.rotation, width=width, height=height)
+                yield moved(framed_line, picture.left - _MARGIN, picture.top - _MARGIN)
 
     def _select(self, image: _PageImage) -> EngineSelection:
         languages = image.languages

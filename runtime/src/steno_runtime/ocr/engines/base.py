@@ -107,6 +107,23 @@ def map_to_page(
     return replace(line, quad=move(line.quad), words=words)
 
 
+def moved(line: RecognizedLine, right: float, down: float) -> RecognizedLine:
+    """Return a line on a part of a page as it is on the whole page.
+
+    Args:
+        line: on the part.
+        right: of the page's left edge the part begins here, in pixels.
+        down: of the page's upper edge the part begins here, in pixels.
+    """
+
+    def move(quad: Quad) -> Quad:
+        (a, b), (c, d), (e, f), (g, h) = quad
+        return (a + right, b + down), (c + right, d + down), (e + right, f + down), (g + right, h + down)
+
+    words = tuple(replace(word, quad=move(word.quad)) for word in line.words)
+    return replace(line, quad=move(line.quad), words=words)
+
+
 def mean_confidence(lines: Sequence[RecognizedLine]) -> float:
     """Return the mean over `lines`, weighted by their characters; 0 without text."""
     characters = sum(len(line.text) for line in lines)
