@@ -36,6 +36,16 @@ def test_columns_are_read_one_after_the_other_between_title_and_foot():
     assert texts(mixed) == ["Title", *[f"L{i}" for i in range(10)], *[f"R{i}" for i in range(10)], "Foot"]
 
 
+def test_columns_whose_boxes_nearly_touch_are_columns_if_they_are_long():
+    left = [line(f"L{i}", 100, 100 + 30 * i, 450) for i in range(10)]
+    right = [line(f"R{i}", 555, 100 + 30 * i, 400) for i in range(10)]
+    assert texts([one for pair in zip(right, left, strict=True) for one in pair]) == [
+        *[f"L{i}" for i in range(10)],
+        *[f"R{i}" for i in range(10)],
+    ]
+    assert texts([*left[:4], *right[:4]]) == [f"L{i} R{i}" for i in range(4)]  # words of a row, split by the detector
+
+
 def test_columns_of_a_skewed_page():
     mixed = [tilted(one, 2.0) for pair in zip(RIGHT, LEFT, strict=True) for one in pair]
     assert skew(mixed) == pytest.approx(math.radians(2.0))

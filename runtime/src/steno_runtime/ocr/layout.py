@@ -20,6 +20,9 @@ from steno_runtime.ocr.vertical import laid_down, laid_down_from_up, stood_up, s
 
 _GUTTER = 0.9
 """A column gap is at least this many line heights wide."""
+_NARROW, _MANY = 0.15, 6
+"""A gap of this many line heights is one, too, between columns of at least so many lines: the detector's boxes reach
+beyond their letters, and the ends of words do not stand below each other in so many lines by chance."""
 _PROSE = 6.0
 """Columns hold lines of at least this many line heights on average; narrower cells are a table's, read by row."""
 _MAX_STRIPS_WITHOUT_GUTTER = 6
@@ -70,15 +73,16 @@ def arrange(lines: Sequence[RecognizedLine]) -> list[Block]:
     if any(line.vertical or (line.block is None and direction(line.quad) != "across") for line in lines):
         return _arrange_turned(lines)
     usual = statistics.median(_letter_height(line) for line in lines)
+    angle = skew(lines)
     if all(line.block is not None for line in lines):
         groups: dict[int | None, list[RecognizedLine]] = {}
         for line in lines:
             groups.setdefault(line.block, []).append(line)
         columns = [
-            [_deskew(line, 0.0) for line in group] for _, group in sorted(groups.items(), key=lambda it: it[0] or 0)
+            [_deskew(line, angle) for line in group] for _, group in sorted(groups.items(), key=lambda it: it[0] or 0)
         ]
     else:
-        angle, mirrored = skew(lines), _runs_right_to_left(lines)
+        mirrored = _runs_right_to_left(lines)
         columns = [_rows(column) for column in _columns([_deskew(line, angle, mirrored=mirrored) for line in lines])]
     return [_block([row.line for row in group], usual) for rows in columns for group in _paragraphs(rows, usual)]
 
@@ -188,9 +192,9 @@ def _split_at_gutter(deskewed: list[_Deskewed], height: float) -> _Sides | None:
             best = (line.left - reach, index)
         reach = max(reach, line.right)
     gap, index = best
-    if gap < _GUTTER * height:
-        return None
     left, right = ordered[:index], ordered[index:]
+    if gap < (_NARROW if min(len(left), len(right)) >= _MANY else _GUTTER) * height:
+        return None
     for side in (left, right):
         if len(side) < 2 or statistics.mean(line.right - line.left for line in side) < _PROSE * height:
             return None
