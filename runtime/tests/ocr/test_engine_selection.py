@@ -8,7 +8,7 @@ from PIL import Image
 
 from steno_runtime.ocr.engine_selection import assess_page, select_engine
 from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord
-from steno_runtime.ocr.engines.tesseract import join_pieces, replace_false_latin
+from steno_runtime.ocr.engines.tesseract import TesseractEngine, join_pieces, replace_false_latin
 from steno_runtime.ocr.geometry import box, rotate_back
 
 from .render import page, photograph
@@ -85,3 +85,31 @@ def test_tesseract_leaves_no_thread_limit_for_others(monkeypatch):
     monkeypatch.delenv("OMP_THREAD_LIMIT", raising=False)
     TesseractEngine()
     assert "OMP_THREAD_LIMIT" not in os.environ
+
+
+def test_letters_from_the_right_are_in_logical_order():
+    """Tesseract gives a word's letters by their places, and only the line's text in the order of reading."""
+    pieces = [word("\u05e8\u05e6\u05d5\u05ea", 60, 90), word("(\u05d9\u05de\u05d5)", 30, 50), word("2014", 0, 20)]
+    joined = join_pieces(pieces, "\u05ea\u05d5\u05e6\u05e8 (\u05d5\u05de\u05d9) \u200e2014\u200e\n")
+    assert [(w.text, w.quad) for w in joined] == [
+        ("\u05ea\u05d5\u05e6\u05e8", box(60, 0, 90, 10)),
+        ("(\u05d5\u05de\u05d9)", box(30, 0, 50, 10)),
+        ("2014", box(0, 0, 20, 10)),
+    ]
+    alone = join_pieces(pieces, "something else")
+    assert [w.text for w in alone] == ["\u05ea\u05d5\u05e6\u05e8", ")\u05d5\u05de\u05d9(", "2014"]
+
+
+@pytest.mark.parametrize(("latin", "expected"), [(0.7, "1.9"), (0.5, "19")])
+def test_digits_on_a_page_from_the_right_are_read_as_digits(monkeypatch, latin, expected):
+    engine = TesseractEngine()
+
+    def single(quad, _crop, names, _dpi):
+        text, confidence = ("1.9", latin) if names == ["eng"] else ("19", 0.8)
+        return RecognizedLine(quad, text, confidence)
+
+    monkeypatch.setattr(engine, "_single", single)
+    crop = np.zeros((10, 40, 3), np.uint8)
+    at = box(0, 0, 40, 10)
+    assert engine._line(at, crop, ["he"], 200) == RecognizedLine(at, expected, latin if expected == "1.9" else 0.8)
+    assert engine._line(at, crop, ["hi"], 200) == RecognizedLine(at, "19", 0.8)

@@ -49,6 +49,18 @@ def bounds(quads: Sequence[Quad]) -> tuple[float, float, float, float]:
     return min(xs), min(ys), max(xs), max(ys)
 
 
+def shifted(quad: Quad, right: float, down: float) -> Quad:
+    """Return the corners of a quad that is moved.
+
+    Args:
+        quad: before.
+        right: pixels to the right.
+        down: pixels down.
+    """
+    (a, b), (c, d), (e, f), (g, h) = quad
+    return (a + right, b + down), (c + right, d + down), (e + right, f + down), (g + right, h + down)
+
+
 def rotate_back(quad: Quad, degrees: int, width: float, height: float) -> Quad:
     """Map a quad on a rotated page back onto the page before its rotation.
 

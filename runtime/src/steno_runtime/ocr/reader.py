@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -23,7 +24,7 @@ from steno_runtime.ocr.engines.base import (
 from steno_runtime.ocr.engines.paddle import PaddleEngine
 from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
-from steno_runtime.ocr.geometry import Quad, bounds
+from steno_runtime.ocr.geometry import Quad, bounds, shifted
 from steno_runtime.ocr.languages import may_be_in, script
 from steno_runtime.ocr.layout import Block, arrange, outline
 from steno_runtime.ocr.page import PageError, PageInput
@@ -198,8 +199,8 @@ class PageReader:
                 self._warn(ResultWarning(reason=WarningReason.LOW_CONFIDENCE, message=message, page=page.number))
                 continue
             for line in reading.lines:
-                framed_line = map_to_page(line, scale=scale, degrees=reading.rotation, width=width, height=height)
-                yield moved(framed_line, picture.left - _MARGIN, picture.top - _MARGIN)
+                in_frame = map_to_page(line, scale=scale, degrees=reading.rotation, width=width, height=height)
+                yield moved(in_frame, partial(shifted, right=picture.left - _MARGIN, down=picture.top - _MARGIN))
 
     def _select(self, image: _PageImage) -> EngineSelection:
         languages = image.languages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -103,23 +103,11 @@ def map_to_page(
         scaled = (a / scale, b / scale), (c / scale, d / scale), (e / scale, f / scale), (g / scale, h / scale)
         return rotate_back(scaled, degrees, width, height)
 
-    words = tuple(replace(word, quad=move(word.quad)) for word in line.words)
-    return replace(line, quad=move(line.quad), words=words)
+    return moved(line, move)
 
 
-def moved(line: RecognizedLine, right: float, down: float) -> RecognizedLine:
-    """Return a line on a part of a page as it is on the whole page.
-
-    Args:
-        line: on the part.
-        right: of the page's left edge the part begins here, in pixels.
-        down: of the page's upper edge the part begins here, in pixels.
-    """
-
-    def move(quad: Quad) -> Quad:
-        (a, b), (c, d), (e, f), (g, h) = quad
-        return (a + right, b + down), (c + right, d + down), (e + right, f + down), (g + right, h + down)
-
+def moved(line: RecognizedLine, move: Callable[[Quad], Quad]) -> RecognizedLine:
+    """Return a line whose quad, and those of its words, are elsewhere."""
     words = tuple(replace(word, quad=move(word.quad)) for word in line.words)
     return replace(line, quad=move(line.quad), words=words)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import re
 import threading
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ import numpy as np
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord
+from steno_runtime.ocr.deskew import Deskewed, measure_skew
+from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord, moved
 from steno_runtime.ocr.engines.detector import LineDetector
 from steno_runtime.ocr.geometry import Quad, box
 from steno_runtime.ocr.languages import OSD_SCRIPTS, script, tesseract_names
@@ -33,6 +36,13 @@ _GUESSED_DPI = 200
 _LATIN = re.compile("[A-Za-z]")
 _HANGUL = re.compile(r"[\uac00-\ud7a3]+[.,!?:;)\"']*")
 _MIN_HANGUL_CONFIDENCE = 0.75
+_BRACKETS = str.maketrans(")]}>\u00bb", "([{<\u00ab")
+_JOINERS = "\u200c\u200d"
+"""Persian and Indic words have them between their letters."""
+_FROM_THE_RIGHT = frozenset({"Arab", "Hebr"})
+_LATIN_LANGUAGES = ("en",)
+_AS_SURE = 0.8
+"""Share of the confidence of a model of Arabic or Hebrew in a few digits at which that of Latin letters is taken."""
 _TURN_CONFIDENCE = 2.0
 """Below this Tesseract's own guess of the orientation is no better than a coin."""
 
@@ -92,21 +102,31 @@ class TesseractEngine:
         import tesserocr
 
         if quality.is_print and all(script(language) == "Latn" for language in languages):
+            angle = measure_skew(image)
+            upright = Deskewed(image, angle) if angle else None
             api = self._api(tesseract_names(languages), tesserocr.PSM.AUTO)
-            _set(api, image, quality.dpi)
+            _set(api, upright.pixels if upright else image, quality.dpi)
             api.Recognize()
-            return _lines(api)
+            return [moved(line, upright.on_page) for line in _lines(api)] if upright else _lines(api)
         read = (self._line(quad, crop, languages, quality.dpi) for quad, crop in self._detector.find(image))
         return [line for line in read if line is not None]
 
     def _line(self, quad: Quad, crop: np.ndarray, languages: Sequence[str], dpi: int) -> RecognizedLine | None:
         """Read one line's crop, whose corners on the page are `quad`."""
         line = self._single(quad, crop, tesseract_names(languages), dpi)
+        if line and self._may_be_digits(line, languages):  # models of Arabic and Hebrew lose their points
+            digits = self._single(quad, crop, tesseract_names(_LATIN_LANGUAGES), dpi)
+            return digits if digits and digits.confidence > _AS_SURE * line.confidence else line
         hangul = [language for language in languages if script(language) == "Hang"]
         if line is None or len(hangul) in (0, len(languages)) or not _LATIN.search(line.text):
             return line
         alone = self._single(quad, crop, tesseract_names(hangul), dpi)
         return replace_false_latin(line, alone) if alone else line
+
+    def _may_be_digits(self, line: RecognizedLine, languages: Sequence[str]) -> bool:
+        """Return whether a line of a page that is written from the right has none of its letters and digits."""
+        from_the_right = any(script(language) in _FROM_THE_RIGHT for language in languages)
+        return from_the_right and line.text.isascii() and self.reads(_LATIN_LANGUAGES)
 
     def _single(self, quad: Quad, crop: np.ndarray, names: list[str], dpi: int) -> RecognizedLine | None:
         import tesserocr
@@ -228,21 +248,48 @@ def _overlap(one: RecognizedWord, other: RecognizedWord) -> float:
 def join_pieces(pieces: Sequence[RecognizedWord], written: str) -> tuple[RecognizedWord, ...]:
     """Join Tesseract's pieces into words as `written`, the line's text, has them.
 
-    In Hangul and Han many syllables are pieces of their own, and only the text has the spaces. Pieces that
-    do not add up to `written` stay as they are.
+    In Hangul and Han many syllables are pieces of their own, and only the text has the spaces. The letters of a piece
+    in Arabic or Hebrew are in the order of their places, from left to right, and only the text has the logical order.
+    Pieces that do not add up to `written` stay as they are, but for that order.
     """
     rest = list(pieces)
     words: list[RecognizedWord] = []
-    for word in written.split():
+    for word in _without_marks(written).split():
         group: list[RecognizedWord] = []
-        while rest and len("".join(piece.text for piece in group)) < len(word):
+        while rest and len(_letters(group)) < len(word):
             group.append(rest.pop(0))
-        if "".join(piece.text for piece in group) != word:
-            return tuple(pieces)
+        if _letters(group) != word and _in_any_order(_letters(group)) != _in_any_order(word):
+            return tuple(map(_logical, pieces))
         first, last = group[0].quad, group[-1].quad
+        if last[0][0] < first[0][0]:  # read from the right
+            first, last = last, first
         confidence = sum(piece.confidence * len(piece.text) for piece in group) / len(word)
         words.append(RecognizedWord((first[0], last[1], last[2], first[3]), word, confidence))
-    return tuple(words) if not rest else tuple(pieces)
+    return tuple(words) if not rest else tuple(map(_logical, pieces))
+
+
+def _letters(pieces: Sequence[RecognizedWord]) -> str:
+    return "".join(_without_marks(piece.text) for piece in pieces)
+
+
+def _without_marks(text: str) -> str:
+    """Return text without the marks of direction that Tesseract writes around digits and Latin letters."""
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf" or letter in _JOINERS)
+
+
+def _in_any_order(word: str) -> list[str]:
+    """Return the letters of a word sorted; of brackets either shape, since they are mirrored."""
+    return sorted(word.translate(_BRACKETS))
+
+
+def _logical(piece: RecognizedWord) -> RecognizedWord:
+    """Return a piece whose letters are turned round if most are written from right to left."""
+    to_left = sum(map(_runs_left, piece.text))
+    return replace(piece, text=piece.text[::-1]) if 2 * to_left > len(piece.text) else piece
+
+
+def _runs_left(letter: str) -> bool:
+    return unicodedata.bidirectional(letter) in ("R", "AL")
 
 
 def _onto(line: Quad, width: int, height: int, quad: Quad) -> Quad:
