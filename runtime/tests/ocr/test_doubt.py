@@ -6,6 +6,7 @@ The engines are scripted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from steno_api.documents.warnings import ResultWarning, WarningReason
-from steno_runtime.ocr.engines.base import RecognizedLine
-from steno_runtime.ocr.geometry import box
+from steno_runtime.ocr import reader as reader_module
+from steno_runtime.ocr.engines.base import RecognizedLine, RecognizedWord
+from steno_runtime.ocr.geometry import box, turned_left
 from steno_runtime.ocr.languages import may_be_in
 from steno_runtime.ocr.page import PageInput
 from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
@@ -191,3 +193,70 @@ def test_o18_a_guess_that_reads_badly_says_so(monkeypatch):
 )
 def test_o18_letters_of_the_same_shapes(text, language, other):
     assert may_be_in(text, language) == other
+
+
+def test_a_page_that_no_one_can_turn_is_turned_by_its_lines(monkeypatch):
+    """Much text, of which Tesseract cannot tell how it lies, while the lines that were found run down the page."""
+
+    class Sideways(Scripted):
+        def recognize(self, image: np.ndarray, languages: Sequence[str], quality: object) -> list[RecognizedLine]:
+            if corner(image) == 90:
+                return [RecognizedLine(box(10, 10 + 9 * row, 300, 18 + 9 * row), PROSE, 0.95) for row in range(20)]
+            seen = super().recognize(image, languages, quality)
+            return [
+                replace(one, quad=turned_left(box(10 + 30 * row, 10, 36 + 30 * row, 290)))
+                for row, one in enumerate(seen)
+            ]
+
+    warnings: list[ResultWarning] = []
+    reader = PageReader(engine="tesseract", languages=("en",), model_store=None, threads=1, warn=warnings.append)
+    scripted = Sideways(lambda *_: [("tse ne ioo oeae", 0.6)] * 18)
+    monkeypatch.setattr(reader, "_engines", {"tesseract": scripted})
+    monkeypatch.setattr(reader._tesseract, "orientation", lambda _: None)
+    image = Image.new("RGB", (400, 300), "white")
+    ImageDraw.Draw(image).rectangle((0, 0, 60, 40), fill="black")
+    seen = reader.read(PageInput(1, 400, 300, 0, pixels=np.asarray(image)))
+    assert (seen.rotation, seen.text.split("\n")[0]) == (90, PROSE)
+
+
+PROSE = "Harbour office, pier seven"
+
+
+@pytest.mark.parametrize(
+    ("words", "doubtful"),
+    [
+        ([("harbour", 0.98), ("office", 0.97), ("pier", 0.96)], False),
+        ([("harbour", 0.98), ("office", 0.97), ("pier", 0.5)], True),
+        ([("harbour office closed", 0.98), ("pier", 0.5)], False),
+        ([("harbour", 0.69)], True),
+    ],
+)
+def test_a_page_with_many_doubtful_words_has_a_warning(monkeypatch, tmp_path, words, doubtful):
+    class Words(Scripted):
+        def recognize(self, image: np.ndarray, languages: Sequence[str], quality: object) -> list[RecognizedLine]:  # noqa: ARG002
+            found = [RecognizedWord(box(20, 20, 90, 40), text, confidence) for text, confidence in words]
+            mean = sum(len(word.text) * word.confidence for word in found) / sum(len(word.text) for word in found)
+            return [RecognizedLine(box(20, 20, 300, 40), " ".join(word.text for word in found), mean, tuple(found))]
+
+    monkeypatch.setattr(reader_module, "TesseractEngine", lambda _: Words(lambda *_: []))
+    monkeypatch.setattr(Words, "orientation", lambda *_: None, raising=False)
+    image = Image.new("RGB", (400, 300), "white")
+    ImageDraw.Draw(image).text((20, 20), "harbour", fill="black")
+    image.save(tmp_path / "a.png")
+    options = RecognitionOptions(languages=("en",), engine="tesseract", workers=1)
+    result = recognize(tmp_path / "a.png", options, scratch=tmp_path, on_progress=lambda *_: None)
+    assert [warning.reason for warning in result.warnings] == [WarningReason.LOW_CONFIDENCE] * doubtful
+
+
+@pytest.mark.parametrize(("letter", "named"), [(4.0, True), (12.0, False)])
+def test_print_that_the_detector_cannot_see_is_named(monkeypatch, letter, named):
+    sheet = Image.new("RGB", (1700, 2800), "white")
+    ImageDraw.Draw(sheet).rectangle((100, 100, 400, 200), fill="black")
+    warnings: list[ResultWarning] = []
+    reader = PageReader(engine="rapidocr", languages=("en",), model_store=None, threads=1, warn=warnings.append)
+    scripted = Scripted(lambda *_: [("harbour", 0.98)])
+    scripted.name = "rapidocr"
+    monkeypatch.setattr(reader, "_engines", {"rapidocr": scripted})
+    monkeypatch.setattr(reader_module, "letter_height", lambda _: letter * 2)
+    reader.read(PageInput(1, 1700, 2800, 0, pixels=np.asarray(sheet)))
+    assert [warning.reason for warning in warnings] == [WarningReason.REDUCED_RESOLUTION] * named

@@ -25,8 +25,11 @@ from steno_runtime.ocr.reader import PageReader, failed_page
 from steno_runtime.ocr.spool import PageSpool
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 
-LOW_CONFIDENCE = 0.6
+LOW_CONFIDENCE = 0.7
 """Mean confidence of a page's lines below which its text is doubtful: wrong scripts and noise are read at less."""
+DOUBTED_WORD, MANY_DOUBTED = 0.7, 0.22
+"""A page is doubtful, too, if more than that share of its text are words of less confidence than the first: where much
+is lost, what is left is often read well. Pages of which nearly all was found have up to 0.20."""
 
 MAX_WORKERS = 4
 """Each has engines of its own, about 300 MiB."""
@@ -158,6 +161,14 @@ def recognize(
     )
 
 
+def doubted_share(page: Page) -> float:
+    """Return the share of a page's text that are words, or lines without words, of little confidence."""
+    lines = [line for region in page.regions for line in region.lines]
+    parts = [part for line in lines for part in (line.words or (line,))]
+    characters = sum(len(part.text) for part in parts)
+    return sum(len(part.text) for part in parts if part.confidence < DOUBTED_WORD) / characters if characters else 0.0
+
+
 def _validate(options: RecognitionOptions) -> None:
     for language in options.languages:
         if normalize_language(language) is None:
@@ -237,7 +248,7 @@ class _Collector:
             if page.engine is not None:  # else none was needed: the page is blank
                 message = f"No text was found on page {page.number}: it is blank, or its text was not recognized."
                 self._warn(WarningReason.PAGES_EMPTY, page, message)
-        elif page.confidence < LOW_CONFIDENCE:
+        elif page.confidence < LOW_CONFIDENCE or doubted_share(page) > MANY_DOUBTED:
             message = f"The text of page {page.number} is doubtful (confidence {page.confidence:.2f}): check it."
             self._warn(WarningReason.LOW_CONFIDENCE, page, message)
         if page.engine:

@@ -21,14 +21,16 @@ from steno_runtime.ocr.engines.base import (
     mean_confidence,
     moved,
 )
+from steno_runtime.ocr.engines.detector import DETECTION_SIDE
 from steno_runtime.ocr.engines.paddle import PaddleEngine
 from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
+from steno_runtime.ocr.engines.tiling import loses_letters, may_need_tiles
 from steno_runtime.ocr.geometry import Quad, bounds, shifted
 from steno_runtime.ocr.languages import may_be_in, script
 from steno_runtime.ocr.layout import Block, arrange, outline
 from steno_runtime.ocr.page import PageError, PageInput
-from steno_runtime.ocr.resolution import assumed_dpi, is_blank, scale_for_reading
+from steno_runtime.ocr.resolution import assumed_dpi, is_blank, letter_height, scale_for_reading
 
 _MIN_SIDE = 12
 """Pixels; smaller pages hold no text."""
@@ -46,6 +48,8 @@ _MIN_TURNED_LETTERS = 4
 """Of a page that is turned for its text alone: digits read well upside down."""
 _WHOLE_PAGE, _LARGE = 0.8, 500
 """Share of a page's sides that no word has, on pages of more pixels than this; noise read as one has."""
+_TRIED = 2
+"""Readings of a page of which none was turned."""
 _MARGIN = 24
 """Pixels of white around a part of a page: engines miss letters at the edge."""
 
@@ -170,6 +174,9 @@ class PageReader:
         first = reading = self._read_first(selection, page_image, rotation)
         if reading.confidence < MIN_CONFIDENCE or reading.sideways:
             reading = self._reread(reading, selection, page_image)
+        if reading.engine == RapidEngine.name and quality.is_print and _is_small_print(image):
+            message = f"The print of page {number} is so small that lines may be missing: check it, or cut it up."
+            self._warn(ResultWarning(reason=WarningReason.REDUCED_RESOLUTION, message=message, page=number))
         if not self._languages:
             reading, languages = self._read_as_others(reading, page_image, first)
             doubted = reading.confidence < MIN_CONFIDENCE or (
@@ -249,6 +256,9 @@ class PageReader:
         if best.confidence < MIN_CONFIDENCE and len(selection.engines) > 1:
             reason = f"{best.reason}; {reading.engine} was not confident ({best.confidence:.2f})"
             readings.append(self._read_with(selection.engines[1], image, rotation=best.rotation, reason=reason))
+            best = max(readings, key=_score)
+        if best.sideways and len(readings) <= _TRIED:  # nothing said how it lies but its lines
+            readings += [self._turned(best, image, degrees) for degrees in (90, 270)]
         return max(readings, key=_score)
 
     def _turned(self, reading: Reading, image: _PageImage, degrees: int) -> Reading:
@@ -300,6 +310,14 @@ def _is_noise(line: RecognizedLine, pixels: np.ndarray) -> bool:
     left, top, right, bottom = bounds([line.quad])
     whole = bottom - top > _WHOLE_PAGE * height and right - left > _WHOLE_PAGE * width
     return whole and min(height, width) > _LARGE and len(line.text.split()) <= 1
+
+
+def _is_small_print(image: np.ndarray) -> bool:
+    """Return whether the detector of lines, which sees a page this large as a whole, misses its letters."""
+    height, width = image.shape[:2]
+    if max(width, height) <= DETECTION_SIDE or may_need_tiles(width, height):
+        return False
+    return loses_letters(width, height, letter_height(image), DETECTION_SIDE)
 
 
 def _score(reading: Reading) -> float:

@@ -32,6 +32,18 @@ def may_need_tiles(width: int, height: int) -> bool:
     return longest > _LARGE_SIDE or (longest > _LONG_SIDE and longest > _LONG * min(width, height))
 
 
+def loses_letters(width: int, height: int, letter: float | None, side: int) -> bool:
+    """Return whether letters are too small in the detector's picture of a whole page.
+
+    Args:
+        width: of the page.
+        height: of the page.
+        letter: height of its small letters; None: it has hardly any.
+        side: the detector's picture has this many pixels along its longer side.
+    """
+    return letter is not None and letter * side / max(width, height) < _LOST
+
+
 def tiles(width: int, height: int, letter: float | None, side: int) -> list[Tile]:
     """Return the tiles to look at, the whole page as one where its letters are large enough.
 
@@ -41,8 +53,7 @@ def tiles(width: int, height: int, letter: float | None, side: int) -> list[Tile
         letter: height of its small letters; None: it has hardly any.
         side: the detector's picture has this many pixels along its longer side.
     """
-    longest = max(width, height)
-    if letter is None or letter * side / longest >= _LOST:
+    if letter is None or not loses_letters(width, height, letter, side):
         return [(0, 0, width, height)]
     reach = max(side, round(side * letter / _SEEN), math.ceil(1.2 * math.sqrt(width * height / _MAX_TILES)))
     overlap = min(reach // 2, round(_OVERLAP * letter))
