@@ -51,6 +51,8 @@ STENO = "steno"
 PAUSE = np.zeros(SAMPLE_RATE // 2, np.float32)
 JOINED_SECONDS = 600
 """Joined recordings are of at most this length."""
+LOST = 0.3
+"""Share of wrong characters above which a document must have a warning."""
 
 
 class CountedPipelines(LocalPipelines):
@@ -169,7 +171,8 @@ def table(found: dict[str, list[Outcome]], medium: Medium, title: str, key: Call
     if not groups:
         return
     first = next(iter(groups.values()))
-    yield f"| {title} | items | " + " | ".join(f"{name}: errors %, speed" for name in groups) + " |"
+    figures = "errors %, speed" if medium is Medium.RECORDING else "characters wrong % (words found %), pages/s"
+    yield f"| {title} | items | " + " | ".join(f"{name}: {figures}" for name in groups) + " |"
     yield "|---|---|" + "---|" * len(groups)
     for label in first:
         cells = [_cell(by_name.get(label), first[label]) for by_name in groups.values()]
@@ -178,16 +181,39 @@ def table(found: dict[str, list[Outcome]], medium: Medium, title: str, key: Call
 
 
 def _cell(found: Group | None, steno: Group) -> str:
-    """Return `12.3, 8.1x (1.40)`: error rate, times real time (or pages a second), and Steno's speed by this one's."""
+    """Return `12.3, 8.1 (1.40)`: error rate, times real time (or pages a second), and Steno's speed by this one's.
+
+    Pages are scored by character, and by the words found in whatever order: that of a table is open.
+    """
     if found is None:
         return ""
-    errors = f"{100 * found.errors.rate:.1f}" if found.errors and found.errors.rate is not None else "-"
+    wrong = found.errors if found.page_speed is None else found.characters
+    errors = f"{100 * wrong.rate:.1f}" if wrong and wrong.rate is not None else "-"
     if found.hallucinated_words:
         errors += f" +{found.hallucinated_words}"
+    if found.words_found and found.words_found.rate is not None:
+        errors += f" ({100 * found.words_found.rate:.1f})"
     speed, own = found.audio_speed or found.page_speed, steno.audio_speed or steno.page_speed
     if speed is None or own is None:
         return errors
     return f"{errors}, {speed.overall:.2f} ({own.overall / speed.overall:.2f})"
+
+
+def unwarned(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """Yield how many documents are mostly lost, and which of them have no warning that says so."""
+    lost = [
+        one
+        for one in outcomes
+        if one.item.medium is Medium.DOCUMENT
+        and one.scores is not None
+        and one.scores.characters is not None
+        and (one.scores.characters.rate or 0) > LOST
+    ]
+    silent = [f"{one.item.id} ({one.item.condition or 'as it is'})" for one in lost if not one.warnings]
+    if lost:
+        yield f"Of {len(lost)} documents with over {LOST:.0%} of the characters wrong, {len(silent)} have no warning"
+    if silent:
+        yield f"  {', '.join(silent)}"
 
 
 def _filter(text: str) -> Filter:
@@ -209,6 +235,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", default=[], choices=[*MEDIA], help="rivals; by default all")
     parser.add_argument("--by", choices=("language", "kind", "condition"), action="append", default=[])
     parser.add_argument("--language", choices=("given", "auto"), default="given")
+    modes = ("skip", "redo", "force")
+    parser.add_argument("--mode", choices=modes, default="skip", help="force: PDFs' own text is read, as rivals do")
     parser.add_argument("--model", default="whisper-base")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of all arms that decode speech")
     parser.add_argument("--rounds", type=int, default=1)
@@ -233,7 +261,7 @@ def main() -> None:
     store = build()
     options = RecogniserOptions(languages=arguments.language, diarize=False)
     transcription = TranscriptionOptions(model=arguments.model, model_store=store, device=arguments.device)
-    steno = CountedPipelines(transcription, RecognitionRequest(Path(), store), options)
+    steno = CountedPipelines(transcription, RecognitionRequest(Path(), store, mode=arguments.mode), options)
     arms: dict[str, Recogniser] = {STENO: steno}
     media = {item.medium for item in items}
     for name, make in {**speech_rivals(store, arguments.model, arguments.device), **PAGE_RIVALS}.items():
@@ -244,17 +272,29 @@ def main() -> None:
             items = joined(items, Path(folder))
         every = (made for item in items for made in degraded(item, arguments.degrade, Path(folder)))
         found = run(every, arms, arguments.rounds)
-    grouping = {"language": by_language, "kind": by_kind, "condition": by_condition}
-    for medium in Medium:
-        for name in arguments.by or ("language", "kind", *(["condition"] if arguments.degrade else [])):
-            for line in table(found, medium, f"{medium.value}s by {name}", grouping[name]):
-                print(line)
+    for line in report(found, arguments.by, degraded=bool(arguments.degrade)):
+        print(line)
     if steno.windows:
         share = 100 * steno.again / (steno.windows - steno.again)
         print(f"Steno decoded {steno.windows} windows, {steno.again} of them again ({share:.1f} % more)")
     if arguments.json:
         rows = [{"arm": arm, **asdict(outcome)} for arm, outcomes in found.items() for outcome in outcomes]
         arguments.json.write_text(json.dumps(rows, default=str, ensure_ascii=False, indent=1))
+
+
+def report(found: dict[str, list[Outcome]], names: Sequence[str], *, degraded: bool) -> Iterator[str]:
+    """Yield the tables of recordings and of documents.
+
+    Args:
+        found: the outcomes of each arm.
+        names: what to group by; empty: all that differ.
+        degraded: whether items were changed.
+    """
+    grouping = {"language": by_language, "kind": by_kind, "condition": by_condition}
+    for medium in Medium:
+        for name in names or ("language", "kind", *(["condition"] if degraded else [])):
+            yield from table(found, medium, f"{medium.value}s by {name}", grouping[name])
+    yield from unwarned(found[STENO])
 
 
 def _half(manifest: Path, half: str | None) -> Sequence[Item]:
