@@ -48,8 +48,6 @@ _MIN_TURNED_LETTERS = 4
 """Of a page that is turned for its text alone: digits read well upside down."""
 _WHOLE_PAGE, _LARGE = 0.8, 500
 """Share of a page's sides that no word has, on pages of more pixels than this; noise read as one has."""
-_TRIED = 2
-"""Readings of a page of which none was turned."""
 _MARGIN = 24
 """Pixels of white around a part of a page: engines miss letters at the edge."""
 
@@ -257,7 +255,7 @@ class PageReader:
             reason = f"{best.reason}; {reading.engine} was not confident ({best.confidence:.2f})"
             readings.append(self._read_with(selection.engines[1], image, rotation=best.rotation, reason=reason))
             best = max(readings, key=_score)
-        if best.sideways and len(readings) <= _TRIED:  # nothing said how it lies but its lines
+        if best.sideways and not best.rotation:  # nothing says how it lies but its lines
             readings += [self._turned(best, image, degrees) for degrees in (90, 270)]
         return max(readings, key=_score)
 
