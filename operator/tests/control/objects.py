@@ -31,7 +31,7 @@ def resource(name: str = "talk", uid: str = "u1", version: int = 1, **status: An
 
 
 def job(name: str = "talk-1", uid: str = "j1", owner: str = "u1", version: int = 10, **more: Any) -> dict[str, Any]:
-    owners = [{"kind": "TranscriptionJob", "name": "talk", "uid": owner, "controller": True}] if owner else []
+    reference = {"kind": "TranscriptionJob", "name": name.rpartition("-")[0], "uid": owner, "controller": True}
     return {
         "metadata": {
             "name": name,
@@ -40,7 +40,7 @@ def job(name: str = "talk-1", uid: str = "j1", owner: str = "u1", version: int =
             "resourceVersion": str(version),
             "creationTimestamp": CREATED,
             "labels": {"steno.dev/attempt": name.rpartition("-")[2]},
-            "ownerReferences": owners,
+            "ownerReferences": [reference] if owner else [],
         },
         **more,
     }

@@ -78,6 +78,7 @@ def test_the_answer_to_a_write_does_not_bring_back_what_was_deleted(state):
 
 
 def test_a_full_list_removes_what_it_does_not_have_but_not_what_is_younger(state):
+    state.resources.upsert(resource(version=2, attempt=1))
     state.jobs.upsert(job(version=10))
     state.jobs.upsert(job("talk-2", "j2", version=30))
     state.jobs.replace(set(), "20")

@@ -102,3 +102,15 @@ def test_other_late_reports_change_nothing(pool):
         assert pool.report(late)["known"] == ["s1"]
         assert pool.state.connections.get("s1") is None
     assert pool.report()["end"] == [{"uid": "s1", "reason": "Deleted"}]
+
+
+def test_l7_a_server_does_not_speak_for_another_pool():
+    """The UID is that of the server's own pool, the name another's."""
+    harness = PoolHarness()
+    harness.session(spec={"poolRef": {"name": "other"}})
+    harness.state.resources.upsert(resource("RuntimePool", "other", "pool2"))
+    said = SessionReport(session=ObjectRef(namespace="ns", name="call", uid="s1"), started=NOW, stats=SessionStats())
+    report = PoolReport(pool=ObjectRef(namespace="ns", name="other", uid="pool1"), sessions=[said])
+    code, _ = take_pool_report(harness.state, PodIdentity("ns", "server", "pod1"), report, NOW)
+    assert code == 403
+    assert harness.state.connections.get("s1") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from steno_api import GROUP
@@ -27,6 +28,8 @@ SUSPENDED = f"{GROUP}/suspended"
 DEADLINE = f"{GROUP}/active-deadline-seconds"
 """Annotation of a child Job: the deadline that the operator gave it; a policy may have set another."""
 
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,4}")
+
 CHILD_SELECTOR = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
 """Label selector of everything the operator made."""
 JOB_SELECTOR = f"{CHILD_SELECTOR},{JOB_UID}"
@@ -38,6 +41,19 @@ POOL_SELECTOR = f"{CHILD_SELECTOR},{POOL_UID}"
 def child_name(name: str, attempt: int) -> str:
     """Return the name of an attempt's child Job: always the same, so creating it twice makes one."""
     return f"{name}-{attempt}"
+
+
+def attempt_of(child: str, name: str) -> int | None:
+    """Return the attempt whose child Job has a name: the inverse of `child_name`; None if no child is named so.
+
+    A Job's name cannot be changed, unlike its labels, and holds no number that is too high to count to.
+
+    Args:
+        child: the Job's name.
+        name: that of the resource.
+    """
+    prefix, _, number = child.rpartition("-")
+    return int(number) if prefix == name and _ATTEMPT.fullmatch(number) else None
 
 
 def child_labels(*, kind: str, name: str, uid: str, tenant: str, attempt: int) -> dict[str, str]:

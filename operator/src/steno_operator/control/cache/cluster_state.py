@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 
@@ -22,6 +22,7 @@ from steno_operator.control.cache.job_records import (
     read_job,
     read_warning,
     read_worker,
+    warning_id,
 )
 from steno_operator.control.cache.local_records import (
     BusyKeys,
@@ -52,10 +53,13 @@ from steno_operator.control.cache.resource_records import (
 )
 from steno_operator.control.cache.session_connections import SessionConnections
 from steno_operator.control.kube.keys import Key
+from steno_operator.manifests import labels
 from steno_operator.plan.common.admission import Admission
 from steno_operator.plan.common.pods import ended, worker_result
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
 from steno_operator.plan.tenant.admission import ObservedQuota, Reservation, check_admission
+
+T = TypeVar("T")
 
 _WARNINGS = 10_000
 _PUBLISHED = 10_000
@@ -149,6 +153,30 @@ class ClusterState:
         entry = self.jobs.get(owner.uid)
         return entry if entry is not None and entry.namespace == owner.namespace else None
 
+    def children(self, owner: OwnerKey) -> list[Entry[JobRecord]]:
+        """Return the child Jobs of a resource, by attempt.
+
+        A Job is believed when its controller reference names the resource whole, and its name is that of an attempt
+        which may exist: the next after the status's latest, or after a child's whose status was not written yet.
+        """
+        found = sorted(self.jobs.by_index(BY_OWNER, owner), key=lambda job: job.value.child.attempt)
+        resource = self.owner(owner)
+        if resource is None:  # deleted: what is left of it may still work
+            return found
+        latest: int = (resource.raw.get("status") or {}).get("attempt", 0)
+        believed: list[Entry[JobRecord]] = []
+        for job in found:
+            attempt = job.value.child.attempt
+            if job.value.controller == resource.key and attempt <= latest + 1:
+                latest = max(latest, attempt)
+                believed.append(job)
+        return believed
+
+    def owned(self, cache: ObjectCache[T], owner: OwnerKey) -> list[Entry[T]]:
+        """Return the objects of a cache whose controller reference names a resource whole, by UID and name."""
+        resource, found = self.owner(owner), cache.by_index(BY_OWNER, owner)
+        return [each for each in found if resource is None or each.owner_name == resource.key.name]
+
     def profile(self, name: str) -> RuntimeProfile | None:
         """Return a profile; one that cannot be read (stored under an older schema) counts as absent."""
         found = self.profiles.by_index(BY_NAME, name)
@@ -219,7 +247,7 @@ class ClusterState:
         Returns:
             None when there is neither a child at work nor a profile of that name.
         """
-        children = (job.value.child for job in self.jobs.by_index(BY_OWNER, owner))
+        children = (job.value.child for job in self.children(owner))
         counts = [child.accelerators for child in children if not child.done]
         for found in self.profiles.by_index(BY_NAME, profile):
             accelerator = (found.value.get("spec") or {}).get("accelerator")
@@ -228,8 +256,16 @@ class ClusterState:
 
     def published(self, owner: OwnerKey) -> Succeeded | None:
         """Return the result of a worker that published for a resource, even if its pod is gone by now."""
-        results = (worker_result(pod.value.pod) for pod in self.pods.by_index(PODS_BY_RESOURCE, owner))
+        pods = self.pods.by_index(PODS_BY_RESOURCE, owner)
+        results = (worker_result(pod.value.pod) for pod in pods if self._is_worker(pod, owner))
         return next((each for each in results if isinstance(each, Succeeded)), self._published.get(owner))
+
+    def _is_worker(self, pod: Entry[PodRecord], owner: OwnerKey) -> bool:
+        """Tell whether a pod works for the resource in its label: the child Job that controls it says so, or said."""
+        if pod.owner is not None and (job := self.job(pod.owner)) is not None:
+            return job in self.children(owner)
+        request = self.quota_request(owner)
+        return request is not None and labels.attempt_of(pod.value.job, request.key.name) is not None
 
     # Upkeep
 
@@ -275,7 +311,7 @@ class ClusterState:
 
     def _forget_warning(self, change: Change[Any]) -> None:
         if change.new is None:
-            self.warnings.delete(change.latest.uid)
+            self.warnings.delete(warning_id(OwnerKey(change.latest.namespace, change.latest.uid)))
 
     def _disconnect_server(self, change: Change[ObservedServer]) -> None:
         """Forget the connections to a server that is gone; what it reported of ended sessions is kept."""
@@ -283,9 +319,12 @@ class ClusterState:
             self.connections.disconnect(change.latest.uid)
 
     def _keep_result(self, change: Change[PodRecord]) -> None:
-        pod = change.latest.value
-        if change.new is None and pod.resource is not None and isinstance(result := worker_result(pod.pod), Succeeded):
-            self._published[pod.resource] = result
+        pod = change.latest
+        resource, result = pod.value.resource, worker_result(pod.value.pod)
+        if change.new is not None or resource is None or not isinstance(result, Succeeded):
+            return
+        if self._is_worker(pod, resource):
+            self._published[resource] = result
 
 
 def most_senior(tenants: Iterable[TenantRecord]) -> TenantRecord | None:

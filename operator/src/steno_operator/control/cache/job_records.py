@@ -27,12 +27,18 @@ _WAITING_FOR_OTHERS = frozenset({None, "PodInitializing", "ContainerCreating"})
 """`state.waiting.reason`s of a container that nothing of its own keeps from starting."""
 
 
+_DIGITS = 10
+_MAX_ACCELERATORS = 16
+"""Accelerators that a RuntimeProfile may give a pod: no child asks for more."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """A labelled Job."""
 
     controller: Key | None
-    """The custom resource that its controller reference names; None when it has no such reference."""
+    """The custom resource that its controller reference names, and whose child it is by its name; None when there is
+    none: anyone may make a Job with our labels."""
     child: ObservedChild
 
 
@@ -42,6 +48,8 @@ class PodRecord:
 
     resource: OwnerKey | None
     """The custom resource that it works for, by its label: all that is left to know it by once its Job is gone."""
+    job: str
+    """The name of the Job that controls it; empty when none does."""
     pod: ObservedPod
 
 
@@ -72,27 +80,28 @@ def find_condition(status: Mapping[str, Any], kind: str, value: str = "True") ->
     return next((c for c in conditions if c.get("type") == kind and c.get("status") == value), {})
 
 
-def _attempt(metadata: Mapping[str, Any]) -> int:
-    text = (metadata.get("labels") or {}).get(labels.ATTEMPT) or metadata["name"].rpartition("-")[2]
-    return int(text) if text.isdigit() else 0
+def _whole_number(text: str) -> int | None:
+    """Read a number that others may have written: at most ten plain digits, else None."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None
 
 
 def read_job(raw: Mapping[str, Any]) -> Entry[JobRecord]:
     """Read a child Job."""
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     controller = controller_of(raw)
+    attempt = labels.attempt_of(metadata["name"], controller.get("name", "")) if controller else None
     marks: Mapping[str, str] = metadata.get("annotations") or {}
     complete, failed = find_condition(status, "Complete"), find_condition(status, "Failed")
     child = ObservedChild(
         name=metadata["name"],
         uid=metadata["uid"],
-        attempt=_attempt(metadata),
+        attempt=attempt or 0,
         created=datetime.fromisoformat(metadata["creationTimestamp"]),
         suspended=bool(spec.get("suspend")),
         held=bool(spec.get("suspend")) and labels.SUSPENDED not in marks,
         halted=bool(find_condition(status, "Suspended")),
         accelerators=_accelerators(spec),
-        deadline=int(marks[labels.DEADLINE]) if marks.get(labels.DEADLINE, "").isdigit() else None,
+        deadline=_whole_number(marks.get(labels.DEADLINE, "")),
         deleting="deletionTimestamp" in metadata,
         succeeded=bool(complete),
         failed=bool(failed),
@@ -100,15 +109,29 @@ def read_job(raw: Mapping[str, Any]) -> Entry[JobRecord]:
         failure_message=failed.get("message", ""),
         finished=parse_time((complete or failed).get("lastTransitionTime")),
     )
-    key = Key(controller["kind"], metadata["namespace"], controller["name"]) if controller else None
-    return owned_entry(raw, controller_uid(raw), JobRecord(key, child))
+    if attempt is None:  # a look-alike
+        return owned_entry(raw, "", JobRecord(None, child))
+    key = Key(controller["kind"], metadata["namespace"], controller["name"])
+    return owned_entry(raw, controller["uid"], JobRecord(key, child))
+
+
+def is_child(raw: Mapping[str, Any], key: Key, uid: str) -> bool:
+    """Tell whether a Job is an attempt of a resource, by its name and its controller reference.
+
+    Args:
+        raw: the Job.
+        key: the resource.
+        uid: its UID.
+    """
+    job = read_job(raw)
+    return job.owner == OwnerKey(key.namespace, uid) and job.value.controller == key
 
 
 def _accelerators(spec: Mapping[str, Any]) -> int:
     pod = (spec.get("template") or {}).get("spec") or {}
     limits = [(container.get("resources") or {}).get("limits") or {} for container in pod.get("containers") or ()]
-    counts = [str(count) for limit in limits for name, count in limit.items() if "/" in name]
-    return sum(int(count) for count in counts if count.isdigit())
+    counts = [_whole_number(str(count)) or 0 for limit in limits for name, count in limit.items() if "/" in name]
+    return min(sum(counts), _MAX_ACCELERATORS)
 
 
 def read_worker(raw: Mapping[str, Any]) -> Entry[PodRecord]:
@@ -116,7 +139,9 @@ def read_worker(raw: Mapping[str, Any]) -> Entry[PodRecord]:
     metadata = raw["metadata"]
     resource_uid = (metadata.get("labels") or {}).get(labels.JOB_UID, "")
     resource = OwnerKey(metadata["namespace"], resource_uid) if resource_uid else None
-    return owned_entry(raw, controller_uid(raw), PodRecord(resource, read_pod(raw, CONTAINER)))
+    controller = controller_of(raw)
+    job = controller.get("name", "") if controller.get("kind") == "Job" else ""
+    return owned_entry(raw, controller_uid(raw), PodRecord(resource, job, read_pod(raw, CONTAINER)))
 
 
 def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
@@ -181,7 +206,7 @@ def _unreachable_since(metadata: Mapping[str, Any], status: Mapping[str, Any]) -
 
 
 def read_warning(raw: Mapping[str, Any]) -> Entry[WarningEvent]:
-    """Read a warning Event; the entry's UID is that of the object that the Event is about."""
+    """Read a warning Event; the entry is that of the object that the Event is about, in the Event's own namespace."""
     about: Mapping[str, Any] = raw.get("involvedObject") or {}
     metadata, series = raw["metadata"], raw.get("series") or {}
     warning = WarningEvent(
@@ -189,7 +214,13 @@ def read_warning(raw: Mapping[str, Any]) -> Entry[WarningEvent]:
         message=(raw.get("message") or "").strip(),
         time=parse_time(raw.get("lastTimestamp") or series.get("lastObservedTime") or raw.get("eventTime")),
     )
-    return Entry(about.get("uid", ""), metadata.get("namespace", ""), metadata["resourceVersion"], warning)
+    owner = OwnerKey(metadata.get("namespace", ""), about.get("uid", ""))
+    return Entry(warning_id(owner), owner.namespace, metadata["resourceVersion"], warning, owner)
+
+
+def warning_id(about: OwnerKey) -> str:
+    """Return the identity of the latest warning about an object: no other namespace's Event replaces it."""
+    return f"{about.namespace}/{about.uid}"
 
 
 def owned_entry(raw: Mapping[str, Any], owner_uid: str, value: T) -> Entry[T]:
@@ -202,4 +233,5 @@ def owned_entry(raw: Mapping[str, Any], owner_uid: str, value: T) -> Entry[T]:
     """
     metadata = raw["metadata"]
     owner = OwnerKey(metadata["namespace"], owner_uid) if owner_uid else None
-    return Entry(metadata["uid"], metadata["namespace"], metadata["resourceVersion"], value, owner)
+    name = controller_of(raw).get("name", "")
+    return Entry(metadata["uid"], metadata["namespace"], metadata["resourceVersion"], value, owner, name)

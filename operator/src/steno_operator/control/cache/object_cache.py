@@ -73,6 +73,8 @@ class Entry(Generic[T]):
     version: str
     value: T
     owner: OwnerKey | None = None
+    owner_name: str = ""
+    """What the object calls its owner, which is not believed when the resource of that UID has another name."""
 
 
 @dataclass(frozen=True, slots=True)

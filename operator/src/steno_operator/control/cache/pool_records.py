@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_operator.control.cache.job_records import find_condition, owned_entry, read_pod
 from steno_operator.control.cache.object_cache import Entry
-from steno_operator.control.kube.keys import controller_uid
+from steno_operator.control.kube.keys import controller_of
 from steno_operator.manifests import labels
 from steno_operator.manifests.deployment import digest_of
 from steno_operator.manifests.pod_template import SERVER
@@ -36,12 +37,19 @@ def read_deployment(raw: Mapping[str, Any]) -> Entry[ObservedDeployment]:
         settled=current and status.get("updatedReplicas", 0) == total == replicas,
         failure=find_condition(status, "ReplicaFailure").get("message", ""),
     )
-    return owned_entry(raw, controller_uid(raw), deployment)
+    return owned_entry(raw, _pool_uid(raw), deployment)
 
 
 def read_service(raw: Mapping[str, Any]) -> Entry[str]:
     """Read a pool's Service: its digest."""
-    return owned_entry(raw, controller_uid(raw), digest_of(raw))
+    return owned_entry(raw, _pool_uid(raw), digest_of(raw))
+
+
+def _pool_uid(raw: Mapping[str, Any]) -> str:
+    """Return the UID of the pool whose child an object is by its name, too; empty: anyone may name a controller."""
+    controller, name = controller_of(raw), raw["metadata"]["name"]
+    is_pool = controller.get("kind") == RuntimePool.definition.kind
+    return controller["uid"] if is_pool and name == labels.pool_child_name(controller.get("name", "")) else ""
 
 
 def read_server(raw: Mapping[str, Any]) -> Entry[ObservedServer]:

@@ -190,15 +190,15 @@ class Subscriptions:
 
     def _warning_changed(self, change: Change[WarningEvent]) -> None:
         old, new = change.old, change.new
-        if new is None or (old is not None and old.value == new.value):
+        if new is None or new.owner is None or (old is not None and old.value == new.value):
             return
-        about = OwnerKey(new.namespace, new.uid)
+        about = new.owner
         self._job_news(about)
-        pod = self._state.pods.get(new.uid)
-        if pod is not None and pod.namespace == new.namespace and pod.owner is not None:
+        pod = self._state.pods.get(about.uid)
+        if pod is not None and pod.namespace == about.namespace and pod.owner is not None:
             self._job_news(pod.owner)
-        server = self._state.servers.get(new.uid)
-        if server is not None and server.namespace == new.namespace:
+        server = self._state.servers.get(about.uid)
+        if server is not None and server.namespace == about.namespace:
             self._pool_news(server.owner)
 
     # Children and servers of pools

@@ -8,8 +8,9 @@ from typing import Any
 
 from steno_api.v1alpha1.meta import ResourceDefinition
 from steno_operator.control.cache.cluster_state import ClusterState
+from steno_operator.control.cache.job_records import is_child
 from steno_operator.control.kube.client import CONFLICT, JOBS, NOT_FOUND, ApiError, Cluster
-from steno_operator.control.kube.keys import Key, controller_uid
+from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import RefusedError, resource_type
 from steno_operator.control.reconcile.work_queue import RetryError
 from steno_operator.manifests import labels
@@ -95,7 +96,7 @@ class Executor:
             if error.status == NOT_FOUND:
                 raise RetryError(f"Job {name} existed and is gone") from None
             raise
-        if controller_uid(job) == uid:
+        if is_child(job, key, uid):
             self._state.jobs.upsert(job)
             return
         self._state.conflicts.add(uid, name)

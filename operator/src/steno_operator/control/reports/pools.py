@@ -34,7 +34,9 @@ def take_pool_report(
     """
     pool = OwnerKey(report.pool.namespace, report.pool.uid)
     server = state.servers.get(caller.pod_uid)
-    if server is None or server.namespace != caller.namespace or server.owner != pool:
+    known = state.owner(pool)
+    misnamed = known is not None and known.key != Key(POOL_KIND, pool.namespace, report.pool.name)
+    if server is None or server.namespace != caller.namespace or server.owner != pool or misnamed:
         return 403, {"message": "the token is not that of a server of this pool"}
     orders: list[SessionOrder] = []
     known: list[str] = []

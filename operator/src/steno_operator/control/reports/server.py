@@ -18,7 +18,7 @@ from steno_api.model import Model
 from steno_api.server.reports import POOL_REPORT_PATH, PoolReport
 from steno_api.worker.report import REPORT_AUDIENCE, REPORT_PATH, Report
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.object_cache import BY_OWNER, OwnerKey
+from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.kube.client import ApiError, UnreachableError
 from steno_operator.control.reports import pools
 from steno_operator.control.reports.token_review import PodIdentity, TokenVerifier
@@ -56,7 +56,7 @@ def take_job_report(state: ClusterState, caller: PodIdentity, report: Report) ->
     resource = state.owner(owner)
     if resource is None or resource.key.name != job.name:
         return _answer(409, "no such job")
-    attempts = [child.value.child.attempt for child in state.jobs.by_index(BY_OWNER, owner)]
+    attempts = [child.value.child.attempt for child in state.children(owner)]
     attempt = _attempt_of(state, caller, owner)
     if attempt is None:
         return _answer(403, "the token is not that of a pod of this job")
@@ -74,7 +74,7 @@ def _attempt_of(state: ClusterState, caller: PodIdentity, owner: OwnerKey) -> in
     child = None if pod is None or pod.owner is None else state.job(pod.owner)
     return (
         None
-        if child is None or child.owner != owner or caller.namespace != owner.namespace
+        if child is None or child not in state.children(owner) or caller.namespace != owner.namespace
         else child.value.child.attempt
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from steno_operator.control.cache.cluster_state import JOBS_BY_RESOURCE_NAME, ClusterState
-from steno_operator.control.cache.job_records import JobRecord, WarningEvent
+from steno_operator.control.cache.job_records import JobRecord, WarningEvent, warning_id
 from steno_operator.control.cache.object_cache import BY_OWNER, Entry, OwnerKey
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ObservedPod
@@ -37,8 +37,7 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
 
 def observe_children(state: ClusterState, owner: OwnerKey) -> list[ObservedChild]:
     """Return the child Jobs of a resource, by attempt."""
-    children = [_observe_child(state, job) for job in state.jobs.by_index(BY_OWNER, owner)]
-    return sorted(children, key=lambda child: child.attempt)
+    return [_observe_child(state, job) for job in state.children(owner)]
 
 
 def pods_of_job(state: ClusterState, job: Entry[JobRecord]) -> list[ObservedPod]:
@@ -65,8 +64,8 @@ def with_warnings(state: ClusterState, namespace: str, pods: Iterable[ObservedPo
 
 def warning_about(state: ClusterState, about: OwnerKey) -> WarningEvent | None:
     """Return the latest warning about an object."""
-    warning = state.warnings.get(about.uid)
-    return warning.value if warning is not None and warning.namespace == about.namespace else None
+    warning = state.warnings.get(warning_id(about))
+    return None if warning is None else warning.value
 
 
 def _observe_child(state: ClusterState, job: Entry[JobRecord]) -> ObservedChild:
@@ -78,4 +77,5 @@ def _observe_child(state: ClusterState, job: Entry[JobRecord]) -> ObservedChild:
 def _conflicting_names(state: ClusterState, key: Key, owner: OwnerKey) -> frozenset[str]:
     """Return Jobs found when one was to be created, and those that the watch shows to be controlled by another."""
     named = state.jobs.by_index(JOBS_BY_RESOURCE_NAME, (key.namespace, key.name))
-    return state.conflicts.get(owner.uid) | {job.value.child.name for job in named if job.owner != owner}
+    own = {job.uid for job in state.children(owner)}
+    return state.conflicts.get(owner.uid) | {job.value.child.name for job in named if job.uid not in own}

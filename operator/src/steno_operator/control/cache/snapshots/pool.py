@@ -25,7 +25,7 @@ def observe_pool(state: ClusterState, key: Key, pool: RuntimePool, token_keys: t
     """
     owner = OwnerKey(key.namespace, pool.metadata.uid)
     places = (session.value.place for session in state.resources.by_index(SESSIONS_BY_POOL, key))
-    service = next(iter(state.services.by_index(BY_OWNER, owner)), None)
+    service = next(iter(state.owned(state.services, owner)), None)
     return ObservedPool(
         pool=pool,
         profile=state.profile(pool.spec.profile_ref.name),
@@ -47,7 +47,7 @@ def pool_occupies_quota(state: ClusterState, owner: OwnerKey) -> bool:
 
 
 def _deployment(state: ClusterState, owner: OwnerKey) -> ObservedDeployment | None:
-    return next((each.value for each in state.deployments.by_index(BY_OWNER, owner)), None)
+    return next((each.value for each in state.owned(state.deployments, owner)), None)
 
 
 def _with_warning(state: ClusterState, server: Entry[ObservedServer]) -> ObservedServer:

@@ -9,7 +9,7 @@ from steno_api.v1alpha1.tenant import Tenant
 from steno_api.v1alpha1.tenantquota import QuotaReservation
 from steno_api.worker.termination import Succeeded
 from steno_operator.control.cache.cluster_state import PODS_BY_RESOURCE, ClusterState
-from steno_operator.control.cache.object_cache import BY_OWNER, OwnerKey
+from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.resource_records import REQUESTS_BY_NAMESPACE, QuotaRequest
 from steno_operator.control.cache.snapshots.job import observe_children, pods_of_job
 from steno_operator.control.cache.snapshots.pool import pool_occupies_quota
@@ -108,5 +108,5 @@ def _forgotten(owner: OwnerKey, entry: QuotaReservation | None) -> QuotaRequest:
 
 def _has_result(state: ClusterState, owner: OwnerKey) -> bool:
     """Tell whether a result can still be read: the resource's plan will write down what was used."""
-    pods = (pod for job in state.jobs.by_index(BY_OWNER, owner) for pod in pods_of_job(state, job))
+    pods = (pod for job in state.children(owner) for pod in pods_of_job(state, job))
     return any(isinstance(worker_result(pod), Succeeded) for pod in pods)
