@@ -59,6 +59,13 @@ class Arm:
     """Returns the objects that must exist first."""
 
 
+MANIFEST = (
+    "s3://results/{{ $.metadata.namespace }}/{{ index $.metadata.labels `steno.dev/job` }}"
+    "/{{ index $.metadata.labels `steno.dev/job-uid` }}/manifest.json"
+)
+"""In the result directory of a pod's resource, as a template of kwok's."""
+
+
 def termination_messages() -> dict[str, str]:
     """Return the termination message of a successful worker, by kind."""
     speech = TranscriptionSummary(duration=30, language="en", segments=5, processing_seconds=3, speed=10, model="base")
@@ -69,7 +76,7 @@ def termination_messages() -> dict[str, str]:
     artifact = PublishedArtifact(format="json", name="result.json", sha256="0" * 64, bytes=12)
     return {
         model.definition.kind: TerminationMessage(
-            result=Succeeded(manifest="s3://results/manifest.json", artifacts=[artifact], summary=summary)
+            result=Succeeded(manifest=MANIFEST, artifacts=[artifact], summary=summary)
         ).to_json()
         for model, summary in zip(KINDS, (speech, pages), strict=True)
     }

@@ -45,6 +45,7 @@ SECONDS = st.floats(0, 1e7, allow_nan=False)
 OFFSETS = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours)))
 TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=OFFSETS)  # noqa: DTZ001
 NAMES = st.text("abz09", min_size=1, max_size=20)
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 URIS = st.builds(str.__add__, st.sampled_from(["s3://bucket/", "https://host:1/", "pvc://claim/"]), NAMES)
 
 
@@ -54,13 +55,13 @@ def make(of: Callable[..., Any], /, **fields: st.SearchStrategy[Any]) -> st.Sear
 
 
 JOBS = make(ObjectRef, namespace=NAMES, name=NAMES, uid=NAMES)
-ARTIFACTS = make(PublishedArtifact, format=NAMES, name=NAMES, sha256=NAMES, bytes=COUNT)
+ARTIFACTS = make(PublishedArtifact, format=NAMES, name=NAMES, sha256=DIGESTS, bytes=COUNT)
 SUMMARIES = make(
-    TranscriptionSummary, duration=SECONDS, language=NAMES, segments=COUNT, speakers=COUNT, words=COUNT,
+    TranscriptionSummary, duration=st.floats(0, 2_592_000), language=NAMES, segments=COUNT, speakers=COUNT, words=COUNT,
     confidence=FRACTION, processing_seconds=SECONDS, speed=SECONDS, model=TEXT, device=NAMES,
 )  # fmt: skip
 OCR_SUMMARIES = make(
-    OCRSummary, pages=COUNT, failed_pages=COUNT, characters=COUNT, confidence=FRACTION,
+    OCRSummary, pages=st.integers(0, 100_000), failed_pages=COUNT, characters=COUNT, confidence=FRACTION,
     engines=st.dictionaries(NAMES, COUNT, max_size=3), processing_seconds=SECONDS, pages_per_second=SECONDS,
 )  # fmt: skip
 PROGRESS = make(

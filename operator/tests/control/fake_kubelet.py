@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from tests.support.apiserver import ApiServer
 
 from .harness import until
+from .objects import manifest_of
 
 WORK_SECONDS = 0.2
 """How long a pod works."""
@@ -134,6 +135,8 @@ class Kubelet:
         began = _now()
         time.sleep(WORK_SECONDS)
         code, result = end
+        if "manifest" in result:
+            result = {**result, "manifest": manifest_of(pod)}
         terminated = {
             "exitCode": code,
             "reason": "Error" if code else "Completed",

@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 
 from tests.support.apiserver import ApiServer, Response
 
+from .objects import manifest_of
+
 T = TypeVar("T")
 PATIENCE = 90.0
 """Longest wait for anything; two busy cores can be slow."""
 GROUP = "/apis/steno.dev/v1alpha1"
-MANIFEST = "s3://results/manifest.json"
 SUMMARIES = {
     "TranscriptionJob": {
         "duration": 30.0, "language": "en", "segments": 5, "processingSeconds": 3.0, "speed": 10.0, "model": "base",
@@ -278,7 +279,8 @@ class OperatorHarness:
         """Has a worker end well."""
         artifact = {"format": "json", "name": "result.json", "sha256": "0" * 64, "bytes": 12}
         result = {
-            "outcome": "Succeeded", "manifest": MANIFEST, "artifacts": [artifact], "summary": SUMMARIES[self.kind],
+            "outcome": "Succeeded", "manifest": manifest_of(pod), "artifacts": [artifact],
+            "summary": SUMMARIES[self.kind],
         }  # fmt: skip
         self.end_pod(pod, 0, result)
 

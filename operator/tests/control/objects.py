@@ -76,3 +76,10 @@ def event(uid: str, message: str) -> dict[str, Any]:
 def profile_object(name: str = "gpu", version: int = 1, **spec: Any) -> dict[str, Any]:
     metadata = {"name": name, "uid": f"profile-{name}", "resourceVersion": str(version)}
     return {"kind": "RuntimeProfile", "metadata": metadata, "spec": spec}
+
+
+def manifest_of(pod: Any) -> str:
+    """Return the URI of the manifest in the result directory of the resource that a worker's pod works for."""
+    metadata = pod["metadata"]
+    job, uid = metadata["labels"]["steno.dev/job"], metadata["labels"]["steno.dev/job-uid"]
+    return f"s3://results/{metadata['namespace']}/{job}/{uid}/manifest.json"

@@ -234,11 +234,18 @@ def runtime_profile(gpus: int) -> dict[str, Any]:
     return {"kind": "RuntimeProfile", "metadata": metadata, "spec": accelerator if gpus else {}}
 
 
-def termination_message(kind: str, seconds: float, pages: int) -> str:
-    """Return the termination message of a worker that published."""
+def termination_message(kind: str, seconds: float, pages: int, directory: str = "s3://results/ns/talk/u1") -> str:
+    """Return the termination message of a worker that published.
+
+    Args:
+        kind: of the job.
+        seconds: of audio.
+        pages: of a document.
+        directory: the job's result directory.
+    """
     figures = {"pages": pages} if kind == "OCRJob" else {"duration": seconds}
     result = {
-        "outcome": "Succeeded", "manifest": "s3://results/manifest.json", "artifacts": [],
+        "outcome": "Succeeded", "manifest": f"{directory}/manifest.json", "artifacts": [],
         "summary": {**SUMMARIES[kind], **figures},
     }  # fmt: skip
     return json.dumps({"result": result})

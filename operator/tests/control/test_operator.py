@@ -7,6 +7,7 @@ import json
 import pytest
 
 from .harness import SUMMARIES
+from .objects import manifest_of
 
 pytestmark = pytest.mark.apiserver
 
@@ -20,7 +21,7 @@ def test_a_job_from_apply_to_complete(harness):
     assert "queue" not in harness.status()  # it was there while the job waited
     harness.publish(pod)
     status = harness.wait("Complete")
-    assert status["results"]["manifest"] == "s3://results/manifest.json"
+    assert status["results"]["manifest"] == manifest_of(pod)
     assert status["phase"] == "Succeeded"
     assert status["summary"]["segments"] == 5
     assert [child["metadata"]["name"] for child in harness.children()] == ["talk-1"]

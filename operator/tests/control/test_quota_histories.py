@@ -154,7 +154,8 @@ class SimulatedCluster:
         metadata, labels = pod["metadata"], pod["metadata"]["labels"]
         good = number % 4 != 0
         seconds, pages = 1.5 + len(self.server.history), 1 + number % 9
-        message = termination_message(labels["steno.dev/kind"], seconds, pages) if good else ""
+        directory = f"s3://results/{metadata['namespace']}/{labels['steno.dev/job']}/{labels['steno.dev/job-uid']}"
+        message = termination_message(labels["steno.dev/kind"], seconds, pages, directory) if good else ""
         state = {"terminated": {"exitCode": 0 if good else 75, "message": message}}
         phase = "Succeeded" if good else "Failed"
         self.server.put("pods", {**pod, "status": {

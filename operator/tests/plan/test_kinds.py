@@ -22,7 +22,9 @@ from .builders import (
 
 def test_an_ocr_job_from_start_to_end():
     harness = JobHarness(
-        make_ocr_job(languages=["ko", "en"], pages="1-3", mode="Redo", output={"uri": "s3://t", "formats": ["pdf"]})
+        make_ocr_job(
+            languages=["ko", "en"], pages="1-3", mode="Redo", output={"uri": "s3://transcripts", "formats": ["pdf"]}
+        )
     )
     [start] = actions_of(harness.reconcile())
     assert isinstance(start, StartAttempt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,48 +12,59 @@ from steno_api.model import Model, ObjectRef
 
 MANIFEST_NAME = "manifest.json"
 
+MAX_AUDIO_SECONDS = 2_592_000
+"""Seconds of audio that one result may claim: 30 days."""
+MAX_PAGES = 100_000
+"""Pages that one result may claim."""
+MAX_COUNT = 2**53 - 1
+"""The largest number that every reader of JSON reads exactly."""
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Seconds = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
 
 class TranscriptionSummary(Model):
     """Figures of a finished transcription, without any of its text."""
 
-    duration: float
+    duration: Annotated[float, Field(ge=0, le=MAX_AUDIO_SECONDS, allow_inf_nan=False)]
     """Seconds of audio."""
-    language: str
+    language: Annotated[str, Field(max_length=64)]
     """ISO 639 code, given or detected."""
-    segments: int
+    segments: Count
     """Number of segments."""
-    speakers: int = 0
+    speakers: Count = 0
     """Number of speakers; 0 without diarization."""
-    words: int = 0
+    words: Count = 0
     """Number of words."""
-    confidence: float = 0.0
+    confidence: Fraction = 0.0
     """Mean over the segments, from 0 to 1."""
-    processing_seconds: float
+    processing_seconds: Seconds
     """From the worker's start to the finished document."""
-    speed: float
+    speed: Seconds
     """Seconds of audio per second of processing."""
-    model: str
+    model: Annotated[str, Field(max_length=512)]
     """The model's name."""
-    device: str = "cpu"
+    device: Annotated[str, Field(max_length=64)] = "cpu"
     """`cuda` or `cpu`."""
 
 
 class OCRSummary(Model):
     """Figures of a finished document, without any of its text."""
 
-    pages: int
+    pages: Annotated[int, Field(ge=0, le=MAX_PAGES)]
     """Number of pages, including failed ones."""
-    failed_pages: int
+    failed_pages: Count
     """Pages that could not be read."""
-    characters: int
+    characters: Count
     """Number of characters on all pages."""
-    confidence: float
+    confidence: Fraction
     """Mean over the pages that were read, weighted by their characters, from 0 to 1."""
-    engines: dict[str, int]
+    engines: Annotated[dict[str, Count], Field(max_length=16)]
     """Number of pages by engine; `embedded` counts pages whose text the PDF itself contained."""
-    processing_seconds: float
+    processing_seconds: Seconds
     """From the worker's start to the finished document."""
-    pages_per_second: float
+    pages_per_second: Seconds
     """Pages per second of processing."""
 
 
@@ -64,10 +75,11 @@ AnySummary = TranscriptionSummary | OCRSummary
 class PublishedArtifact(Model):
     """One published file, relative to the manifest's directory."""
 
-    format: str
-    name: str
-    sha256: str
-    bytes: int
+    format: Annotated[str, Field(max_length=32)]
+    name: Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """A plain name: no path."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{2,64}$")]
+    bytes: Count
 
 
 class Manifest(Model):

@@ -80,7 +80,7 @@ class WarningSummary(Model):
     """One of the documented reasons."""
     message: Annotated[str, Field(max_length=MAX_MESSAGE)]
     """The message of the first of them."""
-    count: int = Field(default=1, ge=1)
+    count: int = Field(default=1, ge=1, le=2**53 - 1)
     """How many there are; the document has them all."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field
@@ -20,11 +21,15 @@ POOL_REPORT_PATH = "/v1/pools/reports"
 """Path of the operator's endpoint that servers POST `PoolReport` to; the answer is a `PoolAnswer`."""
 
 
+Instant = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC))]
+"""A time that can be reckoned with, whatever a server says."""
+
+
 class SessionResult(Model):
     """How a session ended, and what it published."""
 
     reason: SessionEnd
-    time: AwareDatetime
+    time: Instant
     manifest: Annotated[str, Field(max_length=2048)] | None = None
     """URI of the published manifest; absent when nothing was to be published, or publishing failed."""
     artifacts: list[PublishedArtifact] = Field(default_factory=list[PublishedArtifact], max_length=64)
@@ -40,7 +45,7 @@ class SessionReport(Model):
 
     session: ObjectRef
     """The StreamSession."""
-    started: AwareDatetime
+    started: Instant
     """When the client connected."""
     stats: SessionStats
     result: SessionResult | None = None
@@ -51,7 +56,7 @@ class PoolReport(Model):
     """State of one server, sent every second or two and whenever a session starts or ends."""
 
     pool: ObjectRef
-    sessions: list[SessionReport]
+    sessions: Annotated[list[SessionReport], Field(max_length=4096)]
     """Every open session, and every ended one that is not acknowledged yet; may be empty."""
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from steno_api.documents.manifest import MAX_COUNT
 from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.model import Model
 from steno_api.rules import Rule
@@ -62,11 +63,11 @@ class Progress(Model):
     """What the worker is doing."""
     percent: int = Field(ge=0, le=100)
     """Percent of the whole attempt; never decreases within one attempt."""
-    audio_seconds: float | None = Field(default=None, ge=0)
+    audio_seconds: float | None = Field(default=None, ge=0, le=10**9, allow_inf_nan=False)
     """Seconds of audio decoded so far."""
-    pages: int | None = Field(default=None, ge=0)
+    pages: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """Pages read so far."""
-    eta_seconds: float | None = Field(default=None, ge=0)
+    eta_seconds: float | None = Field(default=None, ge=0, le=10**9, allow_inf_nan=False)
     """Estimated seconds until the results are published."""
     message: str | None = Field(default=None, max_length=200)
     """Explanation for people, e.g. `chunk 31 of 74`; never text of the transcript."""

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
+from steno_api.documents.manifest import MAX_COUNT
 from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
@@ -113,13 +114,13 @@ class Endpoint(Model):
 class SessionStats(Model):
     """Figures of a session, without any of its text."""
 
-    audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    audio_seconds: float = Field(default=0.0, ge=0, le=10**9, allow_inf_nan=False)
     """Seconds of audio received."""
-    segments: int = Field(default=0, ge=0)
+    segments: int = Field(default=0, ge=0, le=MAX_COUNT)
     """Number of final segments so far."""
-    partial_latency_millis: Annotated[int, Field(ge=0)] | None = None
+    partial_latency_millis: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
     """95th percentile of the time from the receipt of a window's last sample to its partial text."""
-    final_latency_millis: Annotated[int, Field(ge=0)] | None = None
+    final_latency_millis: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
     """95th percentile of the time from the end of speech to its final text."""
     language: Annotated[str, Field(max_length=16)] | None = None
     """ISO 639 code, given or detected."""
@@ -128,9 +129,9 @@ class SessionStats(Model):
 class PreviousServers(Model):
     """Figures counted by the earlier servers of a session, before its client connected to another one."""
 
-    audio_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    audio_seconds: float = Field(default=0.0, ge=0, le=10**9, allow_inf_nan=False)
     """Seconds of audio received."""
-    segments: int = Field(default=0, ge=0)
+    segments: int = Field(default=0, ge=0, le=MAX_COUNT)
     """Number of final segments."""
 
 

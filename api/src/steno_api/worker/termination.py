@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from steno_api.documents.manifest import AnySummary, PublishedArtifact
-from steno_api.documents.warnings import WarningSummary
+from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.model import Model
 
@@ -21,9 +21,9 @@ class Succeeded(Model):
     outcome: Literal["Succeeded"] = "Succeeded"
     manifest: str
     """URI of the manifest."""
-    artifacts: list[PublishedArtifact]
+    artifacts: Annotated[list[PublishedArtifact], Field(max_length=64)]
     summary: AnySummary
-    warnings: list[WarningSummary] = Field(default_factory=list[WarningSummary])
+    warnings: list[WarningSummary] = Field(default_factory=list[WarningSummary], max_length=MAX_SUMMARIES)
     """As in the manifest; fewer where all would not fit."""
 
 

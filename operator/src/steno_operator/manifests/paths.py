@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from steno_api.documents.manifest import MANIFEST_NAME
 from steno_api.v1alpha1.common import Output, Source
+from steno_api.v1alpha1.meta import ObjectMeta
 
 SOURCE_MOUNT = "/mnt/source"
 OUTPUT_MOUNT = "/mnt/output"
@@ -31,3 +33,22 @@ def path_in_claim(uri: str) -> str:
 def result_directory(output: Output, *, namespace: str, name: str, uid: str) -> str:
     """Return the URI of the directory one job publishes to: no other job, not even a namesake, ever has the same."""
     return f"{output.uri.rstrip('/')}/{namespace}/{name}/{uid}"
+
+
+def misplaced(manifest: str, output: Output, metadata: ObjectMeta) -> str:
+    """Return what is wrong with a manifest that is not in the result directory of a job; empty: nothing.
+
+    Args:
+        manifest: the URI that the worker reported.
+        output: of the job.
+        metadata: of the job.
+    """
+    directory = result_directory(
+        output, namespace=metadata.namespace or "default", name=metadata.name, uid=metadata.uid
+    )
+    if manifest == f"{directory}/{MANIFEST_NAME}":
+        return ""
+    return (
+        f"The worker's pod reported a manifest that is not in {directory}/, which is not accepted. "
+        "Check the profile's image, and who may write to worker pods (pods/exec)."
+    )

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from steno_api.worker.termination import Failed, Succeeded, TerminationMessage
+from steno_api.failures import FailureReason
+from steno_api.worker.termination import MAX_TERMINATION_MESSAGE_BYTES, Failed, Succeeded, TerminationMessage
 
 PULL_FAILURES = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
@@ -37,6 +38,10 @@ _NOT_REJECTED = frozenset({"", "DeadlineExceeded", "NodeLost"})
 
 _WARNING_EXPIRY = timedelta(minutes=6)
 """An Event that was not repeated for this long is no longer true: clients send each at least every five minutes."""
+
+
+NOT_ACCEPTED = "The result that the worker's pod reported is not accepted; out of bounds or missing:"
+REMEDY = "Check the profile's image, and who may write to worker pods (pods/exec)."
 
 
 @dataclass(frozen=True)
@@ -109,13 +114,20 @@ def worker_result(pod: ObservedPod) -> Succeeded | Failed | None:
 
 
 def parse_result(message: str) -> Succeeded | Failed | None:
-    """Return the result in a termination message; None when it cannot be parsed."""
-    if not message:
+    """Return the result in a termination message; None when it is none.
+
+    A success that claims what cannot be (figures that are no numbers, too many files) is a failure that says so.
+    """
+    if not message or len(message) > MAX_TERMINATION_MESSAGE_BYTES:
         return None
     try:
         return TerminationMessage.model_validate_json(message).result
-    except ValidationError:
+    except ValidationError as error:
+        faults = [fault["loc"] for fault in error.errors(include_input=False, include_context=False)]
+    claimed = [".".join(str(part) for part in loc[2:]) for loc in faults if loc[:2] == ("result", "Succeeded")]
+    if not claimed:
         return None
+    return Failed(reason=FailureReason.INTERNAL, message=f"{NOT_ACCEPTED} {', '.join(claimed[:5])[:500]}. {REMEDY}")
 
 
 def taken_away(pod: ObservedPod) -> str:
@@ -145,7 +157,7 @@ def start_blocked(pod: ObservedPod, now: datetime) -> datetime | None:
     """
     if pod.started or ended(pod):
         return None
-    said = bool(pod.warning) and (pod.warned is None or now < pod.warned + _WARNING_EXPIRY)
+    said = bool(pod.warning) and (pod.warned is None or now - pod.warned < _WARNING_EXPIRY)
     if pod.waiting_reason in START_OBSTACLES or (said and pod.node is not None):
         return pod.scheduled or pod.created
     return pod.created if claim_missing(pod) else None

@@ -95,7 +95,8 @@ def classify_failure(child: ObservedChild, now: datetime, policy: Policy) -> Fai
     """
     time = truncate_to_seconds(child.finished or now)
     if child.succeeded:
-        return Failure(FailureReason.INTERNAL, _UNREADABLE, time)
+        said = next((result for pod in child.pods if isinstance(result := worker_result(pod), Failed)), None)
+        return Failure(FailureReason.INTERNAL, _UNREADABLE if said is None else said.message, time)
     if child.failed:
         return _classify_failed_job(child, time)
     return _classify_pods(child, now, policy) or (
@@ -133,7 +134,8 @@ def _outstays(pod: ObservedPod, policy: Policy) -> datetime:
 
 def _judged(pod: ObservedPod, time: datetime) -> Failure:
     """Return how a worker failed whose pod goes on: Kubernetes does not say."""
-    reason, message = (FailureReason.INTERNAL, _UNREADABLE) if pod.exit_code == 0 else _why(pod)
+    unreadable = pod.exit_code == 0 and worker_result(pod) is None
+    reason, message = (FailureReason.INTERNAL, _UNREADABLE) if unreadable else _why(pod)
     return Failure(reason, message, time, never_ran=pod.start_failed)
 
 
@@ -184,7 +186,7 @@ def _why(pod: ObservedPod) -> tuple[FailureReason, str]:
     if pod.disruption is not None:
         return FailureReason.PREEMPTED, f"The cluster took the worker's pod away ({taken_away(pod)})."
     result = worker_result(pod)
-    if isinstance(result, Failed) and result.reason is not FailureReason.PREEMPTED:
+    if isinstance(result, Failed) and not result.reason.free:
         return result.reason, result.message
     code = pod.exit_code
     if code is None or pod.start_failed:

@@ -76,7 +76,8 @@ def _plan(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         now,
         phase_of=phase_of,
         events_of=partial(events_of, job),
-        requires_live_read=bool(transition.actions) or concluded,
+        # What ends a job is never read from a cache alone.
+        requires_live_read=bool(transition.actions) or concluded or "completion_time" in transition.update,
     )
 
 

@@ -16,6 +16,7 @@ from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_operator.manifests.job import build_job, deadline_of
 from steno_operator.manifests.labels import child_name
+from steno_operator.manifests.paths import misplaced
 from steno_operator.manifests.task import Attempt
 from steno_operator.plan.common.clock import earliest, ttl_left
 from steno_operator.plan.common.conditions import Fact, clip, find, holds
@@ -91,8 +92,10 @@ class Context:
 
 
 def publish(context: Context, done: Published) -> JobTransition:
-    """The results are published: the job is complete."""
+    """The results are published: the job is complete, unless they are not where its own results are."""
     job, result = context.observed.job, done.result
+    if fault := misplaced(result.manifest, job.spec.output, job.metadata):
+        return fail(context, FailureReason.INTERNAL, fault, context.now)
     stops, again = stop_remaining(context.observed.children, context.now, context.policy)
     return JobTransition(
         facts=conditions.complete(

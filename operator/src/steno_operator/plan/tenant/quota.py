@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from steno_api.documents.manifest import MAX_AUDIO_SECONDS, MAX_PAGES
 from steno_api.v1alpha1.reasons import Reason
 from steno_api.v1alpha1.tenant import MAX_RESERVATIONS, Tenant, TenantLimits
 from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuotaStatus
@@ -104,10 +105,11 @@ def usage_of_day(quota: TenantQuotaStatus, tenant: Tenant, now: datetime) -> Ten
 
 
 def add_usage(quota: TenantQuotaStatus, released: Iterable[Usage]) -> TenantQuotaStatus:
-    """Return `quota` with what ended since."""
+    """Return `quota` with what ended since; figures that cannot be count as none, or as the most that can be."""
     released = list(released)
-    millis = sum(round(each.audio_seconds * 1000) for each in released)
-    pages = sum(each.pages for each in released)
+    # The order of the arguments makes a figure that is no number zero.
+    millis = sum(round(min(max(0.0, each.audio_seconds), MAX_AUDIO_SECONDS) * 1000) for each in released)
+    pages = sum(min(max(0, each.pages), MAX_PAGES) for each in released)
     return quota.model_copy(update={"audio_millis": quota.audio_millis + millis, "pages": quota.pages + pages})
 
 
