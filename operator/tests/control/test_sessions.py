@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from .streams import Streams, claims_of, post, task_of
@@ -9,7 +11,11 @@ from .streams import Streams, claims_of, post, task_of
 pytestmark = pytest.mark.apiserver
 
 ARTIFACT = {"format": "json", "name": "transcript.json", "sha256": "0" * 64, "bytes": 12}
-PUBLISHED = {"reason": "ClientEnded", "manifest": "s3://t/ns/call/u/manifest.json", "artifacts": [ARTIFACT]}
+
+
+def published(directory: str) -> dict[str, Any]:
+    """Return what a server says of a session that it published to a directory."""
+    return {"reason": "ClientEnded", "manifest": f"{directory}/manifest.json", "artifacts": [ARTIFACT]}
 
 
 @pytest.fixture
@@ -45,11 +51,12 @@ def test_a_session_from_apply_to_transcript(harness, streams):
     status = streams.wait("session", "call", "Active")
     assert (status["phase"], status["podName"]) == ("Active", pod["metadata"]["name"])
     assert status["stats"]["audioSeconds"] == 1.5
-    last = streams.session_report(result=PUBLISHED, audioSeconds=9, segments=3, finalLatencyMillis=400)
+    directory = claims["outputURI"]
+    last = streams.session_report(result=published(directory), audioSeconds=9, segments=3, finalLatencyMillis=400)
     assert streams.send_report(replica, pod, last)["known"] == []
     status = streams.wait("session", "call", "Complete")
     assert (status["phase"], status["stats"]["segments"]) == ("Succeeded", 3)
-    assert status["results"]["artifacts"][0]["uri"] == "s3://t/ns/call/u/transcript.json"
+    assert status["results"]["artifacts"][0]["uri"] == f"{directory}/transcript.json"
     assert "tokenSecretName" not in status
     assert streams.send_report(replica, pod, last)["known"] == [uid]
     assert streams.send_report(replica, pod, streams.session_report())["end"] == [{"uid": uid, "reason": "ClientEnded"}]
@@ -206,15 +213,16 @@ def test_a_token_is_replaced_in_time(harness, streams):
 def test_an_operator_that_comes_back_knows_who_is_connected(harness, streams):
     url = "http://steno-operator.steno-system.svc:8080"  # of both: another one would replace the servers
     replica = harness.start(report_url=url)
-    streams.pool()
-    streams.session()
+    streams.pool(output={})
+    streams.session(output={"uri": "s3://t"})
     [pod] = streams.warm()
     streams.wait("session", "call", "EndpointReady")
     streams.send_report(replica, pod, streams.session_report(audioSeconds=3))
     before = streams.wait("session", "call", "Active")
     key = task_of(streams.deployment())["tokenKeys"]
     replica.kill()
-    last = streams.session_report(result=PUBLISHED)
+    result = published(f"s3://t/{harness.namespace}/call/{streams.ref('session', 'call')['uid']}")
+    last = streams.session_report(result=result)
     again = harness.start(report_url=url)
     harness.until("it leads", again.leads)
     streams.session("later")
@@ -222,7 +230,7 @@ def test_an_operator_that_comes_back_knows_who_is_connected(harness, streams):
     status = streams.status("session", "call")
     assert (status["phase"], status["tokenExpirationTime"]) == ("Active", before["tokenExpirationTime"])
     streams.send_report(again, pod, last)
-    assert streams.wait("session", "call", "Complete")["results"]["manifest"] == PUBLISHED["manifest"]
+    assert streams.wait("session", "call", "Complete")["results"]["manifest"] == result["manifest"]
     assert task_of(streams.deployment())["tokenKeys"] == key
 
 

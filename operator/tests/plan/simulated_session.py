@@ -153,7 +153,8 @@ def end(simulation: SimulatedSession, number: int) -> None:
     if simulation.token is None:
         return
     failure = FailureReason.OUTPUT_FORBIDDEN if number % 5 == 0 else None
-    manifest = None if failure or number % 2 else "s3://t/manifest.json"
+    publishes = simulation.session.spec.output is not None and not failure and number % 2 == 0
+    manifest = "s3://t/ns/call/0123456789/manifest.json" if publishes else None
     reason = list(SessionEnd)[number % len(SessionEnd)]
     warnings = [WarningSummary(reason="NoSpeech", message="Nothing was said.")] if number % 7 == 0 else []
     result = SessionResult(reason=reason, time=simulation.time, manifest=manifest, failure=failure, warnings=warnings)

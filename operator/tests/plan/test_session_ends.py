@@ -21,6 +21,7 @@ from .simulated_session import SimulatedSession, histories, make_pool, make_sess
 
 GRACE = RECONNECT_GRACE.total_seconds()
 OUTPUT = {"output": {"uri": "s3://t"}}
+MANIFEST = "s3://t/ns/call/0123456789/manifest.json"
 
 
 def begun(**spec: object) -> SimulatedSession:
@@ -123,9 +124,7 @@ def test_a_server_publishes_as_long_as_it_tries():
     simulation.now += 100 + PUBLISH_TIMEOUT_SECONDS + 60
     simulation.reconcile()
     assert not simulation.ended
-    simulation.report(
-        1, SessionResult(reason=SessionEnd.MAX_DURATION, time=simulation.time, manifest="s3://t/m/manifest.json")
-    )
+    simulation.report(1, SessionResult(reason=SessionEnd.MAX_DURATION, time=simulation.time, manifest=MANIFEST))
     assert ready(simulation).reason == SessionEnd.MAX_DURATION
     assert simulation.session.status.results is not None
 
@@ -147,13 +146,11 @@ def test_results_that_come_late_are_taken_and_the_end_stays():
     simulation.now += 100 + FINAL_REPORT_GRACE.total_seconds()
     simulation.reconcile()
     before = simulation.session.status
-    simulation.report(
-        1, SessionResult(reason=SessionEnd.MAX_DURATION, time=simulation.time, manifest="s3://t/m/manifest.json")
-    )
+    simulation.report(1, SessionResult(reason=SessionEnd.MAX_DURATION, time=simulation.time, manifest=MANIFEST))
     simulation.reconcile()
     status = simulation.session.status
     assert status.results is not None
-    assert status.results.manifest == "s3://t/m/manifest.json"
+    assert status.results.manifest == MANIFEST
     assert (status.phase, status.conditions) == ("Failed", before.conditions)
 
 
@@ -223,7 +220,7 @@ def test_a_session_that_lost_audio_fails_and_shows_what_was_published():
     simulation.report(
         1,
         SessionResult(
-            reason=SessionEnd.DRAINED, time=simulation.time, manifest="s3://t/x/manifest.json", artifacts=[artifact],
+            reason=SessionEnd.DRAINED, time=simulation.time, manifest=MANIFEST, artifacts=[artifact],
             failure=FailureReason.PREEMPTED, message="The last 3 s of audio were not decoded.",
         ),
     )  # fmt: skip
@@ -231,8 +228,8 @@ def test_a_session_that_lost_audio_fails_and_shows_what_was_published():
     status = simulation.session.status
     failed = find(status.conditions, "Failed")
     assert (failed.reason, failed.message) == ("Preempted", "The last 3 s of audio were not decoded.")
-    assert status.results.manifest == "s3://t/x/manifest.json"
-    assert [each.uri for each in status.results.artifacts] == ["s3://t/x/transcript.json"]
+    assert status.results.manifest == MANIFEST
+    assert [each.uri for each in status.results.artifacts] == [MANIFEST.replace("manifest", "transcript")]
 
 
 WARNINGS = [
@@ -253,7 +250,7 @@ def ended_with(**result: object) -> tuple[SimulatedSession, list[tuple[str, str]
 
 
 def test_warnings_of_a_transcript_are_in_the_status_a_condition_and_events():
-    simulation, events = ended_with(manifest="s3://t/manifest.json", warnings=WARNINGS)
+    simulation, events = ended_with(manifest=MANIFEST, warnings=WARNINGS)
     status = simulation.session.status
     assert (status.phase, status.warnings) == ("Succeeded", WARNINGS)
     condition = find(status.conditions, "HasWarnings")
@@ -264,7 +261,7 @@ def test_warnings_of_a_transcript_are_in_the_status_a_condition_and_events():
 
 
 def test_a_transcript_without_warnings_has_no_such_condition():
-    simulation, events = ended_with(manifest="s3://t/manifest.json")
+    simulation, events = ended_with(manifest=MANIFEST)
     assert find(simulation.session.status.conditions, "HasWarnings") is None
     assert (simulation.session.status.warnings, events) == (None, [("Normal", "ClientEnded")])
 
@@ -275,3 +272,33 @@ def test_warnings_of_a_session_that_failed_are_kept():
     assert (status.phase, status.warnings) == ("Failed", WARNINGS)
     assert not holds(status.conditions, "HasWarnings")
     assert events == [("Warning", "OutputForbidden")]
+
+
+@pytest.mark.parametrize("uri", ["s3://attacker/manifest.json", MANIFEST.replace("call", "other"), f"{MANIFEST}/.."])
+def test_m9_a_manifest_elsewhere_fails_the_session_and_says_where_it_belongs(uri):
+    simulation, events = ended_with(manifest=uri)
+    status = simulation.session.status
+    assert (status.phase, status.results) == ("Failed", None)
+    assert "s3://t/ns/call/0123456789/" in find(status.conditions, "Failed").message
+    assert events == [("Warning", "Internal")]
+
+
+def test_m9_a_late_manifest_elsewhere_is_not_taken():
+    simulation = SimulatedSession(make_session(**OUTPUT, maxDurationSeconds=100), make_pool(output={}))
+    simulation.reconcile()
+    simulation.report(1)
+    simulation.reconcile()
+    simulation.now += 100 + FINAL_REPORT_GRACE.total_seconds()
+    simulation.reconcile()
+    said = SessionResult(reason=SessionEnd.MAX_DURATION, time=simulation.time, manifest="s3://attacker/manifest.json")
+    simulation.report(1, said)
+    simulation.reconcile()
+    assert simulation.session.status.results is None
+
+
+def test_m9_a_session_without_an_output_has_no_manifest():
+    simulation = SimulatedSession(make_session(), make_pool(output={}))
+    simulation.reconcile()
+    simulation.report(0, SessionResult(reason=SessionEnd.CLIENT_ENDED, time=simulation.time, manifest=MANIFEST))
+    simulation.reconcile()
+    assert (simulation.session.status.phase, simulation.session.status.results) == ("Failed", None)

@@ -30,25 +30,28 @@ def path_in_claim(uri: str) -> str:
     return "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
 
 
+REMEDY = "Check the profile's image, and who may write to its pods (pods/exec)."
+"""What to do about a pod that says what no worker or server says."""
+
+
 def result_directory(output: Output, *, namespace: str, name: str, uid: str) -> str:
     """Return the URI of the directory one job publishes to: no other job, not even a namesake, ever has the same."""
-    return f"{output.uri.rstrip('/')}/{namespace}/{name}/{uid}"
+    return _directory(output.uri, namespace, name, uid)
 
 
-def misplaced(manifest: str, output: Output, metadata: ObjectMeta) -> str:
-    """Return what is wrong with a manifest that is not in the result directory of a job; empty: nothing.
+def _directory(output_uri: str, namespace: str, name: str, uid: str) -> str:
+    return f"{output_uri.rstrip('/')}/{namespace}/{name}/{uid}"
+
+
+def misplaced(manifest: str, output_uri: str, metadata: ObjectMeta) -> str:
+    """Return what is wrong with a manifest that is not in the result directory of a resource; empty: nothing.
 
     Args:
-        manifest: the URI that the worker reported.
-        output: of the job.
-        metadata: of the job.
+        manifest: the URI that a worker or server reported.
+        output_uri: `spec.output.uri`.
+        metadata: of the job or session.
     """
-    directory = result_directory(
-        output, namespace=metadata.namespace or "default", name=metadata.name, uid=metadata.uid
-    )
+    directory = _directory(output_uri, metadata.namespace or "default", metadata.name, metadata.uid)
     if manifest == f"{directory}/{MANIFEST_NAME}":
         return ""
-    return (
-        f"The worker's pod reported a manifest that is not in {directory}/, which is not accepted. "
-        "Check the profile's image, and who may write to worker pods (pods/exec)."
-    )
+    return f"The pod reported a manifest that is not in {directory}/, which is not accepted. {REMEDY}"

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from steno_api.failures import FailureReason
 from steno_api.worker.termination import MAX_TERMINATION_MESSAGE_BYTES, Failed, Succeeded, TerminationMessage
+from steno_operator.manifests.paths import REMEDY
 
 PULL_FAILURES = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
@@ -41,7 +42,6 @@ _WARNING_EXPIRY = timedelta(minutes=6)
 
 
 NOT_ACCEPTED = "The result that the worker's pod reported is not accepted; out of bounds or missing:"
-REMEDY = "Check the profile's image, and who may write to worker pods (pods/exec)."
 
 
 @dataclass(frozen=True)

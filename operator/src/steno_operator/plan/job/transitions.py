@@ -94,7 +94,7 @@ class Context:
 def publish(context: Context, done: Published) -> JobTransition:
     """The results are published: the job is complete, unless they are not where its own results are."""
     job, result = context.observed.job, done.result
-    if fault := misplaced(result.manifest, job.spec.output, job.metadata):
+    if fault := misplaced(result.manifest, job.spec.output.uri, job.metadata):
         return fail(context, FailureReason.INTERNAL, fault, context.now)
     stops, again = stop_remaining(context.observed.children, context.now, context.policy)
     return JobTransition(

@@ -12,6 +12,7 @@ from steno_api.server.reports import SessionResult
 from steno_api.v1alpha1.common import QueueStatus, Results
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.streamsession import Endpoint, PreviousServers, SessionStats, StreamSession
+from steno_operator.manifests.paths import REMEDY, misplaced
 from steno_operator.manifests.service import endpoints_of
 from steno_operator.manifests.session_token import build_claims, build_token_secret, token_secret_name
 from steno_operator.plan.common.clock import earliest, truncate_to_seconds, ttl_left
@@ -108,8 +109,9 @@ def _plan_finished(session: StreamSession, last: Connection | None, now: datetim
     Its server may still report a transcript after the operator gave the server up: where it is gets recorded.
     """
     status = session.status
-    if last is not None and last.report.result is not None and status.results is None:
-        status = status.model_copy(update=_published(last.report.result))
+    result = None if last is None else last.report.result
+    if result is not None and status.results is None and not _misplaced(session, result):
+        status = status.model_copy(update=_published(result))
     left = ttl_left(session.spec.ttl_seconds_after_finished, status.completion_time, now)
     if left == timedelta():
         return SessionPlan((DeleteResource(session.metadata.uid),), status, requires_live_read=True)
@@ -184,14 +186,26 @@ def _end(
     session: StreamSession, readiness: SessionReadiness, last: Connection, result: SessionResult, now: datetime
 ) -> _Transition:
     """The server reported how the session ended."""
-    update = _last_report(last, session) | _published(result)
     time = min(truncate_to_seconds(result.time), now)
+    if fault := _misplaced(session, result):
+        failure = _fail(session, readiness, FailureReason.INTERNAL, fault, time)
+        return replace(failure, update=failure.update | _last_report(last, session))
+    update = _last_report(last, session) | _published(result)
     if result.failure is not None:
         failure = _fail(session, readiness, result.failure, result.message or result.reason.message, time)
         return replace(failure, update=failure.update | update)
     published = f" The transcript is published: {result.manifest}" if result.manifest is not None else ""
     done = Fact(True, str(result.reason), f"{result.reason.message}{published}")
     return _complete(session, readiness, done, update, time)
+
+
+def _misplaced(session: StreamSession, result: SessionResult) -> str:
+    """Return what is wrong with a manifest that is not the session's own; empty: nothing."""
+    if result.manifest is None:
+        return ""
+    if session.spec.output is None:
+        return f"The server reported a manifest, but the session has no spec.output. {REMEDY}"
+    return misplaced(result.manifest, session.spec.output.uri, session.metadata)
 
 
 def _published(result: SessionResult) -> StatusUpdate:
