@@ -18,7 +18,7 @@ from steno_runtime.ocr import reader as reader_module
 from steno_runtime.ocr.engines.base import RecognizedLine, RecognizedWord
 from steno_runtime.ocr.geometry import box, turned_left
 from steno_runtime.ocr.languages import may_be_in
-from steno_runtime.ocr.page import PageInput
+from steno_runtime.ocr.page import PageError, PageInput
 from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
 from steno_runtime.ocr.reader import PageReader
 from steno_runtime.ocr.resolution import is_blank
@@ -158,6 +158,19 @@ def test_o18_a_short_cyrillic_sign_without_the_data_of_russian_has_a_warning(mon
     monkeypatch.setattr(reader._tesseract, "orientation", lambda _: None)
     seen = reader.read(PageInput(1, 400, 150, 0, pixels=np.full((150, 400, 3), 255, np.uint8)))
     assert seen.confidence == 0.98
+    assert [warning.reason for warning in warnings] == [WarningReason.LANGUAGE_UNCERTAIN]
+
+
+@pytest.mark.parametrize(("confidence", "is_read"), [(0.95, True), (0.5, False)])
+def test_o18_a_script_that_was_guessed_and_no_engine_reads(monkeypatch, confidence, is_read):
+    """Latin letters that were taken for Cyrillic are read; others fail the page, and say why."""
+    monkeypatch.setattr(Scripted, "reads", lambda _, languages: "ru" not in languages)
+    if not is_read:
+        with pytest.raises(PageError, match="reads ru"):
+            read(monkeypatch, lambda *_: [("Harbour Office", confidence)], osd=(0, "ru"))
+        return
+    seen, warnings = read(monkeypatch, lambda *_: [("Harbour Office", confidence)], osd=(0, "ru"))
+    assert (seen.text, seen.languages) == ("Harbour Office", ("en",))
     assert [warning.reason for warning in warnings] == [WarningReason.LANGUAGE_UNCERTAIN]
 
 

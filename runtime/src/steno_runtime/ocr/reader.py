@@ -162,9 +162,12 @@ class PageReader:
         """Read an image of page `number` and return the languages that it was read in, too."""
         quality = assess_page(image, assumed_dpi(image))
         languages, rotation, certain = self._languages, 0, True
+        unknown = ""
         if not languages:
             detected = self._tesseract.orientation(image)
             rotation, language = detected or (0, None)
+            if language and not self._available([language]) and self._available(_FALLBACK):
+                unknown, language = language, None
             certain = language is not None
             languages = (language,) if language else _FALLBACK
         page_image = _PageImage(image, quality, languages)
@@ -180,7 +183,9 @@ class PageReader:
             doubted = reading.confidence < MIN_CONFIDENCE or (
                 first.confidence < MIN_CONFIDENCE and first.rotation == reading.rotation and languages == _FALLBACK
             )
-            if not certain and reading.lines and doubted:
+            if unknown and (doubted or not reading.lines):
+                raise self._unreadable([unknown])
+            if unknown or (not certain and reading.lines and doubted):
                 message = f"The script of page {number} was guessed: name the document's languages."
                 self._warn(ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, page=number))
         return reading, languages
@@ -211,11 +216,14 @@ class PageReader:
         languages = image.languages
         selection = select_engine(image.quality, languages, self._available(languages))
         if not selection.engines:
-            missing = ", ".join(self._tesseract.missing(languages))
-            who = "no engine" if self._wanted == "auto" else self._wanted
-            remedy = f"; install Tesseract's data for {missing} in the runtime's image" if missing else ""
-            raise PageError(f"{who} here reads {', '.join(languages)}{remedy}, or do not name an engine")
+            raise self._unreadable(languages)
         return selection if self._wanted == "auto" else EngineSelection(selection.engines, "as asked")
+
+    def _unreadable(self, languages: Sequence[str]) -> PageError:
+        missing = ", ".join(self._tesseract.missing(languages))
+        who = "no engine" if self._wanted == "auto" else self._wanted
+        remedy = f"; install Tesseract's data for {missing} in the runtime's image" if missing else ""
+        return PageError(f"{who} here reads {', '.join(languages)}{remedy}, or do not name an engine")
 
     def _available(self, languages: Sequence[str]) -> set[str]:
         available = {name for name, engine in self._engines.items() if engine.reads(languages)}
