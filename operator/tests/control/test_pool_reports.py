@@ -11,7 +11,8 @@ from steno_api.model import ObjectRef
 from steno_api.server.reports import PoolReport, SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionStats
-from steno_operator.control.cache.cluster_state import ClusterState
+from steno_operator.control.cache.cluster_state import SERVERS_BY_NAME, ClusterState
+from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.reports.pools import take_pool_report
@@ -44,7 +45,9 @@ class PoolHarness:
         Subscriptions(self.state, self.changes.append)
         self.state.resources.upsert(resource("RuntimePool", "default", "pool1"))
         pod = resource("Pod", "server", "pod1", status={"phase": "Running"})
-        pod["metadata"]["labels"] = {labels.POOL_UID: "pool1"}
+        pod["metadata"]["labels"] = {labels.POOL_UID: "pool1", labels.POOL: "default"}
+        owner = {"kind": "ReplicaSet", "name": "default-pool-5d8f", "uid": "rs1", "controller": True}
+        pod["metadata"]["ownerReferences"] = [owner]
         self.state.servers.upsert(pod)
 
     def session(self, name: str = "call", uid: str = "s1", **more: Any) -> None:
@@ -114,3 +117,23 @@ def test_l7_a_server_does_not_speak_for_another_pool():
     code, _ = take_pool_report(harness.state, PodIdentity("ns", "server", "pod1"), report, NOW)
     assert code == 403
     assert harness.state.connections.get("s1") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ownerReferences": []},
+        {"ownerReferences": [{"kind": "ReplicaSet", "name": "mine-5d8f", "uid": "rs1", "controller": True}]},
+        {"ownerReferences": [{"kind": "Job", "name": "default-pool-5d8f", "uid": "rs1", "controller": True}]},
+        {"labels": {labels.POOL_UID: "pool1", labels.POOL: "other"}},
+    ],
+)
+def test_h3_a_pod_that_only_bears_the_labels_is_no_server(pool, change):
+    raw = resource("Pod", "mine", "pod2", status={"phase": "Running"})
+    raw["metadata"] |= {"labels": {labels.POOL_UID: "pool1", labels.POOL: "default"}, **change}
+    pool.state.servers.upsert(raw)
+    report = PoolReport(pool=ObjectRef(namespace="ns", name="default", uid="pool1"), sessions=[])
+    assert take_pool_report(pool.state, PodIdentity("ns", "mine", "pod2"), report, NOW)[0] == 403
+    owner = OwnerKey("ns", "pool1")
+    assert [server.uid for server in pool.state.owned(pool.state.servers, owner)] == ["pod1"]
+    assert pool.state.servers.by_index(SERVERS_BY_NAME, ("ns", "mine")) == []

@@ -78,7 +78,9 @@ PODS_BY_RESOURCE: Index[PodRecord, OwnerKey] = Index(
     lambda pod: () if pod.value.resource is None else (pod.value.resource,)
 )
 """Worker pods by the resource that they work for, or did, whatever became of their Jobs."""
-SERVERS_BY_NAME: Index[ObservedServer, tuple[str, str]] = Index(lambda pod: ((pod.namespace, pod.value.pod.name),))
+SERVERS_BY_NAME: Index[ObservedServer, tuple[str, str]] = Index(
+    lambda pod: () if pod.owner is None else ((pod.namespace, pod.value.pod.name),)
+)
 
 
 class WarningCache(ObjectCache[WarningEvent]):

@@ -8,6 +8,7 @@ Separate because `job_records` does the same for jobs: one file for the children
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from steno_api.v1alpha1.runtimepool import RuntimePool
@@ -53,11 +54,18 @@ def _pool_uid(raw: Mapping[str, Any]) -> str:
 
 
 def read_server(raw: Mapping[str, Any]) -> Entry[ObservedServer]:
-    """Read a server's pod; a ReplicaSet controls it, so its label says which pool it belongs to."""
-    status = raw.get("status") or {}
+    """Read a server's pod; a ReplicaSet of the pool's Deployment controls it, so its labels say whose it is.
+
+    One that only bears the labels belongs to no pool: the ReplicaSet's controller deletes what it did not ask for, and
+    the garbage collector what names a ReplicaSet that does not exist.
+    """
+    status, marks, controller = raw.get("status") or {}, raw["metadata"].get("labels") or {}, controller_of(raw)
+    pool = marks.get(labels.POOL, "")
+    replica_set = controller.get("name", "") if controller.get("kind") == "ReplicaSet" else ""
+    is_own = replica_set.rpartition("-")[0] == labels.pool_child_name(pool)
     ready = bool(find_condition(status, "Ready"))
     server = ObservedServer(read_pod(raw, SERVER), ready, _last_exit(status))
-    return owned_entry(raw, (raw["metadata"].get("labels") or {}).get(labels.POOL_UID, ""), server)
+    return replace(owned_entry(raw, marks.get(labels.POOL_UID, "") if is_own else "", server), owner_name=pool)
 
 
 def _last_exit(status: Mapping[str, Any]) -> str:

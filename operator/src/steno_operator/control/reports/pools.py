@@ -34,9 +34,11 @@ def take_pool_report(
     """
     pool = OwnerKey(report.pool.namespace, report.pool.uid)
     server = state.servers.get(caller.pod_uid)
-    known = state.owner(pool)
-    misnamed = known is not None and known.key != Key(POOL_KIND, pool.namespace, report.pool.name)
-    if server is None or server.namespace != caller.namespace or server.owner != pool or misnamed:
+    resource = state.owner(pool)
+    named = Key(POOL_KIND, pool.namespace, report.pool.name)
+    if server is None or (server.namespace, server.owner) != (caller.namespace, pool):
+        return 403, {"message": "the token is not that of a server of this pool"}
+    if server.owner_name != named.name or (resource is not None and resource.key != named):
         return 403, {"message": "the token is not that of a server of this pool"}
     orders: list[SessionOrder] = []
     known: list[str] = []

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.object_cache import BY_OWNER, Entry, OwnerKey
+from steno_operator.control.cache.object_cache import Entry, OwnerKey
 from steno_operator.control.cache.resource_records import SESSIONS_BY_POOL
 from steno_operator.control.cache.snapshots.job import with_warnings
 from steno_operator.control.kube.keys import Key
@@ -31,7 +31,7 @@ def observe_pool(state: ClusterState, key: Key, pool: RuntimePool, token_keys: t
         profile=state.profile(pool.spec.profile_ref.name),
         deployment=_deployment(state, owner),
         service_digest=None if service is None else service.value,
-        servers=tuple(_with_warning(state, server) for server in state.servers.by_index(BY_OWNER, owner)),
+        servers=tuple(_with_warning(state, server) for server in state.owned(state.servers, owner)),
         sessions=sum(place is not None and place.needs_place for place in places),
         admission=state.admission(owner, requested_tenant=pool.spec.tenant_name),
         token_keys=token_keys,
@@ -43,7 +43,7 @@ def pool_occupies_quota(state: ClusterState, owner: OwnerKey) -> bool:
     """Tell whether a pool has servers, or may: what they occupy is not free."""
     deployment = _deployment(state, owner)
     may = deployment is not None and (deployment.replicas > 0 or deployment.total > 0)
-    return may or any(not ended(server.value.pod) for server in state.servers.by_index(BY_OWNER, owner))
+    return may or any(not ended(server.value.pod) for server in state.owned(state.servers, owner))
 
 
 def _deployment(state: ClusterState, owner: OwnerKey) -> ObservedDeployment | None:
