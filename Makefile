@@ -7,7 +7,7 @@ ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))' 2>/
 $(error missing: Python 3.11 or later as $(PYTHON). Install it, or name it: make PYTHON=/path/to/python3.12)
 endif
 
-.PHONY: help demo clean-demo check lint unit test image kind-up kind-down kind-status kubeconfig deploy e2e sync generate format
+.PHONY: help demo clean-demo check lint unit test test-long image kind-up kind-down kind-status kubeconfig deploy e2e sync generate format
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -29,6 +29,9 @@ unit: sync ## Unit and property tests; ARGS go to pytest: make unit ARGS='operat
 
 test: ## Everything that proves the project: lint, types, tests, charts, e2e on kind
 	@$(PYTHON) -m hack.test
+
+test-long: ## Hundreds of random recordings and pages through real models, thousands without: about an hour
+	@$(PYTHON) -m hack.test long
 
 image: ## The two images, named after their content (`docker build` makes them as well: see build/images)
 	@$(PYTHON) -m hack.images build

@@ -1,4 +1,4 @@
-"""`make test`: everything that proves the project; what CI runs.
+"""`make test`: everything that proves the project, and what CI runs; `make test-long`: its property tests for longer.
 
 The e2e cluster is made for the run, under a name and ports of its own, and deleted at the end, also after a failure.
 """
@@ -65,6 +65,16 @@ def everything() -> None:
     e2e()
 
 
+def long() -> None:
+    """Run the property tests of audio and pages, two of them with real models, for as long as an hour."""
+    prerequisites()
+    uv.sync()
+    models.build()
+    with step("property tests with many examples"):
+        words = ("-m", "long", "-n2", "--dist=worksteal", "--timeout=7200", "--durations=10", "runtime/tests")
+        tee(uv.tool("pytest", *words), cwd=ROOT, env={"STENO_LONG_TESTS": "1"})
+
+
 def e2e(arguments: Sequence[str] = ()) -> None:
     """Run the e2e tests on a kind cluster; `arguments` go to pytest."""
     prerequisites()
@@ -99,4 +109,10 @@ def _pytest(*words: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(lambda: e2e(sys.argv[2:]) if sys.argv[1:2] == ["e2e"] else everything()))
+    match sys.argv[1:]:
+        case ["e2e", *words]:
+            sys.exit(main(lambda: e2e(words)))
+        case ["long"]:
+            sys.exit(main(long))
+        case _:
+            sys.exit(main(everything))

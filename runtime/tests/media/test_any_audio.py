@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, note, settings
+from hypothesis import given, note
 
 from steno_api.documents.warnings import WarningReason
 from steno_runtime.media.audio import read_audio
 from steno_runtime.media.level import QUIET_DB, loudness
+from tests.support.properties import examples
 
 from .any_audio import Recipe, expected, make, recipes
 from .recordings import RATE, find
 
-EXAMPLES = 2000 if os.environ.get("STENO_LONG_TESTS") else 60
 NO_EXCUSE = {WarningReason.MANY_TRACKS}
 """Warnings that do not explain why the speech is not heard."""
 
@@ -46,11 +45,12 @@ def speech(clean) -> np.ndarray:
     return clean[int(7.2 * RATE) : int(10.2 * RATE)]
 
 
+@pytest.mark.long
 def test_any_recording_is_read_or_warned_of(speech, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
 
     @given(recipes())
-    @settings(max_examples=EXAMPLES, deadline=None)
+    @examples(usual=60, long=2000)
     def holds(recipe):
         check(recipe, speech, folder)
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from PIL import Image
 
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.open import open_source
 from steno_runtime.ocr.page import Limits
 from steno_runtime.ocr.resolution import is_blank, scale_for_reading
+from tests.support.properties import examples
 
 from .degraded import Degraded, degraded, shown, write
 
-EXAMPLES = 2000 if os.environ.get("STENO_LONG_TESTS") else 60
 _ALIKE = 0.7
 """Correlation with the page as it was printed or sent; with other pages it is below 0.2."""
 
@@ -53,7 +52,8 @@ def looks_alike(way: Degraded) -> None:
     assert alike > _ALIKE or warnings, alike
 
 
+@pytest.mark.long
 @given(way=degraded())
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(usual=60, long=2000)
 def test_what_an_engine_is_given_looks_like_the_page(way):
     looks_alike(way)
