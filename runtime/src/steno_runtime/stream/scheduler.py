@@ -60,12 +60,15 @@ class DecodeKind(StrEnum):
     """Decode for a final."""
     BATCH = "batch"
     """Decode a recording's chunk."""
+    DOUBTFUL = "doubtful"
+    """Decode a recording's chunk that is probably no speech."""
 
 
 PROFILES = {
     DecodeKind.DRAFT: DecodeProfile.GREEDY,
     DecodeKind.FINAL: DecodeProfile.BEAM,
     DecodeKind.BATCH: DecodeProfile.BEAM_WITH_FALLBACK,
+    DecodeKind.DOUBTFUL: DecodeProfile.BEAM_ONCE,
 }
 
 
@@ -354,7 +357,7 @@ class Scheduler:
         with self._changed:
             self._batches += 1
             self._decodes[first.kind.value] += len(batch)
-            if first.kind is not DecodeKind.BATCH:
+            if first.kind not in (DecodeKind.BATCH, DecodeKind.DOUBTFUL):
                 self._recent.append(seconds)
         metrics.WINDOWS.labels(first.kind.value).inc(len(batch))
         metrics.BATCH_ROWS.observe(len(batch))

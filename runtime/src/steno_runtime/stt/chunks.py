@@ -6,7 +6,8 @@ Pure decisions over numbers: nothing here touches audio or a model.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
 
 from steno_runtime.media.audio import SAMPLE_RATE
 
@@ -18,6 +19,12 @@ MAX_SPEECH_SECONDS = 17.0
 """Longer speech without a pause is cut."""
 MAX_CHUNK_SECONDS = 27.0
 """The longest window that leaves Whisper room for the silence in which it finds the end."""
+
+DOUBTFUL_PROBABILITY = 0.6
+"""Mean probability below which what was taken for speech is probably none: a hoarse voice still has 0.68."""
+SHORT_SPEECH_SECONDS = 2.0
+SHORT_DOUBTFUL_PROBABILITY = 0.7
+"""The same of shorter speech: a note or two of an instrument; a single word still has 0.77."""
 
 # Buckets of mel frames (10 ms): windows are padded to a multiple of STEP with a tail of silence, as far as there is
 # room in FULL, which is what Whisper was trained on.
@@ -36,6 +43,8 @@ class Span:
 
     start: int
     end: int
+    probability: float = field(default=1.0, compare=False, kw_only=True)
+    """Mean probability that it is speech, by voice activity detection; 1 where nobody asked."""
 
     @property
     def seconds(self) -> float:
@@ -66,6 +75,13 @@ class Chunk(Span):
     def speech_seconds(self) -> float:
         """Seconds of speech."""
         return sum(span.seconds for span in self.speech)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether voice activity detection itself doubts that this is speech: music and noise mostly."""
+        likely = sum(span.seconds * span.probability for span in self.speech)
+        is_short = self.speech_seconds < SHORT_SPEECH_SECONDS
+        return likely < (SHORT_DOUBTFUL_PROBABILITY if is_short else DOUBTFUL_PROBABILITY) * self.speech_seconds
 
     def time_of(self, seconds: float, *, is_end: bool = False) -> float:
         """Return where a time in the window is in the audio.
@@ -134,7 +150,14 @@ def speech_spans(probabilities: Sequence[float], length: int, options: VadOption
                 if end - start >= min_speech:
                     spans.extend(_cut_long(start, end, probabilities, max_speech))
                 start, silent = None, 0
-    bounded = (Span(span.start * VAD_FRAME, min(length, span.end * VAD_FRAME)) for span in spans)
+    bounded = (
+        Span(
+            span.start * VAD_FRAME,
+            min(length, span.end * VAD_FRAME),
+            probability=fmean(probabilities[span.start : span.end]),
+        )
+        for span in spans
+    )
     return [span for span in bounded if span.end > span.start]
 
 

@@ -204,8 +204,8 @@ class CTranslateEngine:
         greedy = profile is DecodeProfile.GREEDY
         max_seconds = longest_audio(size, profile.tail_frames)
         decoded = self._decode(windows, language, size, max_seconds=max_seconds, greedy=greedy, encoded=encoded)
-        again = [index for index, one in enumerate(decoded) if _needs_fallback(one, windows[index])]
-        if again and not greedy:
+        again = [index for index, one in enumerate(decoded) if profile.retries and _needs_fallback(one, windows[index])]
+        if again:
             retried = self._decode_with_fallback(
                 [windows[index] for index in again], language, [decoded[i] for i in again], size, profile
             )

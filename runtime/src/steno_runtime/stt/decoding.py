@@ -28,7 +28,7 @@ def decode_chunks(
     engine: Engine,
     *,
     check: Check,
-    profile: DecodeProfile = DecodeProfile.BEAM_WITH_FALLBACK,
+    profile: DecodeProfile | Sequence[DecodeProfile] = DecodeProfile.BEAM_WITH_FALLBACK,
     on_decoded: Callable[[Sequence[int]], None] = lambda _: None,
 ) -> list[Decoded]:
     """Decode chunks of audio in batches, as many at a time as the engine has workers.
@@ -39,7 +39,7 @@ def decode_chunks(
         languages: of each chunk: an ISO 639 code, or from what to choose it.
         engine: decodes; called from `engine.workers` threads.
         check: called in this thread about every second; may raise to stop, after the batches that are under way.
-        profile: how much effort the text is worth.
+        profile: how much effort the text is worth: that of all chunks, or that of each.
         on_decoded: called in this thread with the indexes of the chunks that were just decoded.
 
     Returns:
@@ -48,9 +48,10 @@ def decode_chunks(
     Raises:
         WorkError: as the engine's.
     """
-    frames = [profile.window_frames(chunk.window_samples) for chunk in chunks]
+    profiles = [profile] * len(chunks) if isinstance(profile, DecodeProfile) else profile
+    frames = [one.window_frames(chunk.window_samples) for one, chunk in zip(profiles, chunks, strict=True)]
     decoded: dict[int, Decoded] = {}
-    todo = batches(list(zip(frames, languages, strict=True)), engine.batch_size, engine.workers)
+    todo = batches(list(zip(frames, languages, profiles, strict=True)), engine.batch_size, engine.workers)
     with ThreadPoolExecutor(engine.workers, thread_name_prefix="decode") as pool:
         under_way: dict[Future[list[Decoded]], Sequence[int]] = {}
         while todo or under_way:
@@ -58,7 +59,7 @@ def decode_chunks(
             while todo and len(under_way) < engine.workers:
                 batch = todo.pop(0)
                 windows = [_window(samples, chunks[index]) for index in batch]
-                under_way[pool.submit(engine.decode, windows, languages[batch[0]], profile)] = batch
+                under_way[pool.submit(engine.decode, windows, languages[batch[0]], profiles[batch[0]])] = batch
             for done in wait(under_way, CHECK_SECONDS, FIRST_COMPLETED).done:
                 batch = under_way.pop(done)
                 decoded.update(zip(batch, done.result(), strict=True))

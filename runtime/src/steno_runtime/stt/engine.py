@@ -30,11 +30,18 @@ class DecodeProfile(StrEnum):
 
     GREEDY = "greedy"
     """The likeliest next token; no word times, no second attempt. For text that is replaced within a second."""
+    BEAM_ONCE = "beam_once"
+    """Beam search and word times, but no second attempt. For what is probably no speech."""
     BEAM = "beam"
     """Beam search and word times; text that fails the checks is decoded once more in the full window. Deterministic:
     the same audio always gives the same text."""
     BEAM_WITH_FALLBACK = "beam_with_fallback"
     """As `BEAM`, in a window with more silence, and where the text still fails the checks, sampled once."""
+
+    @property
+    def retries(self) -> bool:
+        """Whether text that fails the checks is decoded again."""
+        return self in (DecodeProfile.BEAM, DecodeProfile.BEAM_WITH_FALLBACK)
 
     @property
     def tail_frames(self) -> int:
@@ -182,7 +189,7 @@ def needs_fallback(text: str, seconds: float, avg_logprob: float) -> bool:
     )
 
 
-def hallucinated(decoded: Decoded, seconds: float, speech_seconds: float) -> bool:
+def hallucinated(decoded: Decoded, seconds: float, speech_seconds: float, *, doubtful: bool = False) -> bool:
     """Return whether a text was probably made up over something that is not speech, and should be dropped.
 
     Args:
@@ -190,6 +197,7 @@ def hallucinated(decoded: Decoded, seconds: float, speech_seconds: float) -> boo
         seconds: length of the window.
         speech_seconds: how much of it voice activity detection takes for speech. Whisper alone is a poor judge of
             that: it doubts clear speech of a voice it does not know.
+        doubtful: whether voice activity detection itself doubts that it is speech; its text must then pass the checks.
     """
     little_speech = speech_seconds < MIN_SPEECH_SECONDS or speech_seconds < seconds / 2
     unsure = decoded.avg_logprob < LOG_PROB_THRESHOLD
@@ -198,4 +206,5 @@ def hallucinated(decoded: Decoded, seconds: float, speech_seconds: float) -> boo
         or is_loop(decoded.text, seconds)
         or len(decoded.text) > 2 * (MAX_CHARS_BASE + MAX_CHARS_PER_SECOND * seconds)
         or (unsure and little_speech and decoded.no_speech_prob > NO_SPEECH_THRESHOLD)
+        or (doubtful and needs_fallback(decoded.text, seconds, decoded.avg_logprob))
     )

@@ -15,10 +15,9 @@ from steno_runtime.stt.engine import (
     NO_SPEECH_THRESHOLD,
     AutoLanguage,
     Decoded,
-    hallucinated,
     likeliest,
 )
-from steno_runtime.stt.review import StretchWarning
+from steno_runtime.stt.review import StretchWarning, is_invented
 
 CHANGE_COST = 3.0
 """How much likelier another language must be at a change, as a natural logarithm; there and back costs twice that."""
@@ -56,7 +55,7 @@ class HeardChunk:
     @property
     def weight(self) -> float:
         """How much its evidence counts, 0 to 1."""
-        share = min(1.0, self.seconds / FULL_SECONDS)
+        share = min(1.0, (self.seconds or _LITTLE) / FULL_SECONDS)
         return share if self.seconds >= MIN_SECONDS else SHORT_WEIGHT * share
 
 
@@ -65,7 +64,7 @@ def heard_chunks(chunks: Sequence[Chunk], decoded: Sequence[Decoded], auto: Auto
     heard: list[HeardChunk] = []
     for chunk, row in zip(chunks, decoded, strict=True):
         speech = chunk.speech_seconds
-        doubtful = row.no_speech_prob > NO_SPEECH_THRESHOLD or hallucinated(row, chunk.window_seconds, speech)
+        doubtful = row.no_speech_prob > NO_SPEECH_THRESHOLD or is_invented(chunk, row)
         raw = row.languages or {row.language: 1.0}
         foreign = 1 - sum(raw.get(language, 0.0) for language in auto.allowed or raw)
         heard.append(HeardChunk(0.0 if doubtful else speech, auto.among(raw), max(0.0, foreign)))

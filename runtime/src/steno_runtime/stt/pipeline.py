@@ -21,7 +21,7 @@ from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt import review, vad
 from steno_runtime.stt.chunks import Chunk, Span, pack
 from steno_runtime.stt.decoding import decode_chunks
-from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine, TimedWord, hallucinated
+from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine, TimedWord
 from steno_runtime.stt.language_changes import describe_languages, heard_chunks, main_language, spoken_languages
 from steno_runtime.stt.languages import allowed_languages, require_language
 from steno_runtime.stt.options import TranscriptionOptions
@@ -111,9 +111,12 @@ def transcribe(
         language = main_language(heard, languages)
         warnings += describe_languages(chunks, heard, languages)
     words, dropped = _words_of(chunks, decoded, spans)
-    words, undecoded = _decode_uncovered(samples, spans, words, engine, language=requested, check=check)
+    doubtful = [chunk for chunk in chunks if chunk.is_doubtful]
+    words, undecoded = _decode_uncovered(
+        samples, spans, words, engine, doubtful=doubtful, language=requested, check=check
+    )
     silent = any(warning.reason is WarningReason.SILENT_TRACK for warning in warnings)
-    warnings += review.describe_text(words, speech=bool(spans), silent=silent)
+    warnings += review.describe_text(words, named=bool(dropped or undecoded), silent=silent)
     warnings += [*review.describe_dropped(dropped), *review.describe_undecoded(undecoded)]
     device = engine.device
     del engine  # frees its memory for the speaker models
@@ -225,7 +228,15 @@ def _decode(
         message = f"chunk {count} of {len(chunks)}"
         on_progress(ProgressUpdate(Stage.DECODING, done / total, audio_seconds=round(done, 1), message=message))
 
-    return decode_chunks(samples, chunks, [language] * len(chunks), engine, check=check, on_decoded=on_decoded)
+    languages = [language] * len(chunks)
+    return decode_chunks(
+        samples, chunks, languages, engine, check=check, profile=_profiles(chunks), on_decoded=on_decoded
+    )
+
+
+def _profiles(chunks: Sequence[Chunk]) -> list[DecodeProfile]:
+    """Return how much effort each chunk is worth: a second attempt at music or noise would be dropped as the first."""
+    return [DecodeProfile.BEAM_ONCE if chunk.is_doubtful else DecodeProfile.BEAM_WITH_FALLBACK for chunk in chunks]
 
 
 def _decode_again(
@@ -238,9 +249,14 @@ def _decode_again(
     check: Check,
 ) -> list[Decoded]:
     """Decode the chunks again that were decoded in another language than the one they are in, all considered."""
-    wrong = [index for index, row in enumerate(decoded) if row.language != languages[index]]
+    wrong = [
+        index
+        for index, (chunk, row) in enumerate(zip(chunks, decoded, strict=True))
+        if row.language != languages[index] and not (chunk.is_doubtful and review.is_invented(chunk, row))
+    ]
+    own = [chunks[index] for index in wrong]
     again = decode_chunks(
-        samples, [chunks[index] for index in wrong], [languages[index] for index in wrong], engine, check=check
+        samples, own, [languages[index] for index in wrong], engine, check=check, profile=_profiles(own)
     )
     replaced = dict(zip(wrong, again, strict=True))
     return [replaced.get(index, row) for index, row in enumerate(decoded)]
@@ -252,18 +268,29 @@ def _decode_uncovered(
     words: list[TimedWord],
     engine: Engine,
     *,
+    doubtful: Sequence[Chunk],
     language: str | AutoLanguage,
     check: Check,
 ) -> tuple[list[TimedWord], list[Span]]:
     """Decode speech that no word covers on its own, once: a decoder that ends early in a window loses the rest of it.
 
+    Args:
+        samples: of all audio.
+        spans: of speech.
+        words: that were decoded.
+        engine: decodes.
+        doubtful: chunks that are not worth it.
+        language: see `_decode`.
+        check: see `decode_chunks`.
+
     Returns:
         All words, and the speech that still has none.
     """
     gaps = review.uncovered_speech(spans, words)
-    if not gaps:
-        return words, []
-    chunks = [chunk for gap in gaps for chunk in pack([gap], len(samples))]
+    again = [gap for gap in gaps if not any(one.start <= gap.start < one.end for one in doubtful)]
+    chunks = [chunk for gap in again for chunk in pack([gap], len(samples))]
+    if not chunks:
+        return words, gaps
     languages = [_expecting(language, words, chunk) for chunk in chunks]
     decoded = decode_chunks(samples, chunks, languages, engine, check=check, profile=DecodeProfile.BEAM)
     found, _ = _words_of(chunks, decoded, gaps)
@@ -288,7 +315,7 @@ def _words_of(
     words: list[TimedWord] = []
     dropped: list[Chunk] = []
     for chunk, row in zip(chunks, decoded, strict=True):
-        if hallucinated(row, chunk.window_seconds, chunk.speech_seconds):
+        if review.is_invented(chunk, row):
             dropped += [chunk] if row.text.strip() else []
             continue
         words.extend(

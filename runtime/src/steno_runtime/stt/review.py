@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.stt.chunks import Span
-from steno_runtime.stt.engine import TimedWord
+from steno_runtime.stt.chunks import Chunk, Span
+from steno_runtime.stt.engine import Decoded, TimedWord, hallucinated
 
 UNCOVERED_SECONDS = 1.5
 """Speech of this length without a word is decoded again: shorter stretches are breaths, laughs and drawn vowels."""
@@ -50,6 +50,11 @@ class StretchWarning:
     def phrase(self) -> ResultWarning:
         """Return the warning as documents have it."""
         return ResultWarning(reason=self.reason, message=self.message, start=self.start, end=self.end)
+
+
+def is_invented(chunk: Chunk, decoded: Decoded) -> bool:
+    """Return whether a chunk's text was probably made up, and should be dropped; see `hallucinated`."""
+    return hallucinated(decoded, chunk.window_seconds, chunk.speech_seconds, doubtful=chunk.is_doubtful)
 
 
 def uncovered_speech(spans: Iterable[Span], words: Sequence[TimedWord]) -> list[Span]:
@@ -99,16 +104,16 @@ def describe_undecoded(spans: Iterable[Span]) -> list[StretchWarning]:
     return [StretchWarning.about(span, WarningReason.SPEECH_NOT_DECODED, what) for span in spans]
 
 
-def describe_text(words: Sequence[TimedWord], *, speech: bool, silent: bool) -> list[ResultWarning]:
+def describe_text(words: Sequence[TimedWord], *, named: bool, silent: bool) -> list[ResultWarning]:
     """Return a warning if there is no text, or if the recognizer doubts it.
 
     Args:
         words: all of the transcript.
-        speech: whether any speech was found.
+        named: whether what sounded like speech has warnings of its own.
         silent: whether the audio is known to be silent.
     """
     if not words:
-        if speech or silent:
+        if named or silent:
             return []
         message = "No speech was found in the audio, so that the transcript is empty."
         return [ResultWarning(reason=WarningReason.NO_SPEECH, message=message)]
