@@ -111,13 +111,13 @@ def test_pieces_hold_all_speech_and_leave_out_only_the_middle_of_long_pauses(giv
 def test_times_of_a_window_are_those_of_its_pieces(given_audio, data):
     spans, length = given_audio
     for chunk in pack(spans, length):
-        passed = 0.0
+        passed = 0
         for piece in chunk.pieces:
-            within = data.draw(st.floats(0.0, piece.seconds, exclude_max=True))
-            assert chunk.time_of(passed + within) == pytest.approx(piece.start / SAMPLE_RATE + within, abs=1e-6)
-            passed += piece.seconds
-            assert chunk.time_of(passed - 1e-9, is_end=True) == pytest.approx(piece.end / SAMPLE_RATE, abs=1e-6)
-        assert chunk.time_of(passed + 30.0) == chunk.end / SAMPLE_RATE
+            within = data.draw(st.integers(0, piece.end - piece.start - 1))
+            assert chunk.time_of((passed + within) / SAMPLE_RATE) == (piece.start + within) / SAMPLE_RATE
+            passed += piece.end - piece.start
+            assert chunk.time_of(passed / SAMPLE_RATE, is_end=True) == piece.end / SAMPLE_RATE
+        assert chunk.time_of(passed / SAMPLE_RATE + 30.0) == chunk.end / SAMPLE_RATE
 
 
 def test_where_two_pieces_meet_one_word_ends_before_the_pause_and_the_next_begins_after_it():

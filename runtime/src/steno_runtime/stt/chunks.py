@@ -91,12 +91,12 @@ class Chunk(Span):
             is_end: whether something ends there: where two pieces meet, that is the end of the first, not the
                 beginning of the second.
         """
-        passed = 0.0
+        within = round(seconds * SAMPLE_RATE)
         for piece in self.pieces:
-            within = seconds - passed
-            if within < piece.seconds or (is_end and within <= piece.seconds):
-                return piece.start / SAMPLE_RATE + max(0.0, within)
-            passed += piece.seconds
+            length = piece.end - piece.start
+            if within < length or (is_end and within == length):
+                return (piece.start + max(0, within)) / SAMPLE_RATE
+            within -= length
         return self.end / SAMPLE_RATE
 
 
