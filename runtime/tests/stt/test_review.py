@@ -54,6 +54,29 @@ def test_all_speech_is_covered_short_or_uncovered(words, pieces):
     assert review.uncovered_speech(spans, []) == long
 
 
+@pytest.mark.parametrize(
+    ("probabilities", "stretches"),
+    [
+        ([0.9] * 30, []),
+        ([0.9] * 10 + [0.4] * 6 + [0.9] * 10, [(9, 17)]),
+        ([0.9] * 10 + [0.2] * 3 + [0.9] * 10, []),
+        ([0.9] * 10 + [0.4] * 12 + [0.9] * 20 + [0.1] * 6 + [0.9] * 10, [(9, 23), (40, 50)]),
+        ([0.9] * 4, []),
+    ],
+)
+def test_a_stretch_that_the_recognizer_doubts_is_named_where_it_is(probabilities, stretches):
+    words = [word(index, index + 0.5, probability) for index, probability in enumerate(probabilities)]
+    found = review.describe_text(words, named=False, silent=False)
+    assert {one.reason for one in found} <= {WarningReason.LOW_CONFIDENCE}
+    assert [(one.start, one.end) for one in found] == [(first, end - 0.5) for first, end in stretches]
+
+
+def test_text_that_is_doubted_throughout_has_one_warning_without_a_place():
+    words = [word(index, index + 0.5, 0.6) for index in range(40)]
+    [found] = review.describe_text(words, named=False, silent=False)
+    assert (found.reason, found.start) == (WarningReason.LOW_CONFIDENCE, None)
+
+
 class ScriptedEngine:
     """Says one word for each half second of a window, but of windows of several seconds only at their beginning."""
 
@@ -62,10 +85,13 @@ class ScriptedEngine:
     batch_size = 4
     languages = frozenset({"en", "ko"})
 
-    def __init__(self, *, stops_after: float = 99.0, deaf_beyond: float = 99.0, confidence: float = 0.9) -> None:
+    def __init__(
+        self, *, stops_after: float = 99.0, deaf_beyond: float = 99.0, confidence: float = 0.9, heard: float = 0.9
+    ) -> None:
         self.stops_after = stops_after
         self.deaf_beyond = deaf_beyond
         self.confidence = confidence
+        self.heard = heard
         self.decoded: list[tuple[float, DecodeProfile]] = []
 
     def detect_languages(self, windows):
@@ -78,7 +104,7 @@ class ScriptedEngine:
             seconds = min(len(window) / SAMPLE_RATE, self.stops_after)
             times = [] if profile is DecodeProfile.BEAM and self.deaf_beyond < 99 else np.arange(0, seconds - 0.4, 0.5)
             words = tuple(word(float(at), float(at) + 0.4, self.confidence) for at in times)
-            heard = {"en": self.confidence, "ko": 1 - self.confidence} if isinstance(language, AutoLanguage) else {}
+            heard = {"en": self.heard, "ko": 1 - self.heard} if isinstance(language, AutoLanguage) else {}
             rows.append(Decoded(" ".join(one.text for one in words), words, -0.2, 0.1, "en", heard))
         return rows
 
@@ -122,8 +148,8 @@ def test_speech_that_stays_without_text_is_named_with_its_time(speech):
 
 
 def test_a_language_that_was_guessed_says_so(speech):
-    assert reasons(run(speech, ScriptedEngine(confidence=0.55), None)) == {WarningReason.LANGUAGE_UNCERTAIN}
-    assert reasons(run(speech, ScriptedEngine(confidence=0.55), "en")) == set()
+    assert reasons(run(speech, ScriptedEngine(heard=0.55), None)) == {WarningReason.LANGUAGE_UNCERTAIN}
+    assert reasons(run(speech, ScriptedEngine(heard=0.55), "en")) == set()
 
 
 def test_text_that_the_recognizer_doubts_says_so(speech):

@@ -14,8 +14,13 @@ UNCOVERED_SECONDS = 1.5
 """Speech of this length without a word is decoded again: shorter stretches are breaths, laughs and drawn vowels."""
 WORD_MARGIN_SECONDS = 0.3
 """How far the times of a word may be off."""
-WORD_CONFIDENCE = 0.5
-"""Mean probability of the words below which a transcript as a whole is doubtful."""
+WORD_CONFIDENCE = 0.65
+"""Mean probability of the words below which a transcript as a whole is doubtful. With that of stretches it names 21 of
+23 recordings of the corpus's even half, as they are or with noise or an echo, of which 40 % of the words or more are
+wrong, and none of the 36 of which less than 20 % are."""
+STRETCH_WORDS = 6
+STRETCH_CONFIDENCE = 0.5
+"""Mean probability of so many words in a row below which they are doubtful."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,8 @@ def describe_undecoded(spans: Iterable[Span]) -> list[StretchWarning]:
     return [StretchWarning.about(span, WarningReason.SPEECH_NOT_DECODED, what) for span in spans]
 
 
-def describe_text(words: Sequence[TimedWord], *, named: bool, silent: bool) -> list[ResultWarning]:
-    """Return a warning if there is no text, or if the recognizer doubts it.
+def describe_text(words: Sequence[TimedWord], *, named: bool, silent: bool) -> Sequence[ResultWarning | StretchWarning]:
+    """Return a warning if there is no text, or if the recognizer doubts it: all of it, or stretches.
 
     Args:
         words: all of the transcript.
@@ -119,11 +124,30 @@ def describe_text(words: Sequence[TimedWord], *, named: bool, silent: bool) -> l
         return [ResultWarning(reason=WarningReason.NO_SPEECH, message=message)]
     mean = sum(word.probability for word in words) / len(words)
     if mean >= WORD_CONFIDENCE:
-        return []
+        return _doubtful_stretches(words)
     message = (
         f"The recognizer doubts its text (confidence {mean:.2f}): check the recording, the language and the model."
     )
     return [ResultWarning(reason=WarningReason.LOW_CONFIDENCE, message=message)]
+
+
+def _doubtful_stretches(words: Sequence[TimedWord]) -> list[StretchWarning]:
+    found: list[list[TimedWord]] = []
+    last = 0  # of the words, how many are before the end of the last stretch
+    for first in range(len(words) - STRETCH_WORDS + 1):
+        row = words[first : first + STRETCH_WORDS]
+        if sum(word.probability for word in row) >= STRETCH_CONFIDENCE * STRETCH_WORDS:
+            continue
+        if found and first <= last:
+            found[-1] += words[last : first + STRETCH_WORDS]
+        else:
+            found.append(list(row))
+        last = first + STRETCH_WORDS
+    what = "the recognizer doubts its text: check it with the recording"
+    return [
+        StretchWarning(WarningReason.LOW_CONFIDENCE, what, round(row[0].start, 2), round(row[-1].end, 2))
+        for row in found
+    ]
 
 
 def describe_speakers(words: int, speakers: int, min_speakers: int | None) -> list[ResultWarning]:
