@@ -160,3 +160,22 @@ def test_audio_without_speech_says_so():
     noise = np.random.default_rng(1).normal(0, 0.01, 5 * SAMPLE_RATE).astype(np.float32)
     result = run(noise, ScriptedEngine())
     assert (result.segments, reasons(result)) == ((), {WarningReason.NO_SPEECH})
+
+
+def test_decoding_is_reported_before_its_first_batch_ends(speech):
+    reports: list[str] = []
+
+    class Reporting(ScriptedEngine):
+        def decode(self, windows, language, profile=DecodeProfile.BEAM_WITH_FALLBACK):
+            reports.append("batch")
+            return super().decode(windows, language, profile)
+
+    options = TranscriptionOptions(model="scripted", language="en", model_store=Path("/nowhere"))
+    transcribe(
+        speech,
+        options,
+        on_progress=lambda update: reports.append(update.stage.value),
+        check=lambda: None,
+        engine=Reporting(),
+    )
+    assert reports.index("Decoding") < reports.index("batch")

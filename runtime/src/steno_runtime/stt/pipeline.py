@@ -228,6 +228,8 @@ def _decode(
         message = f"chunk {count} of {len(chunks)}"
         on_progress(ProgressUpdate(Stage.DECODING, done / total, audio_seconds=round(done, 1), message=message))
 
+    if chunks:
+        on_progress(ProgressUpdate(Stage.DECODING, audio_seconds=0.0))  # the first batch may be half of the work
     languages = [language] * len(chunks)
     return decode_chunks(
         samples, chunks, languages, engine, check=check, profile=_profiles(chunks), on_decoded=on_decoded
