@@ -195,6 +195,15 @@ def test_a_plan_carried_out_leaves_nothing_to_do(history):
     assert again.status == simulation.pool.status
 
 
+def test_servers_that_cannot_go_yet_stay_idle():
+    simulation = live_through([(sessions, 1, True), (sessions, 0, True), (toggle, 0, False), (tick, 50, False)])
+    idle = simulation.pool.status.idle_since
+    assert idle is not None
+    for _ in range(2):
+        simulation.reconcile()
+        assert simulation.pool.status.idle_since == idle
+
+
 @many
 @given(histories, st.integers(0, 4))
 def test_a_crash_after_any_action_ends_the_same(history, prefix):

@@ -87,15 +87,17 @@ def plan_pool(observed: ObservedPool, now: datetime, policy: Policy) -> PoolPlan
         return PoolPlan((), pool.status)
     size = _granted(observed, _size(observed, now))
     decision, deployment = _decide(observed, policy, size), observed.deployment
+    # It stays idle until its servers can go: without its profile, say, none can.
+    shrinks = size.shrink_at is not None and now >= size.shrink_at
     update = StatusUpdate(
         replicas=deployment.total if deployment is not None else 0,
         ready_replicas=deployment.ready if deployment is not None else 0,
         selector=",".join(f"{key}={value}" for key, value in pool_selector(pool.metadata.uid).items()),
         sessions=observed.sessions,
         capacity=capacity(pool),
-        idle_since=size.idle_since,
+        idle_since=None if shrinks and decision.actions else size.idle_since,
     )
-    shrink = None if size.shrink_at is None else size.shrink_at - now
+    shrink = None if shrinks or size.shrink_at is None else size.shrink_at - now
     requeue_after = earliest(decision.requeue_after, shrink)
     return finish(
         pool.metadata,
@@ -134,7 +136,7 @@ def _size(observed: ObservedPool, now: datetime) -> _Size:
         return _Size(kept)
     since = observed.pool.status.idle_since or now
     until = since + timedelta(seconds=spec.scale_down_delay_seconds)
-    return _Size(needed) if now >= until else _Size(kept, since, until)
+    return _Size(needed if now >= until else kept, since, until)
 
 
 def _needed(observed: ObservedPool) -> int:
