@@ -129,21 +129,23 @@ def test_a_server_publishes_as_long_as_it_tries():
     assert simulation.session.status.results is not None
 
 
-def test_a_server_that_never_reports_how_the_session_ended():
+def overdue() -> SimulatedSession:
+    """Return a session whose server has not said in time how it ended."""
     simulation = SimulatedSession(make_session(**OUTPUT, maxDurationSeconds=100), make_pool(output={}))
     simulation.reconcile()
     simulation.report(1)
     simulation.reconcile()
     simulation.now += 100 + FINAL_REPORT_GRACE.total_seconds()
+    return simulation
+
+
+def test_a_server_that_never_reports_how_the_session_ended():
+    simulation = overdue()
     assert (ready(simulation).reason, simulation.session.status.phase) == ("NodeLost", "Failed")
 
 
 def test_results_that_come_late_are_taken_and_the_end_stays():
-    simulation = SimulatedSession(make_session(**OUTPUT, maxDurationSeconds=100), make_pool(output={}))
-    simulation.reconcile()
-    simulation.report(1)
-    simulation.reconcile()
-    simulation.now += 100 + FINAL_REPORT_GRACE.total_seconds()
+    simulation = overdue()
     simulation.reconcile()
     before = simulation.session.status
     simulation.report(1, SessionResult(reason=SessionEnd.MAX_DURATION, time=simulation.time, manifest=MANIFEST))
@@ -284,11 +286,7 @@ def test_m9_a_manifest_elsewhere_fails_the_session_and_says_where_it_belongs(uri
 
 
 def test_m9_a_late_manifest_elsewhere_is_not_taken():
-    simulation = SimulatedSession(make_session(**OUTPUT, maxDurationSeconds=100), make_pool(output={}))
-    simulation.reconcile()
-    simulation.report(1)
-    simulation.reconcile()
-    simulation.now += 100 + FINAL_REPORT_GRACE.total_seconds()
+    simulation = overdue()
     simulation.reconcile()
     said = SessionResult(reason=SessionEnd.MAX_DURATION, time=simulation.time, manifest="s3://attacker/manifest.json")
     simulation.report(1, said)
