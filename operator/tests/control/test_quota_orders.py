@@ -74,6 +74,29 @@ def test_a_running_job_that_is_suspended_ends_once_it_is_resumed():
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_worker_whose_job_and_child_are_gone_is_charged_for_what_it_published(restart):
+    async def run() -> None:
+        cluster = SimulatedCluster()
+        job = cluster.add("beta-1", gpus=2)
+        for _ in range(4):
+            await cluster.settle_all(0)
+        cluster.server.drop("transcriptionjobs", "beta-1", job.name)
+        if restart:
+            await cluster.crash()  # the new one never sees the job
+        await cluster.settle_all(0)  # the garbage collector deletes the child; its pod has time to end
+        assert cluster.live() == []
+        cluster.finish(1)
+        for _ in range(3):
+            await cluster.settle_all(0)
+        [quota] = [raw for raw in cluster.server.all("tenantquotas") if raw["metadata"]["name"] == "beta"]
+        assert reservations(quota) == []
+        assert quota["status"]["audioMillis"] == cluster.expected_usage("beta", "audioMillis") > 0
+        await cluster.operator.crash()
+
+    asyncio.run(run())
+
+
 def test_the_simulation_admits_runs_and_ends_jobs():
     """A calm history of the model above does admit, run and end jobs."""
 

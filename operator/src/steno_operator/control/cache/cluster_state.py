@@ -7,7 +7,8 @@ read from here; `subscriptions` has who is reconciled again when something chang
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -100,6 +101,7 @@ class ClusterState:
         self,
         progress_interval: float = 10.0,
         *,
+        clock: Callable[[], float] = time.monotonic,
         tenant_required: bool = False,
         served_namespaces: Iterable[str] = (),
     ) -> None:
@@ -107,6 +109,7 @@ class ClusterState:
 
         Args:
             progress_interval: least seconds between writes of mere progress.
+            clock: what they are counted with.
             tenant_required: whether work in a namespace of no Tenant is refused.
             served_namespaces: what is watched; empty: all.
         """
@@ -123,7 +126,7 @@ class ClusterState:
         self.servers: ObjectCache[ObservedServer] = ObjectCache(read_server, BY_OWNER, SERVERS_BY_NAME)
         self.progress = ProgressReports()
         self.conflicts = ConflictingNames()
-        self.status_writes = StatusWrites(progress_interval)
+        self.status_writes = StatusWrites(progress_interval, clock)
         self.pending = PendingReasons()
         self.place_queues = PlaceQueues()
         self.connections = SessionConnections()
@@ -266,8 +269,15 @@ class ClusterState:
         """Tell whether a pod works for the resource in its label: the child Job that controls it says so, or said."""
         if pod.owner is not None and (job := self.job(pod.owner)) is not None:
             return job in self.children(owner)
-        request = self.quota_request(owner)
-        return request is not None and labels.attempt_of(pod.value.job, request.key.name) is not None
+        name = self._name_of(owner)
+        return name is not None and labels.attempt_of(pod.value.job, name) is not None
+
+    def _name_of(self, owner: OwnerKey) -> str | None:
+        """Return a resource's name; of one that was deleted before this process began, that in its reservation."""
+        request, reserving = self.quota_request(owner), self.reserving_quota(owner)
+        if request is not None:
+            return request.key.name
+        return None if reserving is None else reserving.reservations[owner].name
 
     # Upkeep
 

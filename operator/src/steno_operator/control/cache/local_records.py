@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from steno_api.v1alpha1.job import Progress
@@ -78,18 +77,24 @@ class ConflictingNames(Notifier[str]):
 class StatusWrites:
     """When each status was last written, so that what changes all the time is not written all the time."""
 
-    def __init__(self, interval: float) -> None:
-        """Remember nothing; `interval` is the least time between writes of mere progress, in seconds."""
+    def __init__(self, interval: float, clock: Callable[[], float]) -> None:
+        """Remember nothing.
+
+        Args:
+            interval: least time between writes of mere progress, in seconds.
+            clock: seconds since any moment.
+        """
         self._interval = interval
-        self._written: dict[str, float] = {}  # resource UID → monotonic time
+        self._clock = clock
+        self._written: dict[str, float] = {}  # resource UID → time
 
     def record(self, uid: str) -> None:
         """Remember that the status of the resource was written just now."""
-        self._written[uid] = time.monotonic()
+        self._written[uid] = self._clock()
 
     def is_due(self, uid: str) -> bool:
         """Tell whether the status was not written for the interval."""
-        return time.monotonic() - self._written.get(uid, -self._interval) >= self._interval
+        return self._clock() - self._written.get(uid, -self._interval) >= self._interval
 
     def forget(self, uid: str) -> None:
         """Forget a resource."""
