@@ -51,6 +51,10 @@ class SimulatedApiServer(Cluster):
         self.now = START
         self.version = 0
 
+    def seconds(self) -> float:
+        """Return the present in seconds since 1970."""
+        return self.now.timestamp()
+
     # The truth
 
     def put(self, plural: str, raw: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +165,7 @@ class SimulatedOperator:
         self.due: dict[Key, None] = {}
         self.delivered: defaultdict[str, int] = defaultdict(lambda: len(server.history))
         self.running: dict[Key, asyncio.Task[float | None]] = {}
-        self.state = ClusterState()
+        self.state = ClusterState(clock=server.seconds)
         Subscriptions(self.state, lambda key: self.due.setdefault(key, None))
         for raw in profiles:
             self.state.profiles.upsert(raw)
