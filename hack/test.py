@@ -66,12 +66,12 @@ def everything() -> None:
 
 
 def long() -> None:
-    """Run the property tests of audio and pages, two of them with real models, for as long as an hour."""
+    """Run the property tests of audio, pages and quota, two of them with real models, for as long as an hour."""
     prerequisites()
     uv.sync()
     models.build()
     with step("property tests with many examples"):
-        words = ("-m", "long", "-n2", "--dist=worksteal", "--timeout=7200", "--durations=10", "runtime/tests")
+        words = ("-m", "long", "-n2", "--dist=worksteal", "--timeout=7200", "--durations=10")
         tee(uv.tool("pytest", *words), cwd=ROOT, env={"STENO_LONG_TESTS": "1"})
 
 

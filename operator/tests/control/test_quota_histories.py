@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from steno_operator.control.kube.keys import Key
+from tests.support.properties import slow_examples
 
 from .simulation import KINDS, SimulatedApiServer, SimulatedOperator, runtime_profile, termination_message
 
@@ -318,12 +319,8 @@ def reservations(raw: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    phases=set(Phase) - {Phase.explain},  # by tracing every line: minutes, of histories this long
-)
+@pytest.mark.long
+@settings(slow_examples(40, 400), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(histories, crashes)
 def test_no_order_of_events_passes_a_limit_and_all_usage_is_counted_once(history, crashes):
     async def run() -> None:
