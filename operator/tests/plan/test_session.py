@@ -18,6 +18,7 @@ from .simulated_session import (
     POLICY,
     START,
     SimulatedSession,
+    end,
     histories,
     make_pool,
     make_session,
@@ -50,6 +51,9 @@ def test_a_plan_carried_out_leaves_nothing_to_do(spec, history):
 
 @many
 @given(specs, histories)
+@example(
+    {}, [(tick, 0, False), *[(tick, 3, False)] * 3, (end, 0, False)]
+)  # nobody came, and a server reports no manifest
 def test_a_finished_session_stays_finished(spec, history):
     simulation, last = SimulatedSession(make_session(**spec), make_pool(output={})), None
     for move, number, _ in history:

@@ -110,8 +110,8 @@ def _plan_finished(session: StreamSession, last: Connection | None, now: datetim
     """
     status = session.status
     result = None if last is None else last.report.result
-    if result is not None and status.results is None and not _misplaced(session, result):
-        status = status.model_copy(update=_published(result))
+    if result is not None and result.manifest is not None and status.results is None:
+        status = status if _misplaced(session, result) else status.model_copy(update=_published(result))
     left = ttl_left(session.spec.ttl_seconds_after_finished, status.completion_time, now)
     if left == timedelta():
         return SessionPlan((DeleteResource(session.metadata.uid),), status, requires_live_read=True)
