@@ -200,7 +200,11 @@ def _cell(found: Group | None, steno: Group) -> str:
 
 
 def unwarned(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """Yield how many documents are mostly lost, and which of them have no warning that says so."""
+    """Yield how many documents are mostly lost, and which of them have no warning that says so.
+
+    Where nearly all words were found, only their order differs from the reference's, which of a PDF's tables is often
+    that of its own text: column by column.
+    """
     lost = [
         one
         for one in outcomes
@@ -209,11 +213,13 @@ def unwarned(outcomes: Iterable[Outcome]) -> Iterator[str]:
         and one.scores.characters is not None
         and (one.scores.characters.rate or 0) > LOST
     ]
-    silent = [f"{one.item.id} ({one.item.condition or 'as it is'})" for one in lost if not one.warnings]
+    silent = [one for one in lost if not one.warnings]
     if lost:
         yield f"Of {len(lost)} documents with over {LOST:.0%} of the characters wrong, {len(silent)} have no warning"
-    if silent:
-        yield f"  {', '.join(silent)}"
+    for one in silent:
+        found = one.scores.words_found if one.scores else None
+        words = "" if found is None or found.rate is None else f": {found.rate:.0%} of the words found"
+        yield f"  {one.item.id} ({one.item.condition or 'as it is'}){words}"
 
 
 def _filter(text: str) -> Filter:
