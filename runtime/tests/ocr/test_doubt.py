@@ -273,3 +273,26 @@ def test_print_that_the_detector_cannot_see_is_named(monkeypatch, letter, named)
     monkeypatch.setattr(reader_module, "letter_height", lambda _: letter * 2)
     reader.read(PageInput(1, 1700, 2800, 0, pixels=np.asarray(sheet)))
     assert [warning.reason for warning in warnings] == [WarningReason.REDUCED_RESOLUTION] * named
+
+
+@pytest.mark.parametrize(("offset", "named"), [(0, False), (16, True)])
+@pytest.mark.parametrize("carried", [False, True])
+def test_lines_that_are_neither_rows_nor_columns_are_named(monkeypatch, offset, named, carried):
+    leaning = [
+        RecognizedLine(box(left - 14 * row, top + 32 * row, left + 160 - 14 * row, top + 32 * row + 28), f"{row}", 0.95)
+        for left, top in ((100, 10), (270, 10 + offset))
+        for row in range(6)
+    ]
+
+    class Leaning(Scripted):
+        def recognize(self, image: np.ndarray, languages: Sequence[str], quality: object) -> list[RecognizedLine]:  # noqa: ARG002
+            return leaning
+
+    warnings: list[ResultWarning] = []
+    reader = PageReader(engine="tesseract", languages=("en",), model_store=None, threads=1, warn=warnings.append)
+    monkeypatch.setattr(reader, "_engines", {"tesseract": Leaning(lambda *_: [])})
+    image = Image.new("RGB", (500, 300), "white")
+    ImageDraw.Draw(image).rectangle((0, 0, 60, 40), fill="black")
+    shown = PageInput(1, 500, 300, 0, pixels=np.asarray(image))
+    reader.read(PageInput(1, 500, 300, 0, embedded=tuple(leaning)) if carried else shown)
+    assert [warning.reason for warning in warnings] == [WarningReason.READING_ORDER_UNCERTAIN] * named

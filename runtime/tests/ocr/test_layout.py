@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from steno_runtime.ocr.engines.base import RecognizedLine
 from steno_runtime.ocr.geometry import box
-from steno_runtime.ocr.layout import arrange, skew
+from steno_runtime.ocr.layout import arrange, is_order_guessed, skew
 
 
 def line(text: str, left: float, top: float, width: float, height: float = 20) -> RecognizedLine:
@@ -115,3 +115,61 @@ def test_o19_a_hebrew_word_in_an_english_table_does_not_turn_it_round():
     cells = [line(f"row{row}", 100, 100 + 30 * row, 60) for row in range(6)]
     cells += [line(HEBREW, 400, 100 + 30 * row, 60) for row in range(2)]
     assert texts(cells)[:2] == [f"row0 {HEBREW}", f"row1 {HEBREW}"]
+
+
+def test_a_tables_wrapped_headings_are_read_cell_by_cell():
+    headings = [
+        *[
+            line(text, 100, 100 + 22 * i, 90)
+            for i, text in enumerate(("Murder /", "Non-", "Negligent", "Manslaughter"))
+        ],
+        *[line(text, 220, 122 + 22 * i, 90) for i, text in enumerate(("Negligent", "Manslaughter"))],
+        *[line(text, 340, 111 + 22 * i, 90) for i, text in enumerate(("Forcible", "Sex", "Offense"))],
+    ]
+    figures = [line(f"{2005 + i} 28 33", 20, 200 + 30 * i, 410) for i in range(3)]
+    assert texts([*figures, *sorted(headings, key=lambda one: one.quad[0][1])]) == [
+        *("Theft /", "Non-", "Negligent", "Manslaughter"),
+        *("Negligent", "Manslaughter"),
+        *("Forcible", "Sex", "Offense"),
+        *("2005 28 33", "2006 28 33", "2007 28 33"),
+    ]
+
+
+@pytest.mark.parametrize("degrees", [0.0, 1.5])
+def test_a_label_in_the_middle_of_a_wrapped_text_does_not_part_it(degrees):
+    rows = [
+        *[line("Name", 100, 100, 80), line("Ada Lovelace", 300, 100, 200)],
+        line("Address", 100, 151, 80),
+        *[line("12 St James's Square", 300, 140, 240), line("London", 300, 162, 90)],
+        *[line("Born", 100, 202, 80), line("1815", 300, 202, 60)],
+    ]
+    expected = ["Name Ada Lovelace", "Address", "12 St James's Square", "London", "Born 1815"]
+    assert texts([tilted(one, degrees) for one in rows[::-1]]) == expected
+
+
+def test_words_of_tight_rows_are_not_taken_for_cells():
+    # The detector's boxes reach into the rows above and below.
+    pieces = [line(f"{row}{part}", 100 + 260 * part, 100 + 22 * row, 240, 27) for row in range(5) for part in range(2)]
+    assert texts(pieces) == [f"{row}0 {row}1" for row in range(5)]
+    assert not is_order_guessed(pieces)
+
+
+def test_a_footnotes_mark_is_no_cell():
+    marks = [line("7", 100, 96, 8, 12), line("Snyder, T. (2008).", 115, 100, 400)]
+    assert texts(marks) == ["7 Snyder, T. (2008)."]
+    assert not is_order_guessed(marks)
+
+
+def test_rows_and_columns_are_not_named_as_guessed():
+    table = [line(f"{row}{column}", 100 + 300 * column, 100 + 30 * row, 60) for row in range(6) for column in range(3)]
+    assert not is_order_guessed(table)
+    assert not is_order_guessed([TITLE, *LEFT, *RIGHT, FOOT])
+    assert not is_order_guessed([])
+
+
+def test_columns_that_no_gap_parts_are_named_as_guessed():
+    # A photograph from the side: the columns lean, so that nothing upright is between them.
+    left = [line(f"left {i}", 200 - 40 * i, 95 + 24 * i, 150) for i in range(6)]
+    right = [line(f"right {i}", 370 - 40 * i, 106 + 24 * i, 150) for i in range(6)]
+    assert is_order_guessed([*left, *right])
+    assert not is_order_guessed(left)

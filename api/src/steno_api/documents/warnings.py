@@ -54,6 +54,8 @@ class WarningReason(StrEnum):
     """Images of the source that are not pages (thumbnails, reduced copies) were left out."""
     TEXT_LAYER_REJECTED = "TextLayerRejected"
     """A PDF's own text does not fit what its page shows (a stamp, unreadable characters), and the page was read."""
+    READING_ORDER_UNCERTAIN = "ReadingOrderUncertain"
+    """Lines of a page stand beside each other without being rows or columns: their order was guessed."""
     REDUCED_RESOLUTION = "ReducedResolution"
     """Pages were read at a lower resolution than the source has, because they are too large."""
     ARTIFACT_FAILED = "ArtifactFailed"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import statistics
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise, product
 from typing import Literal
 
 from steno_runtime.ocr.engines.base import RecognizedLine
@@ -31,6 +31,17 @@ _MAX_OVERLAP = 0.25
 """Detected lines may overlap by this share of their height and still be one below the other."""
 _PARAGRAPH_GAP = 0.75
 """A gap that is this many line heights more than the usual one begins a new region."""
+_ROW_OFFSET = 0.3
+"""Lines beside each other whose middles are further apart, in line heights, are not of one row."""
+_BESIDE = 0.35
+"""Lines are beside each other if they share this much of their height; boxes of neighbouring rows may overlap a bit."""
+_ALIKE = 0.7
+"""Only lines whose heights differ by no more than this factor are compared: a footnote's mark stands higher."""
+_CELL_GAP = 0.3
+"""The least gap, in line heights, between cells whose lines are not rows."""
+_GUESSED = 0.1
+"""Share of a page's characters, in lines beside each other that are neither rows nor columns, from which on the order
+is named as a guess."""
 _HEADING = 1.35
 """A heading's letters are at least this many times as high as the page's usual ones."""
 
@@ -83,8 +94,28 @@ def arrange(lines: Sequence[RecognizedLine]) -> list[Block]:
         ]
     else:
         mirrored = _runs_right_to_left(lines)
-        columns = [_rows(column) for column in _columns([_deskew(line, angle, mirrored=mirrored) for line in lines])]
+        parts = _columns([_deskew(line, angle, mirrored=mirrored) for line in lines])
+        columns = [_rows(cell) for part in parts for cell in _cells(part)]
     return [_block([row.line for row in group], usual) for rows in columns for group in _paragraphs(rows, usual)]
+
+
+def is_order_guessed(lines: Sequence[RecognizedLine]) -> bool:
+    """Return whether much of a page's text is in lines beside each other that are neither rows nor columns.
+
+    Lines that run up or down, and those whose engine numbered its blocks, are not looked at.
+    """
+    across = [line for line in lines if line.text.strip() and not line.vertical and direction(line.quad) == "across"]
+    if any(line.block is not None for line in across):
+        return False
+    angle = skew(across)
+    strips = [
+        strip
+        for part in _columns([_deskew(line, angle) for line in across])
+        for cell in _cells(part)
+        for strip in _strips(cell)
+    ]
+    unclear = sum(len(one.line.text) for strip in strips if _are_staggered(combinations(strip, 2)) for one in strip)
+    return unclear > _GUESSED * sum(len(line.text) for line in across)
 
 
 def _arrange_turned(lines: Sequence[RecognizedLine]) -> list[Block]:
@@ -211,6 +242,47 @@ def _strips(deskewed: list[_Deskewed]) -> list[list[_Deskewed]]:
         strips[-1].append(line)
         reach = max(reach, line.bottom)
     return strips
+
+
+def _cells(part: list[_Deskewed]) -> list[list[_Deskewed]]:
+    """Cut the strips whose lines are not rows into cells: a label beside lines of text, a table's wrapped headings."""
+    cells: list[list[_Deskewed]] = [[]]
+    for strip in _strips(part):
+        sides = _sides_of_cells(strip)
+        if sides is None:
+            cells[-1] += strip
+        else:
+            cells += [*(cell for side in sides for cell in _cells(side)), []]
+    return [cell for cell in cells if cell]
+
+
+def _sides_of_cells(strip: list[_Deskewed]) -> _Sides | None:
+    """Return the two sides of the widest gap from top to bottom whose lines are not rows."""
+    ordered = sorted(strip, key=lambda line: line.left)
+    reach, widest = -math.inf, _CELL_GAP * statistics.median(line.height for line in strip)
+    sides: _Sides | None = None
+    for index, line in enumerate(ordered):
+        if index and line.left - reach > widest and _are_staggered(product(ordered[:index], ordered[index:])):
+            widest, sides = line.left - reach, (ordered[:index], ordered[index:])
+        reach = max(reach, line.right)
+    return sides
+
+
+def _are_staggered(pairs: Iterable[tuple[_Deskewed, _Deskewed]]) -> bool:
+    """Return whether most of the pairs that stand beside each other, two or more, are not of one row."""
+    offsets = [offset for one, other in pairs if (offset := _offset(one, other)) is not None]
+    staggered = sum(offset > _ROW_OFFSET for offset in offsets)
+    return staggered > 1 and 2 * staggered > len(offsets)
+
+
+def _offset(one: _Deskewed, other: _Deskewed) -> float | None:
+    """Return how far apart the middles of two lines are, in line heights; None: they are not beside each other."""
+    low, high = sorted((one.height, other.height))
+    beside = one.right <= other.left or other.right <= one.left
+    shared = min(one.bottom, other.bottom) - max(one.top, other.top)
+    if not beside or low < _ALIKE * high or shared <= _BESIDE * low:
+        return None
+    return abs(one.top + one.bottom - other.top - other.bottom) / 2 / low
 
 
 def _rows(column: list[_Deskewed]) -> list[_Deskewed]:

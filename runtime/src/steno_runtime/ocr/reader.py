@@ -28,7 +28,7 @@ from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.engines.tiling import loses_letters, may_need_tiles
 from steno_runtime.ocr.geometry import Quad, bounds, shifted
 from steno_runtime.ocr.languages import may_be_in, script
-from steno_runtime.ocr.layout import Block, arrange, outline
+from steno_runtime.ocr.layout import Block, arrange, is_order_guessed, outline
 from steno_runtime.ocr.page import PageError, PageInput
 from steno_runtime.ocr.resolution import assumed_dpi, is_blank, letter_height, scale_for_reading
 
@@ -130,6 +130,7 @@ class PageReader:
             PageError: no engine here reads its languages.
         """
         if page.pixels is None:
+            self._judge_order(page.embedded, page.number)
             lines = (*page.embedded, *self._read_pictures(page))
             return build_page(page, lines, engine="embedded", reason="the PDF carries the text", blocks=None)
         if min(page.width, page.height) < _MIN_SIDE:
@@ -138,6 +139,7 @@ class PageReader:
         if is_blank(image):
             return build_page(page, page.embedded, engine=None, reason="blank")
         reading, languages = self._recognize(image, page.number)
+        self._judge_order(reading.lines, page.number)
         blocks = [
             Block(
                 block.kind,
@@ -157,6 +159,11 @@ class PageReader:
             rotation=reading.rotation,
             languages=languages,
         )
+
+    def _judge_order(self, lines: Sequence[RecognizedLine], number: int) -> None:
+        if is_order_guessed(lines):
+            message = f"Lines of page {number} are beside each other, but neither rows nor columns: check their order."
+            self._warn(ResultWarning(reason=WarningReason.READING_ORDER_UNCERTAIN, message=message, page=number))
 
     def _recognize(self, image: np.ndarray, number: int) -> tuple[Reading, Sequence[str]]:
         """Read an image of page `number` and return the languages that it was read in, too."""
