@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.worker.limits import MIN_SECONDS, available_memory, max_seconds, too_long_message
+from steno_runtime.memory import available_memory
+from steno_runtime.worker.limits import MIN_SECONDS, max_seconds, too_long_message
 from steno_runtime.worker.task_handler import AttemptContext
 from steno_runtime.worker.transcription import TranscriptionHandler
 

@@ -1,4 +1,4 @@
-"""Memory limit of a worker (cgroup v2 or v1), and the longest recording that fits into it.
+"""Length limit of recordings: the longest one that fits into a worker's memory.
 
 The samples of a recording are in memory as a whole, beside the models.
 """
@@ -6,11 +6,8 @@ The samples of a recording are in memory as a whole, beside the models.
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 
 from steno_api.sizes import format_bytes
-from steno_runtime.cores import CGROUPS
 from steno_runtime.media.audio import SAMPLE_RATE
 
 MEMORY_SHARE = 0.5
@@ -22,17 +19,6 @@ BYTES_PER_SECOND = 4 * SAMPLE_RATE
 BYTES_PER_SQUARE_SECOND = 3.0
 """Diarization compares every voice with every other. A window begins every 2.5 s, with one and a half voices in the
 mean; SciPy keeps the distance of each pair (8 bytes), and copies all of them (measured)."""
-
-
-def available_memory(cgroups: Path = CGROUPS) -> int:
-    """Return the bytes that this process may use: the machine's memory, or its control group's limit if that is less.
-
-    Args:
-        cgroups: where control groups are mounted.
-    """
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _memory_limit(cgroups)
-    return machine if limit is None else min(machine, limit)
 
 
 def max_seconds(memory: int, *, diarize: bool) -> float:
@@ -60,13 +46,3 @@ def too_long_message(memory: int, *, diarize: bool) -> str:
         f"The audio is longer than the {hours:g} hours that fit into the worker's memory of {format_bytes(memory)}"
         f"{purpose}. Split it, or use a RuntimeProfile with a higher resources.limits.memory."
     )
-
-
-def _memory_limit(cgroups: Path) -> int | None:
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (cgroups / name).read_text().strip()
-        except OSError:
-            continue
-        return int(text) if text.isdigit() and int(text) > 0 else None  # v2 says `max`, v1 a number near 2⁶³
-    return None

@@ -18,11 +18,12 @@ from steno_api.v1alpha1.transcriptionjob import AudioSelection, Diarization
 from steno_api.worker.task import TranscriptionTask
 from steno_runtime.errors import WorkError
 from steno_runtime.media.tracks import Selection
+from steno_runtime.memory import available_memory
 from steno_runtime.progress import ProgressUpdate, transcription_weights
 from steno_runtime.publishing import Format
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
-from steno_runtime.worker.limits import available_memory, max_seconds, too_long_message
+from steno_runtime.worker.limits import max_seconds, too_long_message
 from steno_runtime.worker.task_handler import AttemptContext
 
 if TYPE_CHECKING:

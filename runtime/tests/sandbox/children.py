@@ -1,0 +1,115 @@
+"""What children of the sandbox do in its tests."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steno_api.failures import FailureReason
+from steno_runtime.errors import WorkError
+from steno_runtime.sandbox import Emit, Reply
+from steno_runtime.sandbox.frames import HEADER
+
+CHANNEL = 3
+
+
+def double(emit: Emit, *, number: int) -> Reply:
+    emit({"half": number / 2})
+    return Reply(2 * number)
+
+
+def ramp(_emit: Emit, *, count: int) -> Reply:
+    return Reply("ramp", [np.arange(count, dtype=np.float32), np.full((2, 3, 3), 7, np.uint8)])
+
+
+def look_around(_emit: Emit) -> Reply:
+    """What a child that was taken over would look for."""
+    return Reply(
+        {
+            "environment": dict(os.environ),
+            "initial": Path("/proc/self/environ").read_bytes().decode(errors="replace"),
+            "descriptors": [int(name) for name in os.listdir("/proc/self/fd")],  # noqa: PTH208
+            "targets": {name: _target(name) for name in os.listdir("/proc/self/fd")},  # noqa: PTH208
+            "no_new_privs": "NoNewPrivs:\t1" in Path("/proc/self/status").read_text(),
+            "pid": os.getpid(),
+            "server": os.getppid(),
+        }
+    )
+
+
+def _target(name: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115
+    except OSError:
+        return "gone"
+
+
+def crash(_emit: Emit) -> Reply:
+    ctypes.string_at(0)
+    return Reply()
+
+
+def abort(_emit: Emit) -> Reply:
+    os.abort()
+
+
+def leave(_emit: Emit) -> Reply:
+    os._exit(0)
+
+
+def eat_memory(_emit: Emit) -> Reply:
+    return Reply(len([np.ones(1 << 20) for _ in range(1 << 20)]))
+
+
+def eat_memory_in_c(_emit: Emit) -> Reply:
+    """Allocate as PDFium does, which aborts when there is no more."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    while libc.malloc(ctypes.c_size_t(1 << 20)):
+        pass
+    os.abort()
+
+
+def spin(_emit: Emit) -> Reply:
+    while True:
+        pass
+
+
+def sleep(emit: Emit, *, seconds: float, times: int = 1) -> Reply:
+    for _ in range(times):
+        time.sleep(seconds)
+        emit(None)
+    return Reply()
+
+
+def write(_emit: Emit, *, path: str, count: int) -> Reply:
+    with Path(path).open("wb") as file:
+        file.writelines(bytes(1 << 20) for _ in range(count))
+    return Reply()
+
+
+def fail(_emit: Emit, *, reason: FailureReason, message: str) -> Reply:
+    raise WorkError(reason, message)
+
+
+def stumble(_emit: Emit) -> Reply:
+    raise ZeroDivisionError("something of the document")
+
+
+def say(_emit: Emit, *, data: bytes, length: int | None = None) -> Reply:
+    """Send whatever it likes to the parent."""
+    with socket.socket(fileno=os.dup(CHANNEL)) as sock:
+        sock.sendall(HEADER.pack(len(data) if length is None else length) + data)
+    time.sleep(60)
+    return Reply()
+
+
+def answer(kind: str, value: Any, arrays: Any) -> bytes:
+    return json.dumps({"kind": kind, "value": value, "arrays": arrays}).encode()
