@@ -16,6 +16,7 @@ from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_api.v1alpha1.transcriptionjob import AudioSelection, Diarization
 from steno_api.worker.task import TranscriptionTask
+from steno_runtime import sandbox
 from steno_runtime.errors import WorkError
 from steno_runtime.media.tracks import Selection
 from steno_runtime.memory import available_memory
@@ -88,6 +89,9 @@ class TranscriptionHandler:
 
     def run(self, attempt: AttemptContext) -> TranscriptDocument:
         """See `TaskHandler`."""
+        from steno_runtime.media.sandboxed import MODULES
+
+        sandbox.prepare(*MODULES)  # while the source is fetched
         task = self._task
         token = _community_token(task.diarization)
         warnings: list[ResultWarning] = []
@@ -113,13 +117,13 @@ class TranscriptionHandler:
         """Return the source's samples; the file that was fetched for them is removed."""
         path = attempt.fetch(FETCHED_SHARE)
         from steno_runtime.media.audio import SAMPLE_RATE
-        from steno_runtime.media.channels import read_recording
+        from steno_runtime.media.sandboxed import read_recording_sandboxed
 
         def on_read(share: float) -> None:
             attempt.on_progress(ProgressUpdate(Stage.FETCHING, FETCHED_SHARE + (1 - FETCHED_SHARE) * share))
 
         memory, diarize = available_memory(), self._task.diarization is not None
-        recording = read_recording(
+        recording = read_recording_sandboxed(
             path,
             check=attempt.check,
             on_progress=on_read,

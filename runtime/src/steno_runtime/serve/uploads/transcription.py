@@ -155,11 +155,11 @@ def _transcribe(
     on_progress: ProgressCallback,
     check: Check,
 ) -> TranscriptionResult:
-    from steno_runtime.media.channels import read_recording
+    from steno_runtime.media.sandboxed import read_recording_sandboxed
 
     warnings: list[ResultWarning] = []
     selection = Selection(split=fields.channels == "split")
-    recording = read_recording(
+    recording = read_recording_sandboxed(
         file, check=check, on_warning=warnings.append, selection=selection, max_seconds=MAX_SECONDS
     )
     options = replace(
