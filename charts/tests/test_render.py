@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from charts.tests.helm import CHART, VALUES, helm, of_kind, render
+from steno_api.worker.task import EgressRules
 from steno_operator.manifests import labels
 from steno_operator.settings import Settings
 
@@ -44,6 +45,7 @@ def test_it_renders_objects_that_are_complete(values):
         ("streaming.defaultPool.models=x", "additional properties 'models' not allowed"),
         ("streaming.defaultPool.maxReplicas=0", "minimum: got 0, want 1"),
         ("networkPolicy.enable=true", "additional properties 'enable' not allowed"),
+        ("egress.deniedNetworks={my.lan}", "'my.lan' does not match pattern"),
         ("serviceAccount.create=false", "serviceAccount.name: name the ServiceAccount to use"),
     ],
 )
@@ -66,7 +68,10 @@ def test_images_are_named_by_reference_then_digest_then_tag_then_version():
 
 
 def test_the_operator_is_told_what_it_must_know():
-    objects = render("--set=settings.backoffBaseSeconds=2,watchNamespaces={a,b},logLevel=debug")
+    objects = render(
+        "--set=settings.backoffBaseSeconds=2,watchNamespaces={a,b},logLevel=debug",
+        "--set=egress.deniedNetworks={10.0.0.0/8,fd00::/8},egress.allowedNetworks={10.96.20.7}",
+    )
     (deployment,) = of_kind(objects, "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     given = {each["name"].removeprefix("STENO_").lower(): each.get("value", "of-the-pod") for each in container["env"]}
@@ -75,6 +80,9 @@ def test_the_operator_is_told_what_it_must_know():
     assert settings.served == ("a", "b")
     assert settings.backoff_base_seconds == 2
     assert settings.log_level == "DEBUG"
+    assert settings.policy().egress == EgressRules(
+        allowed_networks=["10.96.20.7"], denied_networks=["10.0.0.0/8", "fd00::/8"]
+    )
     assert settings.runtime_image == "steno/runtime:0.1.0"
     assert settings.session_key_secret == "steno-operator-session-key"
     assert (settings.default_pool_profile, settings.default_pool_max_replicas) == ("gpu", 1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from steno_api.worker.task import EgressRules
 from steno_operator.plan.common.policy import DefaultPool, Policy
 
 
@@ -25,6 +27,10 @@ class Settings(BaseSettings):
     """Namespaces to serve, separated by commas; empty: all."""
     tenantless_namespaces: Literal["allow", "refuse"] = "allow"
     """Whether work in namespaces of no Tenant starts or waits until one has them."""
+    allowed_networks: str = ""
+    """Networks (CIDR), separated by commas, that sources and outputs may be on although a wider one is denied."""
+    denied_networks: str = ""
+    """Networks (CIDR), separated by commas, that no source or output may be on, beside those that never may."""
     pod_name: str = Field(default_factory=socket.gethostname)
     pod_namespace: str = "steno-system"
     """Where the Lease and our own pod are."""
@@ -70,13 +76,23 @@ class Settings(BaseSettings):
     @property
     def served(self) -> tuple[str, ...]:
         """The namespaces to serve; empty: all."""
-        return tuple(name.strip() for name in self.namespaces.split(",") if name.strip())
+        return _items(self.namespaces)
+
+    @field_validator("allowed_networks", "denied_networks")
+    @classmethod
+    def _check_networks(cls, value: str) -> str:
+        for network in _items(value):
+            ipaddress.ip_network(network, strict=False)
+        return value
 
     def policy(self) -> Policy:
         """Return the policy that plans are made with."""
         return Policy(
             runtime_image=self.runtime_image,
             report_url=self.report_url,
+            egress=EgressRules(
+                allowed_networks=list(_items(self.allowed_networks)), denied_networks=list(_items(self.denied_networks))
+            ),
             backoff_base=timedelta(seconds=self.backoff_base_seconds),
             backoff_max=timedelta(seconds=self.backoff_max_seconds),
             image_pull_timeout=timedelta(seconds=self.image_pull_timeout_seconds),
@@ -93,3 +109,8 @@ class Settings(BaseSettings):
                 sessions_per_replica=self.default_pool_sessions_per_replica,
             ),
         )
+
+
+def _items(text: str) -> tuple[str, ...]:
+    """Return the parts of a list that commas separate."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

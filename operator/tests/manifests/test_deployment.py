@@ -1,13 +1,15 @@
 """The configuration of a pool's servers."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
-from steno_operator.manifests.deployment import ServerConfig, build_deployment
+from steno_api.worker.task import EgressRules
+from steno_operator.manifests.deployment import ServerConfig, build_deployment, build_pool_task
 
 CONFIG = ServerConfig(
     runtime_image="runtime:1",
@@ -35,6 +37,13 @@ def test_sessions_have_the_pods_grace_period_to_end_but_for_the_last_words():
 def test_a_profile_may_give_more_or_less(grace: int, drain: int):
     pod, task = built(terminationGracePeriodSeconds=grace)
     assert (pod["terminationGracePeriodSeconds"], task.drain_seconds) == (grace, drain)
+
+
+def test_networks_are_told_to_the_servers():
+    egress = EgressRules(denied_networks=["10.0.0.0/8"])
+    pool = RuntimePool.from_wire({"metadata": {"name": "default", "namespace": "ns", "uid": "u1"}, "spec": {}})
+    profile = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {}})
+    assert build_pool_task(pool, profile, replace(CONFIG, egress=egress)).egress == egress
 
 
 def test_a_grace_period_that_is_none_is_left_to_the_api_server_to_refuse():

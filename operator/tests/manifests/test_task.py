@@ -1,13 +1,16 @@
 """From a spec to the task of one attempt."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from steno_api.v1alpha1 import OCRJob, RuntimeProfile, TranscriptionJob
-from steno_api.worker.task import OCRTask, TranscriptionTask
+from steno_api.worker.task import EgressRules, OCRTask, TranscriptionTask
 from steno_operator.manifests.paths import path_in_claim
 from steno_operator.manifests.task import Attempt, build_ocr_task, build_transcription_task
+from steno_operator.settings import Settings
 
 
 def job(**spec: Any) -> TranscriptionJob:
@@ -70,6 +73,25 @@ def test_credentials_are_directories_and_never_in_the_task():
     assert made.output.credentials_dir == "/etc/steno/output-credentials"
     assert (made.source.endpoint_url, made.source.region) == ("http://s3:7070", "x")
     assert (task().source.credentials_dir, task().output.credentials_dir) == (None, None)
+
+
+def test_the_settings_networks_reach_every_worker():
+    given = Settings(
+        runtime_image="runtime:1",
+        report_url="http://operator:8080",
+        denied_networks="10.0.0.0/8, fd00::/8,",
+        allowed_networks="10.96.20.7",
+    )
+    egress = given.policy().egress
+    assert egress == EgressRules(allowed_networks=["10.96.20.7"], denied_networks=["10.0.0.0/8", "fd00::/8"])
+    assert task().egress == EgressRules()
+    assert build_transcription_task(job(), replace(attempt(), egress=egress)).egress == egress
+
+
+@pytest.mark.parametrize("name", ["allowed_networks", "denied_networks"])
+def test_a_setting_that_is_no_network_is_refused_at_the_start(name):
+    with pytest.raises(ValidationError, match="cluster-local"):
+        Settings(runtime_image="runtime:1", report_url="http://operator:8080", **{name: "10.0.0.0/8,cluster-local"})
 
 
 def test_each_attempt_out_of_memory_halves_the_batch():

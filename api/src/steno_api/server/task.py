@@ -9,7 +9,7 @@ from pydantic import Field
 from steno_api import API_VERSION
 from steno_api.model import Model, ObjectRef
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
-from steno_api.worker.task import TaskReporting
+from steno_api.worker.task import EgressRules, TaskReporting
 
 
 class PoolOutput(Model):
@@ -42,6 +42,7 @@ class PoolTask(Model):
     """Absent: nothing is published."""
     allowed_sources: list[str] = Field(default_factory=list[str])
     """URL prefixes that `POST /stt/process` and `/ocr/process` may fetch; empty: none."""
+    egress: EgressRules = Field(default_factory=EgressRules)
     http_port: int = 8080
     grpc_port: int = 9090
     drain_seconds: int = Field(default=25, ge=0)

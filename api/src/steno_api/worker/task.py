@@ -44,6 +44,16 @@ class TaskOutput(Model):
     """The kind's formats, e.g. those of `TranscriptFormat`."""
 
 
+class EgressRules(Model):
+    """Networks (CIDR) that sources and outputs may, or may not, be on, beside the built-in rules of the runtime.
+
+    Of the networks that hold an address, the one with the longest prefix decides.
+    """
+
+    allowed_networks: list[str] = Field(default_factory=list[str])
+    denied_networks: list[str] = Field(default_factory=list[str])
+
+
 class TaskReporting(Model):
     """How the worker reports progress; absent when it runs without an operator."""
 
@@ -61,6 +71,7 @@ class Task(Model):
     tenant: str
     source: TaskSource
     output: TaskOutput
+    egress: EgressRules = Field(default_factory=EgressRules)
     batch_divisor: int = Field(default=1, ge=1)
     """The batch size is divided by this: doubled for each attempt that ran out of memory."""
     device: Literal["auto", "cuda", "cpu"] = "auto"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from steno_api.server.task import PoolOutput, PoolTask
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
-from steno_api.worker.task import TaskReporting
+from steno_api.worker.task import EgressRules, TaskReporting
 from steno_operator.manifests import labels, paths
 from steno_operator.manifests.pod_template import SERVER, Mount, PodRole, pod_template, secret_mount
 from steno_operator.manifests.task import job_ref
@@ -35,6 +35,8 @@ class ServerConfig:
     token_keys: Sequence[str]
     """Public keys (PEM) that sign session tokens."""
     pod_labels: Mapping[str, str]
+    egress: EgressRules = field(default_factory=EgressRules)
+    """Networks that sources and outputs may be on."""
 
 
 def server_tenant(pool: RuntimePool) -> str:
@@ -67,6 +69,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
             credentials_dir=None if output.secret_ref is None else paths.OUTPUT_CREDENTIALS,
         ),
         allowed_sources=spec.allowed_sources,
+        egress=config.egress,
         http_port=HTTP_PORT,
         grpc_port=GRPC_PORT,
         drain_seconds=_drain_seconds(profile),

@@ -13,7 +13,7 @@ from steno_api.v1alpha1.meta import ObjectMeta
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
-from steno_api.worker.task import OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
+from steno_api.worker.task import EgressRules, OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
 from steno_operator.manifests import paths
 
 HF_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable and of a Secret's key
@@ -50,6 +50,8 @@ class Attempt:
     report_url: str
     pod_labels: dict[str, str]
     """The operator's own additions to every worker pod."""
+    egress: EgressRules = field(default_factory=EgressRules)
+    """Networks that sources and outputs may be on."""
 
 
 def job_ref(metadata: ObjectMeta) -> ObjectRef:
@@ -102,6 +104,7 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
         "tenant": attempt.tenant,
         "source": build_source(spec.source),
         "output": build_output(spec.output, metadata, [str(item) for item in dict.fromkeys(formats)]),
+        "egress": attempt.egress,
         "batch_divisor": 2**attempt.out_of_memory,
         "device": "cpu" if profile.accelerator is None else "auto",
         "memory_mib": profile.accelerator.memory_mib if profile.accelerator else None,

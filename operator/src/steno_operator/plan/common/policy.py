@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from steno_api.worker.task import EgressRules
+
 PROFILE_RECHECK = timedelta(seconds=30)
 """How often a resource whose profile or pool is missing is requeued, should the watch miss its creation."""
 
@@ -55,4 +57,6 @@ class Policy:
     server_report_interval: timedelta = timedelta(seconds=2)
     """How often a pool's servers report."""
     default_pool: DefaultPool = DefaultPool()
+    egress: EgressRules = field(default_factory=EgressRules)
+    """Networks that sources and outputs may be on."""
     pod_labels: dict[str, str] = field(default_factory=dict[str, str])

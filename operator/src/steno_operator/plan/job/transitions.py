@@ -189,6 +189,7 @@ def _start(context: Context, profile: RuntimeProfile) -> JobTransition:
         runtime_image=context.policy.runtime_image,
         report_url=context.policy.report_url,
         pod_labels=context.policy.pod_labels,
+        egress=context.policy.egress,
     )
     manifest = build_job(job, attempt)
     step = _waiting(context, WAITING_FOR_POD, admitted=Fact(True, Reason.ADMITTED))

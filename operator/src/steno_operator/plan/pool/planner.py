@@ -196,6 +196,7 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
         report_interval_seconds=policy.server_report_interval.total_seconds(),
         token_keys=observed.token_keys,
         pod_labels=policy.pod_labels,
+        egress=policy.egress,
     )
     service = build_service(pool)
     services = [ApplyChild(service)] if observed.service_digest != digest_of(service) else []
