@@ -21,7 +21,12 @@ import botocore.config
 import botocore.exceptions
 import pytest
 
+from steno_api.worker.task import EgressRules
+
 ROOT = Path(__file__).parents[2]
+
+LOOPBACK = EgressRules(allowed_networks=["127.0.0.0/8"])
+"""Lets tests reach servers of this machine, which is denied otherwise."""
 
 
 @dataclass
@@ -111,10 +116,10 @@ def reply(status: int, data: bytes = b"", **headers: str) -> Answer:
 
 
 @pytest.fixture
-def web_factory() -> Iterator[Callable[[], Web]]:
+def web_factory() -> Iterator[Callable[..., Web]]:
     with contextlib.ExitStack() as stack:
 
-        def start() -> Web:
+        def start(address: str = "127.0.0.1") -> Web:
             class Handler(BaseHTTPRequestHandler):
                 protocol_version = "HTTP/1.1"
 
@@ -135,8 +140,8 @@ def web_factory() -> Iterator[Callable[[], Web]]:
                 def handle_error(self, *args: object) -> None:
                     """Clients that go away are part of the tests."""
 
-            server = Server(("127.0.0.1", 0), Handler)
-            web = Web(f"http://127.0.0.1:{server.server_port}")
+            server = Server((address, 0), Handler)
+            web = Web(f"http://{address}:{server.server_port}")
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
             thread.start()
             stack.callback(thread.join)

@@ -60,7 +60,7 @@ class S3Error:
 def parse_error(error: Exception) -> S3Error:
     """Read the store's answer from the text of an obstore error; its type does not distinguish a bucket from a key."""
     text = str(error).partition("Debug source")[0]
-    code = re.search(r"<Code>(\w+)</Code>", text)
+    code = re.search(r"<Code>([A-Za-z0-9]{1,64})</Code>", text)
     status = re.search(r"status code: (\d{3}[ \w-]*)", text)
     phrase = status[1].strip() if status else ""
     return S3Error(code=code[1] if code else "", status=int(phrase[:3]) if phrase else 0, phrase=phrase)

@@ -19,6 +19,7 @@ import websockets
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from runtime.tests.conftest import LOOPBACK
 from steno_api.server.task import PoolTask
 from steno_runtime.serve.server import Server
 from steno_runtime.serve.uploads import transcription
@@ -117,6 +118,7 @@ async def start_server(issuer: TokenIssuer, tmp_path: Path) -> AsyncIterator[Sta
             "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
             "model": {"name": "whisper-base"}, "scratchDir": str(tmp_path / f"scratch-{len(started)}"),
             "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0, "drainSeconds": 4,
+            "egress": LOOPBACK.to_wire(),
         }  # fmt: skip
         task = PoolTask.model_validate(document | changes)
         made: list[ScriptedEngine] = []

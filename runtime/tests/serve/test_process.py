@@ -20,7 +20,7 @@ import httpx
 import pytest
 import websockets
 
-from runtime.tests.conftest import S3
+from runtime.tests.conftest import LOOPBACK, S3
 from runtime.tests.ocr.render import page
 from runtime.tests.stt.conftest import normal
 from steno_api.documents.manifest import Manifest
@@ -77,6 +77,7 @@ def arguments(issuer: TokenIssuer, s3: S3, tmp_path_factory: pytest.TempPathFact
         "modelStore": os.path.expandvars(f"{os.environ.get('XDG_CACHE_HOME', '$HOME/.cache')}/steno/models"),
         "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0,
         "output": {"endpointURL": s3.endpoint, "credentialsDir": s3.credentials(folder / "secret")},
+        "egress": LOOPBACK.to_wire(),
     }  # fmt: skip
     (folder / "task.json").write_text(json.dumps(task))
     return ["--task-file", str(folder / "task.json"), "--log-level", "DEBUG"]

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from runtime.tests.conftest import S3
+from runtime.tests.conftest import LOOPBACK, S3
 from steno_api.documents.manifest import Manifest
 from steno_api.documents.transcript import Segment, Transcript, Word
 from steno_api.documents.warnings import WarningReason
@@ -236,7 +236,7 @@ def make_record(uid: str, uri: str, text: str) -> SessionRecord:
 def test_publishing_again_changes_nothing(s3: S3, place):
     uri = f"s3://transcripts/{uuid.uuid4()}"
     first = make_record("uid-1", uri, "one")
-    output = open_session_output(first.claims, PoolOutput.from_wire(place))
+    output = open_session_output(first.claims, PoolOutput.from_wire(place), LOOPBACK)
     manifest = publish_session(output, first)
     assert publish_session(output, first) == manifest
     assert publish_session(output, make_record("uid-1", uri, "another server's")) == manifest
@@ -248,7 +248,7 @@ def test_publishing_again_changes_nothing(s3: S3, place):
 def test_files_of_a_server_that_died_while_publishing_are_kept(s3: S3, place):
     uri = f"s3://transcripts/{uuid.uuid4()}"
     second = make_record("uid-1", uri, "two")
-    output = open_session_output(second.claims, PoolOutput.from_wire(place))
+    output = open_session_output(second.claims, PoolOutput.from_wire(place), LOOPBACK)
     output.create("transcript.json", b"the first part", "application/json")
     manifest = publish_session(output, second)
     assert output.read("transcript.json") == b"the first part"

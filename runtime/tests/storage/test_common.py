@@ -1,4 +1,4 @@
-"""Names that are shown, addresses that are refused, credentials that are read."""
+"""Names that are shown, credentials that are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import MAX_MESSAGE_CHARS, WorkError
-from steno_runtime.storage.common import is_metadata_address, redact
+from steno_runtime.storage.common import redact
 from steno_runtime.storage.credentials import read_credentials
 
 
@@ -31,19 +31,6 @@ def test_redact(uri, shown):
 def test_no_secret_of_a_url_is_shown(secret):
     for uri in (f"https://{secret}@h/x", f"https://u:{secret}@h/x", f"http://h/x?{secret}", f"http://h/x#{secret}"):
         assert secret.lower() not in redact(uri).lower()
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["169.254.0.1", "169.254.169.254", "fe80::1%eth0", "::ffff:169.254.1.1", "168.63.129.16", "100.100.100.200"],
-)
-def test_metadata_addresses(address):
-    assert is_metadata_address(address)
-
-
-@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "192.168.1.1", "2001:db8::1", "example.com", "::1"])
-def test_other_addresses(address):
-    assert not is_metadata_address(address)
 
 
 def test_credentials_are_the_files_of_a_mounted_secret(tmp_path):

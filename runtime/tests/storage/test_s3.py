@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.tests.conftest import LOOPBACK
 from steno_api.failures import FailureReason
 from steno_api.worker.task import TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
@@ -21,12 +22,12 @@ FAST = Retry(attempts=2, first_pause=0.01, max_pause=0.02)
 def read(s3, folder: Path, uri: str, **fields) -> bytes:
     fields = {"endpoint_url": s3.endpoint, "credentials_dir": s3.credentials(folder / "secret")} | fields
     source = TaskSource(uri=uri, **fields)
-    return fetch(source, folder, check=lambda: None, on_bytes=lambda *_: None, retry=FAST).read_bytes()
+    return fetch(source, folder, check=lambda: None, on_bytes=lambda *_: None, egress=LOOPBACK, retry=FAST).read_bytes()
 
 
 def output(s3, folder: Path, uri: str = "s3://transcripts/a/b/uid", **fields):
     fields = {"endpoint_url": s3.endpoint, "credentials_dir": s3.credentials(folder / "secret")} | fields
-    return open_output(TaskOutput(uri=uri, formats=["json"], **fields))
+    return open_output(TaskOutput(uri=uri, formats=["json"], **fields), LOOPBACK)
 
 
 def failure(call, *args, **kwargs) -> WorkError:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from runtime.tests.conftest import LOOPBACK
 from steno_api.failures import FailureReason
 from steno_api.worker.task import TaskOutput
 from steno_runtime.errors import WorkError
@@ -41,7 +42,8 @@ def test_k18_an_output_that_cannot_be_reached_is_known_within_a_minute(blackhole
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         (tmp_path / name).write_text("x")
     output = open_output(
-        TaskOutput(uri="s3://transcripts/a", endpointURL=blackhole, credentials_dir=str(tmp_path), formats=["json"])
+        TaskOutput(uri="s3://transcripts/a", endpointURL=blackhole, credentials_dir=str(tmp_path), formats=["json"]),
+        LOOPBACK,
     )
     started = time.monotonic()
     with pytest.raises(WorkError) as caught:

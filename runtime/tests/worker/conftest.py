@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from runtime.tests.conftest import LOOPBACK
 from steno_api.worker.task import OCRTask, Task, TranscriptionTask
 from steno_api.worker.termination import TerminationMessage
 
@@ -40,6 +41,7 @@ def make_task(tmp_path: Path) -> Make:
             "modelStore": os.path.expandvars(f"{os.environ.get('XDG_CACHE_HOME', '$HOME/.cache')}/steno/models"),
             "scratchDir": str(tmp_path / "scratch"),
             "terminationMessagePath": str(tmp_path / "termination-log"),
+            "egress": LOOPBACK.to_wire(),
         }
         return TranscriptionTask.model_validate(document | changes)
 

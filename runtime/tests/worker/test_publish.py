@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runtime.tests.conftest import LOOPBACK
 from steno_api.documents.manifest import MANIFEST_NAME, Manifest
 from steno_api.documents.transcript import Segment, Transcript, Word
 from steno_api.failures import FailureReason
@@ -84,7 +85,8 @@ def output(request, tmp_path) -> OutputDirectory:
             endpoint_url=s3.endpoint,
             credentials_dir=s3.credentials(tmp_path / "secret"),
             formats=[],
-        )
+        ),
+        LOOPBACK,
     )
 
 
@@ -162,7 +164,7 @@ def test_two_at_once_on_a_real_server(s3, tmp_path, make_task):
         barrier, published = threading.Barrier(2), {}
 
         def work(attempt, text, where=where, barrier=barrier, published=published):
-            output, task = open_output(where), make_task(attempt=attempt)
+            output, task = open_output(where, LOOPBACK), make_task(attempt=attempt)
             barrier.wait()
             published[attempt] = publish(output, task, transcript(text), "cpu")
 
@@ -172,7 +174,7 @@ def test_two_at_once_on_a_real_server(s3, tmp_path, make_task):
         for thread in threads:
             thread.join()
         assert published[1] == published[2]
-        assert_consistent(open_output(where), published[1])
+        assert_consistent(open_output(where, LOOPBACK), published[1])
 
 
 class Killed(BaseException):

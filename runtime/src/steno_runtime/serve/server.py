@@ -78,7 +78,7 @@ class Server:
             PoolReporter(task.pool, task.reporting, self.registry, metrics.lost_reports.inc) if task.reporting else None
         )
         driver = SessionDriver(self.registry, authenticator)
-        sources = AllowedSources(task.allowed_sources, task.output)
+        sources = AllowedSources(task.allowed_sources, task.output, task.egress)
         uploads = UploadService(authenticator, self.readiness, ended, self._queue)
         documents = DocumentService(task, uploads, sources)
         transcriptions = TranscriptionService(task, uploads, sources)

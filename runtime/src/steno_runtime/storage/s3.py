@@ -16,11 +16,13 @@ from obstore.store import S3Store
 
 from steno_api.failures import FailureReason
 from steno_api.s3 import CREDENTIAL_KEYS, DEFAULT_REGION, parse_error
-from steno_api.worker.task import TaskOutput, TaskSource
+from steno_api.worker.task import EgressRules, TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
-from steno_runtime.storage.common import ForbiddenAddress, Unavailable, redact, refuse_metadata_address
+from steno_runtime.storage.common import Unavailable, redact
 from steno_runtime.storage.credentials import read_credentials
 from steno_runtime.storage.download import Body
+from steno_runtime.storage.egress import DENIED, Egress, ForbiddenAddress, host_of
+from steno_runtime.storage.egress_proxy import DENIED_CODE, UNREACHABLE_CODE, egress_proxy
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig, S3Credential
@@ -58,9 +60,9 @@ _LONG_RETRY = _retry(10, 170)
 class S3Source:
     """One object of a bucket."""
 
-    def __init__(self, source: TaskSource) -> None:
+    def __init__(self, source: TaskSource, egress: EgressRules) -> None:
         self.display_uri = source.uri
-        self._store, self._key = _open(source, _NO_RETRY, "source", read_timeout=_READ_SECONDS)
+        self._store, self._key = _open(source, egress, _NO_RETRY, "source", read_timeout=_READ_SECONDS)
         self._ambient = not _has_keys(source.credentials_dir)
         self._etag: str | None = None
 
@@ -111,12 +113,12 @@ class S3Source:
 class S3Output:
     """A prefix of a bucket. Each object is put in one request, so none is ever half written."""
 
-    def __init__(self, output: TaskOutput) -> None:
+    def __init__(self, output: TaskOutput, egress: EgressRules) -> None:
         self.uri = output.uri
         self._ambient = not _has_keys(output.credentials_dir)
-        self._store, self._prefix = _open(output, _SHORT_RETRY, "output", read_timeout=_READ_SECONDS)
-        self._no_retry_store, _ = _open(output, _NO_RETRY, "output", read_timeout=_WRITE_SECONDS)
-        self._long_retry_store, _ = _open(output, _LONG_RETRY, "output", read_timeout=_WRITE_SECONDS)
+        self._store, self._prefix = _open(output, egress, _SHORT_RETRY, "output", read_timeout=_READ_SECONDS)
+        self._no_retry_store, _ = _open(output, egress, _NO_RETRY, "output", read_timeout=_WRITE_SECONDS)
+        self._long_retry_store, _ = _open(output, egress, _LONG_RETRY, "output", read_timeout=_WRITE_SECONDS)
         self._conditional = True
 
     def check_writable(self) -> None:
@@ -220,6 +222,10 @@ class _StoreError:
         answered = f"the store answered {' '.join(part for part in (answer.phrase, answer.code) if part)}"
         if ambient and "169.254." in text:
             self.kind, self.reason = "forbidden", "there are no credentials"
+        elif answer.code == DENIED_CODE:
+            self.kind, self.reason = "invalid", f"its endpoint leads to an address that is {DENIED}"
+        elif answer.code == UNREACHABLE_CODE:
+            self.kind, self.reason = "unavailable", "the store did not answer"
         elif answer.is_forbidden:
             self.kind, self.reason = "forbidden", answered
         elif answer.is_wrong_region or "LOCATION" in text:
@@ -229,16 +235,18 @@ class _StoreError:
             self.kind, self.reason = "missing", answered
         elif isinstance(error, ValueError):
             self.kind, self.reason = "invalid", "its key has an empty or relative path segment, or is not valid"
-        elif 400 <= status < 500 and status not in (408, 425, 429):
+        elif 300 <= status < 500 and status not in (408, 425, 429):
             self.kind, self.reason = "invalid", answered
         else:
             self.kind = "unavailable"
             self.reason = answered if answer.phrase or answer.code else "the store did not answer"
-        log.info("the store answered with an error", extra={"error": text.partition(": <?xml")[0][:500]})
+        # Never the text: it quotes the body of the answer, and an endpoint may lead anywhere.
+        known = {"error": type(error).__name__, "status": answer.status, "code": answer.code}
+        log.info("the store answered with an error", extra=known)
 
 
 def _open(
-    location: TaskSource | TaskOutput, retry: RetryConfig, role: str, *, read_timeout: int
+    location: TaskSource | TaskOutput, egress: EgressRules, retry: RetryConfig, role: str, *, read_timeout: int
 ) -> tuple[S3Store, str]:
     """Return the bucket of a source or output, and the key (or prefix) in it."""
     parts = location.uri[len("s3://") :]
@@ -247,7 +255,7 @@ def _open(
     endpoint = location.endpoint_url or credentials.get("AWS_ENDPOINT_URL")
     config: dict[str, Any] = {}
     if endpoint:
-        _refuse_endpoint(endpoint, role)
+        _refuse_endpoint(endpoint, Egress(egress), role)
         config["endpoint"] = endpoint.rstrip("/")
     region = location.region or credentials.get("AWS_REGION")
     if region or location.credentials_dir:
@@ -262,6 +270,8 @@ def _open(
             config=config,  # pyright: ignore[reportArgumentType]
             client_options={
                 "allow_http": bool(endpoint and endpoint.lower().startswith("http://")),
+                # It resolves and connects by itself, and follows redirects: the proxy decides about each address.
+                "proxy_url": egress_proxy(egress),
                 "connect_timeout": f"{_CONNECT_SECONDS}s",
                 "read_timeout": f"{read_timeout}s",
                 "timeout": "1day",
@@ -276,13 +286,16 @@ def _open(
     return store, key.strip("/") if role == "output" else key
 
 
-def _refuse_endpoint(endpoint: str, role: str) -> None:
+def _refuse_endpoint(endpoint: str, egress: Egress, role: str) -> None:
+    """Refuse a denied endpoint in words, before the proxy would."""
     try:
-        refuse_metadata_address(urlsplit(endpoint).hostname or "")
+        with contextlib.suppress(OSError, UnicodeError):  # what does not resolve here may do so for a proxy
+            egress.resolve(host_of(endpoint), None)
     except ForbiddenAddress as error:
         raise WorkError(
             FailureReason.INVALID_SPEC,
-            f"{role}.endpointURL {redact(endpoint)} is an address that Steno must not use. Give the S3 server's URL.",
+            f"{role}.endpointURL {redact(endpoint)} leads to an address that is {DENIED}. Give the S3 server's URL, "
+            "or have its network allowed (egress.allowedNetworks of the chart).",
         ) from error
 
 

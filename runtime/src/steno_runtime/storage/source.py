@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from steno_api.failures import FailureReason
-from steno_api.worker.task import TaskSource
+from steno_api.worker.task import EgressRules, TaskSource
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.storage.common import Retry, redact
 from steno_runtime.storage.download import OnBytes, RemoteFile, download, too_large
@@ -22,6 +22,7 @@ def fetch(
     *,
     check: Check,
     on_bytes: OnBytes,
+    egress: EgressRules | None = None,
     retry: Retry | None = None,
     allowed: Callable[[str], bool] | None = None,
 ) -> Path:
@@ -32,6 +33,7 @@ def fetch(
         scratch: a directory for the file.
         check: called often; raises to stop.
         on_bytes: called with the bytes received.
+        egress: networks that it may be on; None: all that are not always denied.
         retry: how a broken connection is retried; None: the usual way.
         allowed: whether a URL that a web server redirects to may be followed; None: all may be.
 
@@ -45,11 +47,11 @@ def fetch(
     if scheme == "s3":
         from steno_runtime.storage.s3 import S3Source
 
-        remote = S3Source(source)
+        remote = S3Source(source, egress or EgressRules())
     elif scheme in ("http", "https"):
         from steno_runtime.storage.web import WebSource
 
-        remote = WebSource(source, allowed)
+        remote = WebSource(source, egress or EgressRules(), allowed)
     else:
         raise WorkError(
             FailureReason.INVALID_SPEC,

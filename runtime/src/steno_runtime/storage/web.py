@@ -1,4 +1,7 @@
-"""Web sources, through httpx: redirects are followed by hand, so that each is checked and none gets credentials."""
+"""Web sources, through httpx: redirects are followed by hand, so that none gets credentials.
+
+The address of each connection, also after a redirect, is checked by `Egress`.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,35 @@ import base64
 import contextlib
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
+from http.client import responses
 
+import httpcore
 import httpx
 
 from steno_api.failures import FailureReason
-from steno_api.worker.task import TaskSource
+from steno_api.worker.task import EgressRules, TaskSource
 from steno_runtime.errors import WorkError
-from steno_runtime.storage.common import (
-    ForbiddenAddress,
-    Unavailable,
-    is_metadata_address,
-    redact,
-    refuse_metadata_address,
-)
+from steno_runtime.storage.common import Unavailable, redact
 from steno_runtime.storage.credentials import read_credentials
 from steno_runtime.storage.download import Body
+from steno_runtime.storage.egress import DENIED, Egress, ForbiddenAddress, environment_proxy
 
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
-TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+CONNECT_SECONDS = 10.0
+TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_SECONDS)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _RETRYABLE = (408, 425, 429)
+_ENCODINGS = ("gzip", "deflate", "br", "zstd")
 
 
 class WebSource:
     """One file on a web server. Credentials go to the host that the user named, never to where it redirects."""
 
-    def __init__(self, source: TaskSource, allowed: Callable[[str], bool] | None = None) -> None:
+    def __init__(self, source: TaskSource, egress: EgressRules, allowed: Callable[[str], bool] | None = None) -> None:
+        self._egress = Egress(egress)
         self._allowed = allowed
         self.display_uri = redact(source.uri)
         try:
@@ -53,10 +56,18 @@ class WebSource:
             headers |= {"Range": f"bytes={offset}-", "If-Range": self._validator}
         try:
             with (
-                httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client,
+                httpx.Client(
+                    transport=_EgressTransport(self._egress), timeout=TIMEOUT, follow_redirects=False
+                ) as client,
                 self._follow(client, headers) as response,
             ):
                 yield self._body(response)
+        except ForbiddenAddress as error:
+            raise WorkError(
+                FailureReason.SOURCE_FORBIDDEN,
+                f"{self.display_uri} leads to an address that is {DENIED}. If a source may be there, have its network "
+                "allowed (egress.allowedNetworks of the chart).",
+            ) from error
         except httpx.InvalidURL as error:
             raise self._invalid("the server redirects to something that is not a URL") from error
         except UnicodeError as error:  # of the resolver: a label is empty, or too long
@@ -72,7 +83,6 @@ class WebSource:
             same_origin = (url.scheme, url.host, url.port) == (self._url.scheme, self._url.host, self._url.port)
             secret = {"Authorization": self._authorization} if self._authorization and same_origin else {}
             with client.stream("GET", url, headers=headers | secret) as response:
-                self._refuse_peer(response)
                 if response.status_code not in _REDIRECTS:
                     yield response
                     return
@@ -107,7 +117,7 @@ class WebSource:
 
     def _refused(self, response: httpx.Response) -> Exception:
         status = response.status_code
-        answered = f"{status} {response.reason_phrase}".strip()
+        answered = f"{status} {responses.get(status, '')}".strip()  # not the server's own words for it
         if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
             return WorkError(
                 FailureReason.SOURCE_NOT_FOUND,
@@ -136,23 +146,6 @@ class WebSource:
                 FailureReason.SOURCE_FORBIDDEN,
                 f"{self.display_uri} redirects to a URL that is not among the allowed sources.",
             )
-        try:
-            refuse_metadata_address(url.host)
-        except ForbiddenAddress as error:
-            raise self._link_local() from error
-
-    def _refuse_peer(self, response: httpx.Response) -> None:
-        """Check the address that we are connected to: the name may have resolved differently the second time."""
-        stream = response.extensions.get("network_stream")
-        address = stream.get_extra_info("server_addr") if stream is not None else None
-        if address and is_metadata_address(str(address[0])):
-            raise self._link_local()
-
-    def _link_local(self) -> WorkError:
-        return WorkError(
-            FailureReason.SOURCE_FORBIDDEN,
-            f"{self.display_uri} leads to a link-local address, which is not allowed for a source.",
-        )
 
     def _invalid(self, why: str) -> WorkError:
         return WorkError(FailureReason.INVALID_SPEC, f"{self.display_uri} cannot be read: {why}. Correct source.uri.")
@@ -176,12 +169,72 @@ class WebSource:
         return Unavailable("the connection broke")
 
 
+class _EgressBackend(httpcore.SyncBackend):
+    """Resolves a name once, and connects to what `Egress` permits of it; certificates are still the name's."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """See `httpcore.NetworkBackend`."""
+
+        def dial(address: str, seconds: float) -> httpcore.NetworkStream:
+            return super(_EgressBackend, self).connect_tcp(address, port, seconds, local_address, socket_options)
+
+        try:
+            return self._egress.connect(host, port, timeout or CONNECT_SECONDS, dial)
+        except OSError as error:  # of the resolver
+            raise httpcore.ConnectError(str(error)) from error
+
+
+class _DirectTransport(httpx.HTTPTransport):
+    """httpx's own transport, with another network backend, which it has no argument for."""
+
+    def __init__(self, egress: Egress, context: ssl.SSLContext) -> None:
+        super().__init__(verify=context)
+        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=_EgressBackend(egress))
+
+
+class _EgressTransport(httpx.BaseTransport):
+    """Connects to permitted addresses, or through the proxy that the environment names for a host."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
+        self._context = httpx.create_ssl_context()
+        self._direct = _DirectTransport(egress, self._context)
+        self._proxied: dict[str, httpx.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """See `httpx.BaseTransport`."""
+        host = request.url.raw_host.decode("ascii")
+        proxy = environment_proxy(request.url.scheme, host)
+        if proxy is None:
+            return self._direct.handle_request(request)
+        self._egress.check_proxied(host)
+        if proxy not in self._proxied:
+            self._proxied[proxy] = httpx.HTTPTransport(verify=self._context, proxy=proxy)
+        return self._proxied[proxy].handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for transport in (self._direct, *self._proxied.values()):
+            transport.close()
+
+
 def _decoded(response: httpx.Response) -> Iterator[bytes]:
     try:
         yield from response.iter_bytes(CHUNK_BYTES)
     except httpx.DecodingError as error:
-        encoding = response.headers["content-encoding"]
-        raise Unavailable(f"the body is not {encoding[:40]}, although its Content-Encoding says so") from error
+        named = response.headers["content-encoding"].lower()
+        encoding = named if named in _ENCODINGS else "encoded"
+        raise Unavailable(f"the body is not {encoding}, although its Content-Encoding says so") from error
 
 
 def _authorization(credentials: dict[str, str], url: httpx.URL) -> str | None:

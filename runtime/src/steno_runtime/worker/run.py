@@ -51,7 +51,7 @@ def run(task: Task, handler: TaskHandler, *, stop: StopSignal, on_progress: Prog
     started = time.monotonic()
     on_progress(ProgressUpdate(Stage.STARTING))
     _check_formats(task, handler)
-    output = open_output(task.output)
+    output = open_output(task.output, task.egress)
     manifest = find_manifest(output, task.job.uid)
     if manifest is not None:
         log.info("already published by an earlier attempt", extra={"by_attempt": manifest.attempt})
@@ -200,6 +200,6 @@ def _fetch(task: Task, folder: Path, stop: StopSignal, on_progress: ProgressCall
         on_progress(ProgressUpdate(Stage.FETCHING, share * received / total if total else 0.0))
 
     on_progress(ProgressUpdate(Stage.FETCHING))
-    path = fetch(task.source, folder, check=stop.check, on_bytes=on_bytes)
+    path = fetch(task.source, folder, check=stop.check, on_bytes=on_bytes, egress=task.egress)
     log.info("fetched", extra={"bytes": path.stat().st_size})
     return path

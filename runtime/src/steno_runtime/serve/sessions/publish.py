@@ -19,7 +19,7 @@ from steno_api.server.claims import SessionClaims
 from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.server.task import PoolOutput
-from steno_api.worker.task import TaskOutput
+from steno_api.worker.task import EgressRules, TaskOutput
 from steno_runtime.errors import WorkError, explain
 from steno_runtime.publishing import (
     PRIMARY_FORMAT,
@@ -86,8 +86,13 @@ def _no_speech(record: SessionRecord) -> list[ResultWarning]:
     return [ResultWarning(reason=WarningReason.NO_SPEECH, message=message, start=0.0, end=round(record.duration, 3))]
 
 
-def open_session_output(claims: SessionClaims, place: PoolOutput) -> OutputDirectory:
+def open_session_output(claims: SessionClaims, place: PoolOutput, egress: EgressRules | None = None) -> OutputDirectory:
     """Open the directory that a session's results go to.
+
+    Args:
+        claims: say which.
+        place: how its store is reached.
+        egress: networks that it may be on; None: all that are not always denied.
 
     Raises:
         WorkError: `InvalidSpec`: servers of a pool write to object stores only.
@@ -102,7 +107,8 @@ def open_session_output(claims: SessionClaims, place: PoolOutput) -> OutputDirec
             region=place.region,
             credentials_dir=place.credentials_dir,
             formats=[fmt.value for fmt in claims.formats],
-        )
+        ),
+        egress,
     )
 
 
@@ -151,8 +157,8 @@ def _contents(transcript: Transcript, formats: Sequence[str]) -> tuple[dict[str,
 class SessionPublisher:
     """Publishes the sessions of a server in threads of its own, and retries while the store is unavailable."""
 
-    def __init__(self, place: PoolOutput | None) -> None:
-        self._place = place
+    def __init__(self, place: PoolOutput | None, egress: EgressRules) -> None:
+        self._place, self._egress = place, egress
         self._threads = ThreadPoolExecutor(PUBLISHING_THREADS, thread_name_prefix="publish")
 
     async def publish(self, record: SessionRecord) -> SessionResult:
@@ -167,7 +173,7 @@ class SessionPublisher:
         while True:
             tries += 1
             try:
-                output = await loop.run_in_executor(self._threads, open_session_output, claims, place)
+                output = await loop.run_in_executor(self._threads, open_session_output, claims, place, self._egress)
                 manifest = await loop.run_in_executor(self._threads, publish_session, output, record)
             except WorkError as error:
                 log.warning("publishing failed", extra={"session": claims.sub, "reason": error.reason, "tries": tries})

@@ -64,7 +64,7 @@ class SessionRegistry:
         self._readiness = readiness
         self._ended = ended
         self._on_change = on_change
-        self._publisher = SessionPublisher(task.output)
+        self._publisher = SessionPublisher(task.output, task.egress)
         self._live: dict[str, LiveSession] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._unreported: OrderedDict[str, SessionReport] = OrderedDict()

@@ -11,7 +11,7 @@ import httpx
 
 from steno_api.failures import FailureReason
 from steno_api.server.task import PoolOutput
-from steno_api.worker.task import TaskSource
+from steno_api.worker.task import EgressRules, TaskSource
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.uploads.body import MAX_UPLOAD_BYTES
@@ -33,14 +33,20 @@ class _Location:
 class AllowedSources:
     """The allowed sources of a pool."""
 
-    def __init__(self, allowed: Sequence[str], store: PoolOutput | None) -> None:
+    def __init__(self, allowed: Sequence[str], store: PoolOutput | None, egress: EgressRules | None = None) -> None:
         """Parse the prefixes.
+
+        Args:
+            allowed: the prefixes.
+            store: how S3 is reached.
+            egress: networks that sources may be on; None: all that are not always denied.
 
         Raises:
             WorkError: `InvalidSpec`: one of them is not a URL.
         """
         self._prefixes = [_prefix(url) for url in allowed]
         self._store = store
+        self._egress = egress
 
     def allows(self, url: str) -> bool:
         """Return whether `url` is at, or under, one of the prefixes.
@@ -86,7 +92,7 @@ class AllowedSources:
                     "credentials_dir": store.credentials_dir,
                 }
             )
-        return fetch(source, folder, check=check, on_bytes=on_bytes, allowed=self.allows)
+        return fetch(source, folder, check=check, on_bytes=on_bytes, egress=self._egress, allowed=self.allows)
 
 
 def _prefix(url: str) -> _Location:
