@@ -8,6 +8,8 @@ from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.page import Limits, PageSource
 
+DECODERS = ("steno_runtime.ocr.sandboxed", "steno_runtime.ocr.pdf", "steno_runtime.ocr.images")
+"""Modules that a sandbox imports before it forks, if it is prepared for documents."""
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.ocr.languages import normalize_language
 from steno_runtime.ocr.open import open_source
-from steno_runtime.ocr.page import Limits, PageError, PageInput, select_pages
+from steno_runtime.ocr.page import Limits, PageError, PageInput, PageSource, select_pages
 from steno_runtime.ocr.reader import PageReader, failed_page
 from steno_runtime.ocr.spool import PageSpool
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
@@ -47,6 +48,8 @@ class RecognitionOptions:
             replaces the text layer of an earlier OCR, `force` reads them as images.
         model_store: where `paddleocr/` is looked for.
         workers: pages read at a time; None: one per core, four at most.
+        limits: what is refused.
+        sandboxed: whether a child process opens the document, as one of a stranger; only where there are sandboxes.
     """
 
     languages: tuple[str, ...] = ()
@@ -56,6 +59,7 @@ class RecognitionOptions:
     model_store: Path | None = None
     workers: int | None = None
     limits: Limits = field(default_factory=Limits)
+    sandboxed: bool = sys.platform == "linux"
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def recognize(
     _validate(options)
     cores = available_cores()
     workers = options.workers or min(cores, MAX_WORKERS)
-    document = open_source(source, options.limits, reuse_text=options.mode == "skip")
+    document = open_document(source, options, check=check)
     with closing(document):
         numbers = select_pages(options.pages, document.pages)
         if len(numbers) > options.limits.max_pages:
@@ -159,6 +163,25 @@ def recognize(
         seconds=time.monotonic() - started,
         warnings=(*document.warnings, *sorted(collector.warnings, key=lambda warning: warning.page or 0)),
     )
+
+
+def open_document(source: Path, options: RecognitionOptions, *, check: Check = lambda: None) -> PageSource:
+    """Open the document at `source`, in a sandbox if the options say so.
+
+    Args:
+        source: a local file.
+        options: how it is read.
+        check: called while a page is read in a sandbox; raises to stop.
+
+    Raises:
+        WorkError: `UnsupportedMedia`, `Encrypted` or `TooLarge`.
+    """
+    reuse_text = options.mode == "skip"
+    if not options.sandboxed:
+        return open_source(source, options.limits, reuse_text=reuse_text)
+    from steno_runtime.ocr.sandboxed import SandboxedSource
+
+    return SandboxedSource(source, options.limits, reuse_text=reuse_text, check=check)
 
 
 def doubted_share(page: Page) -> float:

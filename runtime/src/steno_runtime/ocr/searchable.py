@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from steno_api.documents.pages import Page
@@ -17,10 +18,18 @@ from steno_runtime.errors import WorkError, is_out_of_memory
 from steno_runtime.ocr.images import ImageSource
 from steno_runtime.ocr.page import PageError
 from steno_runtime.ocr.pipeline import RecognitionResult
+from steno_runtime.sandbox import MIB, Emit, Limits, Reply, SandboxedProcess, SandboxFault, memory_budget
 
 PageLookup = Callable[[int], Page | None]
 """Returns the page at an index (from 0) of the PDF; None if it was not read."""
 
+_BASE_SECONDS, _SECONDS_PER_PAGE = 120.0, 30.0
+"""Pages are rendered, and some of them compressed, on a slow and busy machine."""
+_MEMORY = 4096 * MIB
+"""For as many pages at a time as there are jobs."""
+_MAX_JOBS = 4
+_FILE_BYTES, _GROWTH = 1024 * MIB, 4
+"""A searchable PDF is at most so large, and as many times its source."""
 _A4_POINTS = (595, 842)
 _DEFAULT_DPI = 200
 _FORM_ASIDE = "/StenoAcroForm"
@@ -31,11 +40,39 @@ _MIN_POINTS = 3
 def write_searchable(result: RecognitionResult, target: Path) -> None:
     """Write the searchable PDF of `result` to `target`, through scratch files beside it that are removed.
 
-    Pages that were not read (another range, embedded text, an error) stay as they are.
+    Pages that were not read (another range, embedded text, an error) stay as they are. It is made in a sandbox if the
+    document was read in one.
 
     Raises:
         WorkError: `Encrypted`: the PDF forbids changes; `UnsupportedMedia`: its structure cannot be repaired.
     """
+    if not result.options.sandboxed:
+        _write(result, target)
+        return
+    seconds = _BASE_SECONDS + _SECONDS_PER_PAGE * result.total_pages
+    limits = Limits(
+        memory=memory_budget(_MEMORY),
+        cpu_seconds=int(seconds * min(available_cores(), _MAX_JOBS)),
+        seconds=seconds,
+        file_bytes=_FILE_BYTES + _GROWTH * result.source.stat().st_size,
+    )
+    try:
+        with SandboxedProcess("The document", limits) as process:
+            process.call(partial(_write_as_child, result=result, target=target), seconds=seconds)
+    except SandboxFault as fault:
+        raise WorkError(
+            FailureReason.UNSUPPORTED_MEDIA,
+            f"No text layer can be added to this document: {fault.why}; leave `pdf` out of the formats, or try a copy "
+            "made with `qpdf in.pdf out.pdf`.",
+        ) from fault
+
+
+def _write_as_child(_emit: Emit, *, result: RecognitionResult, target: Path) -> Reply:
+    _write(result, target)
+    return Reply()
+
+
+def _write(result: RecognitionResult, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="searchable-") as folder:
         staged = Path(folder) / "in.pdf"
         if result.kind == "pdf":
@@ -116,7 +153,7 @@ def _run(staged: Path, finished: Path, lookup: PageLookup, *, pages: list[int], 
             rotate_pages=True,
             output_type="pdf",
             optimize=0,
-            jobs=min(available_cores(), 4),
+            jobs=min(available_cores(), _MAX_JOBS),
             use_threads=True,
             progress_bar=False,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +9,11 @@ from steno_api.documents.pages import Page
 
 
 class PageSpool:
-    """Pages in the order in which they were added; iterated any number of times, or read by page number."""
+    """Pages in the order in which they were added: iterated any number of times, or read by number from any thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offsets: dict[int, int] = {}
-        self._lock = threading.Lock()
         path.write_bytes(b"")
 
     def add(self, page: Page) -> None:
@@ -36,7 +34,7 @@ class PageSpool:
         """Return the page with that number in the source; None if it was not added."""
         if number not in self._offsets:
             return None
-        with self._lock, self._path.open("rb") as file:
+        with self._path.open("rb") as file:
             file.seek(self._offsets[number])
             return Page.model_validate_json(file.readline())
 

@@ -18,6 +18,7 @@ from steno_api.server.task import PoolTask
 from steno_runtime import sandbox
 from steno_runtime.errors import WorkError
 from steno_runtime.media.sandboxed import MODULES
+from steno_runtime.ocr.open import DECODERS
 from steno_runtime.serve.auth import Authenticator, EndedSessions
 from steno_runtime.serve.metrics import Metrics
 from steno_runtime.serve.readiness import Readiness
@@ -133,7 +134,7 @@ class Server:
         options = TranscriptionOptions.from_task(task)
         engine = await asyncio.to_thread(self._load, options, max_sessions=task.max_sessions)
         await asyncio.to_thread(engine.warm)
-        await asyncio.to_thread(sandbox.prepare, *MODULES)
+        await asyncio.to_thread(sandbox.prepare, *MODULES, *DECODERS)
         self.readiness.set_engine(engine)
         await self._grpc.set_ready(ready=self.readiness.ready)
         status = engine.status()

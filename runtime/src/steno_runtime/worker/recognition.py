@@ -13,6 +13,8 @@ from steno_api.documents.pages import EngineName, Pages
 from steno_api.documents.warnings import ResultWarning
 from steno_api.v1alpha1.job import Stage
 from steno_api.worker.task import OCRTask
+from steno_runtime import sandbox
+from steno_runtime.ocr.open import DECODERS
 from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES, WRITERS, Header
 from steno_runtime.progress import OCR_WEIGHTS
 from steno_runtime.publishing import Format
@@ -69,6 +71,7 @@ class OCRHandler:
 
     def run(self, attempt: AttemptContext) -> PagesDocument:
         """See `TaskHandler`."""
+        sandbox.prepare(*DECODERS)  # while the source is fetched
         source = attempt.fetch(1.0)
         attempt.check()
         from steno_runtime.ocr.pipeline import recognize
@@ -132,7 +135,7 @@ class OCRHandler:
 
 
 def _kind(source: Path, options: RecognitionOptions) -> str:
-    from steno_runtime.ocr.open import open_source
+    from steno_runtime.ocr.pipeline import open_document
 
-    with closing(open_source(source, options.limits, reuse_text=False)) as document:
+    with closing(open_document(source, options)) as document:
         return document.kind
