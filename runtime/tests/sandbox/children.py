@@ -95,6 +95,31 @@ def write(_emit: Emit, *, path: str, count: int) -> Reply:
     return Reply()
 
 
+def attempt_open(_emit: Emit, *, path: str, mode: str) -> Reply:
+    """What becomes of opening a file."""
+    try:
+        with open(path, mode):  # noqa: PTH123 - as a decoder would
+            return Reply("opened")
+    except OSError as error:
+        return Reply(type(error).__name__)
+
+
+def reach_out(_emit: Emit, *, pid: int, port: int) -> Reply:
+    """What becomes of signals and of connections."""
+    outcomes: list[str] = []
+    for attempt in (
+        lambda: os.kill(pid, 0),
+        lambda: os.kill(os.getppid(), 0),
+        lambda: socket.create_connection(("127.0.0.1", port), timeout=5).close(),
+    ):
+        try:
+            attempt()
+            outcomes.append("done")
+        except OSError as error:
+            outcomes.append(type(error).__name__)
+    return Reply(outcomes)
+
+
 def fail(_emit: Emit, *, reason: FailureReason, message: str) -> Reply:
     raise WorkError(reason, message)
 

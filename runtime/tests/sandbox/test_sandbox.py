@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import Stopped, WorkError
-from steno_runtime.sandbox import MIB, Limits, SandboxedProcess, SandboxFault, memory_budget, prepare
+from steno_runtime.sandbox import MIB, Limits, SandboxedProcess, SandboxFault, landlock, memory_budget, prepare
 from steno_runtime.sandbox.limits import MIN_MEMORY
 
 from . import children
@@ -154,15 +155,40 @@ def test_events_show_that_it_goes_on_but_all_of_it_has_a_limit():
 
 def test_files_are_not_written_unless_allowed(tmp_path):
     path = tmp_path / "huge"
-    with limited() as process, pytest.raises(SandboxFault, match="writes more than") as caught:
+    with limited(writable=(str(tmp_path),)) as process, pytest.raises(SandboxFault, match="writes more") as caught:
         process.call(partial(children.write, path=str(path), count=1), seconds=60)
     assert caught.value.reason is FailureReason.TOO_LARGE
     assert path.stat().st_size == 0
-    with limited(file_bytes=3 * MIB) as process:
+    with limited(file_bytes=3 * MIB, writable=(str(tmp_path),)) as process:
         process.call(partial(children.write, path=str(path), count=3), seconds=60)
         with pytest.raises(SandboxFault):
             process.call(partial(children.write, path=str(path), count=4), seconds=60)
     assert path.stat().st_size == 3 * MIB
+
+
+@pytest.mark.skipif(landlock.version() < 1, reason="the kernel has no Landlock")
+def test_other_files_are_out_of_reach(tmp_path):
+    for name in ("input", "secret"):
+        (tmp_path / name).write_text(name)
+    with limited(readable=(str(tmp_path / "input"),)) as process:
+
+        def attempt(path: str, mode: str = "r") -> str:
+            return process.call(partial(children.attempt_open, path=path, mode=mode), seconds=60).value
+
+        assert attempt(str(tmp_path / "input")) == "opened"
+        assert attempt(str(tmp_path / "input"), "a") == "PermissionError"
+        assert attempt(str(tmp_path / "secret")) == "PermissionError"
+        assert attempt(str(tmp_path / "new"), "w") == "PermissionError"
+        assert attempt(f"/proc/{os.getpid()}/environ") == "PermissionError"
+        assert attempt(f"/proc/{os.getpid()}/cmdline") == "PermissionError"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(landlock.version() < 6, reason="the kernel's Landlock knows no scopes")
+def test_other_processes_and_the_network_are_out_of_reach():
+    with socket.create_server(("127.0.0.1", 0)) as server, limited() as process:
+        request = partial(children.reach_out, pid=os.getpid(), port=server.getsockname()[1])
+        assert process.call(request, seconds=60).value == ["PermissionError"] * 3
 
 
 def test_what_the_child_says_of_its_input_is_passed_on(child):

@@ -68,7 +68,7 @@ def read_recording_sandboxed(
     """
     request = partial(_read, path=path, selection=selection, max_seconds=max_seconds, too_long=too_long)
     step = _STEP_SECONDS + path.stat().st_size / _SCANNED_PER_SECOND
-    with SandboxedProcess("The source", _limits(max_seconds, step)) as process:
+    with SandboxedProcess("The source", _limits(path, max_seconds, step)) as process:
 
         def on_event(share: Any) -> None:
             if isinstance(share, float) and 0.0 <= share <= 1.0 and on_progress is not None:
@@ -81,7 +81,7 @@ def read_recording_sandboxed(
     return recording
 
 
-def _limits(max_seconds: float | None, step: float) -> Limits:
+def _limits(path: Path, max_seconds: float | None, step: float) -> Limits:
     longest = _LONGEST if max_seconds is None else max_seconds
     gaps = 60.0 * MAX_CHANNELS  # rounding, and the silence between channels
     samples = int(longest + gaps) * SAMPLE_RATE * _BYTES_PER_SAMPLE
@@ -90,6 +90,7 @@ def _limits(max_seconds: float | None, step: float) -> Limits:
         cpu_seconds=math.ceil(10 * step + longest * MAX_CHANNELS / _CPU_SPEED),
         seconds=2 * step + longest * MAX_CHANNELS / _SPEED,
         array_bytes=samples,
+        readable=(str(path.absolute()),),
     )
 
 

@@ -76,10 +76,10 @@ class SandboxedSource:
         self._check = check
         self._faults = 0
         self._text = TEXT_BYTES
-        self._process = self._start(limits)
+        self._process = self._start(path, limits)
         reply = self._process.call(self._open, seconds=OPEN_SECONDS, check=check)
         self.kind, self.pages, self.warnings = self._process.checked(partial(_parse_document, reply))
-        self._restart = partial(self._start, limits)
+        self._restart = partial(self._start, path, limits)
 
     def load(self, number: int) -> PageInput:
         """See `PageSource`."""
@@ -102,7 +102,7 @@ class SandboxedSource:
         """See `PageSource`."""
         self._process.close()
 
-    def _start(self, limits: Limits) -> SandboxedProcess:
+    def _start(self, path: Path, limits: Limits) -> SandboxedProcess:
         total = OPEN_SECONDS + MEAN_SECONDS * limits.max_pages
         memory = _BASE_MEMORY + _BYTES_PER_PIXEL * limits.max_pixels
         return SandboxedProcess(
@@ -112,6 +112,7 @@ class SandboxedSource:
                 cpu_seconds=int(total),
                 seconds=total,
                 array_bytes=_PIXEL_BYTES * limits.max_pixels,
+                readable=(str(path.absolute()),),
             ),
         )
 

@@ -55,6 +55,8 @@ def write_searchable(result: RecognitionResult, target: Path) -> None:
         cpu_seconds=int(seconds * min(available_cores(), _MAX_JOBS)),
         seconds=seconds,
         file_bytes=_FILE_BYTES + _GROWTH * result.source.stat().st_size,
+        readable=(str(result.source.absolute()), str(result.pages.path.absolute())),
+        writable=(str(target.parent.absolute()), tempfile.gettempdir(), "/dev/shm"),  # noqa: S108 - semaphores
     )
     try:
         with SandboxedProcess("The document", limits) as process:

@@ -16,6 +16,11 @@ class PageSpool:
         self._offsets: dict[int, int] = {}
         path.write_bytes(b"")
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     def add(self, page: Page) -> None:
         """Append `page`."""
         with self._path.open("ab") as file:

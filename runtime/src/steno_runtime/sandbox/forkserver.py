@@ -33,7 +33,7 @@ Request = Callable[[Emit], Reply]
 
 STATUS = struct.Struct("!i")
 """How a child ended: its wait status."""
-MAX_REQUEST_BYTES = 4096
+MAX_REQUEST_BYTES = 64 * 1024
 _CHANNEL = 3
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _FRAMES_OF_TRACEBACK = 12

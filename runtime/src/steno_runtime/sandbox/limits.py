@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steno_runtime.memory import free_memory
+from steno_runtime.sandbox import landlock
 
 MIB = 1024**2
 
@@ -30,6 +31,8 @@ class Limits:
         file_bytes: of each file that it writes; 0: it can write none.
         value_bytes: of the JSON of one answer.
         array_bytes: of the arrays of one answer.
+        readable: files and folders that it may read, beside the interpreter's own.
+        writable: files and folders that it may read and change.
     """
 
     memory: int
@@ -38,6 +41,8 @@ class Limits:
     file_bytes: int = 0
     value_bytes: int = 8 * MIB
     array_bytes: int = 0
+    readable: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
 
 
 def memory_budget(wanted: int) -> int:
@@ -52,6 +57,7 @@ def enforce(limits: Limits) -> None:
     """Set the limits of this process, which it cannot raise again."""
     with contextlib.suppress(OSError):  # if memory ends all the same, this process goes first
         Path("/proc/self/oom_score_adj").write_text("1000")
+    landlock.restrict(limits.readable, limits.writable)
     _limit(resource.RLIMIT_DATA, limits.memory + _private_memory())
     _limit(resource.RLIMIT_CPU, limits.cpu_seconds, more=1)  # SIGXCPU at the first, SIGKILL at the second
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)

@@ -26,7 +26,7 @@ from typing import Any, Self, TypeVar
 from steno_api.failures import FailureReason
 from steno_api.sizes import format_bytes
 from steno_runtime.errors import Check, WorkError
-from steno_runtime.sandbox import frames
+from steno_runtime.sandbox import frames, landlock
 from steno_runtime.sandbox.forkserver import STATUS, Request
 from steno_runtime.sandbox.frames import ProtocolFault, Reply
 from steno_runtime.sandbox.limits import Limits
@@ -125,7 +125,8 @@ class ForkServer:
         with control:
             environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
             environment |= _SINGLE_THREADED | {"TMPDIR": tempfile.gettempdir(), "HOME": tempfile.gettempdir()}
-            path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - of what may be an archive
+            path = [os.path.abspath(entry) for entry in sys.path if entry]  # noqa: PTH100 - of what may be an archive
+            log.info("starting the sandbox", extra={"landlock": landlock.version()})
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _MAIN, str(control.fileno()), json.dumps(self._modules), json.dumps(path)],
                 env=environment,
