@@ -1,6 +1,7 @@
 """Length limit of recordings: the longest one that fits into a worker's memory.
 
-The samples of a recording are in memory as a whole, beside the models.
+The samples of a recording are in memory as a whole, beside the models. Separate because it is arithmetic, which is
+tested without a recording.
 """
 
 from __future__ import annotations
