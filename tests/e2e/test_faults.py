@@ -92,7 +92,7 @@ def test_an_eviction_is_free(kube: Kube, store: Store) -> None:
 
 
 def test_deleting_the_job_in_the_middle_ends_its_pods(kube: Kube, store: Store) -> None:
-    kube.transcribe("call", SOURCE)
+    kube.transcribe("call", "minutes-20.wav")  # not over before it is deleted, however slow the test is
     kube.until("call", decoding)
     kube.kubectl("delete", "transcriptionjob", "call", "--timeout=60s")
     kube.kubectl("wait", "--for=delete", "pod", "-l", "steno.dev/job=call", "--timeout=60s")
