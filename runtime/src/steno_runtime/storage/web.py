@@ -9,6 +9,7 @@ import base64
 import contextlib
 import re
 import ssl
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from http.client import responses
@@ -30,7 +31,9 @@ CONNECT_SECONDS = 10.0
 TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_SECONDS)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _RETRYABLE = (408, 425, 429)
-_ENCODINGS = ("gzip", "deflate", "br", "zstd")
+_GZIP, _ZLIB, _DEFLATE = 31, 15, -15
+"""What zlib calls the formats. That of `deflate` is zlib's by the standard, and the bare one of some servers."""
+_ENCODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 
 
 class WebSource:
@@ -108,9 +111,12 @@ class WebSource:
         etag = headers.get("etag", "")
         # Only a strong validator makes sure that the parts are of one and the same file.
         self._validator = etag if etag.startswith('"') else headers.get("last-modified")
-        if headers.get("content-encoding", "identity") != "identity":  # although it was not requested
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding in _ENCODINGS:  # although it was not requested
             self._validator = None
-            return Body(offset=0, total=None, chunks=_decoded(response))
+            return Body(offset=0, total=None, chunks=_inflated(response, encoding))
+        if encoding != "identity":
+            raise self._invalid("the server compresses it, although that was not requested, and not by gzip or deflate")
         length = headers.get("content-length", "")
         total = int(length) if length.isdigit() else None
         return Body(offset=0, total=total, chunks=response.iter_raw(CHUNK_BYTES))
@@ -228,13 +234,30 @@ class _EgressTransport(httpx.BaseTransport):
             transport.close()
 
 
-def _decoded(response: httpx.Response) -> Iterator[bytes]:
+def _inflated(response: httpx.Response, encoding: str) -> Iterator[bytes]:
+    """Yield what a compressed body holds, a bounded piece at a time: each of its bytes may stand for a thousand."""
+    inflater, began = zlib.decompressobj(_ENCODINGS[encoding]), False
     try:
-        yield from response.iter_bytes(CHUNK_BYTES)
-    except httpx.DecodingError as error:
-        named = response.headers["content-encoding"].lower()
-        encoding = named if named in _ENCODINGS else "encoded"
+        for data in response.iter_raw(CHUNK_BYTES):
+            while data:
+                try:
+                    piece = inflater.decompress(data, CHUNK_BYTES)
+                except zlib.error:
+                    if began or encoding != "deflate":
+                        raise
+                    inflater = zlib.decompressobj(_DEFLATE)
+                    piece = inflater.decompress(data, CHUNK_BYTES)
+                began = True
+                yield piece
+                data = inflater.unused_data.lstrip(b"\0") if inflater.eof else inflater.unconsumed_tail
+                if inflater.eof and encoding == "deflate":
+                    return
+                if inflater.eof and data:  # gzip has any number of members
+                    inflater = zlib.decompressobj(_GZIP)
+    except zlib.error as error:
         raise Unavailable(f"the body is not {encoding}, although its Content-Encoding says so") from error
+    if not inflater.eof:
+        raise Unavailable(f"the body ends in the middle of its {encoding} data")
 
 
 def _authorization(credentials: dict[str, str], url: httpx.URL) -> str | None:
