@@ -103,6 +103,12 @@ def test_nothing_of_the_parent_is_inherited(monkeypatch, tmp_path):
         (partial(children.say, data=b"[]"), "cannot be parsed"),
         (partial(children.say, data=children.answer("event", float("nan"), [])), "cannot be parsed"),
         (partial(children.say, data=b'{"kind": "event", "value": 1e999, "arrays": []}'), "cannot be parsed"),
+        (partial(children.say, data=b'{"kind": "event", "value": -1E+999, "arrays": []}'), "cannot be parsed"),
+        (partial(children.say, data=b'{"kind": "event", "value": NaN, "arrays": []}'), "cannot be parsed"),
+        (
+            partial(children.say, data=b'{"kind": "event", "value": 1%s.0, "arrays": []}' % (b"0" * 400)),
+            "cannot be parsed",
+        ),
         (partial(children.say, data=children.answer("nonsense", 1, [])), "unknown kind"),
         (partial(children.say, data=children.answer("ready", 1, [])), "out of place"),
         (partial(children.say, data=children.answer("failed", 1, [])), "without a reason"),

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 import wave
@@ -27,40 +25,7 @@ from steno_api.documents.manifest import Manifest
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
 from .conftest import TokenIssuer, WebSocketClient
-
-CHUNK_SECONDS = 0.1
-
-
-class Process:
-    """A server process, ready."""
-
-    def __init__(self, log: Path, *arguments: str, ready: bool = True) -> None:
-        self.log = log
-        with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "steno_runtime.serve", *arguments], stdout=stderr, stderr=stderr
-            )
-        if ready:
-            self._await("ready")
-            listening = next(entry for entry in self.entries if entry["message"] == "listening")
-            self.http, self.grpc = listening["http_port"], f"127.0.0.1:{listening['grpc_port']}"
-
-    @property
-    def entries(self) -> list[dict[str, Any]]:
-        lines = self.log.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
-
-    def _await(self, message: str) -> None:
-        until = time.monotonic() + 240
-        while not any(entry["message"] == message for entry in self.entries):
-            assert self.process.poll() is None, self.log.read_text()[-2000:]
-            assert time.monotonic() < until
-            time.sleep(0.1)
-
-    def connect(self, token: str, *, query: bool = False) -> Any:
-        headers = {} if query else {"Authorization": f"Bearer {token}"}
-        url = f"ws://127.0.0.1:{self.http}/stt/realtime" + (f"?token={token}" if query else "")
-        return websockets.connect(url, additional_headers=headers, compression=None, proxy=None)
+from .process import Process, paced
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +81,6 @@ def assert_nothing_logged(server: Process, *secrets: str) -> None:
     assert '"level": "info"' in log
     for secret in secrets:
         assert secret.lower() not in log
-
-
-async def paced(pcm: bytes, send: Any) -> None:
-    size = int(CHUNK_SECONDS * 32_000)
-    begun = asyncio.get_running_loop().time()
-    for number, begin in enumerate(range(0, len(pcm), size)):
-        await asyncio.sleep(max(0.0, begun + number * CHUNK_SECONDS - asyncio.get_running_loop().time()))
-        await send(pcm[begin : begin + size])
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import re
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ _RELEASED = 64
 """Pieces after which the memory of what was sent is given back."""
 _MADV_DONTNEED = 4
 _MAX_DIMENSIONS = 3
+_MAY_BE_INFINITE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
+"""A number beyond the largest float has either; so may the text of a page."""
 
 
 class ProtocolFault(Exception):  # noqa: N818 - what the other side did, which is reported as another error
@@ -108,7 +111,8 @@ def parse(data: bytes, max_array_bytes: int) -> Answer:
         ProtocolFault: it is none, or announces more.
     """
     try:
-        parsed = json.loads(data, parse_float=_finite, parse_constant=_finite)
+        parse_float = _finite if _MAY_BE_INFINITE.search(data) else None  # slow: pages have thousands of numbers
+        parsed = json.loads(data, parse_float=parse_float, parse_constant=_finite)
         kind, value = parsed["kind"], parsed["value"]
         shapes = tuple((str(one["dtype"]), tuple(one["shape"])) for one in parsed["arrays"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:

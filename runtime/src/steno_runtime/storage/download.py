@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ from steno_runtime.errors import Check, WorkError
 from steno_runtime.storage.common import Retry, Unavailable
 
 log = logging.getLogger(__name__)
+
+LEAST_RATE = 16 * 1024
+"""Bytes a second in the mean that a source has to send: whoever waits for it holds an accelerator."""
+PATIENCE = 60.0
+"""Seconds of waiting that do not count."""
 
 OnBytes = Callable[[int, int | None], None]
 """Called with the bytes received so far and, if known, the bytes in all."""
@@ -71,21 +77,28 @@ def download(
         retry: how a broken connection is retried.
 
     Raises:
-        WorkError: `TooLarge`, `SourceUnavailable` once every try failed, or what `remote` raised.
+        WorkError: `TooLarge`, `SourceUnavailable` once every try failed or if it takes too long, or what `remote`
+            raised.
     """
-    received = furthest = failures = 0
+    received = furthest = failures = arrived = 0
+    waited = 0.0
     with destination.open("wb") as file:
         while True:
             try:
                 with remote.open(received) as body:
                     received = _resume(file, body, received)
                     _refuse_large(remote, body.total, max_bytes)
+                    asked = time.monotonic()
                     for chunk in body.chunks:
                         check()
+                        waited += time.monotonic() - asked
+                        arrived += len(chunk)
+                        _refuse_slow(remote, arrived, waited)
                         _write(file.write, chunk)
                         received += len(chunk)
                         _refuse_large(remote, received, max_bytes)
                         on_bytes(received, body.total)
+                        asked = time.monotonic()
                 _refuse_short(received, body.total)
             except Unavailable as error:
                 failures = 1 if received > furthest else failures + 1
@@ -120,6 +133,15 @@ def too_large(display_uri: str, size: int, max_bytes: int) -> WorkError:
 def _refuse_large(remote: RemoteFile, size: int | None, max_bytes: int) -> None:
     if size is not None and size > max_bytes:
         raise too_large(remote.display_uri, size, max_bytes)
+
+
+def _refuse_slow(remote: RemoteFile, arrived: int, waited: float) -> None:
+    if arrived < LEAST_RATE * (waited - PATIENCE):
+        raise WorkError(
+            FailureReason.SOURCE_UNAVAILABLE,
+            f"{remote.display_uri} comes too slowly: {format_bytes(arrived)} in {waited:.0f} s. Copy it to a store "
+            "that is near the cluster.",
+        )
 
 
 def _refuse_short(received: int, total: int | None) -> None:

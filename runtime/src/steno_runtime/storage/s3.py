@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 CHECK_NAME = ".steno-write-check"
 """An empty object that is written and deleted at once, to find out whether results can be written later."""
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = 128 * 1024
 CREDENTIALS_LIFETIME = timedelta(minutes=5)
 """Mounted credentials are read again after this time, so that a rotated Secret is noticed."""
 

@@ -26,7 +26,8 @@ from steno_runtime.storage.download import Body
 from steno_runtime.storage.egress import DENIED, Egress, ForbiddenAddress, environment_proxy
 
 MAX_REDIRECTS = 5
-CHUNK_BYTES = 1024 * 1024
+PIECE_BYTES = 1024 * 1024
+"""Of a compressed body, inflated at a time."""
 CONNECT_SECONDS = 10.0
 TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_SECONDS)
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -102,7 +103,7 @@ class WebSource:
             if found is None:
                 raise self._invalid("the server answered with a part that was not requested")
             total = None if found.group(2) == "*" else int(found.group(2))
-            return Body(offset=int(found.group(1)), total=total, chunks=response.iter_raw(CHUNK_BYTES))
+            return Body(offset=int(found.group(1)), total=total, chunks=response.iter_raw())
         if status != HTTPStatus.OK:
             if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self._validator = None  # the next try starts from the beginning
@@ -119,7 +120,7 @@ class WebSource:
             raise self._invalid("the server compresses it, although that was not requested, and not by gzip or deflate")
         length = headers.get("content-length", "")
         total = int(length) if length.isdigit() else None
-        return Body(offset=0, total=total, chunks=response.iter_raw(CHUNK_BYTES))
+        return Body(offset=0, total=total, chunks=response.iter_raw())
 
     def _refused(self, response: httpx.Response) -> Exception:
         status = response.status_code
@@ -238,15 +239,16 @@ def _inflated(response: httpx.Response, encoding: str) -> Iterator[bytes]:
     """Yield what a compressed body holds, a bounded piece at a time: each of its bytes may stand for a thousand."""
     inflater, began = zlib.decompressobj(_ENCODINGS[encoding]), False
     try:
-        for data in response.iter_raw(CHUNK_BYTES):
+        for received in response.iter_raw():
+            data = received
             while data:
                 try:
-                    piece = inflater.decompress(data, CHUNK_BYTES)
+                    piece = inflater.decompress(data, PIECE_BYTES)
                 except zlib.error:
                     if began or encoding != "deflate":
                         raise
                     inflater = zlib.decompressobj(_DEFLATE)
-                    piece = inflater.decompress(data, CHUNK_BYTES)
+                    piece = inflater.decompress(data, PIECE_BYTES)
                 began = True
                 yield piece
                 data = inflater.unused_data.lstrip(b"\0") if inflater.eof else inflater.unconsumed_tail
