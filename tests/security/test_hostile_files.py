@@ -26,10 +26,10 @@ from runtime.tests.stt.conftest import normal
 pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
-ROUNDS = 3
+ROUNDS = 2
 """Times that the recording of half a minute is spoken."""
-SECONDS = 75.0
-"""For one file: a page has a minute, on a slow machine."""
+SECONDS = 45.0
+"""For one file: a page has half a minute, and its process as long to start on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ async def attack(server: Process, token: str) -> dict[str, tuple[int, str, float
                 began = time.monotonic()
                 fields = {"mode": "force"} if path.startswith("/ocr") else {"diarize": "false"}
                 answer = await client.post(path, files={"file": ("a", data)}, data=fields)
-                code = answer.json().get("error", {}).get("code", answer.text[:200])
+                code = answer.json().get("code", "")
                 found[name] = answer.status_code, code, time.monotonic() - began
     return found
 

@@ -31,7 +31,7 @@ from steno_runtime.sandbox import Limits as ProcessLimits
 
 OPEN_SECONDS = 120.0
 """For reading the structure of a document of thousands of pages."""
-PAGE_SECONDS = 60.0
+PAGE_SECONDS = 30.0
 """For one page, on a slow and busy machine; an ordinary one takes a fraction of a second."""
 MEAN_SECONDS = 10.0
 """For a page in the mean of a document."""
