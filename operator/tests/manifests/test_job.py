@@ -156,10 +156,17 @@ def test_claims_are_mounted_the_source_read_only():
     assert "readOnly" not in made["/mnt/output"]
 
 
+def test_m5_claims_that_are_only_read_are_read_only_volumes():
+    """The kubelet changes the group of every file of other volumes."""
+    made = mounts(source={"uri": "pvc://postgres/a.wav"}, output={"uri": "pvc://results"})
+    assert made["/mnt/source"]["persistentVolumeClaim"] == {"claimName": "postgres", "readOnly": True}
+    assert made["/mnt/output"]["persistentVolumeClaim"] == {"claimName": "results"}
+
+
 @pytest.mark.parametrize(
     ("store", "volume"),
     [
-        ({"persistentVolumeClaim": "models"}, {"persistentVolumeClaim": {"claimName": "models"}}),
+        ({"persistentVolumeClaim": "models"}, {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}}),
         ({"hostPath": "/srv/models"}, {"hostPath": {"path": "/srv/models", "type": "Directory"}}),
     ],
 )

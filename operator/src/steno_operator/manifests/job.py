@@ -43,10 +43,11 @@ def _mounts(spec: JobSpec) -> list[Mount]:
         mounts.append(secret_mount("source-credentials", paths.SOURCE_CREDENTIALS, spec.source.secret_ref.name))
     if spec.output.secret_ref is not None:
         mounts.append(secret_mount("output-credentials", paths.OUTPUT_CREDENTIALS, spec.output.secret_ref.name))
-    if (claim := paths.claim_of(spec.source)) is not None:
-        mounts.append(claim_mount("source", paths.SOURCE_MOUNT, claim))
-    if (claim := paths.claim_of(spec.output)) is not None:
-        mounts.append(claim_mount("output", paths.OUTPUT_MOUNT, claim, read_only=False))
+    source, output = paths.claim_of(spec.source), paths.claim_of(spec.output)
+    if source is not None:
+        mounts.append(claim_mount("source", paths.SOURCE_MOUNT, source, shared=source == output))
+    if output is not None:
+        mounts.append(claim_mount("output", paths.OUTPUT_MOUNT, output, read_only=False))
     return mounts
 
 

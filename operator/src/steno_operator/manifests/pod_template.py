@@ -109,10 +109,21 @@ def secret_mount(name: str, path: str, secret: str) -> Mount:
     return Mount(name, path, {"secret": {"secretName": secret, "defaultMode": _SECRET_MODE}})
 
 
-def claim_mount(name: str, path: str, claim: str, *, read_only: bool = True) -> Mount:
-    """Return the mount of a PersistentVolumeClaim."""
-    # Read-only is said at the mount, not at the volume: source and output may be one claim.
-    return Mount(name, path, {"persistentVolumeClaim": {"claimName": claim}}, read_only)
+def claim_mount(name: str, path: str, claim: str, *, read_only: bool = True, shared: bool = False) -> Mount:
+    """Return the mount of a PersistentVolumeClaim.
+
+    A volume that is read-only as such is left alone by the kubelet, which otherwise gives all of its files to the pod's
+    `fsGroup`: a database on the claim would not start any more.
+
+    Args:
+        name: of the volume.
+        path: where it is mounted.
+        claim: in the pod's namespace.
+        read_only: whether the container may only read it.
+        shared: whether another volume of the pod writes to the claim, which only the mount can then rule out here.
+    """
+    source: dict[str, Any] = {"claimName": claim, **({"readOnly": True} if read_only and not shared else {})}
+    return Mount(name, path, {"persistentVolumeClaim": source}, read_only)
 
 
 def _overrides(profile: RuntimeProfileSpec, role: str) -> Mapping[str, Any]:
