@@ -279,6 +279,17 @@ def test_a_child_asks_for_what_its_profile_gave_it_whatever_the_profile_gives_no
     assert request.demand == (None if profile == "deleted" else Demand(gpus=1, jobs=1))  # the next attempt's
 
 
+def test_m1_nothing_is_reserved_for_a_profile_that_is_for_others(state):
+    gpu = {"resource": "nvidia.com/gpu", "count": 1}
+    state.resources.upsert(tenant())
+    state.profiles.upsert(profile_object(version=2, accelerator=gpu, allowedTenants=["beta"]))
+    [request] = observe(state, tenant()).requests
+    assert request.demand is None
+    state.profiles.upsert(profile_object(version=3, accelerator=gpu, allowedTenants=["beta", "acme"]))
+    [request] = observe(state, tenant()).requests
+    assert request.demand == Demand(gpus=1, jobs=1)
+
+
 def test_a_pod_that_outlives_its_job_keeps_the_reservation(state, changes):
     def running() -> bool:
         return observe(state, raw).requests[0].running

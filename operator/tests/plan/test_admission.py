@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from steno_api.failures import FailureReason
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_operator.plan.common.admission import Admission
 from steno_operator.plan.common.plan import DeleteResource, StartAttempt, SuspendAttempt
 from steno_operator.plan.job.cleanup import ACCOUNTING_RECHECK
@@ -107,6 +108,27 @@ def test_without_its_profile_a_job_says_that_first():
     harness = JobHarness()
     harness.reconcile(profile=None, admission=FULL)
     assert harness.status.queue.reason == "ProfileNotFound"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "tenant", "reason"),
+    [
+        (None, "", "Admitted"),
+        (None, "acme", "Admitted"),
+        (["acme", "beta"], "acme", "Admitted"),
+        (["beta"], "acme", "ProfileNotAllowed"),
+        (["beta"], "", "ProfileNotAllowed"),
+        ([], "acme", "ProfileNotAllowed"),
+    ],
+)
+def test_m1_a_profile_is_for_the_tenants_that_it_names(allowed, tenant, reason):
+    profile = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"allowedTenants": allowed}})
+    harness = JobHarness()
+    plan = harness.reconcile(profile=profile, admission=Admission("Admitted", tenant=tenant))
+    assert bool(actions_of(plan)) == (reason == "Admitted")
+    if reason != "Admitted":
+        assert (harness.condition("Accepted").reason, harness.status.queue.reason) == (reason, reason)
+        assert harness.status.queue.message.startswith('RuntimeProfile "gpu" is not for ')
 
 
 def test_a_name_that_is_taken_times_out_from_admission_on():

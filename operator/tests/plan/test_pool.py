@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
 from steno_operator.manifests.deployment import digest_of
 from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.common.conditions import find
 from steno_operator.plan.common.plan import ApplyChild, EmitEvent, PoolPlan
 from steno_operator.plan.common.pods import ObservedPod
 from steno_operator.plan.common.policy import Policy
@@ -308,3 +309,13 @@ def test_servers_without_accelerators_need_no_gpus():
         if isinstance(action, ApplyChild) and action.manifest["kind"] == "Deployment"
     ]
     assert replicas == 1
+
+
+def test_m1_a_pool_waits_while_its_profile_is_for_other_tenants():
+    theirs = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"allowedTenants": ["beta"]}})
+    observed = replace(SimulatedPool(pool(minReplicas=1)).observed(), profile=theirs)
+    plan = plan_pool(observed, START, POLICY)
+    assert not any(isinstance(action, ApplyChild) for action in plan.actions)
+    assert find(plan.status.conditions, "Accepted").reason == "ProfileNotAllowed"
+    mine = replace(observed, admission=Admission("Admitted", tenant="beta"))
+    assert any(isinstance(action, ApplyChild) for action in plan_pool(mine, START, POLICY).actions)

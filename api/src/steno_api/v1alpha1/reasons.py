@@ -44,6 +44,8 @@ class Reason(StrEnum):
     """The spec is valid and what it refers to exists."""
     PROFILE_NOT_FOUND = "ProfileNotFound"
     """The RuntimeProfile does not exist (yet): the job or pool waits for it."""
+    PROFILE_NOT_ALLOWED = "ProfileNotAllowed"
+    """The RuntimeProfile is not for the Tenant of the namespace: the job or pool waits until it is."""
     TENANT_MISMATCH = "TenantMismatch"
     """`spec.tenantRef` names a Tenant that does not have the resource's namespace."""
     NO_TENANT = "NoTenant"

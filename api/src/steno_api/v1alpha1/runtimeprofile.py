@@ -186,6 +186,10 @@ class ModelStore(Model):
 class RuntimeProfileSpec(Model):
     """What a runtime pod requests."""
 
+    allowed_tenants: (
+        Annotated[list[Name], Field(max_length=256, json_schema_extra={"x-kubernetes-list-type": "set"})] | None
+    ) = None
+    """Tenants whose namespaces may use the profile for new work; absent: all namespaces, empty: none."""
     image: (
         Annotated[
             str,
@@ -258,3 +262,7 @@ class RuntimeProfile(Resource):
     )
     kind: Literal["RuntimeProfile"] = "RuntimeProfile"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     spec: RuntimeProfileSpec = RuntimeProfileSpec()
+
+    def allows(self, tenant: str) -> bool:
+        """Tell whether a Tenant, or a namespace of none (an empty name), may use the profile."""
+        return self.spec.allowed_tenants is None or tenant in self.spec.allowed_tenants

@@ -250,12 +250,16 @@ class ClusterState:
             profile: name of its RuntimeProfile.
 
         Returns:
-            None when there is neither a child at work nor a profile of that name.
+            None when there is neither a child at work nor a profile of that name that the Tenant may use.
         """
         children = (job.value.child for job in self.children(owner))
         counts = [child.accelerators for child in children if not child.done]
         for found in self.profiles.by_index(BY_NAME, profile):
-            accelerator = (found.value.get("spec") or {}).get("accelerator")
+            spec: dict[str, Any] = found.value.get("spec") or {}
+            accelerator, allowed = spec.get("accelerator"), spec.get("allowedTenants")
+            tenant = self.tenant_of(owner.namespace)
+            if allowed is not None and (tenant is None or tenant.name not in allowed):
+                continue
             counts.append(0 if accelerator is None else int(accelerator.get("count", 1)))
         return max(counts, default=None)
 

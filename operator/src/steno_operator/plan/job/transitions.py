@@ -25,6 +25,7 @@ from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_refusal
 from steno_operator.plan.common.plan import Action, SetDeadline, StartAttempt, SuspendAttempt
 from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, start_blocked
 from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
+from steno_operator.plan.common.profiles import usable_profile
 from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
 from steno_operator.plan.job.cleanup import stop, stop_remaining
@@ -88,7 +89,8 @@ class Context:
         """The condition Accepted of a job that ends or is suspended: as it was."""
         if self.history.attempt > 0 or holds(self.observed.job.status.conditions, ConditionType.ACCEPTED):
             return self.accepted
-        return self.accepted if self.observed.profile is not None else _profile_missing(self)
+        profile = _usable_profile(self)
+        return profile if isinstance(profile, Fact) else self.accepted
 
 
 def publish(context: Context, done: Published) -> JobTransition:
@@ -167,9 +169,9 @@ def start(context: Context) -> JobTransition:
     retry_at = context.now if failed is None else failed.time + backoff(waits, context.policy)
     if context.now < retry_at:
         return _retry_later(context, retry_at)
-    profile = context.observed.profile
-    if profile is None:
-        return _without_profile(context)
+    profile = _usable_profile(context)
+    if isinstance(profile, Fact):
+        return _without_profile(context, profile)
     if child_name(context.observed.job.metadata.name, context.history.attempt + 1) in context.observed.conflicting:
         return _name_taken(context, retry_at)
     if not context.observed.admission.open:
@@ -310,17 +312,15 @@ def _retry_later(context: Context, retry_at: datetime) -> JobTransition:
     )
 
 
-def _without_profile(context: Context) -> JobTransition:
-    missing = _profile_missing(context)
-    step = _queued(context, QueueStatus(reason=missing.reason, message=missing.message), PROFILE_RECHECK)
-    facts = {**step.facts, ConditionType.ACCEPTED: missing}
+def _without_profile(context: Context, why: Fact) -> JobTransition:
+    step = _queued(context, QueueStatus(reason=why.reason, message=why.message), PROFILE_RECHECK)
+    facts = {**step.facts, ConditionType.ACCEPTED: why}
     return replace(step, facts=facts)
 
 
-def _profile_missing(context: Context) -> Fact:
-    profile = context.observed.job.spec.profile_ref.name
-    message = f'RuntimeProfile "{profile}" does not exist: create it, or name another in a new resource.'
-    return Fact(False, str(Reason.PROFILE_NOT_FOUND), message)
+def _usable_profile(context: Context) -> RuntimeProfile | Fact:
+    name, tenant = context.observed.job.spec.profile_ref.name, context.observed.admission.tenant
+    return usable_profile(context.observed.profile, name, tenant, remedy="name another in a new resource")
 
 
 def _is_working(pod: ObservedPod) -> bool:

@@ -22,6 +22,7 @@ from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, exp
 from steno_operator.plan.common.plan import Action, ApplyChild, EmitEvent, PoolPlan
 from steno_operator.plan.common.pods import ended
 from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
+from steno_operator.plan.common.profiles import usable_profile
 from steno_operator.plan.pool.observed import ObservedPool, ObservedServer
 
 _EVENTS: EventRules = {
@@ -172,11 +173,10 @@ def _granted(observed: ObservedPool, size: _Size) -> _Size:
 def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
     """The first matching rule wins."""
     pool = observed.pool
-    if observed.profile is None:
-        name = pool.spec.profile_ref.name
-        message = f'RuntimeProfile "{name}" does not exist: create it, or name another in spec.profileRef.'
-        missing = Fact(False, Reason.PROFILE_NOT_FOUND, message)
-        return _Decision(_facts(missing, accepted=missing), requeue_after=PROFILE_RECHECK)
+    name, tenant = pool.spec.profile_ref.name, observed.admission.tenant
+    profile = usable_profile(observed.profile, name, tenant, remedy="name another in spec.profileRef")
+    if isinstance(profile, Fact):
+        return _Decision(_facts(profile, accepted=profile), requeue_after=PROFILE_RECHECK)
     if not observed.token_keys:
         message = "The operator has no key to sign session tokens with; its log says why."
         return _Decision(_facts(Fact(False, Reason.SIGNING_KEY_MISSING, message)))
@@ -200,7 +200,7 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
     )
     service = build_service(pool)
     services = [ApplyChild(service)] if observed.service_digest != digest_of(service) else []
-    servers = _deploy(observed, build_deployment(pool, observed.profile, config, size.replicas), size)
+    servers = _deploy(observed, build_deployment(pool, profile, config, size.replicas), size)
     return _Decision(_facts(_ready(observed, size, changed=bool(servers))), (*services, *servers))
 
 
