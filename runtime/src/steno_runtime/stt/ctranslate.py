@@ -27,11 +27,10 @@ from steno_runtime.stt.engine import (
     needs_fallback,
 )
 from steno_runtime.stt.languages import language_tag, whisper_code
+from steno_runtime.stt.quantization import byte_sums_overflow, quantized_files
 from steno_runtime.stt.repetition import is_loop, is_repetitive, longest_run
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from steno_runtime.stt.engine import Samples
 
 BEAM_SIZE = 5
@@ -127,6 +126,9 @@ class CTranslateEngine:
         self.workers = workers if self.device == "cpu" else 1
         if compute_type == "auto":
             compute_type = "float16" if self.device == "cuda" else "int8"
+        files: Any = None  # those of the folder
+        if self.device == "cpu" and compute_type == "int8" and byte_sums_overflow():
+            files = quantized_files(folder)
         try:
             self._whisper = WhisperModel(
                 str(folder),
@@ -135,6 +137,7 @@ class CTranslateEngine:
                 cpu_threads=max(1, available_cores() // self.workers),
                 num_workers=self.workers,
                 local_files_only=True,
+                files=files,
             )
         except ValueError as err:  # what CTranslate2 raises for a compute type that the device lacks
             raise WorkError(FailureReason.INVALID_SPEC, f"Model {folder.name!r} cannot be loaded: {err}") from err
@@ -327,7 +330,7 @@ class CTranslateEngine:
 
         batch = np.zeros((len(windows), self._model.n_mels, size), np.float32)
         for row, window in enumerate(windows):
-            mel = self._mel(window)[:, :size]
+            mel = self._features(window, padding=160)[..., :-1][:, :size]
             batch[row, :, : mel.shape[1]] = mel
         return self._model.encode(get_ctranslate2_storage(batch), to_cpu=False)
 
@@ -337,9 +340,6 @@ class CTranslateEngine:
             return [{"en": 1.0}] * encoded.shape[0]
         found = self._model.detect_language(encoded)
         return [{language_tag(token[2:-2]): probability for token, probability in row} for row in found]
-
-    def _mel(self, window: Samples) -> np.ndarray[Any, Any]:
-        return self._features(window, padding=160)[..., :-1]
 
     def _tokenizer(self, language: str) -> Any:
         if language not in self._tokenizers:
