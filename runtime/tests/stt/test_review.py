@@ -95,7 +95,7 @@ class ScriptedEngine:
         self.decoded: list[tuple[float, DecodeProfile]] = []
 
     def detect_languages(self, windows):
-        raise AssertionError(windows)
+        return [{"en": self.heard, "ko": 1 - self.heard} for _ in windows]
 
     def decode(self, windows, language, profile=DecodeProfile.BEAM_WITH_FALLBACK):
         self.decoded += [(len(window) / SAMPLE_RATE, profile) for window in windows]

@@ -58,7 +58,7 @@ def decode_chunks(
             check()
             while todo and len(under_way) < engine.workers:
                 batch = todo.pop(0)
-                windows = [_window(samples, chunks[index]) for index in batch]
+                windows = [window_of(samples, chunks[index]) for index in batch]
                 under_way[pool.submit(engine.decode, windows, languages[batch[0]], profiles[batch[0]])] = batch
             for done in wait(under_way, CHECK_SECONDS, FIRST_COMPLETED).done:
                 batch = under_way.pop(done)
@@ -67,7 +67,13 @@ def decode_chunks(
     return [decoded[index] for index in range(len(chunks))]
 
 
-def _window(samples: Samples, chunk: Chunk) -> Samples:
+def profiles_of(chunks: Sequence[Chunk]) -> list[DecodeProfile]:
+    """Return how much effort each chunk is worth: a second attempt at music or noise would be dropped as the first."""
+    return [DecodeProfile.BEAM_ONCE if chunk.is_doubtful else DecodeProfile.BEAM_WITH_FALLBACK for chunk in chunks]
+
+
+def window_of(samples: Samples, chunk: Chunk) -> Samples:
+    """Return the audio of a chunk's window."""
     import numpy as np
 
     return np.concatenate([samples[piece.start : piece.end] for piece in chunk.pieces])

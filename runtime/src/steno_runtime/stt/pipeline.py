@@ -20,10 +20,11 @@ from steno_runtime.models import store
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.stt import review, vad
 from steno_runtime.stt.chunks import Chunk, Span, pack
-from steno_runtime.stt.decoding import decode_chunks
+from steno_runtime.stt.decoding import decode_chunks, profiles_of
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine, TimedWord
-from steno_runtime.stt.language_changes import describe_languages, heard_chunks, main_language, spoken_languages
+from steno_runtime.stt.language_changes import describe_languages, main_language
 from steno_runtime.stt.languages import allowed_languages, require_language
+from steno_runtime.stt.mixed_languages import split_at_changes
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.review import StretchWarning
 from steno_runtime.stt.segments import (
@@ -105,11 +106,12 @@ def transcribe(
     decoded = _decode(samples, chunks, engine, language=requested, on_progress=on_progress, check=check)
     language = requested if isinstance(requested, str) else UNKNOWN_LANGUAGE
     if chunks and isinstance(requested, AutoLanguage):
-        heard = heard_chunks(chunks, decoded, requested)
-        languages = spoken_languages(heard)
-        decoded = _decode_again(samples, chunks, decoded, engine, languages=languages, check=check)
-        language = main_language(heard, languages)
-        warnings += describe_languages(chunks, heard, languages)
+        split = split_at_changes(samples, chunks, decoded, engine, auto=requested, check=check)
+        chunks = list(split.chunks)
+        decoded = _decode_again(samples, chunks, split.decoded, engine, languages=split.languages, check=check)
+        heard = [part.heard for part in split.parts]
+        language = main_language(heard, split.part_languages)
+        warnings += describe_languages([part.chunk for part in split.parts], heard, split.part_languages)
     words, dropped = _words_of(chunks, decoded, spans)
     doubtful = [chunk for chunk in chunks if chunk.is_doubtful]
     words, undecoded = _decode_uncovered(
@@ -232,13 +234,8 @@ def _decode(
         on_progress(ProgressUpdate(Stage.DECODING, audio_seconds=0.0))  # the first batch may be half of the work
     languages = [language] * len(chunks)
     return decode_chunks(
-        samples, chunks, languages, engine, check=check, profile=_profiles(chunks), on_decoded=on_decoded
+        samples, chunks, languages, engine, check=check, profile=profiles_of(chunks), on_decoded=on_decoded
     )
-
-
-def _profiles(chunks: Sequence[Chunk]) -> list[DecodeProfile]:
-    """Return how much effort each chunk is worth: a second attempt at music or noise would be dropped as the first."""
-    return [DecodeProfile.BEAM_ONCE if chunk.is_doubtful else DecodeProfile.BEAM_WITH_FALLBACK for chunk in chunks]
 
 
 def _decode_again(
@@ -258,7 +255,7 @@ def _decode_again(
     ]
     own = [chunks[index] for index in wrong]
     again = decode_chunks(
-        samples, own, [languages[index] for index in wrong], engine, check=check, profile=_profiles(own)
+        samples, own, [languages[index] for index in wrong], engine, check=check, profile=profiles_of(own)
     )
     replaced = dict(zip(wrong, again, strict=True))
     return [replaced.get(index, row) for index, row in enumerate(decoded)]
