@@ -66,7 +66,7 @@ def everything() -> None:
 
 
 def long() -> None:
-    """Run the property tests of audio, pages and quota, two of them with real models, for as long as an hour."""
+    """Run the property tests of audio, pages and quota, some with real models, and random attacks: about an hour."""
     prerequisites()
     uv.sync()
     models.build()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from runtime.tests.conftest import sample_wav
+from runtime.tests.conftest import media, sample_wav
 
-__all__ = ["sample_wav"]
+__all__ = ["media", "sample_wav"]

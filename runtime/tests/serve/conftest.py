@@ -104,34 +104,48 @@ def issuer() -> TokenIssuer:
     return TokenIssuer()
 
 
+async def run_server(
+    issuer: TokenIssuer, folder: Path, engine: dict[str, Any] | None = None, **changes: Any
+) -> RunningServer:
+    """Start a server.
+
+    Args:
+        issuer: of the tokens that it accepts.
+        folder: for its models and scratch files.
+        engine: attributes of the scripted engine.
+        changes: fields of its task's wire format.
+    """
+    encoder = folder / "models" / "ge2e" / "pretrained.pt"
+    encoder.parent.mkdir(parents=True, exist_ok=True)
+    encoder.touch()
+    document: dict[str, Any] = {
+        "modelStore": str(folder / "models"),
+        "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
+        "model": {"name": "whisper-base"}, "scratchDir": str(folder / f"scratch-{uuid.uuid4().hex}"),
+        "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0, "drainSeconds": 4,
+        "egress": LOOPBACK.to_wire(),
+    }  # fmt: skip
+    task = PoolTask.model_validate(document | changes)
+    made: list[ScriptedEngine] = []
+
+    def load(options: TranscriptionOptions, *, max_sessions: int) -> Any:
+        made.append(ScriptedEngine(options, max_sessions, **(engine or {})))
+        return made[0]
+
+    server = Server(task, load)
+    running = asyncio.create_task(server.run())
+    ports = await server.listening
+    await wait_until(lambda: server.readiness.ready or running.done())
+    return RunningServer(server, made[0], task, running, *ports)
+
+
 @pytest.fixture
 async def start_server(issuer: TokenIssuer, tmp_path: Path) -> AsyncIterator[StartServer]:
-    """Start a server; `changes` are fields of its task's wire format, `engine` attributes of the scripted engine."""
+    """Start a server; see `run_server`."""
     started: list[RunningServer] = []
 
     async def start(engine: dict[str, Any] | None = None, **changes: Any) -> RunningServer:
-        encoder = tmp_path / "models" / "ge2e" / "pretrained.pt"
-        encoder.parent.mkdir(parents=True, exist_ok=True)
-        encoder.touch()
-        document: dict[str, Any] = {
-            "modelStore": str(tmp_path / "models"),
-            "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
-            "model": {"name": "whisper-base"}, "scratchDir": str(tmp_path / f"scratch-{len(started)}"),
-            "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0, "drainSeconds": 4,
-            "egress": LOOPBACK.to_wire(),
-        }  # fmt: skip
-        task = PoolTask.model_validate(document | changes)
-        made: list[ScriptedEngine] = []
-
-        def load(options: TranscriptionOptions, *, max_sessions: int) -> Any:
-            made.append(ScriptedEngine(options, max_sessions, **(engine or {})))
-            return made[0]
-
-        server = Server(task, load)
-        running = asyncio.create_task(server.run())
-        ports = await server.listening
-        await wait_until(lambda: server.readiness.ready or running.done())
-        started.append(RunningServer(server, made[0], task, running, *ports))
+        started.append(await run_server(issuer, tmp_path, engine, **changes))
         return started[-1]
 
     yield start
