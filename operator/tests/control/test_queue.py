@@ -58,6 +58,35 @@ async def test_a_key_is_queued_once():
     assert worker.seen == ["a", "b"]
 
 
+async def test_h2_groups_take_turns_however_many_keys_one_of_them_has():
+    queue, worker = WorkQueue(group=lambda key: key[0]), Worker()
+    for number in range(5000):
+        queue.add(("flood", number))
+    queue.add(("calm", 1))
+    queue.add(("calm", 2))
+    queue.add(("", "tenant"))
+    assert len(queue) == 5003
+    await work(queue, worker, 6)
+    assert worker.seen[:6] == [("flood", 0), ("calm", 1), ("", "tenant"), ("flood", 1), ("calm", 2), ("flood", 2)]
+
+
+async def test_h2_a_group_that_never_ends_delays_another_by_one_key():
+    queue = WorkQueue(group=lambda key: key[0])
+
+    class Busy(Worker):
+        async def __call__(self, key):
+            if key == ("flood", 7):
+                queue.add(("calm", 1))
+            queue.add(("flood", key[1]))  # again and again
+            return await super().__call__(key)
+
+    worker = Busy()
+    for number in range(10):
+        queue.add(("flood", number))
+    await work(queue, worker, 12)
+    assert worker.seen.index(("calm", 1)) - worker.seen.index(("flood", 7)) <= 2
+
+
 async def test_a_key_added_while_worked_on_is_worked_on_again_and_never_twice_at_once():
     queue, released = WorkQueue(), asyncio.Event()
 

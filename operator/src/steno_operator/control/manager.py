@@ -81,7 +81,10 @@ class Manager:
         """
         self._options = options
         self.queue: WorkQueue[Key] = WorkQueue(
-            options.queue_backoff, expected=(ApiError, UnreachableError), about=Key.log
+            options.queue_backoff,
+            expected=(ApiError, UnreachableError),
+            about=Key.log,
+            group=lambda key: key.namespace,  # Tenants and other cluster-scoped resources take turns as one more
         )
         self.state = ClusterState(
             policy.progress_interval.total_seconds(),

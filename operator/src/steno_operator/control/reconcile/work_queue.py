@@ -1,4 +1,8 @@
-"""Work queue, as in client-go: each key once, never by two workers at once, with delays, and backoff on errors."""
+"""Work queue, as in client-go: each key once, never by two workers at once, with delays, and backoff on errors.
+
+Groups of keys take turns, as flows do in the API server's priority and fairness: however many keys of one namespace are
+due, a single one of another waits for one of them at most.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 from steno_operator.control.kube.backoff import Backoff
@@ -33,6 +37,7 @@ class WorkQueue(Generic[K]):
         *,
         expected: tuple[type[Exception], ...] = (),
         about: Callable[[K], dict[str, Any]] = lambda key: {"key": str(key)},
+        group: Callable[[K], Hashable] = lambda _: None,
     ) -> None:
         """Make an empty queue.
 
@@ -40,11 +45,15 @@ class WorkQueue(Generic[K]):
             backoff: waits after errors.
             expected: errors that need no traceback; a `retry_after` of theirs, in seconds, is honoured.
             about: the `extra` of log records about a key.
+            group: the group that a key takes turns in; by default all are in one.
         """
         self._backoff = backoff or Backoff()
         self._expected = expected
         self._about = about
-        self._ready: dict[K, float] = {}  # ordered: key → when it was added
+        self._group = group
+        # Group → key → when it was added; groups in the order of their turns, the keys of each in order of age.
+        self._ready: dict[Hashable, dict[K, float]] = {}
+        self._depth = 0
         self._running: dict[K, float] = {}
         self._again: set[K] = set()  # added while running
         self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
@@ -52,16 +61,18 @@ class WorkQueue(Generic[K]):
         self._wake = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return self._depth
 
     def add(self, key: K) -> None:
         """Queue `key`, unless it is queued; one that is being worked on is queued again when that is done."""
         if key in self._running:
             self._again.add(key)
-        elif key not in self._ready:
-            self._ready[key] = time.monotonic()
+            return
+        due = self._ready.setdefault(self._group(key), {})
+        if key not in due:
+            due[key] = time.monotonic()
+            self._count(1)
             self._wake.set()
-        metrics.QUEUE_DEPTH.set(len(self._ready))
 
     def add_after(self, key: K, seconds: float) -> None:
         """Queue `key` after a while; of several such requests the earliest counts."""
@@ -97,11 +108,19 @@ class WorkQueue(Generic[K]):
         while not self._ready:
             self._wake.clear()
             await self._wake.wait()
-        key = next(iter(self._ready))
-        metrics.QUEUE_WAIT.observe(time.monotonic() - self._ready.pop(key))
-        metrics.QUEUE_DEPTH.set(len(self._ready))
+        group = next(iter(self._ready))
+        due = self._ready.pop(group)
+        key = next(iter(due))
+        metrics.QUEUE_WAIT.observe(time.monotonic() - due.pop(key))
+        if due:  # its next turn is after every other group's
+            self._ready[group] = due
+        self._count(-1)
         self._running[key] = time.monotonic()
         return key
+
+    def _count(self, change: int) -> None:
+        self._depth += change
+        metrics.QUEUE_DEPTH.set(self._depth)
 
     def _release(self, key: K) -> None:
         metrics.RECONCILE_SECONDS.observe(time.monotonic() - self._running.pop(key))
