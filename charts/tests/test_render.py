@@ -11,7 +11,14 @@ from steno_operator.settings import Settings
 
 pytestmark = pytest.mark.apiserver  # helm has to be built
 
-CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "RuntimeProfile"}
+CLUSTER_SCOPED = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "RuntimeProfile",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
@@ -44,6 +51,7 @@ def test_it_renders_objects_that_are_complete(values):
         ("runtimeProfiles.GPU.image=x", "'GPU' does not match pattern"),
         ("streaming.defaultPool.models=x", "additional properties 'models' not allowed"),
         ("streaming.defaultPool.maxReplicas=0", "minimum: got 0, want 1"),
+        ("admissionPolicies.metadata=true", "additional properties 'metadata' not allowed"),
         ("networkPolicy.enable=true", "additional properties 'enable' not allowed"),
         ("egress.deniedNetworks={my.lan}", "'my.lan' does not match pattern"),
         ("serviceAccount.create=false", "serviceAccount.name: name the ServiceAccount to use"),
