@@ -87,6 +87,8 @@ class SimulatedSession:
 
     def reconcile(self) -> SessionPlan:
         plan = self.plan()
+        ends = plan.status.completion_time is not None and not self.ended
+        assert plan.requires_live_read or not ends, "what ends a session was read live"
         for action in plan.actions:
             self.act(action)
         status = type(plan.status).model_validate_json(plan.status.to_json())

@@ -66,13 +66,15 @@ def plan_session(observed: ObservedSession, now: datetime, policy: Policy) -> Se
         return SessionPlan((), status)
     if is_finished(status.conditions):
         return _plan_finished(session, observed.connection, now)
+    transition = _decide(observed, now, policy)
     return finish(
         session.metadata,
         status,
-        _decide(observed, now, policy),
+        transition,
         now,
         phase_of=conditions.phase_of,
         events_of=lambda new: conditions.events_of(status, new),
+        requires_live_read="completion_time" in transition.update,
     )
 
 
