@@ -10,14 +10,14 @@ import asyncio
 import copy
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.object_cache import ObjectCache
 from steno_operator.control.cache.subscriptions import Subscriptions
-from steno_operator.control.kube.client import ApiError, Cluster, UnreachableError
+from steno_operator.control.kube.client import JSON, ApiError, Cluster, UnreachableError
 from steno_operator.control.kube.event_recorder import EventRecorder
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import Signer
@@ -97,6 +97,11 @@ class SimulatedApiServer(Cluster):
         if isinstance(answer, ApiError):
             raise answer
         return answer
+
+    async def pages(
+        self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON
+    ) -> AsyncIterator[dict[str, Any]]:
+        yield await self.request("GET", path, query=query, accept=accept)
 
     async def _hold(self, what: str) -> None:
         turn = asyncio.get_running_loop().create_future()

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from steno_api.worker.termination import MAX_TERMINATION_MESSAGE_BYTES
 from steno_operator.control.cache.object_cache import Entry, OwnerKey
 from steno_operator.control.kube.keys import Key, controller_of, controller_uid
 from steno_operator.manifests import labels
 from steno_operator.manifests.job import CONTAINER
+from steno_operator.plan.common.conditions import MAX_MESSAGE
 from steno_operator.plan.common.pods import FAILED_ATTACH, FAILED_MOUNT, FAILED_SANDBOX, ObservedPod
 from steno_operator.plan.job.observed import ObservedChild
 
@@ -28,6 +30,9 @@ _WAITING_FOR_OTHERS = frozenset({None, "PodInitializing", "ContainerCreating"})
 
 
 _DIGITS = 10
+_MAX_UID = 64
+_MAX_TEXT = 4 * MAX_MESSAGE
+"""Characters that are kept of what others say; a status shows fewer."""
 _MAX_ACCELERATORS = 16
 """Accelerators that a RuntimeProfile may give a pod: no child asks for more."""
 
@@ -68,6 +73,17 @@ def parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+def text_of(found: Mapping[str, Any], field: str, most: int = _MAX_TEXT) -> str:
+    """Return a text that others wrote, of bounded length; an empty string when there is none.
+
+    Args:
+        found: a part of an object.
+        field: the text's name in it.
+        most: characters that are kept.
+    """
+    return (found.get(field) or "")[:most]
+
+
 def find_condition(status: Mapping[str, Any], kind: str, value: str = "True") -> Mapping[str, Any]:
     """Return a condition if it has a certain value, else an empty mapping.
 
@@ -105,8 +121,8 @@ def read_job(raw: Mapping[str, Any]) -> Entry[JobRecord]:
         deleting="deletionTimestamp" in metadata,
         succeeded=bool(complete),
         failed=bool(failed),
-        failure_reason=failed.get("reason", ""),
-        failure_message=failed.get("message", ""),
+        failure_reason=text_of(failed, "reason"),
+        failure_message=text_of(failed, "message"),
         finished=parse_time((complete or failed).get("lastTransitionTime")),
     )
     if attempt is None:  # a look-alike
@@ -157,24 +173,24 @@ def read_pod(raw: Mapping[str, Any], name: str) -> ObservedPod:
         name=metadata["name"],
         uid=metadata["uid"],
         child_uid=controller_uid(raw),
-        phase=status.get("phase") or "Pending",
-        status_reason=status.get("reason") or "",
-        status_message=(status.get("message") or _init_failure(status)).strip(),
+        phase=text_of(status, "phase") or "Pending",
+        status_reason=text_of(status, "reason"),
+        status_message=(text_of(status, "message") or _init_failure(status)).strip(),
         node=spec.get("nodeName"),
         created=parse_time(metadata.get("creationTimestamp")),
         started="running" in state or "terminated" in state,
         scheduled=parse_time(find_condition(status, "PodScheduled").get("lastTransitionTime")),
         deleting="deletionTimestamp" in metadata,
         gone_by=parse_time(metadata.get("deletionTimestamp")),
-        disruption=find_condition(status, "DisruptionTarget").get("reason"),
+        disruption=text_of(find_condition(status, "DisruptionTarget"), "reason") or None,
         unreachable_since=_unreachable_since(metadata, status),
-        unschedulable=blocked.get("message") or blocked.get("reason"),
-        waiting_reason=waiting.get("reason"),
-        waiting_message=waiting.get("message", ""),
+        unschedulable=text_of(blocked, "message") or text_of(blocked, "reason") or None,
+        waiting_reason=text_of(waiting, "reason") or None,
+        waiting_message=text_of(waiting, "message"),
         exit_code=ended.get("exitCode"),
         oom_killed=ended.get("reason") == "OOMKilled",
-        exit_reason=ended.get("reason") or "",
-        termination_message=ended.get("message", ""),
+        exit_reason=text_of(ended, "reason"),
+        termination_message=text_of(ended, "message", MAX_TERMINATION_MESSAGE_BYTES + 1),  # too long remains too long
         finished=parse_time(ended.get("finishedAt")),
     )
 
@@ -190,7 +206,7 @@ def _init_failure(status: Mapping[str, Any]) -> str:
     for each in status.get("initContainerStatuses") or ():
         ended = (each.get("state") or {}).get("terminated") or {}
         if ended.get("exitCode"):
-            words = " ".join((ended.get("message") or "").split()) or ended.get("reason") or ""
+            words = " ".join(text_of(ended, "message").split()) or text_of(ended, "reason")
             return f"Init container {each.get('name')} ended with exit code {ended['exitCode']}: {words}"
     return ""
 
@@ -210,11 +226,11 @@ def read_warning(raw: Mapping[str, Any]) -> Entry[WarningEvent]:
     about: Mapping[str, Any] = raw.get("involvedObject") or {}
     metadata, series = raw["metadata"], raw.get("series") or {}
     warning = WarningEvent(
-        reason=raw.get("reason") or "",
-        message=(raw.get("message") or "").strip(),
+        reason=text_of(raw, "reason"),
+        message=text_of(raw, "message").strip(),
         time=parse_time(raw.get("lastTimestamp") or series.get("lastObservedTime") or raw.get("eventTime")),
     )
-    owner = OwnerKey(metadata.get("namespace", ""), about.get("uid", ""))
+    owner = OwnerKey(metadata.get("namespace", ""), text_of(about, "uid", _MAX_UID))
     return Entry(warning_id(owner), owner.namespace, metadata["resourceVersion"], warning, owner)
 
 

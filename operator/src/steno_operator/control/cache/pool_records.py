@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from steno_api.v1alpha1.runtimepool import RuntimePool
-from steno_operator.control.cache.job_records import find_condition, owned_entry, read_pod
+from steno_operator.control.cache.job_records import find_condition, owned_entry, read_pod, text_of
 from steno_operator.control.cache.object_cache import Entry
 from steno_operator.control.kube.keys import controller_of
 from steno_operator.manifests import labels
@@ -21,6 +21,7 @@ from steno_operator.manifests.pod_template import SERVER
 from steno_operator.plan.common.pods import START_ERRORS
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
 
+_MAX_DIGEST = 128
 _LOG_TAIL = 400
 """Characters of a container's log that go into a status."""
 
@@ -31,19 +32,24 @@ def read_deployment(raw: Mapping[str, Any]) -> Entry[ObservedDeployment]:
     replicas, total = spec.get("replicas", 1), status.get("replicas", 0)
     current = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
     deployment = ObservedDeployment(
-        digest=digest_of(raw),
+        digest=_digest(raw),
         replicas=replicas,
         total=total,
         ready=status.get("readyReplicas", 0),
         settled=current and status.get("updatedReplicas", 0) == total == replicas,
-        failure=find_condition(status, "ReplicaFailure").get("message", ""),
+        failure=text_of(find_condition(status, "ReplicaFailure"), "message"),
     )
     return owned_entry(raw, _pool_uid(raw), deployment)
 
 
 def read_service(raw: Mapping[str, Any]) -> Entry[str]:
     """Read a pool's Service: its digest."""
-    return owned_entry(raw, _pool_uid(raw), digest_of(raw))
+    return owned_entry(raw, _pool_uid(raw), _digest(raw))
+
+
+def _digest(raw: Mapping[str, Any]) -> str:
+    """Return the digest in an annotation; one that others wrote is kept only as far as it shows to be another."""
+    return digest_of(raw)[:_MAX_DIGEST]
 
 
 def _pool_uid(raw: Mapping[str, Any]) -> str:

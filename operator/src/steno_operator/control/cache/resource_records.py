@@ -17,6 +17,7 @@ from steno_api.v1alpha1.streamsession import StreamSession
 from steno_api.v1alpha1.tenant import Tenant
 from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuota
 from steno_operator.control.cache.object_cache import Entry, Index, OwnerKey
+from steno_operator.control.kube.decoding import own_metadata
 from steno_operator.control.kube.keys import Key, controller_uid
 from steno_operator.plan.common.admission import ADMISSION_POLICIES, Usage
 from steno_operator.plan.pool.places import PlaceRequest, place_request
@@ -25,9 +26,6 @@ POOL_KIND = RuntimePool.definition.kind
 PROFILE_KIND = RuntimeProfile.definition.kind
 SESSION_KIND = StreamSession.definition.kind
 TENANT_KIND = Tenant.definition.kind
-
-_UNREAD_METADATA = ("managedFields", "selfLink")
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ def read_resource(raw: Mapping[str, Any]) -> Entry[ResourceRecord]:
     key, metadata = Key.of(raw["kind"], raw), raw["metadata"]
     record = ResourceRecord(
         key=key,
-        raw=strip_metadata(raw),
+        raw=strip(raw),
         quota=_quota_request(key, raw) if key.kind in ADMISSION_POLICIES else None,
         place=place_request(raw) if key.kind == SESSION_KIND else None,
         tenant=_tenant(raw) if key.kind == TENANT_KIND else None,
@@ -125,23 +123,21 @@ def read_resource(raw: Mapping[str, Any]) -> Entry[ResourceRecord]:
 
 def read_profile(raw: Mapping[str, Any]) -> Entry[dict[str, Any]]:
     """Read a RuntimeProfile, which is kept raw."""
-    return Entry(raw["metadata"]["uid"], "", raw["metadata"]["resourceVersion"], strip_metadata(raw))
+    return Entry(raw["metadata"]["uid"], "", raw["metadata"]["resourceVersion"], strip(raw))
 
 
 def read_quota(raw: Mapping[str, Any]) -> Entry[QuotaRecord]:
     """Read a TenantQuota."""
-    quota = TenantQuota.from_wire(raw)
+    quota = TenantQuota.from_wire(strip(raw))
     reservations = {OwnerKey(each.namespace, each.uid): each for each in quota.status.reservations}
     record = QuotaRecord(quota, controller_uid(raw), reservations)
     return Entry(quota.metadata.uid, "", quota.metadata.resource_version, record)
 
 
-def strip_metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a custom resource without the metadata that is never read, which is most of its bytes."""
-    metadata = {name: value for name, value in raw["metadata"].items() if name not in _UNREAD_METADATA}
-    annotations = (metadata.get("annotations") or {}).items()
-    metadata["annotations"] = {name: value for name, value in annotations if name != _LAST_APPLIED}
-    return {**raw, "metadata": metadata}
+def strip(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a custom resource with nothing but what is read: a user's labels and annotations are not."""
+    kept = {name: raw[name] for name in ("apiVersion", "kind", "spec", "status") if name in raw}
+    return {**kept, "metadata": own_metadata(raw["metadata"])}
 
 
 def _name(reference: Mapping[str, Any] | None) -> str:

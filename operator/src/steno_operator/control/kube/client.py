@@ -18,6 +18,8 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from kubernetes.aio import client, config
 
+from steno_operator.control.kube.decoding import PageSize, decode, lines
+
 JSON = "application/json"
 APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -29,7 +31,8 @@ CONFLICT = 409
 GONE = 410
 """Of a watch or a list: too old a `resourceVersion`."""
 PAGE = 500
-"""Objects per page of a list."""
+"""Objects per page of a list at most."""
+_CHUNK_BYTES = 2**18
 
 
 class ApiError(Exception):
@@ -70,6 +73,10 @@ class ApiError(Exception):
 
 class UnreachableError(Exception):
     """The API server could not be asked: no connection, or no answer in time."""
+
+
+class _TooLargeError(Exception):
+    """An answer has more bytes than the caller wants in memory."""
 
 
 @dataclass(frozen=True)
@@ -190,17 +197,36 @@ class Cluster:
             ApiError: the server refused.
             UnreachableError: there was no answer.
         """
-        limit = aiohttp.ClientTimeout(total=timeout or self._timeout)
         headers = {"Accept": accept, "Content-Type": content_type}
+        data = await self._exchange(method, path, query or {}, body, headers, timeout)
+        return json.loads(data) if data else {}
+
+    async def _exchange(  # noqa: PLR0917 - private, and called twice
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Any,
+        headers: dict[str, str],
+        timeout: float | None = None,  # noqa: ASYNC109 - aiohttp has its own clock
+        most: int | None = None,
+    ) -> bytearray:
+        """Send one request and return the bytes of the answer, `most` of them at most."""
+        limit = aiohttp.ClientTimeout(total=timeout or self._timeout)
+        data = bytearray()
         try:
-            response = await self._open(method, path, query or {}, body, headers, limit)
+            response = await self._open(method, path, query, body, headers, limit)
             async with response:
-                data = await response.read()
+                async for part in response.content.iter_chunked(_CHUNK_BYTES):
+                    data += part
+                    if most is not None and len(data) > most:
+                        response.close()
+                        raise _TooLargeError
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(f"{method} {path}: {type(error).__name__}: {error}") from error
         if not 200 <= response.status < 300:
-            raise ApiError.of(response.status, data, response.headers.get("Retry-After"))
-        return json.loads(data) if data else {}
+            raise ApiError.of(response.status, bytes(data), response.headers.get("Retry-After"))
+        return data
 
     async def get(self, kind: ResourceType, namespace: str | None, name: str) -> dict[str, Any]:
         """Read one object live.
@@ -301,7 +327,7 @@ class Cluster:
     async def pages(
         self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the pages of a list; each page is a `*List` object.
+        """Yield the pages of a list; each page is a `*List` object. Items lack metadata that is never read.
 
         Args:
             path: the collection.
@@ -312,20 +338,29 @@ class Cluster:
             ApiError: the server refused; 410 when the list's `continue` token expired.
             UnreachableError: there was no answer.
         """
-        token = ""
+        token, size = "", PageSize(PAGE)
+        headers = {"Accept": accept, "Content-Type": JSON}
         while True:
-            more = {"continue": token} if token else {}
-            page = await self.request("GET", path, query={**(query or {}), "limit": PAGE, **more}, accept=accept)
+            asked = {**(query or {}), "limit": size.count, **({"continue": token} if token else {})}
+            try:
+                data = await self._exchange("GET", path, asked, None, headers, most=size.max_bytes)
+            except _TooLargeError:
+                size.shrink()
+                continue
+            page, read = decode(data), len(data)
+            del data
             page["items"] = page.get("items") or []  # an empty list of metadata comes as null
-            yield page
+            size.adapt(len(page["items"]), read)
             token = page["metadata"].get("continue", "")
+            yield page
             if not token:
                 return
+            del page
 
     async def stream(
         self, path: str, query: Mapping[str, Any], inactivity: float
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield a watch's `(type, object)` until the server ends it.
+        """Yield a watch's `(type, object)` until the server ends it, without metadata that is never read.
 
         Args:
             path: the collection.
@@ -343,8 +378,8 @@ class Cluster:
             async with response:
                 if response.status != 200:
                     raise ApiError.of(response.status, await response.read(), response.headers.get("Retry-After"))
-                while line := await response.content.readline():
-                    event = json.loads(line)
+                async for line in lines(response.content):
+                    event = decode(line)
                     if event["type"] == "ERROR":
                         raise ApiError.of(500, event["object"])
                     yield event["type"], event["object"]

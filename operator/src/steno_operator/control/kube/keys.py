@@ -37,10 +37,18 @@ def is_newer(version: str, than: str) -> bool:
         return version != than
 
 
+_MAX_NAME = 253
+
+
 def controller_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the owner reference to an object's controller, else an empty mapping."""
+    """Return the owner reference to an object's controller, else an empty mapping.
+
+    A reference that no object can be meant by counts as none: the API server takes names of any length in it.
+    """
     owners = raw["metadata"].get("ownerReferences") or ()
-    return next((each for each in owners if each.get("controller")), {})
+    found = next((each for each in owners if each.get("controller")), {})
+    is_possible = all(len(found.get(field, "")) <= _MAX_NAME for field in ("kind", "name", "uid"))
+    return found if is_possible else {}
 
 
 def controller_uid(raw: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from steno_api.v1alpha1.meta import ResourceDefinition
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.job_records import is_child
+from steno_operator.control.cache.resource_records import strip
 from steno_operator.control.kube.client import CONFLICT, JOBS, NOT_FOUND, ApiError, Cluster
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import RefusedError, resource_type
@@ -179,7 +180,7 @@ class Executor:
         self._state.resources.upsert(raw)
         if raw["metadata"]["uid"] != uid:
             raise GoneError
-        return raw
+        return strip(raw)
 
     async def write_status(
         self, definition: ResourceDefinition, key: Key, raw: dict[str, Any], wanted: dict[str, Any]

@@ -86,10 +86,14 @@ class JobController(Controller[J, ObservedJob, Plan]):
     async def _list(
         self, resource: ResourceType, namespace: str, selector: dict[str, str], cache: ObjectCache[Any]
     ) -> tuple[set[str], str]:
-        page = await self._cluster.request("GET", resource.path(namespace), query=selector)
-        for item in page["items"]:
-            cache.upsert(item)
-        return {item["metadata"]["uid"] for item in page["items"]}, page["metadata"]["resourceVersion"]
+        uids: set[str] = set()
+        version = ""
+        async for page in self._cluster.pages(resource.path(namespace), selector):  # anyone may label what they make
+            version = page["metadata"]["resourceVersion"]
+            for item in page["items"]:
+                cache.upsert(item)
+                uids.add(item["metadata"]["uid"])
+        return uids, version
 
     async def _check_conflict(self, key: Key, uid: str, name: str) -> None:
         try:

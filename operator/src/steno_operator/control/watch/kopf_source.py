@@ -1,6 +1,8 @@
 """Kopf source: the watches of custom resources, made by kopf. The only module that imports kopf.
 
 kopf does no more than watch: nothing is written by it, posted or compared, and whatever it observes goes to a sink.
+Its session parses lists as our own requests do, and it keeps no object longer than it takes to hand it over: else those
+that may make large objects would fill the operator's memory.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+import aiohttp
 import kopf
 
 from steno_api.v1alpha1 import RESOURCES
 from steno_operator.control.kube.backoff import Backoff
 from steno_operator.control.kube.client import FORBIDDEN, NOT_FOUND, ApiError, Cluster, UnreachableError
+from steno_operator.control.kube.decoding import decode
 from steno_operator.control.watch.reflector import Sink
 from steno_operator.control.watch.resync import WatchedKind
 from steno_operator.telemetry import metrics
@@ -27,6 +31,10 @@ log = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(0.5, 30.0)
 _LIST_BACKOFF = Backoff(0.5, 15.0)
+_PAGE = 10
+"""Objects per page of a list by kopf, which cannot adapt it: one has up to 1.5 MB, and all kinds are listed at once."""
+_WORKER_IDLE = 0.01
+"""Seconds for which kopf keeps an object, with its task, after its last event."""
 
 
 class KopfSource:
@@ -156,6 +164,46 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         """Store nothing."""
 
 
+class _Response(aiohttp.ClientResponse):
+    """A response whose JSON is parsed without metadata that is never read; what kopf parses as JSON are lists."""
+
+    async def json(self, **_: Any) -> Any:
+        """Return the decoded body."""
+        return decode(await self.read())
+
+
+class _Login:
+    """Makes kopf's sessions; the same credentials make the same session, so that kopf does not retry refused ones."""
+
+    def __init__(self) -> None:
+        self._last: tuple[kopf.ConnectionInfo, kopf.AiohttpSession] | None = None
+
+    async def log_in(self, **context: Any) -> kopf.AiohttpSession | None:
+        """See `kopf.on.login`."""
+        in_cluster = not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST")
+        read = kopf.login_with_service_account if in_cluster else kopf.login_with_kubeconfig
+        info = await asyncio.to_thread(read, **context)
+        if info is None:
+            return None
+        if self._last is None or self._last[0] != info:
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+                headers=info.as_http_headers(),
+                proxy=info.proxy_url,
+                trust_env=info.trust_env,
+                response_class=_Response,
+            )
+            made = kopf.AiohttpSession(
+                server=info.server,
+                default_namespace=info.default_namespace,
+                priority=info.priority,
+                expiration=info.expiration,
+                aiohttp_session=session,
+            )
+            self._last = info, made
+        return self._last[1]
+
+
 def _settings(inactivity: float) -> kopf.OperatorSettings:
     """Return how kopf is to watch: nothing written, nothing posted, no silent stream trusted."""
     chosen = kopf.OperatorSettings()
@@ -167,13 +215,13 @@ def _settings(inactivity: float) -> kopf.OperatorSettings:
     chosen.watching.client_timeout = 310
     chosen.watching.connect_timeout = 10
     chosen.watching.inactivity_timeout = inactivity
-    chosen.watching.chunk_size = 500
+    chosen.watching.chunk_size = _PAGE
     chosen.networking.request_timeout = 30
     chosen.networking.connect_timeout = 10
     chosen.networking.enforce_retry_after = True
     chosen.networking.error_backoffs = _JitteredBackoffs()
     chosen.queueing.worker_limit = None
-    chosen.queueing.idle_timeout = 5
+    chosen.queueing.idle_timeout = _WORKER_IDLE
     chosen.persistence.diffbase_storage = _NoDiffBase()
     chosen.persistence.finalizer = "steno.dev/unused"
     chosen.process.ultimate_exiting_timeout = None
@@ -184,11 +232,7 @@ def _registry(sinks: Mapping[str, Sink]) -> kopf.OperatorRegistry:
     """Return kopf's handlers: whatever happens to a custom resource goes to the sink of its kind."""
     registry = kopf.OperatorRegistry()
 
-    @kopf.on.login(registry=registry)
-    def login(**context: Any) -> kopf.ConnectionInfo | None:  # pyright: ignore[reportUnusedFunction]
-        in_cluster = not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST")
-        return (kopf.login_with_service_account if in_cluster else kopf.login_with_kubeconfig)(**context)
-
+    kopf.on.login(registry=registry)(_Login().log_in)
     for model in RESOURCES:
         definition = model.definition
 
