@@ -36,7 +36,7 @@ class FailureReason(StrEnum):
     """The source is larger than a worker accepts: split it."""
     QUOTA_EXCEEDED = "QuotaExceeded"
     """The Tenant's limit of open streams or of minutes of audio a day is reached: the session was refused. Jobs wait
-    instead."""
+    instead. Or the Tenant that admitted the session no longer has its namespace."""
     MODEL_NOT_FOUND = "ModelNotFound"
     """Neither the model store nor Hugging Face has `model.name`."""
     OUTPUT_NOT_FOUND = "OutputNotFound"

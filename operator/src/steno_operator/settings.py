@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     """Secret in the own namespace with the key that signs session tokens; made when it is missing."""
     session_token_seconds: float = Field(3600.0, ge=3)
     """How long a session's token opens connections; it is replaced in time."""
-    server_report_interval_seconds: float = Field(2.0, gt=0)
-    """How often a pool's servers report."""
+    server_report_interval_seconds: float = Field(2.0, gt=0, le=4)
+    """How often a pool's servers report, and learn whose tokens are void: within 5 s, so at most every 4."""
     default_pool_profile: str = "gpu"
     """RuntimeProfile of pools made on demand."""
     default_pool_model: str = "large-v3"

@@ -20,7 +20,6 @@ from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.client import JSON, ApiError, Cluster, UnreachableError
 from steno_operator.control.kube.event_recorder import EventRecorder
 from steno_operator.control.kube.keys import Key
-from steno_operator.control.kube.signing import Signer
 from steno_operator.control.manager import controllers
 from steno_operator.control.reconcile.executor import Executor
 from steno_operator.control.reconcile.reconciler import Reconciler
@@ -179,7 +178,7 @@ class SimulatedOperator:
             for raw in server.all(plural):
                 self._put(plural, raw)
         executor = Executor(server, self.state, QuotaActions(server, self.state).handlers)
-        served = controllers(server, self.state, Signer(server, "steno-system", "key", lambda: None))
+        served = controllers(server, self.state)
         self._reconciler = Reconciler(
             self.state, executor, EventRecorder(server, "operator-0"), served, POLICY, clock=lambda: server.now
         )

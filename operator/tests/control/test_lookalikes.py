@@ -177,10 +177,10 @@ def test_h3_a_deployment_or_service_is_a_pools_by_its_name_too(state, made):
     state.resources.upsert(raw)
     state.deployments.upsert(made)
     state.services.upsert(made)
-    found = observe_pool(state, POOL, parse(RuntimePool, raw), ())
+    found = observe_pool(state, POOL, parse(RuntimePool, raw))
     assert found.deployment is None
     assert found.service_digest is None
     assert not occupies_quota(state, OwnerKey("ns", "pool1"))
     state.deployments.upsert(pool_child("live-pool", "d2"))
-    found = observe_pool(state, POOL, parse(RuntimePool, raw), ())
+    found = observe_pool(state, POOL, parse(RuntimePool, raw))
     assert found.deployment is not None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from steno_api.model import ObjectRef
-from steno_api.server.reports import PoolReport, SessionReport, SessionResult
+from steno_api.server.reports import MAX_OPEN_SESSIONS, PoolAnswer, PoolReport, SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionStats
+from steno_operator.control.cache import open_sessions
 from steno_operator.control.cache.cluster_state import SERVERS_BY_NAME, ClusterState
 from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.subscriptions import Subscriptions
@@ -137,3 +140,62 @@ def test_h3_a_pod_that_only_bears_the_labels_is_no_server(pool, change):
     owner = OwnerKey("ns", "pool1")
     assert [server.uid for server in pool.state.owned(pool.state.servers, owner)] == ["pod1"]
     assert pool.state.servers.by_index(SERVERS_BY_NAME, ("ns", "mine")) == []
+
+
+def ask(pool: PoolHarness, revision: str | None, now: datetime = NOW) -> dict[str, Any]:
+    """Report nothing but the revision of the list that the server has; return the answer."""
+    report = PoolReport(pool=ObjectRef(namespace="ns", name="default", uid="pool1"), sessions=[], revision=revision)
+    return take_pool_report(pool.state, PodIdentity("ns", "server", "pod1"), report, now)[1]
+
+
+def test_m6_servers_are_told_which_sessions_are_open_when_that_changed(pool):
+    pool.session("call", "s1")
+    pool.session("elsewhere", "s9", spec={"poolRef": {"name": "other"}})
+    first = ask(pool, "")
+    assert (first["open"], first["time"]) == (["s1"], "2026-01-02T04:00:00Z")
+    same = ask(pool, first["revision"], NOW + timedelta(seconds=2))
+    assert (same.keys() >= {"revision", "time"}, "open" in same) == (True, False)
+    pool.session("call", "s1", status={"stats": {"audioSeconds": 5}})
+    assert "open" not in ask(pool, first["revision"]), "nothing that matters changed"
+    pool.session("second", "s2")
+    assert ask(pool, first["revision"])["open"] == ["s1", "s2"]
+
+
+@pytest.mark.parametrize("how", ["deleted", "being deleted", "ended", "replaced"])
+def test_m6_a_session_is_off_the_list_at_once(pool, how):
+    pool.session("call", "s1")
+    pool.session("second", "s2")
+    revision = ask(pool, "")["revision"]
+    if how == "deleted":
+        pool.state.resources.delete("s1")
+    elif how == "ended":
+        pool.session("call", "s1", status=ENDED)
+    elif how == "replaced":  # by another of the same name
+        pool.session("call", "s3")
+    else:
+        raw = resource("StreamSession", "call", "s1")
+        raw["metadata"] |= {"resourceVersion": "99", "deletionTimestamp": CREATED}
+        pool.state.resources.upsert(raw)
+    assert ask(pool, revision)["open"] == (["s2", "s3"] if how == "replaced" else ["s2"])
+
+
+def test_m6_servers_of_an_earlier_version_are_sent_no_list(pool):
+    pool.session()
+    assert not ask(pool, None).keys() & {"revision", "open", "time"}
+
+
+def test_m6_the_list_is_bounded(pool, monkeypatch):
+    monkeypatch.setattr(open_sessions, "MAX_OPEN_SESSIONS", 2)
+    ready = {"conditions": [{"type": "EndpointReady", "status": "True"}]}
+    pool.session("a", "s1", status=ready)
+    pool.session("b", "s2")
+    pool.session("c", "s3", status=ready)
+    assert ask(pool, "")["open"] == ["s1", "s3"], "those that wait have no token yet"
+    pool.session("b", "s2", status=ready)
+    assert "revision" not in ask(pool, "")
+
+
+def test_m6_the_largest_list_fits_what_a_server_reads(pool):
+    uids = [str(uuid4()) for _ in range(MAX_OPEN_SESSIONS)]
+    answer = PoolAnswer(revision="r" * 64, open=uids, time=NOW)
+    assert len(json.dumps(answer.to_wire())) < 900_000

@@ -53,6 +53,8 @@ class SimulatedSession:
     gone: bool = False
     server: tuple[datetime, str] | None = None
     """Since when the client is connected to its server, and the pod."""
+    holder: str | None = None
+    """The Tenant that has the namespace."""
     received: int = 0
     """What that server received, in half seconds."""
 
@@ -66,7 +68,7 @@ class SimulatedSession:
     def observed(self) -> ObservedSession:
         return ObservedSession(
             self.session, self.pool, self.admission, self.ahead, self.key, self.connection, self.silent,
-            stats_due=self.now - self.written >= 10,
+            stats_due=self.now - self.written >= 10, holder=self.holder,
         )  # fmt: skip
 
     def plan(self) -> SessionPlan:

@@ -319,3 +319,19 @@ def test_m1_a_pool_waits_while_its_profile_is_for_other_tenants():
     assert find(plan.status.conditions, "Accepted").reason == "ProfileNotAllowed"
     mine = replace(observed, admission=Admission("Admitted", tenant="beta"))
     assert any(isinstance(action, ApplyChild) for action in plan_pool(mine, START, POLICY).actions)
+
+
+def test_l12_servers_that_are_there_are_told_of_new_keys_and_not_replaced():
+    simulation = SimulatedPool(pool(minReplicas=1), keys=("one",))
+    simulation.reconcile()
+    assert simulation.deployment is not None
+    standing = replace(simulation.deployment, token_keys=("one",))
+    observed = replace(simulation.observed(), deployment=standing, token_keys=("one", "two"))
+
+    def applied(observed: ObservedPool) -> str:
+        return str([each for each in plan_pool(observed, START, POLICY).actions if isinstance(each, ApplyChild)])
+
+    told = replace(observed, held_keys=frozenset(("one", "two")))
+    assert applied(told) == "[]"
+    assert "two" in applied(replace(observed, held_keys=frozenset(("two", "three")))), "nothing could tell them"
+    assert "two" in applied(replace(told, deployment=replace(standing, replicas=0))), "the next begin with the newest"

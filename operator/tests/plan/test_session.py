@@ -6,6 +6,7 @@ import json
 import shlex
 from dataclasses import replace
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -216,3 +217,32 @@ def test_an_output_is_compared_with_the_pools():
         assert (ready(simulation).reason == "EndpointReady") is fits
     refused = replace(simulation.observed(), refusal="quota")
     assert find(plan_session(refused, START, POLICY).status.conditions, "Accepted").status == "True"
+
+
+@pytest.mark.parametrize("connected", [False, True])
+@pytest.mark.parametrize("holder", [None, "other"])
+def test_m6_a_session_ends_with_its_tenants_hold_on_the_namespace(holder, connected):
+    """Its token is void then, wherever it is used."""
+    admitted = Admission("Admitted", tenant="acme", reserved=True)
+    simulation = SimulatedSession(make_session(), admission=admitted, holder="acme")
+    simulation.reconcile()
+    assert simulation.session.status.tenant == "acme"
+    if connected:
+        simulation.report(4)
+        simulation.reconcile()
+    simulation.holder = holder
+    simulation.reconcile()
+    status = simulation.session.status
+    failed = find(status.conditions, "Failed")
+    assert failed is not None
+    assert (failed.reason, status.token_secret_name) == ("QuotaExceeded", None)
+    assert 'Tenant "acme"' in failed.message
+    assert simulation.ended
+
+
+def test_m6_a_session_of_no_tenant_outlives_the_coming_of_one():
+    simulation = SimulatedSession(make_session())
+    simulation.reconcile()
+    simulation.holder = "acme"
+    simulation.reconcile()
+    assert not simulation.ended

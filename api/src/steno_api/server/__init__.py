@@ -2,5 +2,6 @@
 
 A server has no rights in the cluster. It learns about a session from the signed token that the client presents; it
 reports its sessions every second or two, authenticated by its projected ServiceAccount token; and the answer lists the
-sessions to end and the reports that need not be repeated.
+sessions to end, the reports that need not be repeated, and, when they changed, the sessions whose tokens are valid.
+Fields that one side does not know are ignored, and absent ones mean that the other side does not know them.
 """

@@ -1,8 +1,9 @@
-"""Session token: the claims of the JWT that admits one client to a pool's server."""
+"""Session token: the claims of the JWT that admits one client to a pool's server, and the keys that sign it."""
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,6 +20,29 @@ TOKEN_ALGORITHM = "EdDSA"  # noqa: S105 - a name
 def token_audience(namespace: str, pool: str) -> str:
     """Return the claim `aud` of the tokens of a pool's sessions; no other pool accepts them."""
     return f"steno-pool:{namespace}/{pool}"
+
+
+KEY_RING_AUDIENCE = "steno-servers"
+"""Claim `aud` of a `KeyRing`: no session token has it."""
+MAX_TOKEN_KEYS = 8
+"""That are known at a time."""
+
+
+def key_id(public: bytes) -> str:
+    """Return the ID (`kid`) of a raw Ed25519 public key; the same wherever it is made."""
+    return hashlib.sha256(public).hexdigest()[:16]
+
+
+class KeyRing(Model):
+    """Claims of the JWT in which the operator tells servers its keys, signed by one that they know already."""
+
+    iss: Literal["steno-operator"] = TOKEN_ISSUER
+    aud: str = KEY_RING_AUDIENCE
+    iat: int
+    exp: int
+    """It is good for minutes, lest an earlier one is given to a server that was just started."""
+    keys: Annotated[list[str], Field(min_length=1, max_length=MAX_TOKEN_KEYS)]
+    """Public keys (PEM) of session tokens, in place of all that the server had."""
 
 
 class SessionClaims(Model):

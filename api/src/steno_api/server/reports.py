@@ -11,6 +11,7 @@ from steno_api.documents.manifest import PublishedArtifact
 from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.model import Model, ObjectRef
+from steno_api.server.claims import MAX_TOKEN_KEYS
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionStats
 
@@ -23,6 +24,10 @@ POOL_REPORT_PATH = "/v1/pools/reports"
 
 Instant = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC))]
 """A time that can be reckoned with, whatever a server says."""
+
+
+MAX_OPEN_SESSIONS = 20_000
+"""Of a pool, that an answer lists: it stays below the 1 MiB that a server reads."""
 
 
 class SessionResult(Model):
@@ -58,6 +63,10 @@ class PoolReport(Model):
     pool: ObjectRef
     sessions: Annotated[list[SessionReport], Field(max_length=4096)]
     """Every open session, and every ended one that is not acknowledged yet; may be empty."""
+    revision: Annotated[str, Field(max_length=64)] | None = None
+    """Of the list of open sessions that the server has; empty: none yet; absent: a server that takes no list."""
+    key_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=MAX_TOKEN_KEYS)] | None = None
+    """IDs of the keys that the server checks tokens with; absent: it cannot learn others."""
 
 
 class SessionOrder(Model):
@@ -74,3 +83,12 @@ class PoolAnswer(Model):
     """Sessions to end now."""
     known: list[str] = Field(default_factory=list[str])
     """UIDs of ended sessions that need not be reported again: their status has the result, or they are deleted."""
+    revision: Annotated[str, Field(max_length=64)] | None = None
+    """Of the pool's list of open sessions; absent: an operator that keeps none, or cannot list that many."""
+    open: Annotated[list[str], Field(max_length=MAX_OPEN_SESSIONS)] | None = None
+    """UIDs of the pool's sessions that have not ended and are not deleted: tokens of all others that were issued before
+    `time` are void. Absent: the server has this revision."""
+    time: Instant | None = None
+    """When the list was true, by the clock that issues tokens."""
+    key_ring: Annotated[str, Field(max_length=8192)] | None = None
+    """A `KeyRing` as a JWT, when the server's keys are not those in force."""

@@ -37,7 +37,8 @@ class PoolTask(Model):
     max_sessions: int = Field(ge=1)
     """Sessions this replica serves at once; further ones are refused."""
     token_keys: list[str]
-    """Public keys (PEM) that session tokens are verified with; empty: every client is accepted (local use only)."""
+    """Public keys (PEM) that session tokens are verified with until the operator names others; empty: every client is
+    accepted (local use only)."""
     output: PoolOutput | None = None
     """Absent: nothing is published."""
     allowed_sources: list[str] = Field(default_factory=list[str])

@@ -152,6 +152,8 @@ class StreamSessionStatus(ConditionedStatus):
     """When the token expires; it is replaced before then. An open connection stays open."""
     token_key_id: str | None = Field(default=None, alias="tokenKeyID")
     """ID of the operator's key that signed the token."""
+    tenant: str | None = None
+    """Name of the Tenant that admitted the session: it ends when that Tenant no longer has the namespace."""
     ready_time: AwareDatetime | None = None
     """When a client could first connect."""
     start_time: AwareDatetime | None = None

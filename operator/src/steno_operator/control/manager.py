@@ -94,11 +94,11 @@ class Manager:
         Subscriptions(self.state, self.queue.add)
         self.verifier = TokenVerifier(cluster)
         self.ready = False
-        self._signer = Signer(cluster, options.own_namespace, options.session_key, self._resync)
+        self._signer = Signer(cluster, options.own_namespace, options.session_key, self._keys_changed)
         self._recorder = EventRecorder(cluster, options.instance)
         pools, quotas = PoolActions(cluster, self.state, self._signer), QuotaActions(cluster, self.state)
         executor = Executor(cluster, self.state, {**pools.handlers, **quotas.handlers})
-        served = controllers(cluster, self.state, self._signer)
+        served = controllers(cluster, self.state)
         self._reconciler = Reconciler(self.state, executor, self._recorder, served, policy)
         watched = watched_kinds(self.state, served.values(), options.namespaces)
         self._sources: list[Source] = [
@@ -120,6 +120,10 @@ class Manager:
             group.create_task(self._resync_check.run(), name="resync-check")
             group.create_task(self._recorder.run(), name="events")
             group.create_task(self.queue.run(self._reconciler.reconcile, self._options.workers), name="queue")
+
+    def _keys_changed(self) -> None:
+        self.state.token_keys = self._signer.store
+        self._resync()
 
     def _resync(self) -> None:
         for entry in self.state.resources:
@@ -187,7 +191,7 @@ def watched_kinds(state: ClusterState, served: Iterable[AnyController], namespac
     return found
 
 
-def controllers(cluster: Cluster, state: ClusterState, signer: Signer) -> dict[str, AnyController]:
+def controllers(cluster: Cluster, state: ClusterState) -> dict[str, AnyController]:
     """Return the controller of every kind that is reconciled, by the kind's name.
 
     Args:
@@ -198,8 +202,8 @@ def controllers(cluster: Cluster, state: ClusterState, signer: Signer) -> dict[s
     every: list[AnyController] = [
         JobController(TranscriptionJob, cluster, state),
         JobController(OCRJob, cluster, state),
-        PoolController(cluster, state, signer),
-        SessionController(state, signer),
+        PoolController(cluster, state),
+        SessionController(state),
         TenantController(state),
     ]
     return {controller.model.definition.kind: controller for controller in every}

@@ -34,6 +34,7 @@ from steno_operator.control.cache.local_records import (
     StatusWrites,
 )
 from steno_operator.control.cache.object_cache import BY_OWNER, BoundedDict, Change, Entry, Index, ObjectCache, OwnerKey
+from steno_operator.control.cache.open_sessions import OpenSessions
 from steno_operator.control.cache.pool_records import read_deployment, read_server, read_service
 from steno_operator.control.cache.resource_records import (
     BY_KEY,
@@ -54,6 +55,7 @@ from steno_operator.control.cache.resource_records import (
 )
 from steno_operator.control.cache.session_connections import SessionConnections
 from steno_operator.control.kube.keys import Key
+from steno_operator.control.kube.signing import KeyStore
 from steno_operator.manifests import labels
 from steno_operator.plan.common.admission import Admission
 from steno_operator.plan.common.pods import ended, worker_result
@@ -130,7 +132,9 @@ class ClusterState:
         self.pending = PendingReasons()
         self.place_queues = PlaceQueues()
         self.connections = SessionConnections()
+        self.open_sessions = OpenSessions(self.resources)
         self.busy = BusyKeys()
+        self.token_keys: KeyStore | None = None
         self._deleted_requests: dict[OwnerKey, QuotaRequest] = {}  # of what still holds a reservation
         self._published: BoundedDict[OwnerKey, Succeeded] = BoundedDict(_PUBLISHED)
         self.resources.add_event_handler(self._keep_up_with_resource)

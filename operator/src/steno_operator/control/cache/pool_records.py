@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_operator.control.cache.job_records import find_condition, owned_entry, read_pod, text_of
 from steno_operator.control.cache.object_cache import Entry
@@ -22,6 +23,7 @@ from steno_operator.plan.common.pods import START_ERRORS
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
 
 _MAX_DIGEST = 128
+_MAX_KEYS_CHARS = 2048
 _LOG_TAIL = 400
 """Characters of a container's log that go into a status."""
 
@@ -38,8 +40,19 @@ def read_deployment(raw: Mapping[str, Any]) -> Entry[ObservedDeployment]:
         ready=status.get("readyReplicas", 0),
         settled=current and status.get("updatedReplicas", 0) == total == replicas,
         failure=text_of(find_condition(status, "ReplicaFailure"), "message"),
+        token_keys=_token_keys(spec),
     )
     return owned_entry(raw, _pool_uid(raw), deployment)
+
+
+def _token_keys(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys in the task of a Deployment's servers; none if it is not as we made it."""
+    try:
+        [server] = (each for each in spec["template"]["spec"]["containers"] if each["name"] == SERVER)
+        keys = PoolTask.model_validate_json(server["args"][1]).token_keys
+    except (LookupError, TypeError, ValueError):
+        return ()
+    return () if sum(map(len, keys)) > _MAX_KEYS_CHARS else tuple(keys)
 
 
 def read_service(raw: Mapping[str, Any]) -> Entry[str]:

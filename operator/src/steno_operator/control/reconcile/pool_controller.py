@@ -13,7 +13,6 @@ from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.snapshots.pool import observe_pool
 from steno_operator.control.kube.client import NOT_FOUND, ApiError, Cluster
 from steno_operator.control.kube.keys import Key, controller_uid
-from steno_operator.control.kube.signing import Signer
 from steno_operator.control.reconcile.controller import Controller, RefusedError
 from steno_operator.control.reconcile.pool_actions import CHILDREN
 from steno_operator.manifests.labels import pool_child_name
@@ -26,16 +25,14 @@ from steno_operator.plan.pool.planner import plan_pool
 class PoolController(Controller[RuntimePool, ObservedPool, PoolPlan]):
     """RuntimePools: a Deployment and a Service each."""
 
-    def __init__(self, cluster: Cluster, state: ClusterState, signer: Signer) -> None:
+    def __init__(self, cluster: Cluster, state: ClusterState) -> None:
         super().__init__(RuntimePool)
         self._cluster = cluster
         self._state = state
-        self._signer = signer
 
     def observe(self, key: Key, resource: RuntimePool) -> ObservedPool:
         """See `Controller`."""
-        signing = self._signer.key
-        return observe_pool(self._state, key, resource, () if signing is None else (signing.public_pem,))
+        return observe_pool(self._state, key, resource)
 
     def plan(self, observed: ObservedPool, now: datetime, policy: Policy) -> PoolPlan:
         """See `Controller`."""

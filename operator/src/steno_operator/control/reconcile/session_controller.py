@@ -12,7 +12,6 @@ from steno_api.v1alpha1.streamsession import StreamSession
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.snapshots.session import observe_session
 from steno_operator.control.kube.keys import Key
-from steno_operator.control.kube.signing import Signer
 from steno_operator.control.reconcile.controller import Controller, RefusedError
 from steno_operator.plan.common.plan import SessionPlan
 from steno_operator.plan.common.policy import Policy
@@ -23,15 +22,13 @@ from steno_operator.plan.session.planner import plan_session
 class SessionController(Controller[StreamSession, ObservedSession, SessionPlan]):
     """StreamSessions. All that a session is planned from is watched or reported; only the resource is read live."""
 
-    def __init__(self, state: ClusterState, signer: Signer) -> None:
+    def __init__(self, state: ClusterState) -> None:
         super().__init__(StreamSession)
         self._state = state
-        self._signer = signer
 
     def observe(self, key: Key, resource: StreamSession) -> ObservedSession:
         """See `Controller`."""
-        signing = self._signer.key
-        return observe_session(self._state, key, resource, "" if signing is None else signing.key_id)
+        return observe_session(self._state, key, resource)
 
     def plan(self, observed: ObservedSession, now: datetime, policy: Policy) -> SessionPlan:
         """See `Controller`."""

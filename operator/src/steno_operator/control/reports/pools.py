@@ -1,6 +1,7 @@
 """Pool reports: a server names every session that is open on it, and each that ended until that is acknowledged.
 
-The answers are decided in `plan.session.orders`.
+The answers are decided in `plan.session.orders`. They also list the pool's open sessions when those changed, so that a
+server knows within a report's interval whose tokens are void.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ def take_pool_report(
         return 403, {"message": "the token is not that of a server of this pool"}
     if server.owner_name != named.name or (resource is not None and resource.key != named):
         return 403, {"message": "the token is not that of a server of this pool"}
+    now = now or datetime.now(UTC)
     orders: list[SessionOrder] = []
     known: list[str] = []
     open_sessions: list[SessionReport] = []
     for session in report.sessions:
-        answer = answer_report(_session(state, report, session), session, now or datetime.now(UTC))
+        answer = answer_report(_session(state, report, session), session, now)
         if answer.keep:
             open_sessions.append(session)
         if answer.acknowledge:
@@ -53,7 +55,19 @@ def take_pool_report(
             orders.append(SessionOrder(uid=session.session.uid, reason=answer.end))
     duplicates = state.connections.update(server.uid, server.value.pod.name, server.namespace, open_sessions)
     orders += [SessionOrder(uid=uid, reason=SessionEnd.DUPLICATE) for uid in duplicates]
-    return 200, PoolAnswer(end=orders, known=known).to_wire()
+    more = _open_sessions(state, named, report, now)
+    if report.key_ids is not None and state.token_keys is not None:
+        more["key_ring"] = state.token_keys.ring(report.key_ids, now)
+    return 200, PoolAnswer(end=orders, known=known, **more).to_wire()
+
+
+def _open_sessions(state: ClusterState, pool: Key, report: PoolReport, now: datetime) -> dict[str, Any]:
+    """Return the fields of the answer about open sessions, for a server that takes them."""
+    found = None if report.revision is None else state.open_sessions.of_pool(pool)
+    if found is None:
+        return {}
+    news = {} if report.revision == found.revision else {"open": found.uids}
+    return {"revision": found.revision, "time": now, **news}
 
 
 def _session(state: ClusterState, report: PoolReport, session: SessionReport) -> Mapping[str, Any] | None:

@@ -35,6 +35,8 @@ class ObservedDeployment:
     """Its controller has seen the spec, and every pod is made from it."""
     failure: str = ""
     """Message of a true `ReplicaFailure` condition: why no pod can be created."""
+    token_keys: tuple[str, ...] = ()
+    """Public keys (PEM) that its servers are started with."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class ObservedPool:
     """Open sessions that were accepted and admitted."""
     admission: Admission = NOT_REQUIRED
     token_keys: tuple[str, ...] = ()
-    """Public keys (PEM); none while the operator has no signing key."""
+    """Public keys (PEM) of tokens; none while the operator has no signing key."""
+    held_keys: frozenset[str] = frozenset()
+    """Public keys (PEM) that a server may be started with, since it is told the others."""
     conflicting: frozenset[str] = frozenset()
     """Kinds of children whose name another object has: `Deployment`, `Service`."""
     refusal: str = ""

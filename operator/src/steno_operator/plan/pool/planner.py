@@ -194,7 +194,7 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
         runtime_image=policy.runtime_image,
         report_url=policy.report_url,
         report_interval_seconds=policy.server_report_interval.total_seconds(),
-        token_keys=observed.token_keys,
+        token_keys=_token_keys(observed),
         pod_labels=policy.pod_labels,
         egress=policy.egress,
     )
@@ -202,6 +202,13 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
     services = [ApplyChild(service)] if observed.service_digest != digest_of(service) else []
     servers = _deploy(observed, build_deployment(pool, profile, config, size.replicas), size)
     return _Decision(_facts(_ready(observed, size, changed=bool(servers))), (*services, *servers))
+
+
+def _token_keys(observed: ObservedPool) -> tuple[str, ...]:
+    """Return the keys to start servers with: servers that are there are told of new ones, and are not replaced."""
+    deployment = observed.deployment
+    before = () if deployment is None or deployment.replicas == 0 else deployment.token_keys
+    return before if before and observed.held_keys.issuperset(before) else observed.token_keys
 
 
 def _deploy(observed: ObservedPool, manifest: dict[str, Any], size: _Size) -> list[Action]:

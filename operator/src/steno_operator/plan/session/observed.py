@@ -38,3 +38,7 @@ class ObservedSession:
     """At least `Policy.progress_interval` passed since this session's status was written."""
     refusal: str = ""
     """Why the API server refused what this very snapshot's plan made."""
+    holder: str | None = None
+    """The Tenant that has the namespace; None when no Tenant has it."""
+    accepted_keys: frozenset[str] = frozenset()
+    """IDs of the keys whose tokens servers accept, besides the one that signs."""

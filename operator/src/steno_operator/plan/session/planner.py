@@ -34,6 +34,7 @@ class StatusUpdate(TypedDict, total=False):
     token_secret_name: str | None
     token_expiration_time: datetime | None
     token_key_id: str | None
+    tenant: str
     ready_time: datetime
     start_time: datetime
     connect_time: datetime
@@ -87,7 +88,7 @@ def _decide(observed: ObservedSession, now: datetime, policy: Policy) -> _Transi
         readiness = as_accepted(readiness)
     if connection is not None and connection.report.result is not None:
         return _end(session, readiness, connection, connection.report.result, now)
-    expiry = expiry_of(session, readiness, connection, now, connected=connected)
+    expiry = _lost_tenant(observed, now) or expiry_of(session, readiness, connection, now, connected=connected)
     if expiry is not None and now >= expiry.time:
         return _expire(session, readiness, connection, expiry, now)
     if connected:
@@ -97,6 +98,17 @@ def _decide(observed: ObservedSession, now: datetime, policy: Policy) -> _Transi
     if readiness.queue is not None:
         return _wait(readiness, readiness.queue, expiry, now)
     return _offer(observed, readiness, now, policy, expiry)
+
+
+def _lost_tenant(observed: ObservedSession, now: datetime) -> Expiry | None:
+    """Its token, and its quota, are of a Tenant that has no say in the namespace any more."""
+    tenant, namespace = observed.session.status.tenant, observed.session.metadata.namespace
+    if tenant in (None, observed.holder):
+        return None
+    message = (
+        f'Tenant "{tenant}", which admitted the session, no longer has namespace "{namespace}": create another session.'
+    )
+    return Expiry(now, FailureReason.QUOTA_EXCEEDED, message)
 
 
 def is_connected(observed: ObservedSession) -> bool:
@@ -273,14 +285,17 @@ def _token(
     """Return the action for a token that is valid for a while, what the status says of it, and when to refresh it."""
     session, status = observed.session, observed.session.status
     expires = status.token_expiration_time
-    valid = expires is not None and status.token_key_id == observed.key_id and now < _refresh_at(expires, policy)
+    accepted = status.token_key_id is not None and status.token_key_id in {observed.key_id, *observed.accepted_keys}
+    valid = expires is not None and accepted and now < _refresh_at(expires, policy)
     if expires is None or not valid:
         expires = now + policy.session_token
     update = StatusUpdate(
         token_secret_name=token_secret_name(session),
         token_expiration_time=expires,
-        token_key_id=observed.key_id,
+        token_key_id=status.token_key_id if valid else observed.key_id,
     )
+    if observed.admission.state == "Admitted" and observed.admission.tenant == observed.holder and not status.tenant:
+        update["tenant"] = observed.admission.tenant
     if valid:
         return (), update, _refresh_at(expires, policy)
     tenant = observed.admission.billed_tenant(session.spec.tenant_name, session.metadata.namespace)

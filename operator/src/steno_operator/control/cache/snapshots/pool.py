@@ -14,14 +14,13 @@ from steno_operator.plan.common.pods import ended
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedPool, ObservedServer
 
 
-def observe_pool(state: ClusterState, key: Key, pool: RuntimePool, token_keys: tuple[str, ...]) -> ObservedPool:
+def observe_pool(state: ClusterState, key: Key, pool: RuntimePool) -> ObservedPool:
     """Return everything that is observed about a pool.
 
     Args:
         state: what is observed.
         key: the pool's key.
         pool: the resource, parsed.
-        token_keys: public keys (PEM) that its servers are to check tokens with.
     """
     owner = OwnerKey(key.namespace, pool.metadata.uid)
     places = (session.value.place for session in state.resources.by_index(SESSIONS_BY_POOL, key))
@@ -34,7 +33,8 @@ def observe_pool(state: ClusterState, key: Key, pool: RuntimePool, token_keys: t
         servers=tuple(_with_warning(state, server) for server in state.owned(state.servers, owner)),
         sessions=sum(place is not None and place.needs_place for place in places),
         admission=state.admission(owner, requested_tenant=pool.spec.tenant_name),
-        token_keys=token_keys,
+        token_keys=() if state.token_keys is None else tuple(state.token_keys.accepted.values()),
+        held_keys=frozenset(() if state.token_keys is None else state.token_keys.held.values()),
         conflicting=state.conflicts.get(owner.uid),
     )
 

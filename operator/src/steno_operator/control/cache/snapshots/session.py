@@ -15,22 +15,24 @@ from steno_operator.plan.pool.places import sessions_ahead
 from steno_operator.plan.session.observed import ObservedSession
 
 
-def observe_session(state: ClusterState, key: Key, session: StreamSession, key_id: str) -> ObservedSession:
+def observe_session(state: ClusterState, key: Key, session: StreamSession) -> ObservedSession:
     """Return everything that is observed about a session.
 
     Args:
         state: what is observed.
         key: the session's key.
         session: the resource, parsed.
-        key_id: of the operator's signing key; empty while there is none.
     """
-    uid = session.metadata.uid
+    uid, holder = session.metadata.uid, state.tenant_of(key.namespace)
+    keys = state.token_keys
     return ObservedSession(
         session=session,
         pool=_pool(state, Key(POOL_KIND, key.namespace, session.spec.pool_ref.name)),
         admission=state.admission(OwnerKey(key.namespace, uid), requested_tenant=session.spec.tenant_name),
+        holder=None if holder is None else holder.name,
         ahead=places_ahead(state, key),
-        key_id=key_id,
+        key_id="" if keys is None else keys.active.key_id,
+        accepted_keys=frozenset(() if keys is None else keys.accepted),
         connection=state.connections.get(uid),
         silent=_is_silent(state, key.namespace, session.status.pod_name),
         stats_due=state.status_writes.is_due(uid),
