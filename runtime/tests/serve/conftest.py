@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import time
 import uuid
@@ -19,7 +20,8 @@ import websockets
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from runtime.tests.conftest import LOOPBACK
+from runtime.tests.conftest import LOOPBACK, Web, reply
+from steno_api.server.reports import PoolReport
 from steno_api.server.task import PoolTask
 from steno_runtime.serve.server import Server
 from steno_runtime.serve.uploads import transcription
@@ -28,6 +30,7 @@ from steno_runtime.stt.options import TranscriptionOptions
 from .rest_support import FakePipeline
 from .scripted import ScriptedEngine
 
+PATH = "/v1/pools/reports"
 SECOND = b"\x01\x02" * 16_000
 
 
@@ -159,6 +162,47 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
     made = FakePipeline()
     monkeypatch.setattr(transcription, "transcribe", made)
     return made
+
+
+class Endpoint:
+    """The operator's endpoint, with answers that a test sets."""
+
+    def __init__(self, web: Web, folder) -> None:
+        self.web = web
+        self.token = folder / "token"
+        self.token.write_text("report-token\n")
+        self.answer(end=[], known=[])
+
+    @property
+    def reporting(self) -> dict[str, Any]:
+        return {"url": self.web.url, "tokenFile": str(self.token), "intervalSeconds": 0.1}
+
+    def answer(self, **answer: Any) -> None:
+        self.web.routes[PATH] = reply(200, json.dumps(answer).encode())
+
+    @property
+    def reports(self) -> list[PoolReport]:
+        paths = [path for path, _ in self.web.requests]
+        return [
+            PoolReport.model_validate_json(body)
+            for path, body in zip(paths, self.web.bodies, strict=False)
+            if path == PATH
+        ]
+
+    async def wait_for_report(self, condition) -> PoolReport:
+        """Return the first report for which `condition` holds."""
+        async with asyncio.timeout(15):
+            while True:
+                for report in self.reports:
+                    with contextlib.suppress(LookupError, AttributeError):
+                        if condition(report):
+                            return report
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def endpoint(web: Web, tmp_path) -> Endpoint:
+    return Endpoint(web, tmp_path)
 
 
 @dataclass

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtime.tests.conftest import S3, Web, reply
+from runtime.tests.conftest import S3, reply
 from steno_api.documents.manifest import PublishedArtifact
 from steno_api.failures import FailureReason
 from steno_api.model import ObjectRef
@@ -22,52 +20,10 @@ from steno_api.v1alpha1.streamsession import SessionStats
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_runtime.serve.sessions import registry
 
-from .conftest import SECOND, RunningServer, StartServer, TokenIssuer, WebSocketClient, wait_until
+from .conftest import PATH, SECOND, Endpoint, RunningServer, StartServer, TokenIssuer, WebSocketClient, wait_until
 
-PATH = "/v1/pools/reports"
 OPERATOR_MAX_BODY = 1024 * 1024
 """`steno_operator.control.reports.pools.MAX_BODY`."""
-
-
-class Endpoint:
-    """The operator's endpoint, with answers that a test sets."""
-
-    def __init__(self, web: Web, folder) -> None:
-        self.web = web
-        self.token = folder / "token"
-        self.token.write_text("report-token\n")
-        self.answer(end=[], known=[])
-
-    @property
-    def reporting(self) -> dict[str, Any]:
-        return {"url": self.web.url, "tokenFile": str(self.token), "intervalSeconds": 0.1}
-
-    def answer(self, **answer: Any) -> None:
-        self.web.routes[PATH] = reply(200, json.dumps(answer).encode())
-
-    @property
-    def reports(self) -> list[PoolReport]:
-        paths = [path for path, _ in self.web.requests]
-        return [
-            PoolReport.model_validate_json(body)
-            for path, body in zip(paths, self.web.bodies, strict=False)
-            if path == PATH
-        ]
-
-    async def wait_for_report(self, condition) -> PoolReport:
-        """Return the first report for which `condition` holds."""
-        async with asyncio.timeout(15):
-            while True:
-                for report in self.reports:
-                    with contextlib.suppress(LookupError, AttributeError):
-                        if condition(report):
-                            return report
-                await asyncio.sleep(0.02)
-
-
-@pytest.fixture
-def endpoint(web: Web, tmp_path) -> Endpoint:
-    return Endpoint(web, tmp_path)
 
 
 async def connected(server: RunningServer, issuer: TokenIssuer, uid: str, **claims: Any) -> WebSocketClient:

@@ -7,32 +7,41 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from pydantic import ValidationError
 
 from steno_api.failures import FailureReason
-from steno_api.server.claims import TOKEN_ALGORITHM, TOKEN_ISSUER, SessionClaims, token_audience
+from steno_api.server.claims import (
+    KEY_RING_AUDIENCE,
+    TOKEN_ALGORITHM,
+    TOKEN_ISSUER,
+    KeyRing,
+    SessionClaims,
+    key_id,
+    token_audience,
+)
 from steno_api.server.task import PoolTask
 from steno_runtime.errors import WorkError
+from steno_runtime.serve.access import LEEWAY_SECONDS
 from steno_runtime.serve.errors import ApiError, ErrorCode
 
 MAX_TOKEN_CHARS = 4096
-MAX_ENDED = 10_000
-"""Sessions remembered so that their tokens are not used again; the oldest is forgotten first."""
-_REQUIRED = ("exp", "iat", "aud", "iss", "sub")
-_LEEWAY_SECONDS = 5
+_REQUIRED = ("exp", "iat", "aud", "iss")
 _REMEDY = "Take the one in the Secret that the StreamSession's status.tokenSecretName names."
 
 
 class TokenVerifier:
-    """Checks tokens against the public keys of a pool's task; only Ed25519, whatever algorithm a token names."""
+    """Checks tokens against the operator's public keys; only Ed25519, whatever algorithm a token names.
+
+    It begins with the keys of its task. Others replace them as the operator rotates its own: it is told so in a key
+    ring, which has to be signed by one that is known, since reports are answered over plain HTTP.
+    """
 
     def __init__(self, keys: Sequence[str], audience: str) -> None:
         """Read the keys.
@@ -44,8 +53,15 @@ class TokenVerifier:
         Raises:
             WorkError: `InvalidSpec`: an entry is not a key, or a key of another kind.
         """
-        self._keys = [_public_key(key) for key in keys]
+        self._given = _public_keys(keys)
+        self._keys = self._given
         self._audience = audience
+        self._ring_issued = 0
+
+    @property
+    def key_ids(self) -> list[str]:
+        """IDs of the keys that tokens are checked with."""
+        return list(self._keys)
 
     def verify(self, token: str | None) -> SessionClaims:
         """Return the claims of a valid token.
@@ -61,30 +77,44 @@ class TokenVerifier:
             )
         if len(token) > MAX_TOKEN_CHARS:
             raise _invalid("The token is longer than a session token can be.")
-        problem = _invalid("The token is not signed by this cluster's operator.")
-        for key in self._keys:
-            try:
-                return _claims(self._decode(token, key))
-            except jwt.InvalidSignatureError:
-                continue
-            except ApiError as error:
-                problem = error
-                break
-        raise problem from None
+        return _claims(_decode(token, self._keys, self._audience))
 
-    def _decode(self, token: str, key: Ed25519PublicKey) -> dict[str, Any]:
+    def take_key_ring(self, ring: str) -> None:
+        """Check tokens with the keys of a key ring from now on.
+
+        Raises:
+            ApiError: `TokenInvalid`, `TokenExpired`: it is not the operator's, or not its latest.
+            WorkError: `InvalidSpec`: an entry is not a key.
+        """
+        document = _decode(ring, self._given | self._keys, KEY_RING_AUDIENCE)
+        try:
+            claims = KeyRing.model_validate(document)
+        except ValidationError:
+            raise _invalid("The key ring lacks a claim.") from None
+        if claims.iat < self._ring_issued:
+            raise _invalid("The key ring is not the latest.")
+        self._keys, self._ring_issued = _public_keys(claims.keys), claims.iat
+
+
+def _decode(token: str, keys: Mapping[str, Ed25519PublicKey], audience: str) -> dict[str, Any]:
+    """Return the claims of a JWT that one of the keys signed: the one that it names, if it names any of them."""
+    try:
+        named = jwt.get_unverified_header(token).get("kid")
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        named = None
+    for key in [keys[named]] if isinstance(named, str) and named in keys else keys.values():
         try:
             return jwt.decode(
                 token,
                 key,
                 algorithms=[TOKEN_ALGORITHM],
-                audience=self._audience,
+                audience=audience,
                 issuer=TOKEN_ISSUER,
-                leeway=_LEEWAY_SECONDS,
+                leeway=LEEWAY_SECONDS,
                 options={"require": list(_REQUIRED), "strict_aud": True},
             )
         except jwt.InvalidSignatureError:
-            raise
+            continue
         except jwt.ExpiredSignatureError:
             raise ApiError(
                 ErrorCode.TOKEN_EXPIRED,
@@ -96,22 +126,7 @@ class TokenVerifier:
             raise _invalid("The token is not signed with Ed25519.") from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise _invalid("The token is damaged, or is not a session token.") from None
-
-
-class EndedSessions:
-    """The UIDs of sessions that have ended on this server; bounded, oldest forgotten first."""
-
-    def __init__(self) -> None:
-        self._uids: OrderedDict[str, None] = OrderedDict()
-
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._uids
-
-    def add(self, uid: str) -> None:
-        """Remember that a session has ended."""
-        self._uids[uid] = None
-        while len(self._uids) > MAX_ENDED:
-            self._uids.popitem(last=False)
+    raise _invalid("The token is not signed by this cluster's operator.")
 
 
 class Authenticator:
@@ -126,6 +141,11 @@ class Authenticator:
     def allows_anonymous(self) -> bool:
         """Whether tokens are not needed."""
         return self._verifier is None
+
+    @property
+    def verifier(self) -> TokenVerifier | None:
+        """What checks tokens; None where they are not needed."""
+        return self._verifier
 
     def authenticate(self, token: str | None) -> SessionClaims:
         """Return the claims of a client's token.
@@ -197,6 +217,12 @@ def _claims(document: dict[str, Any]) -> SessionClaims:
 
 def _invalid(message: str) -> ApiError:
     return ApiError(ErrorCode.TOKEN_INVALID, f"{message} {_REMEDY}")
+
+
+def _public_keys(pems: Sequence[str]) -> dict[str, Ed25519PublicKey]:
+    """Return public keys by their IDs."""
+    keys = [_public_key(pem) for pem in pems]
+    return {key_id(key.public_bytes(Encoding.Raw, PublicFormat.Raw)): key for key in keys}
 
 
 def _public_key(pem: str) -> Ed25519PublicKey:

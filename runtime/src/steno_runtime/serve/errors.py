@@ -36,6 +36,7 @@ class ErrorCode(Enum):
     TOKEN_MISSING = ErrorStatus("TokenMissing", 401, 4001, "UNAUTHENTICATED")
     TOKEN_INVALID = ErrorStatus("TokenInvalid", 401, 4001, "UNAUTHENTICATED")
     TOKEN_EXPIRED = ErrorStatus("TokenExpired", 401, 4001, "UNAUTHENTICATED")
+    TOKEN_REVOKED = ErrorStatus("TokenRevoked", 401, 4001, "UNAUTHENTICATED")
     TENANT_MISMATCH = ErrorStatus("TenantMismatch", 403, 4003, "PERMISSION_DENIED")
     SESSION_MISMATCH = ErrorStatus("SessionMismatch", 403, 4003, "PERMISSION_DENIED")
     SESSION_CONNECTED = ErrorStatus("SessionConnected", 409, 4009, "FAILED_PRECONDITION")

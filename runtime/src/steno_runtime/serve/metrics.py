@@ -13,6 +13,7 @@ from steno_api.server.reports import SessionReport
 from steno_runtime.stream import metrics as stream
 
 if TYPE_CHECKING:
+    from steno_runtime.serve.access import SessionAccess
     from steno_runtime.serve.readiness import Readiness
     from steno_runtime.serve.sessions.registry import SessionRegistry
     from steno_runtime.serve.uploads.job_queue import JobQueue
@@ -23,12 +24,12 @@ _LATENCY = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 class Metrics:
     """The metrics of `/metrics`."""
 
-    def __init__(self, readiness: Readiness, sessions: SessionRegistry, jobs: JobQueue) -> None:
+    def __init__(self, readiness: Readiness, sessions: SessionRegistry, jobs: JobQueue, access: SessionAccess) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.registry.register(stream.REGISTRY)
-        self.registry.register(_Gauges(readiness, sessions, jobs))
+        self.registry.register(_Gauges(readiness, sessions, jobs, access))
         self._ended = Counter("steno_server_sessions", "Sessions that ended", ["reason"], registry=self.registry)
         self._failed = Counter(
             "steno_server_session_failures", "Sessions that failed to be published or decoded", ["reason"],
@@ -60,13 +61,16 @@ class Metrics:
 
 
 class _Gauges(Collector):
-    def __init__(self, readiness: Readiness, sessions: SessionRegistry, jobs: JobQueue) -> None:
-        self._readiness, self._sessions, self._jobs = readiness, sessions, jobs
+    def __init__(self, readiness: Readiness, sessions: SessionRegistry, jobs: JobQueue, access: SessionAccess) -> None:
+        self._readiness, self._sessions, self._jobs, self._access = readiness, sessions, jobs, access
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("steno_server_ready", "1 when sessions are taken", value=float(self._readiness.ready))
         yield GaugeMetricFamily(
             "steno_server_open_sessions", "Sessions that are open", value=self._sessions.open_sessions
+        )
+        yield GaugeMetricFamily(
+            "steno_server_operator_silent_seconds", "Since the operator last answered", value=self._access.silence
         )
         jobs = GaugeMetricFamily("steno_server_jobs", "Uploads by state", labels=["status"])
         for state, count in self._jobs.counts().items():

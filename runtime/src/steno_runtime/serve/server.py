@@ -19,7 +19,8 @@ from steno_runtime import sandbox
 from steno_runtime.errors import WorkError
 from steno_runtime.media.sandboxed import MODULES
 from steno_runtime.ocr.open import DECODERS
-from steno_runtime.serve.auth import Authenticator, EndedSessions
+from steno_runtime.serve.access import SessionAccess
+from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.metrics import Metrics
 from steno_runtime.serve.readiness import Readiness
 from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, SessionDriver
@@ -70,17 +71,25 @@ class Server:
         scratch = Path(task.scratch_dir)
         scratch.mkdir(parents=True, exist_ok=True)
         self.readiness = Readiness()
-        authenticator, ended = Authenticator(task), EndedSessions()
-        self.registry = SessionRegistry(task, self.readiness, ended, on_change=self._on_sessions_change)
-        self._queue = JobQueue(scratch)
-        metrics = Metrics(self.readiness, self.registry, self._queue)
+        authenticator = Authenticator(task)
+        access = SessionAccess(enforced=not authenticator.allows_anonymous)
+        self.registry = SessionRegistry(task, self.readiness, access, on_change=self._on_sessions_change)
+        self._queue = JobQueue(scratch, access)
+        metrics = Metrics(self.readiness, self.registry, self._queue, access)
         self.registry.on_end = metrics.session_ended
-        self._reporter = (
-            PoolReporter(task.pool, task.reporting, self.registry, metrics.lost_reports.inc) if task.reporting else None
-        )
+        self._reporter = None
+        if task.reporting is not None:
+            self._reporter = PoolReporter(
+                task.pool,
+                task.reporting,
+                self.registry,
+                access=access,
+                verifier=authenticator.verifier,
+                on_lost=metrics.lost_reports.inc,
+            )
         driver = SessionDriver(self.registry, authenticator)
         sources = AllowedSources(task.allowed_sources, task.output, task.egress)
-        uploads = UploadService(authenticator, self.readiness, ended, self._queue)
+        uploads = UploadService(authenticator, self.readiness, access, self._queue)
         documents = DocumentService(task, uploads, sources)
         transcriptions = TranscriptionService(task, uploads, sources)
         self._app = make_app(

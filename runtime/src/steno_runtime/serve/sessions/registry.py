@@ -13,7 +13,7 @@ from steno_api.server.reports import SessionReport
 from steno_api.server.session_end import SessionEnd
 from steno_api.server.task import PoolTask
 from steno_runtime.errors import WorkError
-from steno_runtime.serve.auth import EndedSessions
+from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.readiness import Readiness
 from steno_runtime.serve.sessions.live_session import EventSink, LiveSession
@@ -49,7 +49,7 @@ class SessionRegistry:
         self,
         task: PoolTask,
         readiness: Readiness,
-        ended: EndedSessions,
+        access: SessionAccess,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Start empty.
@@ -57,12 +57,13 @@ class SessionRegistry:
         Args:
             task: of the pool.
             readiness: whether sessions are accepted, and the engine that decodes them.
-            ended: receives the sessions that end here; none of them is opened again.
+            access: whose sessions may be opened; it is told of those that end here.
             on_change: called when a session was opened or has ended.
         """
         self._task = task
         self._readiness = readiness
-        self._ended = ended
+        self._access = access
+        access.add_listener(self._end_revoked)
         self._on_change = on_change
         self._publisher = SessionPublisher(task.output, task.egress)
         self._live: dict[str, LiveSession] = {}
@@ -84,7 +85,8 @@ class SessionRegistry:
             sink: sends an event to the client.
 
         Raises:
-            ApiError: `Draining`, `NotReady`, `SessionConnected`, `SessionEnded`, `ServerFull` or `LanguageUnknown`.
+            ApiError: `Draining`, `NotReady`, `SessionConnected`, `ServerFull`, `LanguageUnknown`, or that of
+                `SessionAccess.check`.
         """
         engine = self._readiness.require_engine()
         if claims.uid in self._live:
@@ -92,9 +94,7 @@ class SessionRegistry:
                 ErrorCode.SESSION_CONNECTED,
                 "A client is connected to this session already. End that connection, or create another StreamSession.",
             )
-        if claims.uid in self._ended:
-            message = "This session has ended. Create another StreamSession."
-            raise ApiError(ErrorCode.SESSION_ENDED, message)
+        self._access.check(claims, new_work=True)
         config = SessionConfig(
             uid=claims.uid,
             tenant=claims.tenant,
@@ -150,6 +150,11 @@ class SessionRegistry:
         if (live := self._live.get(uid)) is not None:
             live.end(reason)
 
+    def _end_revoked(self) -> None:
+        for live in self._live.values():
+            if self._access.revocation(live.claims) is not None:
+                live.end(SessionEnd.DELETED)
+
     async def drain(self, decode_until: float, publish_until: float) -> None:
         """End every open session; the server's readiness has to be off already.
 
@@ -176,7 +181,7 @@ class SessionRegistry:
         uid = live.claims.uid
         del self._live[uid], self._runs[uid]
         report = live.report()
-        self._ended.add(uid)
+        self._access.ended.add(uid)
         if self._task.reporting is not None:
             self._unreported[uid] = report
             while len(self._unreported) > MAX_UNREPORTED:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from steno_api.documents.pages import EngineName
+from steno_api.server.claims import SessionClaims
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
@@ -39,12 +40,12 @@ class DocumentService:
         self._uploads = uploads
         self._sources = sources
 
-    def submit(self, fields: DocumentFields, tenant: str, folder: Path, file: Path | None) -> Job:
+    def submit(self, fields: DocumentFields, claims: SessionClaims, folder: Path, file: Path | None) -> Job:
         """Queue a document.
 
         Args:
             fields: of the request.
-            tenant: whose job it is.
+            claims: whose job it is.
             folder: reserved for the job.
             file: the document, in `folder`; None: it is fetched from `fields.document_url`.
 
@@ -69,12 +70,12 @@ class DocumentService:
                 workers=max(1, available_cores() // 4),  # live speech comes first
             )
             result = recognize(source, options, scratch=folder, on_progress=on_progress, check=check)
-            header = Header(tenant, fields.document_id or str(uuid.uuid4()), time.monotonic() - started)
+            header = Header(claims.tenant, fields.document_id or str(uuid.uuid4()), time.monotonic() - started)
             target = folder / "result.json"
             write_json(result, header, target)
             return target
 
-        return self._uploads.queue.submit("ocr", tenant, folder, read_document)
+        return self._uploads.queue.submit("ocr", claims, folder, read_document)
 
     def _fetch(self, url: str, folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
         on_progress(ProgressUpdate(Stage.FETCHING))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from steno_api.server.claims import SessionClaims
 from steno_runtime.errors import Check, Stopped
 from steno_runtime.progress import (
     OCR_WEIGHTS,
@@ -24,6 +25,7 @@ from steno_runtime.progress import (
     ProgressUpdate,
     transcription_weights,
 )
+from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class Job:
     """One upload; its directory holds what was sent, and in the end only the result."""
 
     kind: Literal["stt", "ocr"]
-    tenant: str
+    claims: SessionClaims
     folder: Path
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     status: Status = "queued"
@@ -58,9 +60,17 @@ class Job:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
+    revoked: ApiError | None = None
+    """Why whoever submitted it may not have it done any more."""
+
+    @property
+    def tenant(self) -> str:
+        """The tenant whose job it is."""
+        return self.claims.tenant
+
     def check(self) -> None:
-        """Raise `Stopped` once the job is cancelled."""
-        if self.cancelled.is_set():
+        """Raise `Stopped` once the job is cancelled, or its token is revoked."""
+        if self.cancelled.is_set() or self.revoked is not None:
             raise Stopped
 
     def result_file(self) -> Path:
@@ -91,8 +101,10 @@ class Job:
 class JobQueue:
     """The jobs of this server, on its event loop."""
 
-    def __init__(self, scratch: Path, *, at_once: int = 1) -> None:
+    def __init__(self, scratch: Path, access: SessionAccess, *, at_once: int = 1) -> None:
         self._scratch = scratch / "jobs"
+        self._access = access
+        access.add_listener(self._stop_revoked)
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._pools = {kind: ThreadPoolExecutor(at_once, thread_name_prefix=kind) for kind in ("stt", "ocr")}
         self._reserved: set[Path] = set()
@@ -141,12 +153,12 @@ class JobQueue:
         finally:
             self._reserved.discard(folder)
 
-    def submit(self, kind: Literal["stt", "ocr"], tenant: str, folder: Path, function: JobFunction) -> Job:
+    def submit(self, kind: Literal["stt", "ocr"], claims: SessionClaims, folder: Path, function: JobFunction) -> Job:
         """Queue a job.
 
         Args:
             kind: which thread runs it.
-            tenant: only requests of this tenant get the result.
+            claims: only requests of their tenant get the result; the job stops when their token is revoked.
             folder: a directory of `reserve`; it belongs to the job from now on.
             function: does the job.
 
@@ -156,7 +168,7 @@ class JobQueue:
         self._reserved.discard(folder)
         self.check_capacity()
         self._evict()
-        job = Job(kind, tenant, folder)
+        job = Job(kind, claims, folder)
         self._jobs[job.id] = job
         loop = asyncio.get_running_loop()
 
@@ -214,12 +226,17 @@ class JobQueue:
             for job in left:
                 job.cancelled.set()
 
+    def _stop_revoked(self) -> None:
+        for job in self._jobs.values():
+            if not job.done.is_set() and job.revoked is None:
+                job.revoked = self._access.revocation(job.claims)
+
     def _on_done(self, job: Job, done: asyncio.Future[Path]) -> None:
         error = done.exception()
-        if error is None:
+        if error is None and job.revoked is None:
             job.result, job.status, job.progress = done.result(), "succeeded", 1.0
         else:
-            job.error, job.status = to_api_error(error), "failed"
+            job.error, job.status = job.revoked or to_api_error(error or Stopped()), "failed"
             unexpected = job.error.status == ErrorCode.INTERNAL.value
             log.log(
                 logging.ERROR if unexpected else logging.INFO,

@@ -8,7 +8,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from steno_api.server.claims import SessionClaims
-from steno_runtime.serve.auth import Authenticator, EndedSessions
+from steno_runtime.serve.access import SessionAccess
+from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.readiness import Readiness
 from steno_runtime.serve.uploads.job_queue import Job, JobQueue
@@ -42,19 +43,17 @@ class UploadService:
 
     authenticator: Authenticator
     readiness: Readiness
-    ended_sessions: EndedSessions
+    access: SessionAccess
     queue: JobQueue
 
     def authenticate(self, token: str | None) -> SessionClaims:
         """Return the claims of a client's token; nothing of the request's body is needed for that.
 
         Raises:
-            ApiError: the token's, or `SessionEnded`.
+            ApiError: those of `Authenticator.authenticate` and `SessionAccess.check`.
         """
         claims = self.authenticator.authenticate(token)
-        if claims.uid in self.ended_sessions:
-            message = "The token's session has ended. Create another StreamSession."
-            raise ApiError(ErrorCode.SESSION_ENDED, message)
+        self.access.check(claims, new_work=True)
         return claims
 
     def authorize(self, token: str | None) -> SessionClaims:
@@ -68,13 +67,13 @@ class UploadService:
         self.queue.check_capacity()
         return claims
 
-    def tenant(self, claims: SessionClaims, fields: RequestFields) -> str:
-        """Return the tenant that a job is for.
+    def submitter(self, claims: SessionClaims, fields: RequestFields) -> SessionClaims:
+        """Return the claims that a job is submitted with: the token's, or, without tokens, what the fields say.
 
         Raises:
             ApiError: `TenantMismatch`.
         """
-        return self.authenticator.check_claims(claims, tenant=fields.tenant_id).tenant
+        return self.authenticator.check_claims(claims, tenant=fields.tenant_id)
 
     def job(self, claims: SessionClaims, job_id: str) -> Job:
         """Return a job of the client's tenant.

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import FailureReason
+from steno_api.server.claims import SessionClaims
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
@@ -68,26 +69,26 @@ class TranscriptionService:
         self._uploads = uploads
         self._sources = sources
 
-    def submit_file(self, fields: TranscriptionFields, tenant: str, folder: Path, file: Path) -> Job:
+    def submit_file(self, fields: TranscriptionFields, claims: SessionClaims, folder: Path, file: Path) -> Job:
         """Queue a recording that was uploaded.
 
         Args:
             fields: of the request.
-            tenant: whose job it is.
+            claims: whose job it is.
             folder: reserved for the job.
             file: the recording, in `folder`.
 
         Raises:
             ApiError: `LanguageUnknown`, `InvalidRequest`, `ModelNotFound`, `QueueFull` or `Draining`.
         """
-        return self._submit(fields, tenant, folder, lambda *_: file)
+        return self._submit(fields, claims, folder, lambda *_: file)
 
-    def submit_url(self, fields: TranscriptionUrlFields, tenant: str, folder: Path) -> Job:
+    def submit_url(self, fields: TranscriptionUrlFields, claims: SessionClaims, folder: Path) -> Job:
         """Queue a recording that is fetched from the URL it names.
 
         Args:
             fields: of the request.
-            tenant: whose job it is.
+            claims: whose job it is.
             folder: reserved for the job.
 
         Raises:
@@ -101,9 +102,9 @@ class TranscriptionService:
 
             return self._sources.fetch(fields.audio_url, folder, check=check, on_bytes=on_bytes)
 
-        return self._submit(fields, tenant, folder, fetch)
+        return self._submit(fields, claims, folder, fetch)
 
-    def _submit(self, fields: TranscriptionFields, tenant: str, folder: Path, source: JobFunction) -> Job:
+    def _submit(self, fields: TranscriptionFields, claims: SessionClaims, folder: Path, source: JobFunction) -> Job:
         engine = self._uploads.readiness.require_engine()
         known = engine.batch_engine.languages
         unknown = [one for one in fields.languages if match_language(one, known) is None]
@@ -121,14 +122,14 @@ class TranscriptionService:
             transcript = build_transcript(
                 result,
                 meeting_id=fields.meeting_id or str(uuid.uuid4()),
-                tenant_id=tenant,
+                tenant_id=claims.tenant,
                 processing_time=time.monotonic() - started,
             )
             target = folder / FILE_NAMES["json"]
             target.write_bytes(WRITERS["json"](transcript))
             return target
 
-        return self._uploads.queue.submit("stt", tenant, folder, transcribe_source)
+        return self._uploads.queue.submit("stt", claims, folder, transcribe_source)
 
 
 def _check_speakers(fields: TranscriptionFields, store: Path) -> None:

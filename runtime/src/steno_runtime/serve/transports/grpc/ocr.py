@@ -51,6 +51,8 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
         except ApiError as error:
             await abort(context, error)
         async for request in request_iterator:
+            # A call may last for days: its token has to be valid still, or the whole call ends.
+            self._uploads.access.check(claims, new_work=True)
             try:
                 yield await self._read(request, claims)
             except (grpc.aio.AbortError, asyncio.CancelledError):
@@ -78,7 +80,7 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
                 "mode": request.mode,
             },
         )
-        tenant = self._uploads.tenant(claims, fields)
+        submitter = self._uploads.submitter(claims, fields)
         source = request.WhichOneof("source")
         if source is None:
             raise ApiError(ErrorCode.INVALID_REQUEST, "Set `content`, or `document_url`.")
@@ -86,9 +88,10 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
             file = folder / "source" if source == "content" else None
             if file is not None:
                 await asyncio.to_thread(file.write_bytes, request.content)
-            job = self._documents.submit(fields, tenant, folder, file)
+            job = self._documents.submit(fields, submitter, folder, file)
         try:
             await job.done.wait()
+            self._uploads.access.check(claims)
             return await asyncio.to_thread(_response, job.result_file())
         finally:
             self._uploads.queue.cancel(job)

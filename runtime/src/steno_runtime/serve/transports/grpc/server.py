@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.driver import START_SECONDS, SessionDriver
@@ -22,6 +26,7 @@ from steno_runtime.serve.uploads.documents import DocumentService
 from steno_runtime.serve.uploads.service import UploadService
 
 _AUTHENTICATED_PREFIX = "/steno.v1."
+_LIVE_PREFIX = "/steno.v1.STTService/"
 EXTRA_CALLS = 32
 """With a token, beside one for each session: documents, and calls that end with an error."""
 MAX_UNAUTHENTICATED_CALLS = 8
@@ -42,7 +47,7 @@ class GrpcServer:
         authenticator = uploads.authenticator
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self.server = grpc.aio.server(
-            interceptors=[_AuthInterceptor(authenticator, max_sessions + EXTRA_CALLS)],
+            interceptors=[_AuthInterceptor(authenticator, uploads.access, max_sessions + EXTRA_CALLS)],
             options=[
                 ("grpc.max_receive_message_length", MAX_DOCUMENT_BYTES + 64 * 1024),
                 ("grpc.so_reuseport", 0),
@@ -73,8 +78,8 @@ class _AuthInterceptor(grpc.aio.ServerInterceptor):
     token from others.
     """
 
-    def __init__(self, authenticator: Authenticator, max_calls: int) -> None:
-        self._authenticator = authenticator
+    def __init__(self, authenticator: Authenticator, access: SessionAccess, max_calls: int) -> None:
+        self._authenticator, self._access = authenticator, access
         self._authenticated = ConcurrencyLimit(max_calls, RECEIVE_SECONDS)
         self._unauthenticated = ConcurrencyLimit(MAX_UNAUTHENTICATED_CALLS, START_SECONDS)
 
@@ -83,15 +88,18 @@ class _AuthInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        limit = self._unauthenticated
-        if handler_call_details.method.startswith(_AUTHENTICATED_PREFIX):
+        limit, guard, method = self._unauthenticated, contextlib.nullcontext, handler_call_details.method
+        if method.startswith(_AUTHENTICATED_PREFIX):
             try:
-                self._authenticator.authenticate(metadata_token(handler_call_details.invocation_metadata))
+                claims = self._authenticator.authenticate(metadata_token(handler_call_details.invocation_metadata))
+                self._access.check(claims, new_work=True)
             except ApiError as error:
                 return _error_handler(error)
             limit = self._authenticated
+            if not method.startswith(_LIVE_PREFIX):  # a live session ends by itself, with what was said published
+                guard = partial(self._access.hold, claims)
         handler = await continuation(handler_call_details)
-        return None if handler is None else limit.wrap(handler)
+        return None if handler is None else limit.wrap(handler, guard)
 
 
 class ConcurrencyLimit:
@@ -106,15 +114,16 @@ class ConcurrencyLimit:
         self._free = max_calls
         self._seconds = seconds
 
-    def wrap(self, handler: Any) -> Any:
-        """Return a handler whose calls count."""
+    def wrap(self, handler: Any, guard: Callable[[], AbstractAsyncContextManager[None]]) -> Any:
+        """Return a handler whose calls count, and run within `guard`."""
 
         async def serve(requests: AsyncIterator[Any], context: Context) -> None:
             if not self._free:
                 await abort(context, ApiError(ErrorCode.SERVER_FULL, "Too many calls at once. Try again later."))
             self._free -= 1
             try:
-                await _call(handler, requests, context, self._seconds)
+                async with guard():
+                    await _call(handler, requests, context, self._seconds)
             except ApiError as error:
                 await abort(context, error)
             finally:

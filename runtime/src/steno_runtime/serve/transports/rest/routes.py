@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -46,49 +47,54 @@ class UploadRoutes:
 
     async def transcribe_file(self, request: Request) -> Response:
         """`POST /stt/upload`: a form with a file."""
-        claims = self._authorize(request)
-        async with self._uploads.queue.reserve() as folder:
-            form = await read_form(request, folder)
-            fields = parse_fields(TranscriptionFields, dict(form.fields))
-            tenant = self._uploads.tenant(claims, fields)
-            job = self._transcriptions.submit_file(fields, tenant, folder, form.file)
-        return await self._answer(request, job)
+        async with self._authorized(request) as claims:
+            async with self._uploads.queue.reserve() as folder:
+                form = await read_form(request, folder)
+                fields = parse_fields(TranscriptionFields, dict(form.fields))
+                submitter = self._uploads.submitter(claims, fields)
+                job = self._transcriptions.submit_file(fields, submitter, folder, form.file)
+            return await self._answer(request, job)
 
     async def transcribe_url(self, request: Request) -> Response:
         """`POST /stt/process`: JSON with `audio_url`."""
-        claims = self._authorize(request)
-        fields = parse_fields(TranscriptionUrlFields, await read_json(request))
-        tenant = self._uploads.tenant(claims, fields)
-        async with self._uploads.queue.reserve() as folder:
-            job = self._transcriptions.submit_url(fields, tenant, folder)
-        return await self._answer(request, job)
+        async with self._authorized(request) as claims:
+            fields = parse_fields(TranscriptionUrlFields, await read_json(request))
+            submitter = self._uploads.submitter(claims, fields)
+            async with self._uploads.queue.reserve() as folder:
+                job = self._transcriptions.submit_url(fields, submitter, folder)
+            return await self._answer(request, job)
 
     async def read_document(self, request: Request) -> Response:
         """`POST /ocr/process`: a form with a file, or JSON with `document_url`."""
-        claims = self._authorize(request)
-        async with self._uploads.queue.reserve() as folder:
-            if request.headers.get("content-type", "").lower().startswith("application/json"):
-                fields, file = parse_fields(DocumentFields, await read_json(request)), None
-                if fields.document_url is None:
-                    message = "document_url is missing; send it, or send the file as a form."
-                    raise ApiError(ErrorCode.INVALID_REQUEST, message)
-            else:
-                form = await read_form(request, folder)
-                fields, file = parse_fields(DocumentFields, dict(form.fields)), form.file
-            tenant = self._uploads.tenant(claims, fields)
-            job = self._documents.submit(fields, tenant, folder, file)
-        return await self._answer(request, job)
+        async with self._authorized(request) as claims:
+            async with self._uploads.queue.reserve() as folder:
+                if request.headers.get("content-type", "").lower().startswith("application/json"):
+                    fields, file = parse_fields(DocumentFields, await read_json(request)), None
+                    if fields.document_url is None:
+                        message = "document_url is missing; send it, or send the file as a form."
+                        raise ApiError(ErrorCode.INVALID_REQUEST, message)
+                else:
+                    form = await read_form(request, folder)
+                    fields, file = parse_fields(DocumentFields, dict(form.fields)), form.file
+                job = self._documents.submit(fields, self._uploads.submitter(claims, fields), folder, file)
+            return await self._answer(request, job)
 
     async def job_status(self, request: Request, job_id: str) -> Response:
         """`GET /status/{job_id}`: a job's state, and its result once it has one."""
-        job = self._uploads.job(self._uploads.authenticate(_token(request)), job_id)
-        state = job.state()
-        if job.result is not None:
-            state["result"] = json.loads(await asyncio.to_thread(job.result.read_bytes))
+        claims = self._uploads.authenticate(_token(request))
+        job = self._uploads.job(claims, job_id)
+        async with self._uploads.access.hold(claims):
+            state = job.state()
+            if job.result is not None:
+                state["result"] = json.loads(await asyncio.to_thread(job.result.read_bytes))
         return JSONResponse(state, headers=_NO_STORE)
 
-    def _authorize(self, request: Request) -> SessionClaims:
-        return self._uploads.authorize(_token(request))
+    @contextlib.asynccontextmanager
+    async def _authorized(self, request: Request) -> AsyncIterator[SessionClaims]:
+        """Check the token, and go on checking it until the answer."""
+        claims = self._uploads.authorize(_token(request))
+        async with self._uploads.access.hold(claims):
+            yield claims
 
     async def _answer(self, request: Request, job: Job) -> Response:
         """Answer with the result, or with 202 if `?async=true` was asked for."""
@@ -145,6 +151,7 @@ class StatusRoutes:
         status = self._readiness.engine_status()
         engine = {"model": self._task.model.name} if status is None else dataclasses.asdict(status)
         server = {
+            "operator_silent_seconds": round(self._uploads.access.silence, 1),
             "ready": self._readiness.ready,
             "sessions": self._registry.open_sessions,
             "jobs": self._uploads.queue.counts(),
