@@ -106,7 +106,7 @@ class SessionAccess:
             ApiError: `TokenRevoked`, `TokenExpired` or `SessionEnded`.
         """
         if new_work and claims.uid in self.ended:
-            raise ApiError(ErrorCode.SESSION_ENDED, "The token's session has ended. Create another StreamSession.")
+            raise ApiError(ErrorCode.SESSION_ENDED, "This session has ended. Create another StreamSession.")
         if (revocation := self.revocation(claims)) is not None:
             raise revocation
         if new_work and self._enforced and time.time() > claims.exp + LEEWAY_SECONDS:
