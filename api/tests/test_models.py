@@ -43,7 +43,7 @@ COUNT = st.integers(0, 2**40)
 FRACTION = st.floats(0, 1)
 SECONDS = st.floats(0, 1e7, allow_nan=False)
 OFFSETS = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours)))
-TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=OFFSETS)  # noqa: DTZ001
+TIMES = st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30), timezones=OFFSETS)  # noqa: DTZ001 - in UTC as well
 NAMES = st.text("abz09", min_size=1, max_size=20)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 URIS = st.builds(str.__add__, st.sampled_from(["s3://bucket/", "https://host:1/", "pvc://claim/"]), NAMES)
