@@ -61,7 +61,9 @@ def everything() -> None:
     side_by_side(lambda: check.build_programs(PROGRAMS), models.build)
     check.lint()
     with step("unit, property, apiserver and model tests"):
-        tee(uv.tool("pytest", "-m", "not e2e", "-n2", "--dist=loadfile", "--durations=10"), cwd=ROOT)
+        # The same random examples each time: `make test-long` and everyday runs look for new ones.
+        words = ("-m", "not e2e", "-n2", "--dist=loadfile", "--durations=10", "--hypothesis-profile=ci")
+        tee(uv.tool("pytest", *words), cwd=ROOT)
     e2e()
 
 
