@@ -150,6 +150,7 @@ class WorkQueue(Generic[K]):
                     self.add_after(key, after)
             finally:
                 self._release(key)
+            await asyncio.sleep(0)  # a key may need no request: watches, probes and reports have their turn
 
     def _retry(self, key: K, after: float | None, least: float = 0.0) -> float:
         if after is None:
