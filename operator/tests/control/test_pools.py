@@ -250,7 +250,7 @@ def test_its_gpus_are_its_tenants(harness, streams):
     assert streams.pods() == []
     harness.until(
         "the waiting session says why",
-        lambda: "may use 2 GPUs" in streams.status("session", "call")["queue"].get("message", ""),
+        lambda: "may use 2 GPUs" in (streams.status("session", "call").get("queue") or {}).get("message", ""),
     )
     harness.publish(worker)
     pods = streams.warm(1)
