@@ -68,7 +68,7 @@ def everything() -> None:
 
 
 def long() -> None:
-    """Run the property tests of audio, pages and quota, some with real models, and random attacks: about an hour."""
+    """Run the property tests of audio, pages and quota, some with real models, and random attacks, for hours."""
     prerequisites()
     uv.sync()
     models.build()

@@ -103,7 +103,7 @@ def test_what_is_changed_is_accepted_as_it_is():
     assert len(PoolReport.model_validate(POOL_REPORT).sessions) == 1
 
 
-@settings(slow_examples(200, 20_000))
+@settings(slow_examples(200, 5_000))
 @given(changed(SUCCESS))
 def test_termination_messages(message):
     result = parse_result(json.dumps(message))
@@ -111,7 +111,7 @@ def test_termination_messages(message):
         assert all(math.isfinite(each) and each >= 0 for each in _numbers(result.summary.to_wire()))
 
 
-@settings(slow_examples(200, 20_000))
+@settings(slow_examples(200, 5_000))
 @given(changed(JOB_REPORT), changed(POOL_REPORT))
 def test_reports(job, pool):
     for model, document, take in ((Report, job, take_job_report), (PoolReport, pool, take_pool_report)):
@@ -142,7 +142,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, media: dict[str, Path])
 
 
 @pytest.mark.slow
-@settings(slow_examples(60, 6_000))
+@settings(slow_examples(60, 1_500))
 @given(kind=st.sampled_from(["wav", "mp3", "ogg", "webm", "m4a"]), mutations=MUTATIONS)
 def test_recordings(recordings, tmp_path_factory, kind, mutations):
     path = tmp_path_factory.mktemp("fuzz") / f"a.{kind}"
@@ -175,7 +175,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@settings(slow_examples(60, 6_000))
+@settings(slow_examples(60, 1_500))
 @given(kind=st.sampled_from([".png", ".jpg", ".tif", ".pdf"]), mutations=MUTATIONS, reuse_text=st.booleans())
 def test_documents(documents, tmp_path_factory, kind, mutations, reuse_text):
     sandbox.prepare(*MODULES, *DECODERS)
@@ -235,7 +235,7 @@ MESSAGES = mostly(
 
 
 @pytest.mark.slow
-@settings(slow_examples(100, 5_000))
+@settings(slow_examples(100, 2_000))
 @given(begin=st.booleans(), messages=st.lists(MESSAGES, max_size=8))
 def test_websocket_messages(live, begin, messages):
     async def talk() -> int:

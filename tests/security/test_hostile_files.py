@@ -20,7 +20,7 @@ import pytest
 
 from runtime.tests.ocr.test_sandboxed import forms
 from runtime.tests.serve.conftest import TokenIssuer, WebSocketClient
-from runtime.tests.serve.process import Process, paced
+from runtime.tests.serve.process import Process, paced, pool_task
 from runtime.tests.stt.conftest import normal
 
 pytestmark = pytest.mark.slow
@@ -40,13 +40,7 @@ def issuer() -> TokenIssuer:
 @pytest.fixture(scope="module")
 def server(issuer: TokenIssuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder = tmp_path_factory.mktemp("server")
-    task = {
-        "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
-        "model": {"name": "whisper-base"}, "device": "cpu", "scratchDir": str(folder / "scratch"),
-        "modelStore": os.path.expandvars(f"{os.environ.get('XDG_CACHE_HOME', '$HOME/.cache')}/steno/models"),
-        "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0,
-    }  # fmt: skip
-    process = Process(folder / "server.log", "--task", json.dumps(task))
+    process = Process(folder / "server.log", "--task", json.dumps(pool_task(issuer, folder)))
     yield process
     process.process.kill()
     process.process.wait()

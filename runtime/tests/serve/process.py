@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,25 @@ from typing import Any
 
 import websockets
 
+from .conftest import TokenIssuer
+
 CHUNK_SECONDS = 0.1
+
+
+def pool_task(issuer: TokenIssuer, folder: Path, **fields: Any) -> dict[str, Any]:
+    """Return the task of a server with a real model.
+
+    Args:
+        issuer: of the tokens that it accepts.
+        folder: for its scratch files.
+        fields: more of the task's wire format.
+    """
+    return {
+        "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
+        "model": {"name": "whisper-base"}, "device": "cpu", "scratchDir": str(folder / "scratch"),
+        "modelStore": os.path.expandvars(f"{os.environ.get('XDG_CACHE_HOME', '$HOME/.cache')}/steno/models"),
+        "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0, **fields,
+    }  # fmt: skip
 
 
 class Process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import time
 import uuid
@@ -25,7 +24,7 @@ from steno_api.documents.manifest import Manifest
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
 from .conftest import TokenIssuer, WebSocketClient
-from .process import Process, paced
+from .process import Process, paced, pool_task
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +35,8 @@ def issuer() -> TokenIssuer:
 @pytest.fixture(scope="module")
 def arguments(issuer: TokenIssuer, s3: S3, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("server")
-    task = {
-        "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
-        "model": {"name": "whisper-base"}, "device": "cpu", "scratchDir": str(folder / "scratch"),
-        "modelStore": os.path.expandvars(f"{os.environ.get('XDG_CACHE_HOME', '$HOME/.cache')}/steno/models"),
-        "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0,
-        "output": {"endpointURL": s3.endpoint, "credentialsDir": s3.credentials(folder / "secret")},
-        "egress": LOOPBACK.to_wire(),
-    }  # fmt: skip
+    output = {"endpointURL": s3.endpoint, "credentialsDir": s3.credentials(folder / "secret")}
+    task = pool_task(issuer, folder, output=output, egress=LOOPBACK.to_wire())
     (folder / "task.json").write_text(json.dumps(task))
     return ["--task-file", str(folder / "task.json"), "--log-level", "DEBUG"]
 

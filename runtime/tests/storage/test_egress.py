@@ -85,7 +85,7 @@ def test_an_ipv4_address_is_judged_the_same_in_every_disguise(number):
 
 @contextlib.contextmanager
 def resolving(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[list[str]]]) -> Iterator[list[str]]:
-    """A resolver that gives each name its next answer, the last one for ever; yields what was asked for."""
+    """A resolver that gives each name its next answer, the last one repeatedly; yields what was asked for."""
     real, asked = socket.getaddrinfo, []
 
     def answer(host, port, *args, **kwargs):

@@ -40,7 +40,7 @@ class KeyRing(Model):
     aud: str = KEY_RING_AUDIENCE
     iat: int
     exp: int
-    """It is good for minutes, lest an earlier one is given to a server that was just started."""
+    """It is good for minutes, so that an earlier one cannot be given to a server that was just started."""
     keys: Annotated[list[str], Field(min_length=1, max_length=MAX_TOKEN_KEYS)]
     """Public keys (PEM) of session tokens, in place of all that the server had."""
 

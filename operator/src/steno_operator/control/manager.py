@@ -197,7 +197,6 @@ def controllers(cluster: Cluster, state: ClusterState) -> dict[str, AnyControlle
     Args:
         cluster: the API server.
         state: what snapshots are made from.
-        signer: signs the tokens of sessions.
     """
     every: list[AnyController] = [
         JobController(TranscriptionJob, cluster, state),

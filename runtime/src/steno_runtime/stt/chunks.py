@@ -32,7 +32,8 @@ BUCKET_STEP = 500
 FULL_FRAMES = 3000
 TAIL_FRAMES = 1000
 """Tail of a recording's windows. On the even half of the corpus one of 300 made 4 and 10 % more errors on a GPU and on
-a CPU with AMX. A full window takes longer, and made fewer only on a CPU without AVX-512 (5 %)."""
+a CPU with AMX. A full window takes longer; it made 5 % fewer on a CPU without VNNI, where the sums of weights still
+overflowed."""
 SHORT_TAIL_FRAMES = 300
 """Tail of live windows, which must be quick: the least with which Whisper finds the end."""
 
