@@ -10,6 +10,7 @@ from steno_api.server.task import PoolTask
 from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
 from steno_api.worker.task import EgressRules
 from steno_operator.manifests.deployment import ServerConfig, build_deployment, build_pool_task
+from steno_operator.manifests.service import build_service
 
 CONFIG = ServerConfig(
     runtime_image="runtime:1",
@@ -37,6 +38,17 @@ def test_sessions_have_the_pods_grace_period_to_end_but_for_the_last_words():
 def test_a_profile_may_give_more_or_less(grace: int, drain: int):
     pod, task = built(terminationGracePeriodSeconds=grace)
     assert (pod["terminationGracePeriodSeconds"], task.drain_seconds) == (grace, drain)
+
+
+def test_metrics_and_probes_are_on_a_port_that_the_service_does_not_lead_to():
+    pool = RuntimePool.from_wire({"metadata": {"name": "default", "namespace": "ns", "uid": "u1"}, "spec": {}})
+    pod, task = built()
+    container = pod["containers"][0]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": task.http_port, "grpc": task.grpc_port, "probes": task.probe_port}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] == "probes"
+    assert {port["targetPort"] for port in build_service(pool)["spec"]["ports"]} == {"http", "grpc"}
 
 
 def test_networks_are_told_to_the_servers():

@@ -75,6 +75,7 @@ class RunningServer:
     running: asyncio.Task[None]
     http_port: int
     grpc_port: int
+    probe_port: int
 
     @property
     def http(self) -> str:
@@ -93,6 +94,10 @@ class RunningServer:
     def client(self, token: str | None = None) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.AsyncClient(base_url=self.http, headers=headers, trust_env=False, timeout=60)
+
+    def prober(self) -> httpx.AsyncClient:
+        """A client of probes and metrics."""
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.probe_port}", trust_env=False, timeout=60)
 
     async def stop(self) -> None:
         self.server.stop()
@@ -125,7 +130,7 @@ async def run_server(
         "modelStore": str(folder / "models"),
         "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
         "model": {"name": "whisper-base"}, "scratchDir": str(folder / f"scratch-{uuid.uuid4().hex}"),
-        "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0, "drainSeconds": 4,
+        "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0, "probePort": 0, "drainSeconds": 4,
         "egress": LOOPBACK.to_wire(),
     }  # fmt: skip
     task = PoolTask.model_validate(document | changes)

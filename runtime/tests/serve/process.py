@@ -30,7 +30,7 @@ def pool_task(issuer: TokenIssuer, folder: Path, **fields: Any) -> dict[str, Any
         "pool": {"namespace": "team-a", "name": "default", "uid": "pool-1"}, "tenant": "acme",
         "model": {"name": "whisper-base"}, "device": "cpu", "scratchDir": str(folder / "scratch"),
         "modelStore": os.path.expandvars(f"{os.environ.get('XDG_CACHE_HOME', '$HOME/.cache')}/steno/models"),
-        "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0, **fields,
+        "maxSessions": 4, "tokenKeys": [issuer.public], "httpPort": 0, "grpcPort": 0, "probePort": 0, **fields,
     }  # fmt: skip
 
 
@@ -47,6 +47,7 @@ class Process:
             self._await("ready")
             listening = next(entry for entry in self.entries if entry["message"] == "listening")
             self.http, self.grpc = listening["http_port"], f"127.0.0.1:{listening['grpc_port']}"
+            self.probes = listening["probe_port"]
 
     @property
     def entries(self) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ async def test_a_failing_operator_does_not_disturb_sessions(
     await ws.socket.send(SECOND)
     last, code = await ws.end()
     assert (last["reason"], code, len(ws.texts())) == ("ClientEnded", 1000, 1)
-    async with server.client() as client:
+    async with server.prober() as client:
         async with asyncio.timeout(15):
             while "steno_server_reports_lost_total 0.0" in (await client.get("/metrics")).text:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

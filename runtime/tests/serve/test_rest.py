@@ -51,16 +51,21 @@ async def test_endpoints_without_tokens(start_server: StartServer):
         health = (await client.get("/health")).json()
         assert (health["status"], health["model_loaded"], health["engine"]) == ("ok", True, "whisper-base (cpu)")
         assert health["version"]
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert problem(await client.get(path)) == (404, "NotFound")
+        assert problem(await client.get("/nothing")) == (404, "NotFound")
+        assert problem(await client.get("/stt/upload")) == (405, "MethodNotAllowed")
+        assert problem(await client.get("/stt/realtime")) == (404, "NotFound")
+    async with server.prober() as client:
         assert (await client.get("/livez")).status_code == (await client.get("/readyz")).status_code == 200
+        for path in ("/stt/status", "/health", "/openapi.json"):
+            assert problem(await client.get(path)) == (404, "NotFound")
         metrics = (await client.get("/metrics")).text
         assert "steno_server_ready 1.0" in metrics
         assert 'steno_server_jobs{status="queued"} 0.0' in metrics
         for name in ("steno_stream_windows_total", "steno_stream_queue_seconds", "steno_stream_sessions"):
             assert f"\n# HELP {name} " in metrics
         assert "\nsteno_stream_audio_seconds_total " in metrics
-        assert problem(await client.get("/nothing")) == (404, "NotFound")
-        assert problem(await client.get("/stt/upload")) == (405, "MethodNotAllowed")
-        assert problem(await client.get("/stt/realtime")) == (404, "NotFound")
 
 
 async def test_status(start_server: StartServer, issuer: TokenIssuer):

@@ -211,8 +211,9 @@ async def test_a_draining_server_accepts_no_session(start_server: StartServer, i
         await ws.expect("partial")
         server.server.stop()
         await wait_until(lambda: server.server.readiness.draining)
-        assert (await client.get("/readyz")).status_code == 503
-        assert (await client.get("/livez")).status_code == 200
+        async with server.prober() as prober:
+            assert (await prober.get("/readyz")).status_code == 503
+            assert (await prober.get("/livez")).status_code == 200
         assert (await client.get("/health")).json()["status"] == "draining"
         async with server.connect(issuer.token()) as another:
             rejected = WebSocketClient(another)

@@ -46,6 +46,8 @@ class PoolTask(Model):
     egress: EgressRules = Field(default_factory=EgressRules)
     http_port: int = 8080
     grpc_port: int = 9090
+    probe_port: int = 8081
+    """Of probes and metrics, which need no token; no Service leads to it."""
     drain_seconds: int = Field(default=25, ge=0)
     """Time that sessions have to end after SIGTERM; shorter than the pod's grace period."""
     reporting: TaskReporting | None = None

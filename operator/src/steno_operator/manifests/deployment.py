@@ -18,6 +18,7 @@ from steno_operator.manifests.task import job_ref
 
 HTTP_PORT = 8080
 GRPC_PORT = 9090
+PROBE_PORT = 8081
 GRACE_SECONDS = 60
 LAST_WORDS_SECONDS = 10
 """Part of the grace period, for what follows a drain: the last report, the last answers, and releasing the device."""
@@ -72,6 +73,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
         egress=config.egress,
         http_port=HTTP_PORT,
         grpc_port=GRPC_PORT,
+        probe_port=PROBE_PORT,
         drain_seconds=_drain_seconds(profile),
         reporting=TaskReporting(
             url=config.report_url,
@@ -97,6 +99,7 @@ def build_deployment(pool: RuntimePool, profile: RuntimeProfile, config: ServerC
             "ports": [
                 {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
                 {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
+                {"name": "probes", "containerPort": PROBE_PORT, "protocol": "TCP"},
             ],
             "startupProbe": _probe("/livez", period=5, failures=START_SECONDS // 5),
             "livenessProbe": _probe("/livez", period=10, failures=6),
@@ -153,7 +156,7 @@ def _drain_seconds(profile: RuntimeProfile) -> int:
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
     return {
-        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "httpGet": {"path": path, "port": "probes", "scheme": "HTTP"},
         "periodSeconds": period,
         "timeoutSeconds": 5,
         "failureThreshold": failures,

@@ -99,6 +99,7 @@ def _local_task(arguments: argparse.Namespace) -> PoolTask:
         token_keys=[],
         http_port=arguments.http_port,
         grpc_port=arguments.grpc_port,
+        probe_port=arguments.probe_port,
     )
 
 
@@ -116,5 +117,6 @@ def _parser() -> argparse.ArgumentParser:
     local.add_argument("--model-store", metavar="DIR", type=Path, default=Path("/models"), help="default: %(default)s")
     local.add_argument("--http-port", metavar="PORT", type=int, default=8080, help="default: %(default)s; 0: any")
     local.add_argument("--grpc-port", metavar="PORT", type=int, default=9090, help="default: %(default)s; 0: any")
+    local.add_argument("--probe-port", metavar="PORT", type=int, default=8081, help="default: %(default)s; 0: any")
     local.add_argument("--max-sessions", metavar="N", type=int, default=_INSECURE_SESSIONS, help="default: %(default)s")
     return parser

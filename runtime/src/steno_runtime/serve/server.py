@@ -8,10 +8,11 @@ import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import uvicorn
 from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp
 
 from steno_api.failures import FailureReason
 from steno_api.server.task import PoolTask
@@ -27,7 +28,7 @@ from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, SessionDriver
 from steno_runtime.serve.sessions.registry import SessionRegistry
 from steno_runtime.serve.sessions.reporter import PoolReporter
 from steno_runtime.serve.transports.grpc.server import GrpcServer
-from steno_runtime.serve.transports.rest.app import make_app
+from steno_runtime.serve.transports.rest.app import make_app, make_probe_app
 from steno_runtime.serve.transports.rest.routes import StatusRoutes, UploadRoutes
 from steno_runtime.serve.transports.websocket.endpoint import WebSocketEndpoint
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
@@ -54,6 +55,14 @@ FINAL_REPORT_SECONDS = 3.0
 KEEP_ALIVE_SECONDS = 20.0
 
 
+class Ports(NamedTuple):
+    """The ports of a server: those of clients, and that of the kubelet and of Prometheus."""
+
+    http: int
+    grpc: int
+    probe: int
+
+
 class Server:
     """One replica of a pool."""
 
@@ -66,8 +75,8 @@ class Server:
         self._task = task
         self._load = load
         self._stop = asyncio.Event()
-        self.listening: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-        """The ports, once both are open."""
+        self.listening: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
+        """The ports, once all are open."""
         scratch = Path(task.scratch_dir)
         scratch.mkdir(parents=True, exist_ok=True)
         self.readiness = Readiness()
@@ -92,9 +101,11 @@ class Server:
         uploads = UploadService(authenticator, self.readiness, access, self._queue)
         documents = DocumentService(task, uploads, sources)
         transcriptions = TranscriptionService(task, uploads, sources)
+        status = StatusRoutes(task, uploads, self.registry, metrics)
+        self._probes = make_probe_app(status)
         self._app = make_app(
             UploadRoutes(uploads, transcriptions, documents),
-            StatusRoutes(task, uploads, self.registry, metrics),
+            status,
             [WebSocketRoute("/stt/realtime", WebSocketEndpoint(driver, authenticator).serve)],
         )
         self._grpc = GrpcServer(task.max_sessions, driver, uploads, documents)
@@ -109,14 +120,16 @@ class Server:
         Raises:
             WorkError: the model cannot be loaded, or does not work; a port is in use.
         """
-        http = _Http(self._http_config())
-        sock = _listen(self._task.http_port)
+        http, probes = _Http(self._http_config()), _Http(_http_config(self._probes))
+        sock, probe_sock = _listen(self._task.http_port), _listen(self._task.probe_port)
         await self._grpc.set_ready(ready=False)
         grpc_port = _grpc_port(self._grpc, self._task.grpc_port)
         await self._grpc.server.start()
         serving = asyncio.create_task(http.serve(sockets=[sock]), name="http")
-        self.listening.set_result((sock.getsockname()[1], grpc_port))
-        log.info("listening", extra={"http_port": sock.getsockname()[1], "grpc_port": grpc_port})
+        probing = asyncio.create_task(probes.serve(sockets=[probe_sock]), name="probes")
+        ports = Ports(sock.getsockname()[1], grpc_port, probe_sock.getsockname()[1])
+        self.listening.set_result(ports)
+        log.info("listening", extra={f"{name}_port": port for name, port in ports._asdict().items()})
         stopping = asyncio.create_task(self._stop.wait())
         loading = asyncio.create_task(self._load_engine(), name="load")
         reporting = asyncio.create_task(self._reporter.run(), name="reports") if self._reporter else None
@@ -129,12 +142,13 @@ class Server:
         finally:
             for task in (stopping, loading, *([reporting] if reporting else [])):
                 task.cancel()
-            http.should_exit = True
+            http.should_exit = probes.should_exit = True
             await self._grpc.server.stop(1.0)
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 async with asyncio.timeout(FINAL_REPORT_SECONDS):
-                    await serving
+                    await asyncio.gather(serving, probing)
             sock.close()
+            probe_sock.close()
             if self.readiness.engine is not None:
                 await asyncio.to_thread(self.readiness.engine.close)
 
@@ -169,10 +183,8 @@ class Server:
             self._reporter.request_report()
 
     def _http_config(self) -> uvicorn.Config:
-        return uvicorn.Config(
+        return _http_config(
             self._app,
-            log_config=None,
-            access_log=False,  # a URL may hold a token
             ws_max_size=MAX_AUDIO_BYTES,
             ws_per_message_deflate=False,
             # Pings keep the connection open through proxies. They do not show whether a client is alive: its answer
@@ -180,11 +192,20 @@ class Server:
             ws_ping_interval=KEEP_ALIVE_SECONDS,
             ws_ping_timeout=None,
             timeout_keep_alive=75,
-            lifespan="off",
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=int(FINAL_REPORT_SECONDS),
         )
+
+
+def _http_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # a URL may hold a token
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(FINAL_REPORT_SECONDS),
+        **options,
+    )
 
 
 class _Http(uvicorn.Server):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -48,9 +49,6 @@ def make_app(uploads: UploadRoutes, status: StatusRoutes, others: Sequence[BaseR
         docs_url=None,  # its page would load scripts from another site
         redoc_url=None,
         routes=[
-            Route("/livez", status.livez),
-            Route("/readyz", status.readyz),
-            Route("/metrics", status.metrics),
             *others,
         ],
         exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_error},
@@ -67,6 +65,19 @@ def make_app(uploads: UploadRoutes, status: StatusRoutes, others: Sequence[BaseR
     document = describe_upload("Read a document", Pages, form=DocumentFields, json=DocumentFields)
     route("/ocr/process", uploads.read_document, methods=["POST"], **document)
     return app
+
+
+def make_probe_app(status: StatusRoutes) -> Starlette:
+    """Build the application of the probes' port, which no Service leads to: whoever reaches it needs no token."""
+    return Starlette(
+        routes=[
+            Route("/livez", status.livez),
+            Route("/readyz", status.readyz),
+            Route("/metrics", status.metrics),
+        ],
+        exception_handlers={HTTPException: _on_http_error},
+        middleware=[Middleware(_UnexpectedErrors)],
+    )
 
 
 class _UnexpectedErrors:
