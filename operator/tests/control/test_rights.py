@@ -1,10 +1,14 @@
-"""The operator needs no more rights than these, which the chart gives it."""
+"""The operator needs no more rights than these, which the chart gives it, nor more than its admission policy allows."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+import yaml
+
+from charts.tests.helm import of_kind, render
 
 from .harness import GROUP
 from .streams import Streams
@@ -62,6 +66,7 @@ def kubeconfig(harness, tmp_path):
         reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
         body = {"metadata": {"name": name}, "roleRef": reference, "subjects": subject}
         harness.must("POST", f"{path}/{kind.lower()}bindings", body)
+    police(harness, token)
     config = json.loads(harness.server.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token}
     path = tmp_path / "kubeconfig-operator"
@@ -69,11 +74,27 @@ def kubeconfig(harness, tmp_path):
     return path
 
 
+def police(harness, token: str) -> None:
+    """Put the chart's admission policy on the ServiceAccount in force."""
+    values = f"serviceAccount.name=operator,watchNamespaces={{{harness.namespace}}}"
+    rendered = render("--namespace", harness.namespace, "--set", values)
+    name = f"steno-operator-{harness.namespace}-operator"
+    for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+        for each in of_kind(rendered, kind):
+            if each["metadata"]["name"] == name:
+                harness.server.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(each))
+    operator = replace(harness.server, token=token)
+    path = f"/apis/batch/v1/namespaces/{harness.namespace}/jobs?dryRun=All"
+    spec = {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}
+    foreign = {"metadata": {"name": "foreign"}, "spec": {"template": {"spec": spec}}}
+    harness.until("the policy", lambda: name in operator.request("POST", path, foreign).message)
+
+
 def test_a_whole_life_with_least_rights(harness, kubeconfig):
     spec = {"containers": [{"name": "operator", "image": "x"}]}
-    harness.must(
-        "POST", f"/api/v1/namespaces/{harness.namespace}/pods", {"metadata": {"name": "operator-0"}, "spec": spec}
-    )
+    labels = {"app.kubernetes.io/name": "steno-operator", "app.kubernetes.io/instance": "steno"}
+    pod = {"metadata": {"name": "operator-0", "labels": labels}, "spec": spec}
+    harness.must("POST", f"/api/v1/namespaces/{harness.namespace}/pods", pod)
     tenant = {"metadata": {"name": harness.namespace}, "spec": {"namespaces": [harness.namespace]}}
     for plural, kind in (("tenantquotas", "TenantQuota"), ("tenants", "Tenant")):  # the quota is to make way
         harness.must("POST", f"{GROUP}/{plural}", {"apiVersion": "steno.dev/v1alpha1", "kind": kind, **tenant})
@@ -99,6 +120,7 @@ def test_a_whole_life_with_least_rights(harness, kubeconfig):
     harness.until("the child is gone", lambda: not harness.children())
     harness.until("its Event", lambda: harness.events("AttemptStarted"))
     assert "orbidden" not in replica.log.read_text()
+    assert "ValidatingAdmissionPolicy" not in replica.log.read_text()
     assert replica.stop() == 0
     assert "not released" not in replica.log.read_text()
 
@@ -116,6 +138,7 @@ def test_a_streams_whole_life_with_least_rights(harness, kubeconfig):
     streams.send_report(replica, pod, streams.session_report(result={"reason": "ClientEnded"}))
     harness.until("the session is gone", lambda: streams.found(streams.path("session", "call")) is None)
     assert "orbidden" not in replica.log.read_text()
+    assert "ValidatingAdmissionPolicy" not in replica.log.read_text()
     assert replica.stop() == 0
 
 
