@@ -171,6 +171,7 @@ FOREIGN = {
     "service-of-others": service(selector={"app": "database"}),
     "service-of-another-pool": service(selector={"steno.dev/pool-uid": "other"}),
     "service-with-external-addresses": service(externalIPs=["192.0.2.1"]),
+    "service-of-a-load-balancer": service(type="LoadBalancer"),
     "service-of-a-name": service(type="ExternalName", externalName="example.com"),
     "pool-of-another-name": pool("miner"),
     "unlabelled": {**job(), "metadata": {**job()["metadata"], "labels": {}}},
