@@ -7,7 +7,7 @@ uploads, the client's progress bar) owns a `ProgressMeter`, so that all three ag
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steno_api.v1alpha1.job import Progress, Stage
 
@@ -58,6 +58,22 @@ class ProgressUpdate:
 
 ProgressCallback = Callable[[ProgressUpdate], None]
 """Called before, during and after each stage; it must return quickly and not raise."""
+
+
+def capped(on_progress: ProgressCallback, seconds: float) -> ProgressCallback:
+    """Return a callback that is never told of more audio than a recording has: its channels may be decoded one by one.
+
+    Args:
+        on_progress: the callback behind it.
+        seconds: of the recording.
+    """
+
+    def call(update: ProgressUpdate) -> None:
+        if update.audio_seconds is not None and update.audio_seconds > seconds:
+            update = replace(update, audio_seconds=seconds)
+        on_progress(update)
+
+    return call
 
 
 def transcription_weights(*, diarize: bool) -> Mapping[Stage, float]:

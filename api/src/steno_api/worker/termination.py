@@ -10,6 +10,7 @@ from steno_api.documents.manifest import AnySummary, PublishedArtifact
 from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.model import Model
+from steno_api.usage import Work
 
 MAX_TERMINATION_MESSAGE_BYTES = 4096
 """Kubernetes truncates a container's termination message to this length."""
@@ -36,7 +37,15 @@ class Failed(Model):
     """One or two sentences for the user: what is wrong and what to do. Never a traceback, never transcript text."""
 
 
-class TerminationMessage(Model):
+class WorkDone(Model):
+    """The part of a termination message that a Tenant is charged by; it counts even if the rest cannot be read."""
+
+    used: Work | None = None
+    """What the worker did itself, not what it found of an earlier attempt; absent: it does not say."""
+
+
+class TerminationMessage(WorkDone):
     """Envelope in the pod's termination message."""
 
-    result: Succeeded | Failed = Field(discriminator="outcome")
+    result: Annotated[Succeeded | Failed, Field(discriminator="outcome")] | None = None
+    """Absent: the worker was killed before it could say how it ended."""

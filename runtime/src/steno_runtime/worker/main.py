@@ -59,24 +59,25 @@ def execute(document: str) -> int:
     stop = StopSignal(on_timeout=lambda: _give_up(termination))
     stop.install()
     reporter = Reporter(task)
-    result = termination.write(_result(task, stop, reporter))
+    result = termination.write(_result(task, stop, reporter, termination))
     reporter.close()
     code = exit_code(result)
     log.info("done", extra={"outcome": result.outcome, "exit_code": code})
     return code
 
 
-def _result(task: Task, stop: StopSignal, reporter: Reporter) -> Succeeded | Failed:
+def _result(task: Task, stop: StopSignal, reporter: Reporter, termination: TerminationWriter) -> Succeeded | Failed:
     handler = _HANDLERS[type(task)](task)
     meter = ProgressMeter(handler.weights, started=time.monotonic())
 
     def on_progress(update: ProgressUpdate) -> None:
+        termination.count(update)
         reporter.publish(meter.measure(update, now=time.monotonic()))
 
     try:
         from steno_runtime.worker.run import run
 
-        return run(task, handler, stop=stop, on_progress=on_progress)
+        return run(task, handler, stop=stop, on_progress=on_progress, on_document=termination.count_document)
     except BaseException as error:  # whatever it is, the termination message must be written
         result = failure(error, handler.remedy)
         if result.reason in (FailureReason.INTERNAL, FailureReason.OUT_OF_MEMORY):

@@ -6,9 +6,10 @@ import functools
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from steno_api.documents.manifest import MANIFEST_NAME, Manifest
+from steno_api.documents.manifest import MANIFEST_NAME, AnySummary, Manifest
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_api.worker.task import Task
@@ -35,7 +36,14 @@ WRITTEN_SHARE = 0.8
 """Share of the stage `Publishing` that writing the files takes; the rest is for storing them."""
 
 
-def run(task: Task, handler: TaskHandler, *, stop: StopSignal, on_progress: ProgressCallback) -> Succeeded:
+def run(
+    task: Task,
+    handler: TaskHandler,
+    *,
+    stop: StopSignal,
+    on_progress: ProgressCallback,
+    on_document: Callable[[AnySummary], None] = lambda _: None,
+) -> Succeeded:
     """Do a task: return what an earlier attempt published, or do the work and publish it.
 
     Args:
@@ -43,6 +51,7 @@ def run(task: Task, handler: TaskHandler, *, stop: StopSignal, on_progress: Prog
         handler: does the work.
         stop: ends the work early.
         on_progress: called with the progress.
+        on_document: called with the summary of a document that this attempt made, not of one that it found.
 
     Raises:
         WorkError: with the reason, in words for the user.
@@ -73,6 +82,7 @@ def run(task: Task, handler: TaskHandler, *, stop: StopSignal, on_progress: Prog
         document = find_document(output, handler, attempt)
         if document is None:
             document = handler.run(attempt)
+            on_document(document.summary())
         else:
             log.info("an earlier attempt ended while it published; its document is used")
         stop.check()

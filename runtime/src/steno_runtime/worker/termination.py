@@ -1,14 +1,21 @@
-"""The termination message: how an attempt ended, for the pod's status, and the exit code that goes with it."""
+"""The termination message: how an attempt ended and what it did, for the pod's status, and the exit code with it.
+
+What was done so far is written while the work goes on: a worker that is killed leaves it in its pod's status.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 
+from steno_api.documents.manifest import AnySummary, OCRSummary, TranscriptionSummary
 from steno_api.failures import EXIT_CODES, EXIT_TERMINATED, FailureReason
+from steno_api.usage import Work
 from steno_api.worker.termination import MAX_TERMINATION_MESSAGE_BYTES, Failed, Succeeded, TerminationMessage
 from steno_runtime.errors import Stopped, explain
+from steno_runtime.progress import ProgressUpdate
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +24,8 @@ STOPPED = Failed(
     message="The worker was asked to stop before it was done: its pod was preempted, evicted or deleted.",
 )
 _LOCK_TIMEOUT_SECONDS = 1.0
+NOTE_SECONDS = 1.0
+"""Least time between notes of what was done so far."""
 
 DEFAULT_PATH = "/dev/termination-log"
 """Where kubelet mounts the message's file; outside a pod there is none, and none is created."""
@@ -29,6 +38,33 @@ class TerminationWriter:
         self._path = Path(path)
         self._lock = threading.Lock()
         self._result: Succeeded | Failed | None = None
+        self._used = Work()
+        self._noted: float | None = None
+
+    def count(self, update: ProgressUpdate) -> None:
+        """Count what progress says was done, and note it in case the process is killed. Never raises."""
+        self._count(Work.of(update.audio_seconds, update.pages))
+
+    def count_document(self, summary: AnySummary) -> None:
+        """Count the whole document that was made."""
+        match summary:
+            case TranscriptionSummary():
+                self._count(Work.of(summary.duration, None))
+            case OCRSummary():
+                self._count(Work.of(None, summary.pages))
+
+    def _count(self, work: Work) -> None:
+        used = self._used.union(work)
+        if used == self._used:
+            return
+        self._used = used
+        now = time.monotonic()
+        if self._noted is not None and now - self._noted < NOTE_SECONDS:
+            return
+        with self._lock:
+            if self._result is None:
+                self._noted = now
+                self._write(TerminationMessage(used=used).to_json().encode())
 
     def write(self, result: Succeeded | Failed) -> Succeeded | Failed:
         """Write `result` unless one was written before; return the one that counts. Never raises."""
@@ -36,26 +72,31 @@ class TerminationWriter:
         try:
             if self._result is None:
                 self._result = result
-                self._write(result)
+                self._write(encode(result, self._used))
             return self._result
         finally:
             if locked:
                 self._lock.release()
 
-    def _write(self, result: Succeeded | Failed) -> None:
+    def _write(self, data: bytes) -> None:
         if str(self._path) == DEFAULT_PATH and not self._path.exists():
             return
         try:
             # In place: in a pod the file is a mount of its own, so nothing can be renamed to it.
-            self._path.write_bytes(encode(result))
+            self._path.write_bytes(data)
         except OSError as error:
             log.warning("the termination message could not be written", extra={"error": str(error)})
 
 
-def encode(result: Succeeded | Failed) -> bytes:
-    """Return the termination message for `result`: JSON of at most 4,096 bytes; a longer message is shortened."""
+def encode(result: Succeeded | Failed, used: Work | None = None) -> bytes:
+    """Return the termination message: JSON of at most 4,096 bytes.
+
+    Args:
+        result: how the attempt ended; a longer message of it is shortened.
+        used: what the attempt did.
+    """
     while True:
-        data = TerminationMessage(result=result).to_json().encode()
+        data = TerminationMessage(result=result, used=used).to_json().encode()
         excess = len(data) - MAX_TERMINATION_MESSAGE_BYTES
         if excess <= 0:
             return data

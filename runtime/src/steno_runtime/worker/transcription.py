@@ -20,7 +20,7 @@ from steno_runtime import sandbox
 from steno_runtime.errors import WorkError
 from steno_runtime.media.tracks import Selection
 from steno_runtime.memory import available_memory
-from steno_runtime.progress import ProgressUpdate, transcription_weights
+from steno_runtime.progress import ProgressUpdate, capped, transcription_weights
 from steno_runtime.publishing import Format
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
@@ -103,7 +103,11 @@ class TranscriptionHandler:
 
         options = TranscriptionOptions.from_task(task, hf_token=token)
         result = transcribe(
-            recording.samples, options, on_progress=attempt.on_progress, check=attempt.check, source_warnings=warnings
+            recording.samples,
+            options,
+            on_progress=capped(attempt.on_progress, recording.duration),
+            check=attempt.check,
+            source_warnings=warnings,
         )
         transcript = build_transcript(
             merge_channels(result, recording),
