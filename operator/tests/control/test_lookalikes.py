@@ -137,11 +137,11 @@ def test_a_pod_that_only_bears_the_label_has_no_say(state):
     raw = pod("mine", "p9", owner="j9", phase="Succeeded", **said)
     raw["metadata"]["ownerReferences"][0]["name"] = "mine"
     state.pods.upsert(raw)
-    assert state.published(OWNER) is None
+    assert state.work(OWNER) == {}
     state.pods.delete("p9")
-    assert state.published(OWNER) is None
+    assert state.work(OWNER) == {}
     state.pods.upsert(pod(phase="Succeeded", **said))
-    assert state.published(OWNER) is not None
+    assert [work.audio_millis for work in state.work(OWNER).values()] == [9_000]
 
 
 @pytest.mark.parametrize("foreign_first", [True, False])

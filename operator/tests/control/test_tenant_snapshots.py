@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from steno_api.usage import Work
 from steno_api.v1alpha1.tenant import Tenant
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_operator.control.cache.cluster_state import ClusterState
@@ -16,6 +17,8 @@ from steno_operator.control.cache.snapshots.tenant import observe_tenant
 from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.admission import Admission, Demand
+from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.job.planner import plan_job
 from steno_operator.plan.tenant.planner import plan_tenant
 
 from .objects import CREATED, container, job, pod, profile_object, resource
@@ -254,10 +257,24 @@ def test_a_result_that_can_no_longer_be_read_keeps_no_reservation(state):
     state.jobs.upsert(job(spec={"suspend": True}, status={"conditions": [{"type": "Suspended", "status": "True"}]}))
     state.pods.upsert(pod(**PUBLISHED))
     state.pods.delete("p1")  # asked to stop, it published; its pod was gone before its job was planned
-    assert suspended(state, raw) == []
-    state.resources.upsert(resource(version=9))
+    assert [one.uid for one in suspended(state, raw)] == ["u1"]  # until its status has what it used
+    held = resource(version=4)
+    held["spec"]["suspend"] = True
+    seen = observe_job(state, KEY, TranscriptionJob.from_wire(held))
+    plan = plan_job(seen, datetime.now(UTC), Policy(runtime_image="i", report_url="u"))
+    assert plan.status.usage is not None
+    held["status"] = plan.status.to_wire()
+    state.resources.upsert(held)
+    charged = 0
+    for version in (8, 9):
+        for write in plan_tenant(observe(state, raw), datetime.now(UTC)).actions:
+            charged = write.status.audio_millis
+            state.quotas.upsert(quota(version=version) | {"status": write.status.to_wire()})
+    assert (observe(state, raw).quota.status.reservations, charged) == ([], 12_500)
+    state.resources.upsert(resource(version=9, usage=plan.status.usage.to_wire()))
     [write] = plan_tenant(observe(state, raw), datetime.now(UTC)).actions
-    assert [(one.uid, one.releasing) for one in write.status.reservations] == [("u1", None)]
+    [one] = write.status.reservations
+    assert (one.uid, one.releasing, one.charged) == ("u1", None, Work(audio_millis=12_500))  # not again
 
 
 @pytest.mark.parametrize("suspended", [True, False], ids=["suspended", "running"])

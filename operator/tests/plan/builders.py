@@ -8,6 +8,7 @@ from typing import Any
 
 from steno_api.documents.manifest import OCRSummary, PublishedArtifact, TranscriptionSummary
 from steno_api.failures import EXIT_CODES, FailureReason
+from steno_api.usage import Work
 from steno_api.v1alpha1.meta import Condition
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
@@ -58,8 +59,8 @@ def after(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def failure_message(reason: FailureReason, message: str = "It broke.") -> str:
-    return TerminationMessage(result=Failed(reason=reason, message=message)).to_json()
+def failure_message(reason: FailureReason, message: str = "It broke.", used: Work | None = None) -> str:
+    return TerminationMessage(result=Failed(reason=reason, message=message), used=used).to_json()
 
 
 def make_job(**spec: Any) -> TranscriptionJob:

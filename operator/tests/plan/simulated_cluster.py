@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from steno_api.failures import EXIT_CODES, FailureReason
+from steno_api.usage import Work
 from steno_api.v1alpha1.job import JobStatus, Progress, Stage
 from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.common.conditions import is_finished
@@ -39,8 +40,12 @@ FATES: list[tuple[int, str]] = [
     *[(75, failure_message(FailureReason.SOURCE_UNAVAILABLE)), (71, failure_message(FailureReason.OUT_OF_MEMORY))] * 8,
     (137, PUBLISHED),
     (0, "{"),
-    *((EXIT_CODES[reason.failure_class], failure_message(reason)) for reason in FailureReason),
+    *(
+        (EXIT_CODES[reason.failure_class], failure_message(reason, used=Work(audio_millis=1000, pages=2)))
+        for reason in FailureReason
+    ),
     (143, ""),
+    (137, '{"used": {"audioMillis": 500}}'),
     (137, ""),
     (64, ""),
     (70, "Traceback"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from steno_operator.plan.common.admission import NOT_REQUIRED
 from steno_operator.plan.common.conditions import holds
 from steno_operator.plan.common.plan import StartAttempt, SuspendAttempt
+from steno_operator.plan.common.usage import work_of_pod
 
 from .builders import make_job, make_ocr_job
 from .simulated_cluster import CALM, FATES, MOVES, SimulatedCluster, collect, end_pod, release_children
@@ -115,6 +116,24 @@ def test_a_finished_job_stays_finished(cluster, history):
 
 @many
 @given(clusters, histories)
+def test_what_workers_did_is_recorded_once_whatever_becomes_of_them(cluster, history):
+    seen: dict[str, int] = {}
+    for move, number, looks in history:
+        if cluster.gone:
+            return
+        move(cluster, number)
+        if not looks:
+            continue
+        pods = [pod for child in cluster.jobs.values() for pod in child.pods]
+        seen |= {pod.uid: work.audio_millis + work.pages for pod in pods if (work := work_of_pod(pod)) is not None}
+        cluster.reconcile()
+        usage = cluster.status.usage
+        if not cluster.gone:
+            assert (0 if usage is None else usage.audio_millis + usage.pages) == sum(seen.values())
+
+
+@many
+@given(clusters, histories)
 def test_at_most_one_child_may_work(cluster, history):
     play(cluster, history)  # reconcile() asserts it after each single action
     if not cluster.gone:
@@ -192,9 +211,9 @@ def test_a_result_that_was_published_is_never_lost(cluster, history):
 
 
 def without_generation(status):
-    """Return a finished status without the fields that a later spec may change."""
+    """Return a finished status without the fields that a later spec may change, or a worker that says what it did."""
     conditions = [item.model_copy(update={"observed_generation": 0}) for item in status.conditions]
-    return status.model_copy(update={"observed_generation": 0, "conditions": conditions})
+    return status.model_copy(update={"observed_generation": 0, "conditions": conditions, "usage": None})
 
 
 LOST = {"ImagePull", "NodeLost", "Killed", "PodLost"}
@@ -212,4 +231,5 @@ def outcome(cluster: SimulatedCluster):
         status.out_of_memory,
         status.results,
         status.summary,
+        status.usage and (status.usage.audio_millis, status.usage.pages),
     )

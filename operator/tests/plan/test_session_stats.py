@@ -28,7 +28,7 @@ def test_statistics_are_written_at_intervals():
 
 
 def billed_seconds(simulation: SimulatedSession) -> float:
-    return ADMISSION_POLICIES["StreamSession"].usage(simulation.session.status.to_wire()).audio_seconds
+    return ADMISSION_POLICIES["StreamSession"].usage(simulation.session.status.to_wire(), {}).audio_seconds
 
 
 def test_the_audio_of_a_lost_server_is_counted_too():

@@ -119,7 +119,8 @@ def test_m9_whatever_workers_and_old_statuses_say_the_usage_can_be_written(chang
     result = parse_result(claim(**changes))
     usages = [Usage(audio_seconds=old if isinstance(old, float) else 1.0)]
     if isinstance(result, Succeeded):
-        usages.append(ADMISSION_POLICIES["TranscriptionJob"].usage({"summary": result.summary.to_wire()}))
+        status = {"summary": result.summary.to_wire(), "completionTime": "2026-01-02T03:04:05Z"}
+        usages.append(ADMISSION_POLICIES["TranscriptionJob"].usage(status, {}))
     harness = TenantHarness(audioMinutesPerDay=10)
     request = make_request("a")
     harness.reconcile(request)

@@ -12,6 +12,7 @@ from steno_api.documents.manifest import MAX_COUNT
 from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.model import Model
 from steno_api.rules import Rule
+from steno_api.usage import WorkRecord
 from steno_api.v1alpha1.common import LastFailure, Output, Phase, ProfileRef, QueueStatus, Results, Source, TenantRef
 from steno_api.v1alpha1.meta import ConditionedStatus
 
@@ -143,3 +144,5 @@ class JobStatus(ConditionedStatus):
     all of them, with the time or page."""
     last_failure: LastFailure | None = None
     """Present once an attempt has failed."""
+    usage: WorkRecord | None = None
+    """What the workers of all attempts have done, whether or not the job succeeded: a Tenant is charged for it."""

@@ -31,11 +31,11 @@ class TenantLimits(Model):
     streams: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Stream sessions that may be open at a time; further ones are refused."""
     audio_minutes_per_day: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
-    """Minutes of audio a day (UTC), counted when work ends. Once the limit is reached, no TranscriptionJob or stream is
-    admitted until the day is over. Work that was admitted before is finished and counted, so that a day's total can
-    exceed the limit by the work that was running."""
+    """Minutes of audio a day (UTC): all that is decoded, whatever becomes of it, charged when the work ends. Once they
+    and the work under way reach the limit, no TranscriptionJob or stream is admitted until the day is over. Work that
+    was admitted before is finished and charged, so that a day's total can exceed the limit by the rest of it."""
     pages_per_day: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
-    """Pages a day (UTC), for OCRJobs; counted like minutes of audio."""
+    """Pages a day (UTC), for OCRJobs; charged like minutes of audio."""
 
 
 class TenantSpec(Model):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
+from steno_api.usage import Work
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
 from steno_api.v1alpha1.tenant import MAX_RESERVATIONS
 
@@ -32,6 +33,8 @@ class QuotaReservation(Model):
     """Streams it counts as."""
     since: AwareDatetime
     """When it was admitted."""
+    charged: Work | None = None
+    """What the resource was charged for under earlier reservations: it is not charged for that again."""
     releasing: bool | None = None
     """True: nothing more may be started under it; it is released once nothing of the resource is running."""
 

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from steno_api.usage import MAX_PROCESSES, Work
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
-from steno_api.worker.termination import Succeeded
 from steno_operator.control.cache.job_records import (
     JobRecord,
     PodRecord,
@@ -58,14 +58,15 @@ from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import KeyStore
 from steno_operator.manifests import labels
 from steno_operator.plan.common.admission import Admission
-from steno_operator.plan.common.pods import ended, worker_result
+from steno_operator.plan.common.pods import ended
+from steno_operator.plan.common.usage import join, process_id, work_of_pod, work_of_pods
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedServer
 from steno_operator.plan.tenant.admission import ObservedQuota, Reservation, check_admission
 
 T = TypeVar("T")
 
 _WARNINGS = 10_000
-_PUBLISHED = 10_000
+_GONE_WORKERS = 10_000
 
 
 def _resource_name(job: Entry[JobRecord]) -> Iterable[tuple[str, str]]:
@@ -136,12 +137,12 @@ class ClusterState:
         self.busy = BusyKeys()
         self.token_keys: KeyStore | None = None
         self._deleted_requests: dict[OwnerKey, QuotaRequest] = {}  # of what still holds a reservation
-        self._published: BoundedDict[OwnerKey, Succeeded] = BoundedDict(_PUBLISHED)
+        self._gone_work: BoundedDict[OwnerKey, dict[str, Work]] = BoundedDict(_GONE_WORKERS)
         self.resources.add_event_handler(self._keep_up_with_resource)
         self.quotas.add_event_handler(self._keep_up_with_quota)
         self.jobs.add_event_handler(self._forget_warning)
         self.pods.add_event_handler(self._forget_warning)
-        self.pods.add_event_handler(self._keep_result)
+        self.pods.add_event_handler(self._keep_work)
         self.servers.add_event_handler(self._forget_warning)
         self.servers.add_event_handler(self._disconnect_server)
 
@@ -267,11 +268,10 @@ class ClusterState:
             counts.append(0 if accelerator is None else int(accelerator.get("count", 1)))
         return max(counts, default=None)
 
-    def published(self, owner: OwnerKey) -> Succeeded | None:
-        """Return the result of a worker that published for a resource, even if its pod is gone by now."""
-        pods = self.pods.by_index(PODS_BY_RESOURCE, owner)
-        results = (worker_result(pod.value.pod) for pod in pods if self._is_worker(pod, owner))
-        return next((each for each in results if isinstance(each, Succeeded)), self._published.get(owner))
+    def work(self, owner: OwnerKey) -> dict[str, Work]:
+        """Return what the workers of a resource said when they ended, by process; also of pods that are gone by now."""
+        pods = [pod.value.pod for pod in self.pods.by_index(PODS_BY_RESOURCE, owner) if self._is_worker(pod, owner)]
+        return join(self._gone_work.get(owner, {}), work_of_pods(pods))
 
     def _is_worker(self, pod: Entry[PodRecord], owner: OwnerKey) -> bool:
         """Tell whether a pod works for the resource in its label: the child Job that controls it says so, or said."""
@@ -338,13 +338,13 @@ class ClusterState:
         if change.new is None or ended(change.new.value.pod):
             self.connections.disconnect(change.latest.uid)
 
-    def _keep_result(self, change: Change[PodRecord]) -> None:
+    def _keep_work(self, change: Change[PodRecord]) -> None:
+        """Keep what a worker did whose pod is gone, until the resource's status or its Tenant has it."""
         pod = change.latest
-        resource, result = pod.value.resource, worker_result(pod.value.pod)
-        if change.new is not None or resource is None or not isinstance(result, Succeeded):
-            return
-        if self._is_worker(pod, resource):
-            self._published[resource] = result
+        resource, work = pod.value.resource, work_of_pod(pod.value.pod)
+        if change.new is None and resource is not None and work is not None and self._is_worker(pod, resource):
+            kept = self._gone_work.get(resource, {}) | {process_id(pod.value.pod): work}
+            self._gone_work[resource] = dict(sorted(kept.items())[-MAX_PROCESSES:])
 
 
 def most_senior(tenants: Iterable[TenantRecord]) -> TenantRecord | None:

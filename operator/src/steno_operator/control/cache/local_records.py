@@ -8,10 +8,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from steno_api.usage import Work
 from steno_api.v1alpha1.job import Progress
 from steno_operator.control.cache.object_cache import Notifier
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.admission import Admission
+from steno_operator.plan.common.usage import work_of_progress
 from steno_operator.plan.pool.places import PlaceRequest, QueueOrder
 
 
@@ -21,8 +23,9 @@ class ProgressReports(Notifier[Key]):
     def __init__(self) -> None:
         super().__init__()
         self._reports: dict[str, tuple[int, Progress]] = {}  # resource UID → attempt, progress
+        self._processes: dict[str, str] = {}  # resource UID → worker that reported it
 
-    def update(self, key: Key, uid: str, attempt: int, progress: Progress) -> None:
+    def update(self, key: Key, uid: str, attempt: int, progress: Progress, *, process: str = "") -> None:
         """Take in a report; a late one of an earlier attempt is dropped.
 
         Args:
@@ -30,10 +33,12 @@ class ProgressReports(Notifier[Key]):
             uid: its UID.
             attempt: the attempt that reports.
             progress: what it says.
+            process: what the worker is called where its work is recorded.
         """
         known = self._reports.get(uid)
         if known is None or attempt > known[0] or (attempt == known[0] and progress != known[1]):
             self._reports[uid] = (attempt, progress)
+            self._processes[uid] = process
             self.notify(key)
 
     def get(self, uid: str, attempt: int) -> Progress | None:
@@ -41,9 +46,15 @@ class ProgressReports(Notifier[Key]):
         known = self._reports.get(uid)
         return known[1] if known is not None and known[0] == attempt else None
 
+    def work(self, uid: str) -> dict[str, Work]:
+        """Return what the worker that reported last has done so far, by process."""
+        known, process = self._reports.get(uid), self._processes.get(uid)
+        return {process: work_of_progress(known[1])} if known is not None and process else {}
+
     def forget(self, uid: str) -> None:
         """Forget a job."""
         self._reports.pop(uid, None)
+        self._processes.pop(uid, None)
 
 
 class ConflictingNames(Notifier[str]):

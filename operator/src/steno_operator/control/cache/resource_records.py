@@ -7,7 +7,7 @@ resource whose progress changed does not wake its Tenant.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuota
 from steno_operator.control.cache.object_cache import Entry, Index, OwnerKey
 from steno_operator.control.kube.decoding import own_metadata
 from steno_operator.control.kube.keys import Key, controller_uid
-from steno_operator.plan.common.admission import ADMISSION_POLICIES, Usage
+from steno_operator.plan.common.admission import ADMISSION_POLICIES
 from steno_operator.plan.pool.places import PlaceRequest, place_request
 
 POOL_KIND = RuntimePool.definition.kind
@@ -45,7 +45,8 @@ class QuotaRequest:
     finished: bool
     deleted: bool
     """It is deleted, or being deleted."""
-    usage: Usage
+    status: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    """As it is, for what it says of usage: not compared, so that progress does not wake the Tenant."""
 
     @property
     def owner_key(self) -> OwnerKey:
@@ -158,7 +159,7 @@ def _quota_request(key: Key, raw: Mapping[str, Any]) -> QuotaRequest:
         max_pods=policy.max_pods(spec),
         finished=bool(status.get("completionTime")),
         deleted="deletionTimestamp" in metadata,
-        usage=policy.usage(status),
+        status=status,
     )
 
 

@@ -185,7 +185,8 @@ class Subscriptions:
         if job is None or job.value.controller is None:
             return
         self._enqueue(job.value.controller)
-        if job.value.child.suspended or job.value.child.deleting:  # its pods say when it is at rest
+        child = job.value.child
+        if child.suspended or child.deleting or child.done:  # its pods say when it is at rest
             self._enqueue_tenants_of(job.owner)
 
     def _warning_changed(self, change: Change[WarningEvent]) -> None:

@@ -22,6 +22,7 @@ from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.kube.client import ApiError, UnreachableError
 from steno_operator.control.reports import pools
 from steno_operator.control.reports.token_review import PodIdentity, TokenVerifier
+from steno_operator.plan.common.usage import process_id
 from steno_operator.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,9 @@ def take_job_report(state: ClusterState, caller: PodIdentity, report: Report) ->
         return _answer(403, "the token is not that of a pod of this attempt")
     if report.attempt != max(attempts):
         return _answer(409, "a later attempt has begun")
-    state.progress.update(resource.key, job.uid, report.attempt, report.progress)
+    pod = state.pods.get(caller.pod_uid)
+    process = "" if pod is None else process_id(pod.value.pod)
+    state.progress.update(resource.key, job.uid, report.attempt, report.progress, process=process)
     return _answer(202, "accepted")
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from steno_api.usage import Work
 from steno_api.v1alpha1.reasons import Reason
 from steno_operator.manifests.labels import default_tenant
+from steno_operator.plan.common.usage import NOTHING, read_record, record_work
 
 State = Literal["NotRequired", "Admitted", "Waiting", "Refused"]
 Meter = Literal["audio", "pages"]
@@ -56,10 +58,14 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a resource has used, known when it ended."""
+    """What a resource has used so far."""
 
     audio_seconds: float = 0.0
     pages: int = 0
+
+    def beyond(self, other: Usage) -> Usage:
+        """Return what it has used beyond something that it had used before."""
+        return Usage(max(0.0, self.audio_seconds - other.audio_seconds), max(0, self.pages - other.pages))
 
 
 class AdmissionPolicy(Protocol):
@@ -97,8 +103,8 @@ class AdmissionPolicy(Protocol):
         """Return what it reserves, given the accelerators of its pods (None: its RuntimeProfile does not exist)."""
         ...
 
-    def usage(self, status: Mapping[str, Any]) -> Usage:
-        """Return what it used, from its raw status."""
+    def usage(self, status: Mapping[str, Any], said: Mapping[str, Work]) -> Usage:
+        """Return what it used, from its raw status and what processes say (see `record_work`)."""
         ...
 
 
@@ -121,9 +127,9 @@ class _JobPolicy:
     def demand(self, gpus: int | None) -> Demand | None:
         return None if gpus is None else Demand(gpus=gpus, jobs=1)
 
-    def usage(self, status: Mapping[str, Any]) -> Usage:
-        summary: dict[str, Any] = status.get("summary") or {}
-        return Usage(audio_seconds=summary.get("duration", 0.0), pages=summary.get("pages", 0))
+    def usage(self, status: Mapping[str, Any], said: Mapping[str, Work]) -> Usage:
+        record = record_work(read_record(status), said) or NOTHING
+        return Usage(record.audio_millis / 1000, record.pages)
 
 
 class _SessionPolicy:
@@ -143,9 +149,10 @@ class _SessionPolicy:
     def demand(self, gpus: int | None) -> Demand | None:  # noqa: ARG002
         return Demand(streams=1)
 
-    def usage(self, status: Mapping[str, Any]) -> Usage:
+    def usage(self, status: Mapping[str, Any], said: Mapping[str, Work]) -> Usage:
         stats: dict[str, Any] = status.get("stats") or {}
-        return Usage(audio_seconds=stats.get("audioSeconds", 0.0))
+        record = record_work(read_record(status), said) or NOTHING  # of uploads
+        return Usage(stats.get("audioSeconds", 0.0) + record.audio_millis / 1000, record.pages)
 
 
 class _PoolPolicy:
@@ -170,7 +177,7 @@ class _PoolPolicy:
     def demand(self, gpus: int | None) -> Demand | None:
         return None if gpus is None else Demand(gpus=gpus)
 
-    def usage(self, status: Mapping[str, Any]) -> Usage:  # noqa: ARG002
+    def usage(self, status: Mapping[str, Any], said: Mapping[str, Work]) -> Usage:  # noqa: ARG002
         return Usage()
 
 
@@ -206,7 +213,7 @@ class AdmissionRequest:
     """It is being reconciled at this moment: something may be about to start on an admission that was read before."""
     usage: Usage = Usage()
     usage_pending: bool = False
-    """A worker has published, which its status does not say yet: it is about to complete and to be accounted for."""
+    """Its status does not say yet all that it used, or that it published: it is about to."""
 
 
 def waiting(

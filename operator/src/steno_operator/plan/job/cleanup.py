@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from steno_api.usage import WorkRecord
 from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.reasons import Reason
 from steno_operator.plan.common.clock import earliest, ttl_left
 from steno_operator.plan.common.plan import Action, DeleteResource, EmitEvent, Plan, StopAttempt
 from steno_operator.plan.common.policy import Policy
-from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
+from steno_operator.plan.common.usage import join, record_work, work_of_pods
+from steno_operator.plan.job.observed import ObservedChild, ObservedJob
 from steno_operator.plan.job.outcome import is_live, outstays_at
 
 ACCOUNTING_RECHECK = timedelta(seconds=5)
@@ -43,7 +45,7 @@ def plan_finished(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
             actions.append(
                 EmitEvent("Normal", Reason.CHILDREN_DELETED, "ttlSecondsAfterFinished ran out: child Jobs are deleted.")
             )
-    return Plan(tuple(actions), _observed_status(job), requeue, requires_live_read=bool(actions))
+    return Plan(tuple(actions), _observed_status(observed), requeue, requires_live_read=bool(actions))
 
 
 def plan_deleted(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
@@ -86,9 +88,27 @@ def stop(child: ObservedChild) -> StopAttempt:
     return StopAttempt(child.name, child.uid)
 
 
-def _observed_status(job: Job) -> JobStatus:
-    """Return the status, having observed the spec's latest generation: a finished job ignores what it says."""
+def record_usage(observed: ObservedJob, *, reports: bool) -> WorkRecord | None:
+    """Return what was done for a job, with what its workers say now.
+
+    Args:
+        observed: the job and its children.
+        reports: whether reports count, beside what workers say when they end.
+    """
+    messages = work_of_pods(pod for child in observed.children for pod in child.pods)
+    said = join(messages, observed.work, observed.reported if reports else {})
+    return record_work(observed.job.status.usage, said)
+
+
+def _observed_status(observed: ObservedJob) -> JobStatus:
+    """Return the status, having observed the spec's latest generation: a finished job ignores what it says.
+
+    A worker that is stopped says what it did only after the job has ended.
+    """
+    job = observed.job
     status, generation = job.status, job.metadata.generation
+    if status.usage is not None or status.summary is None:  # not one that ended under an operator that kept no record
+        status = status.model_copy(update={"usage": record_usage(observed, reports=True)})
     if status.observed_generation == generation:
         return status
     conditions = [item.model_copy(update={"observed_generation": generation}) for item in status.conditions]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from steno_api.usage import Work
 from steno_api.v1alpha1.job import Progress
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
@@ -78,6 +80,10 @@ class ObservedJob:
     progress_due: bool = False
     """At least `Policy.progress_interval` passed since the caller last wrote this job's status: finer progress may
     go in."""
+    work: Mapping[str, Work] = field(default_factory=dict[str, Work])
+    """What workers said when they ended that they did, by process; of those whose pods are gone, too."""
+    reported: Mapping[str, Work] = field(default_factory=dict[str, Work])
+    """What the worker that reported last has done so far, by process."""
     admission: Admission = NOT_REQUIRED
     """Whether an attempt may be started, as far as the job's Tenant goes."""
     refusal: str = ""

@@ -14,7 +14,7 @@ from steno_operator.plan.common.plan import Plan
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job import transitions
 from steno_operator.plan.job.attempts import AttemptHistory, evaluate_attempts, may_retry
-from steno_operator.plan.job.cleanup import plan_deleted, plan_finished
+from steno_operator.plan.job.cleanup import plan_deleted, plan_finished, record_usage
 from steno_operator.plan.job.conditions import events_of, phase_of
 from steno_operator.plan.job.observed import Job, ObservedJob
 from steno_operator.plan.job.transitions import Context, JobTransition, StatusUpdate
@@ -66,6 +66,7 @@ def _plan(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         failures=history.failures,
         out_of_memory=history.out_of_memory,
         last_failure=history.last_failure,
+        usage=record_usage(observed, reports=history.live is None or _shows_progress(job, transition)),
     )
     # A failure may be concluded from what was not seen: a child, a pod, or its termination message.
     concluded = history.last_failure != job.status.last_failure
@@ -99,6 +100,11 @@ def _decide(context: Context, *, expired: bool) -> JobTransition:
     if history.live is not None:
         return transitions.track(context, history.live)
     return transitions.start(context)
+
+
+def _shows_progress(job: Job, transition: JobTransition) -> bool:
+    """Tell whether the status will have new progress: what was done so far is written with it, and not for itself."""
+    return transition.update.get("progress", job.status.progress) != job.status.progress
 
 
 def _expiry(job: Job) -> datetime | None:

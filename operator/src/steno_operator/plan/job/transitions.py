@@ -9,6 +9,7 @@ from typing import TypedDict
 from steno_api.documents.manifest import AnySummary
 from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
+from steno_api.usage import WorkRecord
 from steno_api.v1alpha1.common import LastFailure, QueueStatus, Results
 from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.v1alpha1.meta import ConditionStatus
@@ -54,6 +55,7 @@ class StatusUpdate(TypedDict, total=False):
     results: Results
     summary: AnySummary | None
     warnings: list[WarningSummary] | None
+    usage: WorkRecord | None
 
 
 JobTransition = Transition[StatusUpdate]

@@ -12,7 +12,9 @@ not starved. A request that cannot be admitted today (the day's minutes or pages
 a limit), reserves nothing.
 
 A reservation is released when its resource has ended (or may not start anything any more, see `releasing`) and nothing
-of it works. What it used is added to the day's usage in the same write of the quota, hence exactly once.
+of it works. What it used is added to the day's usage in the same write of the quota, hence exactly once: what its
+workers did, whatever became of it. A job that is suspended is charged for what it did until then; its next reservation
+says so. What is under way is not charged yet, but nothing new is admitted that it leaves no room for.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from steno_operator.plan.tenant.quota import (
     adopt_running_work,
     pending_requests,
     settle_reservations,
+    under_way,
     usage_of_day,
 )
 
@@ -104,7 +107,8 @@ def plan_tenant(observed: ObservedTenant, now: datetime) -> TenantPlan:
     kept += adopt_running_work(observed.requests, kept, now)  # started before the Tenant existed
     used = add_usage(usage_of_day(quota.status, tenant, now), released)  # in the write that releases them: exactly once
     queue = sorted(pending_requests(observed.requests, kept), key=admission_order)  # pools, priority, age, UID
-    admitted, pending = QuotaAllocator(tenant, kept, used).admit(queue, now)
+    so_far = under_way(kept, observed.by_uid)
+    admitted, pending = QuotaAllocator(tenant, kept, used, so_far).admit(queue, now)
     status = used.model_copy(update={"reservations": admitted})
     write = (WriteQuota(quota, status),) if status != quota.status else ()
     usage = _usage(status, [request for request in queue if request.uid in pending])

@@ -11,13 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from steno_api.documents.manifest import MAX_AUDIO_SECONDS, MAX_PAGES
+from steno_api.usage import Work
 from steno_api.v1alpha1.reasons import Reason
 from steno_api.v1alpha1.tenant import MAX_RESERVATIONS, Tenant, TenantLimits
 from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuotaStatus
-from steno_operator.plan.common.admission import Admission, AdmissionRequest, Demand, Usage, refused, waiting
+from steno_operator.plan.common.admission import Admission, AdmissionRequest, Demand, Meter, Usage, refused, waiting
 
 RECONCILING_RECHECK = timedelta(seconds=0.5)
 """How soon to requeue a Tenant after a resource was being reconciled when its reservation was to be released."""
+
+USAGE_RECHECK = timedelta(seconds=5)
+"""How soon to requeue a Tenant whose resource was about to say in its status what it used."""
 
 _RESOURCES = ("gpus", "jobs", "streams")
 _EXHAUSTED = {
@@ -30,6 +34,7 @@ _METERS = {
     "pages": (Reason.PAGES_EXHAUSTED, "pages"),
 }
 
+NOTHING_CHARGED = Usage()
 Reservations = list[QuotaReservation]
 """A Tenant's quota reservations, as they are in the status of its TenantQuota."""
 
@@ -49,13 +54,14 @@ def settle_reservations(
     for reservation in reservations:
         request = requests[reservation.uid]
         if request.finished and not request.running and not request.reconciling:
-            released.append(request.usage)
+            released.append(uncharged(reservation, request))
             continue
         if request.finished:
             recheck = RECONCILING_RECHECK if request.reconciling else recheck
             kept.append(reservation)
             continue
-        if request.usage_pending:  # released now, what it used would never be added
+        if request.usage_pending and not request.running:  # what it used is charged once its status can tell so
+            recheck = USAGE_RECHECK
             kept.append(reservation)
             continue
         # What was granted is no longer what is requested: first nothing may start on it any more, then it is released.
@@ -65,7 +71,15 @@ def settle_reservations(
         elif not reservation.releasing or request.running or request.reconciling:
             recheck = RECONCILING_RECHECK if request.reconciling else recheck
             kept.append(reservation.model_copy(update={"releasing": True}))
+        else:  # it may go on another day, or never
+            released.append(uncharged(reservation, request))
     return kept, released, recheck
+
+
+def uncharged(reservation: QuotaReservation, request: AdmissionRequest) -> Usage:
+    """Return what a resource has used and was not charged for under an earlier reservation."""
+    charged = reservation.charged or Work()
+    return request.usage.beyond(Usage(charged.audio_millis / 1000, charged.pages))
 
 
 def adopt_running_work(
@@ -127,13 +141,16 @@ def admission_order(request: AdmissionRequest) -> tuple[bool, int, datetime, str
 class QuotaAllocator:
     """Admits the requests that the limits leave room for."""
 
-    def __init__(self, tenant: Tenant, reservations: Sequence[QuotaReservation], used: TenantQuotaStatus) -> None:
+    def __init__(
+        self, tenant: Tenant, reservations: Sequence[QuotaReservation], used: TenantQuotaStatus, under_way: Usage
+    ) -> None:
         """Start from what is reserved and used.
 
         Args:
             tenant: its name and limits.
             reservations: those that stay.
-            used: has what was used today.
+            used: has what was charged today.
+            under_way: what those that stay have used so far, and will be charged for.
         """
         self._name = tenant.metadata.name
         self._reservations = list(reservations)
@@ -144,11 +161,7 @@ class QuotaAllocator:
         """What the reservations leave."""
         self._unreserved = dict(self._free)
         """What the pending requests ahead leave of that; may be negative."""
-        daily = tenant.spec.limits
-        self._exhausted_today = {
-            "audio": _reached(used.audio_millis / 60_000, daily.audio_minutes_per_day),
-            "pages": _reached(used.pages, daily.pages_per_day),
-        }
+        self._exhausted_today = exhausted_meters(tenant.spec.limits, used, under_way)
 
     def admit(self, queue: Iterable[AdmissionRequest], now: datetime) -> tuple[Reservations, dict[str, Admission]]:
         """Return the new reservations, and the answers to the requests that were not admitted, by UID."""
@@ -159,7 +172,8 @@ class QuotaAllocator:
                 continue
             answer = self._obstacle(request, request.demand)
             if answer is None:
-                self._reservations.append(_reservation(request, request.demand, now))
+                # What it used before, it was charged for when it was suspended, or was no Tenant's.
+                self._reservations.append(_reservation(request, request.demand, now, request.usage))
                 self._take(request.demand, self._free, self._unreserved)
                 continue
             if answer.state == "Waiting" and answer.reason != Reason.LIMIT_TOO_SMALL:
@@ -175,7 +189,7 @@ class QuotaAllocator:
         if queues and too_big is not None:
             return self._too_small(too_big, demand, request.policy.remedy)
         meter = request.policy.meter
-        if meter is not None and self._exhausted_today[meter]:
+        if meter is not None and meter in self._exhausted_today:
             reason, what = _METERS[meter]
             message = f'Tenant "{self._name}" has used up its {what} for today; the day ends at 00:00 UTC.'
             return waiting(reason, message, self._name) if queues else refused(reason, message, self._name)
@@ -227,12 +241,41 @@ def _limits(limits: TenantLimits) -> dict[str, float]:
     return {name: math.inf if limit is None else limit for name, limit in given.items()}
 
 
-def _reached(used: float, limit: int | None) -> bool:
-    return limit is not None and used >= limit
+def exhausted_meters(limits: TenantLimits, used: TenantQuotaStatus, under_way: Usage) -> frozenset[Meter]:
+    """Return the daily limits that are reached.
+
+    Args:
+        limits: of the Tenant.
+        used: has what was charged today.
+        under_way: what is used so far by what has a reservation.
+    """
+    minutes = used.audio_millis / 60_000 + under_way.audio_seconds / 60
+    pages = used.pages + under_way.pages
+    reached: list[Meter] = []
+    if limits.audio_minutes_per_day is not None and minutes >= limits.audio_minutes_per_day:
+        reached.append("audio")
+    if limits.pages_per_day is not None and pages >= limits.pages_per_day:
+        reached.append("pages")
+    return frozenset(reached)
 
 
-def _reservation(request: AdmissionRequest, demand: Demand, now: datetime) -> QuotaReservation:
+def under_way(reservations: Iterable[QuotaReservation], requests: Mapping[str, AdmissionRequest]) -> Usage:
+    """Return what resources have used that will be charged when their reservations are released.
+
+    Args:
+        reservations: those that stay.
+        requests: at least the requests that have a reservation, by UID.
+    """
+    each = [uncharged(one, requests[one.uid]) for one in reservations]
+    return Usage(sum(one.audio_seconds for one in each), sum(one.pages for one in each))
+
+
+def _reservation(
+    request: AdmissionRequest, demand: Demand, now: datetime, charged: Usage = NOTHING_CHARGED
+) -> QuotaReservation:
+    work = Work.of(charged.audio_seconds, charged.pages)
     return QuotaReservation(
+        charged=None if work == Work() else work,
         uid=request.uid,
         kind=request.kind,
         namespace=request.namespace,

@@ -32,6 +32,8 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
         conflicting=_conflicting_names(state, key, owner),
         progress=state.progress.get(owner.uid, children[-1].attempt if children else 0),
         progress_due=state.status_writes.is_due(owner.uid),
+        work=state.work(owner),
+        reported=state.progress.work(owner.uid),
     )
 
 

@@ -14,8 +14,9 @@ from steno_operator.control.cache.resource_records import REQUESTS_BY_NAMESPACE,
 from steno_operator.control.cache.snapshots.job import observe_children, pods_of_job
 from steno_operator.control.cache.snapshots.pool import pool_occupies_quota
 from steno_operator.control.kube.keys import Key
-from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest, Usage
+from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest
 from steno_operator.plan.common.pods import worker_result
+from steno_operator.plan.common.usage import join
 from steno_operator.plan.tenant.planner import ObservedTenant
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -48,9 +49,13 @@ def observe_tenant(state: ClusterState, tenant: Tenant) -> ObservedTenant:
 def occupies_quota(state: ClusterState, owner: OwnerKey) -> bool:
     """Tell whether a child or a pod of a resource works, or may.
 
-    Pods outlive a Job that is deleted in the background, as it is with its resource.
+    Pods outlive a Job that is deleted in the background, as it is with its resource; and a Job that has ended may be
+    seen before its pods, which say what they did.
     """
-    if pool_occupies_quota(state, owner) or any(child.occupies_quota for child in observe_children(state, owner)):
+    children = observe_children(state, owner)
+    if pool_occupies_quota(state, owner) or any(child.occupies_quota for child in children):
+        return True
+    if any(pod.works for child in children if child.done for pod in child.pods):
         return True
     pods = state.pods.by_index(PODS_BY_RESOURCE, owner)
     return any(pod.value.pod.works and (pod.owner is None or state.job(pod.owner) is None) for pod in pods)
@@ -64,7 +69,8 @@ def _observe_request(
     finished = request.finished or request.deleted
     holder = state.tenant_of(key.namespace)
     per_pod = state.accelerators(owner, request.profile)
-    result = None if request.finished else state.published(owner)
+    said = state.work(owner)  # even if it was deleted before its status said so
+    pending = policy.usage(request.status, said) != policy.usage(request.status, {}) or _has_result(state, owner)
     return AdmissionRequest(
         uid=owner.uid,
         kind=key.kind,
@@ -82,9 +88,8 @@ def _observe_request(
         and request.tenant in ("", tenant),
         running=occupies_quota(state, owner),
         reconciling=not request.finished and key in state.busy,
-        # Deleted before its status was written, it has used what its worker's result says.
-        usage=request.usage if result is None else policy.usage({"summary": result.summary.to_wire()}),
-        usage_pending=not request.finished and _has_result(state, owner),
+        usage=policy.usage(request.status, join(state.progress.work(owner.uid), said)),
+        usage_pending=not request.finished and pending,
     )
 
 
@@ -102,7 +107,6 @@ def _forgotten(owner: OwnerKey, entry: QuotaReservation | None) -> QuotaRequest:
         max_pods=0,
         finished=False,
         deleted=True,
-        usage=Usage(),
     )
 
 
