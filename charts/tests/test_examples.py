@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from hack.paths import ROOT
+from steno_api.credentials import CredentialScope, s3_location
 from steno_api.v1alpha1 import RESOURCES, RuntimePool, StreamSession, TranscriptionJob
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.session.observed import ObservedSession
@@ -59,6 +60,15 @@ def test_the_demos_jobs_use_its_secret(name: str):
     job = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
     for place in ("source", "output"):
         assert job["spec"][place]["secretRef"]["name"] == SECRET["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", ["transcriptionjob", "ocrjob", "runtimepool"])
+def test_the_demos_secret_is_for_its_store(name: str):
+    spec = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())["spec"]
+    scope = CredentialScope.parse(SECRET["stringData"])
+    for place in (spec[key] for key in ("source", "output") if key in spec):
+        bucket, _, key = place.get("uri", "s3://steno-demo-results").removeprefix("s3://").partition("/")
+        assert not scope.refuse_object(place["endpointURL"], "us-east-1", s3_location(bucket, key))
 
 
 def test_the_demos_session_publishes_with_its_pools_credentials():

@@ -29,6 +29,14 @@ LOOPBACK = EgressRules(allowed_networks=["127.0.0.0/8"])
 """Lets tests reach servers of this machine, which is denied otherwise."""
 
 
+def mounted_secret(folder: Path, **values: str) -> str:
+    """Create a directory like a mounted Secret, with `-` for `_` in the names of Steno's own keys; return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in values.items():
+        (folder / (name.replace("_", "-") if name.startswith("steno") else name)).write_text(value)
+    return str(folder)
+
+
 @dataclass
 class S3:
     """A running S3 server and a client of it."""
@@ -39,12 +47,9 @@ class S3:
     client: object
 
     def credentials(self, folder: Path, **changed: str) -> str:
-        """Create a directory like a mounted Secret, and return it."""
-        values = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key} | changed
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, value in values.items():
-            (folder / name).write_text(value)
-        return str(folder)
+        """Create a directory like a mounted Secret, for this server alone, and return it."""
+        keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+        return mounted_secret(folder, **keys | {"allowedPrefix": self.endpoint, "allowPlainHTTP": "true"} | changed)
 
     def keys(self, bucket: str) -> list[str]:
         return [item["Key"] for item in self.client.list_objects_v2(Bucket=bucket).get("Contents", [])]

@@ -65,12 +65,6 @@ def kube(store: Store, request: pytest.FixtureRequest) -> Generator[Kube]:
     kube = Kube(cluster_name(), f"e2e-{os.getpid()}-{next(_numbers)}")
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kube.core.create_namespace({"metadata": {"name": kube.namespace, "labels": labels}})
-    kube.core.create_namespaced_secret(
-        kube.namespace,
-        {
-            "metadata": {"name": SECRET},
-            "stringData": {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key},
-        },
-    )
+    kube.core.create_namespaced_secret(kube.namespace, store.secret(SECRET))
     yield kube
     kube.core.delete_namespace(kube.namespace, body=client.V1DeleteOptions(propagation_policy="Background"))

@@ -210,6 +210,12 @@ class Store:
             config=Config(s3={"addressing_style": "path"}, signature_version="s3v4"),
         )
 
+    def secret(self, name: str, **changed: str) -> dict[str, Any]:
+        """The manifest of a Secret with credentials that are for this server as pods see it."""
+        keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+        scope = {"allowedPrefix": self.inside, "allowPlainHTTP": "true"}
+        return {"metadata": {"name": name}, "stringData": keys | scope | changed}
+
     def put(self, key: str, file: Path) -> None:
         self.client().upload_file(str(file), SOURCES, key)
 

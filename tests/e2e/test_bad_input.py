@@ -26,14 +26,9 @@ def test_bad_input(kube: Kube, case: str) -> None:
     assert_refused(kube, case, reason, named)
 
 
-def test_a_forbidden_source(kube: Kube) -> None:
-    kube.core.create_namespaced_secret(
-        kube.namespace,
-        {
-            "metadata": {"name": "wrong"},
-            "stringData": {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "wrong"},
-        },
-    )
+def test_a_forbidden_source(kube: Kube, store: Store) -> None:
+    wrong = store.secret("wrong", AWS_ACCESS_KEY_ID="nobody", AWS_SECRET_ACCESS_KEY="wrong")
+    kube.core.create_namespaced_secret(kube.namespace, wrong)
     job = kube.job("forbidden", "sample.wav")
     job["spec"]["source"]["secretRef"]["name"] = "wrong"
     kube.custom.create_namespaced_custom_object("steno.dev", "v1alpha1", kube.namespace, "transcriptionjobs", job)

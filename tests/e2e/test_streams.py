@@ -38,8 +38,7 @@ def pool(store: Store) -> Generator[Kube]:
     kube = Kube(cluster_name(), "e2e-streams")
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kube.core.create_namespace({"metadata": {"name": kube.namespace, "labels": labels}})
-    keys = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
-    kube.core.create_namespaced_secret(kube.namespace, {"metadata": {"name": SECRET}, "stringData": keys})
+    kube.core.create_namespaced_secret(kube.namespace, store.secret(SECRET))
     streams.pool(kube, minReplicas=1)
     yield kube
     kube.core.delete_namespace(kube.namespace, body=client.V1DeleteOptions(propagation_policy="Background"))

@@ -27,7 +27,8 @@ class FailureReason(StrEnum):
     SOURCE_NOT_FOUND = "SourceNotFound"
     """Nothing exists at `source.uri`: no such bucket, key, page, claim or file."""
     SOURCE_FORBIDDEN = "SourceForbidden"
-    """The source rejects the credentials, or requires some: check `source.secretRef`."""
+    """The source rejects the credentials, or requires some, or the Secret's `allowedPrefix` does not allow them to be
+    sent there: check `source.secretRef`."""
     UNSUPPORTED_MEDIA = "UnsupportedMedia"
     """The source is not readable audio or video: empty, damaged, another kind of file, or without sound."""
     ENCRYPTED = "Encrypted"
@@ -42,7 +43,8 @@ class FailureReason(StrEnum):
     OUTPUT_NOT_FOUND = "OutputNotFound"
     """The bucket or claim of `output.uri` does not exist: create it, then create the job again."""
     OUTPUT_FORBIDDEN = "OutputForbidden"
-    """The output rejects the credentials: check `output.secretRef`."""
+    """The output rejects the credentials, or the Secret's `allowedPrefix` does not allow them to be sent there: check
+    `output.secretRef`."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """`activeDeadlineSeconds` ran out, retries included."""
     NAME_CONFLICT = "NameConflict"

@@ -143,9 +143,31 @@ def test_credentials_are_mounted_read_only():
         output={"uri": "s3://t", "secretRef": {"name": "out"}},
     )
     for path, secret in (("/etc/steno/source-credentials", "in"), ("/etc/steno/output-credentials", "out")):
-        assert made[path]["secret"] == {"secretName": secret, "defaultMode": 0o440}
+        projected = made[path]["projected"]
+        assert {source["secret"]["name"] for source in projected["sources"]} == {secret}
+        assert projected["defaultMode"] == 0o440
         assert made[path]["readOnly"] is True
     assert not [path for path in mounts() if path.startswith("/etc/steno")]
+
+
+@pytest.mark.parametrize(
+    ("uri", "required", "one_of_the_others"),
+    [
+        ("s3://m/a.wav", {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, "AWS_SESSION_TOKEN"),
+        ("https://files.example/a.wav", {"allowedPrefix"}, "steno-http-token"),
+        ("http://files.example/a.wav", {"allowedPrefix"}, "allowPlainHTTP"),
+    ],
+)
+def test_h6_only_keys_of_our_own_names_are_mounted(uri, required, one_of_the_others):
+    """Of a ServiceAccount's token, a basic-auth Secret or a session's token nothing comes into the pod."""
+    made = mounts(source={"uri": uri, "secretRef": {"name": "in"}})["/etc/steno/source-credentials"]
+    first, second = (source["secret"] for source in made["projected"]["sources"])
+    assert {item["key"] for item in first["items"]} == required
+    assert "optional" not in first, "a Secret that does not exist (yet) is waited for"
+    assert second["optional"] is True
+    others = {item["key"] for item in second["items"]}
+    assert one_of_the_others in others
+    assert not (required | others) & {"token", "username", "password", "tls.key", ".dockerconfigjson"}
 
 
 def test_claims_are_mounted_the_source_read_only():

@@ -254,6 +254,19 @@ def test_k5_k10_a_pod_that_cannot_be_started_ends_its_attempt_after_the_timeout(
     assert (harness.status.phase, harness.condition("Failed").reason) == ("Failed", "StartFailed")
 
 
+def test_h6_a_secret_that_was_not_made_for_steno_is_told_from_one_that_does_not_exist():
+    harness = JobHarness()
+    harness.reconcile()
+    said = (
+        'MountVolume.SetUp failed for volume "source-credentials" : references non-existent secret key: allowedPrefix'
+    )
+    pod = make_pod(scheduled=after(0), node="n", warning=said, warning_reason="FailedMount", warned=after(5))
+    harness.reconcile(make_child(pod), at=10)
+    assert harness.status.queue.reason == "VolumeOrSecretMissing"
+    assert harness.status.queue.message.startswith(f"{said}. Add this key to the Secret that secretRef names")
+    assert "steno-http-token" in harness.status.queue.message
+
+
 @pytest.mark.parametrize(
     "waiting",
     [

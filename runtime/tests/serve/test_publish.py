@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -208,6 +209,7 @@ async def test_publishing_is_retried_while_the_store_is_unavailable(
 
 async def test_an_unavailable_store_does_not_delay_the_drain(start_server: StartServer, issuer: TokenIssuer, place):
     away = place | {"endpointURL": "http://127.0.0.1:9"}
+    (Path(place["credentialsDir"]) / "allowedPrefix").write_text(away["endpointURL"])
     server = await start_server(output=away, drainSeconds=2)
     report = asyncio.create_task(next_ended(server))
     async with server.connect(issuer.token(outputURI="s3://transcripts/x")) as socket:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.tests.conftest import LOOPBACK, Web, reply
+from runtime.tests.conftest import LOOPBACK, Web, mounted_secret, reply
 from steno_api.failures import FailureReason
 from steno_api.worker.task import EgressRules, TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
@@ -220,9 +220,9 @@ def test_the_certificate_is_still_that_of_the_name(tmp_path, monkeypatch):
 
 
 def bucket(endpoint: str, folder: Path, egress: EgressRules, role: str = "source") -> Callable[[], object]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        (folder / name).write_text("x")
-    where = {"endpointURL": endpoint, "credentials_dir": str(folder)}
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    credentials = mounted_secret(folder, **keys, allowedPrefix=endpoint, allowPlainHTTP="true")
+    where = {"endpointURL": endpoint, "credentials_dir": credentials}
     if role == "output":
         return lambda: open_output(TaskOutput(uri="s3://b/d", formats=["json"], **where), egress).create(
             "a", b"x", "a/b"

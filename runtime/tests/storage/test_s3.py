@@ -19,14 +19,21 @@ from steno_runtime.storage.s3 import CHECK_NAME
 FAST = Retry(attempts=2, first_pause=0.01, max_pause=0.02)
 
 
+def where(s3, folder: Path, fields: dict[str, str]) -> dict[str, str]:
+    """The endpoint, and credentials for it."""
+    endpoint = fields.get("endpoint_url", s3.endpoint)
+    secret = s3.credentials(folder / "secret", allowedPrefix=endpoint or "")
+    return {"endpoint_url": endpoint, "credentials_dir": secret} | fields
+
+
 def read(s3, folder: Path, uri: str, **fields) -> bytes:
-    fields = {"endpoint_url": s3.endpoint, "credentials_dir": s3.credentials(folder / "secret")} | fields
+    fields = where(s3, folder, fields)
     source = TaskSource(uri=uri, **fields)
     return fetch(source, folder, check=lambda: None, on_bytes=lambda *_: None, egress=LOOPBACK, retry=FAST).read_bytes()
 
 
 def output(s3, folder: Path, uri: str = "s3://transcripts/a/b/uid", **fields):
-    fields = {"endpoint_url": s3.endpoint, "credentials_dir": s3.credentials(folder / "secret")} | fields
+    fields = where(s3, folder, fields)
     return open_output(TaskOutput(uri=uri, formats=["json"], **fields), LOOPBACK)
 
 
@@ -54,6 +61,8 @@ def test_without_a_secret_the_environment_identifies_us(s3, tmp_path, monkeypatc
     s3.client.put_object(Bucket="meetings", Key="a.wav", Body=b"abc")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     assert read(s3, tmp_path, "s3://meetings/a.wav", credentials_dir=None) == b"abc"
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from runtime.tests.conftest import LOOPBACK
+from runtime.tests.conftest import LOOPBACK, mounted_secret
 from steno_api.failures import FailureReason
 from steno_api.worker.task import TaskOutput
 from steno_runtime.errors import WorkError
@@ -39,8 +39,8 @@ def test_k18_an_output_that_cannot_be_reached_is_known_within_a_minute(blackhole
     monkeypatch.setattr(s3, "_CONNECT_SECONDS", 1)
     monkeypatch.setattr(s3, "_READ_SECONDS", 1)
     monkeypatch.setattr(s3, "_SHORT_RETRY", s3._retry(4, 1.0))
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        (tmp_path / name).write_text("x")
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    mounted_secret(tmp_path, **keys, AWS_ENDPOINT_URL=blackhole, allowPlainHTTP="true")
     output = open_output(
         TaskOutput(uri="s3://transcripts/a", endpointURL=blackhole, credentials_dir=str(tmp_path), formats=["json"]),
         LOOPBACK,

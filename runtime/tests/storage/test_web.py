@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.tests.conftest import LOOPBACK
+from runtime.tests.conftest import LOOPBACK, mounted_secret
 from steno_api.failures import FailureReason
 from steno_api.worker.task import TaskSource
 from steno_runtime.errors import Stopped, WorkError
@@ -40,6 +40,11 @@ def read(uri: str, folder: Path, *, check=lambda: None, on_bytes=lambda *_: None
     return fetch(
         TaskSource(uri=uri, **fields), folder, check=check, on_bytes=on_bytes, egress=LOOPBACK, retry=FAST
     ).read_bytes()
+
+
+def for_site(web) -> dict[str, str]:
+    """The keys of a Secret that is for the whole of a server."""
+    return {"allowedPrefix": web.url, "allowPlainHTTP": "true"}
 
 
 def failure(uri: str, folder: Path, **fields) -> WorkError:
@@ -189,22 +194,19 @@ def test_too_large_without_announcement_is_refused_while_it_is_read(web, tmp_pat
 
 def test_redirects_are_followed_and_credentials_stay_with_their_host(web_factory, tmp_path):
     web, other = web_factory(), web_factory()
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "secret" / "token").write_text("tok\n")
+    credentials = mounted_secret(tmp_path / "secret", steno_http_token="tok\n", **for_site(web))
     other.serve("/file", DATA)
     web.routes["/start"] = respond(302, Location="/second")
     web.routes["/second"] = respond(307, Location=f"{other.url}/file")
-    assert read(f"{web.url}/start", tmp_path, credentials_dir=str(tmp_path / "secret")) == DATA
+    assert read(f"{web.url}/start", tmp_path, credentials_dir=credentials) == DATA
     assert [headers.get("authorization") for _, headers in web.requests] == ["Bearer tok", "Bearer tok"]
     assert "authorization" not in other.requests[0][1]
 
 
 def test_a_user_and_password_are_sent_as_basic(web, tmp_path):
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "secret" / "username").write_text("ann")
-    (tmp_path / "secret" / "password").write_text("pä:ss")
+    keys = {"steno_http_username": "ann", "steno_http_password": "pä:ss"}
     web.serve("/file", DATA)
-    read(f"{web.url}/file", tmp_path, credentials_dir=str(tmp_path / "secret"))
+    read(f"{web.url}/file", tmp_path, credentials_dir=mounted_secret(tmp_path / "secret", **keys, **for_site(web)))
     sent = web.requests[0][1]["authorization"].removeprefix("Basic ")
     assert base64.b64decode(sent).decode() == "ann:pä:ss"
 
@@ -332,9 +334,8 @@ def test_whatever_is_given_for_an_address_only_a_work_error_comes_of_it(uri, tmp
 
 @pytest.mark.parametrize("token", ["tök", "to\nken", "to\0ken", "토큰"])
 def test_a_token_that_no_header_can_carry_is_the_users_to_correct(web, tmp_path, token):
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "secret" / "token").write_text(token)
-    error = failure(web.serve("/a.wav", DATA), tmp_path, credentials_dir=str(tmp_path / "secret"))
+    credentials = mounted_secret(tmp_path / "secret", steno_http_token=token, **for_site(web))
+    error = failure(web.serve("/a.wav", DATA), tmp_path, credentials_dir=credentials)
     assert error.reason is FailureReason.SOURCE_FORBIDDEN
     assert "source.secretRef" in error.message
     assert token not in error.message

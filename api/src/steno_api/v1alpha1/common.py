@@ -53,6 +53,13 @@ EndpointURL = Annotated[
     ),
 ]
 
+Region = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    Pattern(r"[A-Za-z0-9][A-Za-z0-9_-]*", "must be a region of S3 such as eu-central-1"),
+]
+"""Of S3; it becomes part of the name of AWS's host."""
+
 TenantName = Annotated[
     str,
     Field(min_length=1, max_length=63),
@@ -132,12 +139,14 @@ class Source(Model):
     ]
     """`s3://bucket/key`, `https://host/path` or `pvc://claim/path`."""
     secret_ref: SecretRef | None = None
-    """Credentials: for s3 the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (optionally
-    also `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`); for https `username` and `password`, or `token`.
-    Absent: the pod's own identity."""
+    """Credentials: for s3 the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (optionally also
+    `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`); for https `steno-http-token`, or `steno-http-username` and
+    `steno-http-password`. They are only sent to the URL prefixes in its key `allowedPrefix`, which https needs; without
+    it, those of s3 to AWS or to its `AWS_ENDPOINT_URL`. Plain HTTP needs `allowPlainHTTP: "true"`. Other keys are not
+    mounted. Absent: the pod's own identity, which only AWS gets."""
     endpoint_url: EndpointURL | None = Field(default=None, alias="endpointURL")
     """S3 endpoint, for stores other than AWS."""
-    region: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    region: Region | None = None
     """S3 region."""
 
 
@@ -156,7 +165,7 @@ class Output(Model):
     """S3 credentials, as in `source.secretRef`."""
     endpoint_url: EndpointURL | None = Field(default=None, alias="endpointURL")
     """S3 endpoint, for stores other than AWS."""
-    region: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    region: Region | None = None
     """S3 region."""
 
 

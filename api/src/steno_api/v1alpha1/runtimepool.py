@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
-from steno_api.v1alpha1.common import EndpointURL, ProfileRef, SecretRef, TenantRef
+from steno_api.v1alpha1.common import EndpointURL, ProfileRef, Region, SecretRef, TenantRef
 from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, ResourceDefinition, Scale
 from steno_api.v1alpha1.runtimeprofile import LABEL_KEYS
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
@@ -31,7 +31,7 @@ class PoolOutputSpec(Model):
     """S3 credentials, with the keys of a job's `source.secretRef`; absent: the pod's own identity."""
     endpoint_url: EndpointURL | None = Field(default=None, alias="endpointURL")
     """S3 endpoint, for stores other than AWS."""
-    region: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    region: Region | None = None
     """S3 region."""
 
 

@@ -25,7 +25,7 @@ class TaskSource(Model):
     endpoint_url: str | None = Field(default=None, alias="endpointURL")
     region: str | None = None
     credentials_dir: str | None = None
-    """Directory with one file per Secret key (`AWS_ACCESS_KEY_ID`, …; `username`, `password` or `token` for https)."""
+    """Directory with one file per Secret key; `steno_api.credentials` has their names."""
     max_bytes: int = 5 * 1024**3
     """Larger sources fail as `TooLarge` before they are read."""
 

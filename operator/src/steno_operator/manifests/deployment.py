@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from steno_api.credentials import S3_KEYS
 from steno_api.server.task import PoolOutput, PoolTask
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
@@ -90,7 +91,9 @@ def build_deployment(pool: RuntimePool, profile: RuntimeProfile, config: ServerC
     output = pool.spec.output
     credentials: list[Mount] = []
     if output is not None and output.secret_ref is not None:
-        credentials.append(secret_mount("output-credentials", paths.OUTPUT_CREDENTIALS, output.secret_ref.name))
+        credentials.append(
+            secret_mount("output-credentials", paths.OUTPUT_CREDENTIALS, output.secret_ref.name, S3_KEYS)
+        )
     server = PodRole(
         container={
             "name": SERVER,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from steno_api.credentials import keys_for
 from steno_api.failures import EXIT_CODES, FailureClass
 from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.ocrjob import OCRJob
@@ -39,10 +40,12 @@ def build_pod_template(spec: JobSpec, work: Work, attempt: Attempt, *, labels: d
 
 def _mounts(spec: JobSpec) -> list[Mount]:
     mounts: list[Mount] = []
-    if spec.source.secret_ref is not None:
-        mounts.append(secret_mount("source-credentials", paths.SOURCE_CREDENTIALS, spec.source.secret_ref.name))
-    if spec.output.secret_ref is not None:
-        mounts.append(secret_mount("output-credentials", paths.OUTPUT_CREDENTIALS, spec.output.secret_ref.name))
+    for name, path, place in (
+        ("source-credentials", paths.SOURCE_CREDENTIALS, spec.source),
+        ("output-credentials", paths.OUTPUT_CREDENTIALS, spec.output),
+    ):
+        if place.secret_ref is not None:
+            mounts.append(secret_mount(name, path, place.secret_ref.name, keys_for(place.uri)))
     source, output = paths.claim_of(spec.source), paths.claim_of(spec.output)
     if source is not None:
         mounts.append(claim_mount("source", paths.SOURCE_MOUNT, source, shared=source == output))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from steno_api.credentials import SecretKeys
 from steno_api.v1alpha1.runtimeprofile import ModelStore, RuntimeProfileSpec
 from steno_api.worker.report import REPORT_AUDIENCE
 from steno_operator.manifests import paths
@@ -104,9 +105,21 @@ def pod_template(
     return {"metadata": metadata, "spec": merge(pod, _overrides(profile, role.container["name"]))}
 
 
-def secret_mount(name: str, path: str, secret: str) -> Mount:
-    """Return the mount of a Secret."""
-    return Mount(name, path, {"secret": {"secretName": secret, "defaultMode": _SECRET_MODE}})
+def secret_mount(name: str, path: str, secret: str, keys: SecretKeys) -> Mount:
+    """Return the mount of a Secret's credentials, key by key: what else it holds is not in the pod.
+
+    Args:
+        name: of the volume.
+        path: where it is mounted.
+        secret: its name.
+        keys: the credentials; while a required one is missing, the kubelet says so and the pod waits.
+    """
+    required, optional = ([{"key": key, "path": key} for key in names] for names in (keys.required, keys.optional))
+    sources = [
+        {"secret": {"name": secret, "items": required}},
+        {"secret": {"name": secret, "items": optional, "optional": True}},
+    ]
+    return Mount(name, path, {"projected": {"defaultMode": _SECRET_MODE, "sources": sources}})
 
 
 def claim_mount(name: str, path: str, claim: str, *, read_only: bool = True, shared: bool = False) -> Mount:

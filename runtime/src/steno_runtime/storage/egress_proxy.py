@@ -1,7 +1,8 @@
 """Forward proxy (HTTP CONNECT and absolute URLs) on loopback, for libraries that resolve and connect by themselves.
 
 Obstore is given it as its proxy, so that all its connections, also those after a redirect, are to addresses that
-`Egress` permits. An administrator's proxy is asked in turn.
+`Egress` permits. An administrator's proxy is asked in turn. Credentials are for one origin: obstore takes the signature
+off a request that is redirected to another one, but not the token of a session.
 """
 
 from __future__ import annotations
@@ -25,21 +26,34 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 CHUNK_BYTES = 256 * 1024
-DENIED_CODE, UNREACHABLE_CODE = "AddressDenied", "ConnectFailed"
+DENIED_CODE, UNREACHABLE_CODE, OTHER_ORIGIN_CODE = "AddressDenied", "ConnectFailed", "OtherOrigin"
 """S3 error codes of the proxy's own answers."""
 
 _PORTS = {"http": 80, "https": 443}
+_CREDENTIALS = frozenset({"authorization", "x-amz-security-token", "cookie"})
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"})
 
 
-def egress_proxy(rules: EgressRules) -> str:
-    """Return the URL of a proxy with these rules; it is started once, and lives as long as this process."""
-    return _start(tuple(rules.allowed_networks), tuple(rules.denied_networks))
+def egress_proxy(rules: EgressRules, origin: str | None) -> str:
+    """Return the URL of a proxy; it is started once for these arguments, and lives as long as this process.
+
+    Args:
+        rules: networks that it may connect to.
+        origin: URL of the only server that gets credentials: they are taken off requests to others, and where they
+            would be within TLS, others are not connected to. None: the pod's own identity, which several servers issue.
+    """
+    return _start(tuple(rules.allowed_networks), tuple(rules.denied_networks), _origin(origin) if origin else None)
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, parts.hostname or "", parts.port or _PORTS[scheme]
 
 
 @functools.cache
-def _start(allowed: tuple[str, ...], denied: tuple[str, ...]) -> str:
-    server = _Server(Egress(EgressRules(allowed_networks=list(allowed), denied_networks=list(denied))))
+def _start(allowed: tuple[str, ...], denied: tuple[str, ...], origin: tuple[str, str, int] | None) -> str:
+    server = _Server(Egress(EgressRules(allowed_networks=list(allowed), denied_networks=list(denied))), origin)
     threading.Thread(target=server.serve_forever, name="egress-proxy", daemon=True).start()
     return f"http://127.0.0.1:{server.server_address[1]}"
 
@@ -49,9 +63,10 @@ class _Server(ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, egress: Egress) -> None:
+    def __init__(self, egress: Egress, origin: tuple[str, str, int] | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.egress = egress
+        self.origin = origin
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore clients that go away: they know why."""
@@ -86,6 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             parts = urlsplit(f"//{authority}")
             host, port = parts.hostname or "", parts.port or _PORTS[scheme]
+            is_origin = cast("_Server", self.server).origin in (None, (scheme, host, port))
+            if scheme == "https" and not is_origin:
+                log.warning("a redirect to another server is not followed", extra={"host": authority[:253]})
+                self._refuse(HTTPStatus.FORBIDDEN, OTHER_ORIGIN_CODE)
+                return
             proxy = environment_proxy(scheme, host)
             far = self._connect(host, port, proxy)
         except ForbiddenAddress:
@@ -96,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             with far, contextlib.suppress(OSError):
                 if scheme == "http" or proxy is not None:
-                    far.sendall(self._head(path, authority, proxy))
+                    far.sendall(self._head(path, authority, proxy, with_credentials=is_origin))
                 else:
                     self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 self._exchange(far)
@@ -113,11 +133,12 @@ class _Handler(BaseHTTPRequestHandler):
             raise ValueError("a proxy for S3 must be one that is reached by http://")
         return socket.create_connection((parts.hostname or "", parts.port or _PORTS["http"]), CONNECT_SECONDS)
 
-    def _head(self, path: str, authority: str, proxy: str | None) -> bytes:
+    def _head(self, path: str, authority: str, proxy: str | None, *, with_credentials: bool) -> bytes:
         """Return the head of the request as the next server gets it."""
+        dropped = _HOP_BY_HOP if with_credentials else _HOP_BY_HOP | _CREDENTIALS
         target = self.path if proxy is not None else path or "/"
         lines = [f"{self.command} {target} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP]
+        lines += [f"{name}: {value}" for name, value in self.headers.items() if name.lower() not in dropped]
         if "host" not in self.headers:
             lines.append(f"Host: {authority}")
         if self.command != "CONNECT":

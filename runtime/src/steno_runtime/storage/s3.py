@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,15 +16,16 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError, PreconditionError
 from obstore.store import S3Store
 
+from steno_api.credentials import ALLOW_PLAIN_HTTP, ENDPOINT_KEY, CredentialScope, aws_endpoint, s3_location
 from steno_api.failures import FailureReason
 from steno_api.s3 import CREDENTIAL_KEYS, DEFAULT_REGION, parse_error
 from steno_api.worker.task import EgressRules, TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
 from steno_runtime.storage.common import Unavailable, redact
-from steno_runtime.storage.credentials import read_credentials
+from steno_runtime.storage.credentials import Role, outside_scope, read_credentials, scope_of
 from steno_runtime.storage.download import Body
 from steno_runtime.storage.egress import DENIED, Egress, ForbiddenAddress, host_of
-from steno_runtime.storage.egress_proxy import DENIED_CODE, UNREACHABLE_CODE, egress_proxy
+from steno_runtime.storage.egress_proxy import DENIED_CODE, OTHER_ORIGIN_CODE, UNREACHABLE_CODE, egress_proxy
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig, S3Credential
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 CHECK_NAME = ".steno-write-check"
 """An empty object that is written and deleted at once, to find out whether results can be written later."""
 CHUNK_BYTES = 128 * 1024
+_REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 CREDENTIALS_LIFETIME = timedelta(minutes=5)
 """Mounted credentials are read again after this time, so that a rotated Secret is noticed."""
 
@@ -224,6 +228,8 @@ class _StoreError:
             self.kind, self.reason = "forbidden", "there are no credentials"
         elif answer.code == DENIED_CODE:
             self.kind, self.reason = "invalid", f"its endpoint leads to an address that is {DENIED}"
+        elif answer.code == OTHER_ORIGIN_CODE:
+            self.kind, self.reason = "invalid", "its endpoint redirects to another server, which gets no credentials"
         elif answer.code == UNREACHABLE_CODE:
             self.kind, self.reason = "unavailable", "the store did not answer"
         elif answer.is_forbidden:
@@ -246,24 +252,27 @@ class _StoreError:
 
 
 def _open(
-    location: TaskSource | TaskOutput, egress: EgressRules, retry: RetryConfig, role: str, *, read_timeout: int
+    location: TaskSource | TaskOutput, egress: EgressRules, retry: RetryConfig, role: Role, *, read_timeout: int
 ) -> tuple[S3Store, str]:
     """Return the bucket of a source or output, and the key (or prefix) in it."""
     parts = location.uri[len("s3://") :]
     bucket, _, key = parts.partition("/")
     credentials = read_credentials(location.credentials_dir)
-    endpoint = location.endpoint_url or credentials.get("AWS_ENDPOINT_URL")
-    config: dict[str, Any] = {}
+    endpoint = location.endpoint_url or credentials.get(ENDPOINT_KEY) or os.environ.get(ENDPOINT_KEY)
+    config: dict[str, Any] = {"virtual_hosted_style_request": False}  # a bucket's own host would be another origin
     if endpoint:
         _refuse_endpoint(endpoint, Egress(egress), role)
         config["endpoint"] = endpoint.rstrip("/")
     region = location.region or credentials.get("AWS_REGION")
     if region or location.credentials_dir:
         config["region"] = region or DEFAULT_REGION
+    region = region or os.environ.get("AWS_REGION") or DEFAULT_REGION
     provider: Callable[[], S3Credential] | None = None
     if _has_keys(location.credentials_dir):
         provider = partial(_credential, location.credentials_dir, role)
         provider()  # a Secret that lacks a key is reported now, in our words
+    _check_scope(location, endpoint, region, role)
+    origin = None if provider is None else endpoint or aws_endpoint(region)
     try:
         store = S3Store(
             bucket,
@@ -271,7 +280,7 @@ def _open(
             client_options={
                 "allow_http": bool(endpoint and endpoint.lower().startswith("http://")),
                 # It resolves and connects by itself, and follows redirects: the proxy decides about each address.
-                "proxy_url": egress_proxy(egress),
+                "proxy_url": egress_proxy(egress, origin),
                 "connect_timeout": f"{_CONNECT_SECONDS}s",
                 "read_timeout": f"{read_timeout}s",
                 "timeout": "1day",
@@ -284,6 +293,50 @@ def _open(
             FailureReason.INVALID_SPEC, f"{location.uri} cannot be opened: check its bucket name, endpoint and region."
         ) from error
     return store, key.strip("/") if role == "output" else key
+
+
+def _check_scope(location: TaskSource | TaskOutput, endpoint: str | None, region: str, role: Role) -> None:
+    """Check that the credentials may be sent for a location.
+
+    Args:
+        location: what is read or written.
+        endpoint: of its requests; None: that of AWS.
+        region: of its requests.
+        role: which of both it is.
+
+    Raises:
+        WorkError: they are not, or the location cannot be one of S3.
+    """
+    bucket, _, key = location.uri[len("s3://") :].partition("/")
+    target = s3_location(bucket, key.strip("/") if role == "output" else key)
+    if target is None:
+        raise WorkError(
+            FailureReason.INVALID_SPEC,
+            f"{location.uri} is not a bucket and key of S3: a part of it is empty or relative. Correct {role}.uri.",
+        )
+    if not _REGION.fullmatch(region):  # it becomes part of a host name
+        raise WorkError(FailureReason.INVALID_SPEC, f"The region of {location.uri} is not one. Correct {role}.region.")
+    where = f"{redact(endpoint) if endpoint else 'AWS'} for {location.uri}"
+    if _has_keys(location.credentials_dir):
+        why = scope_of(read_credentials(location.credentials_dir), role).refuse_object(endpoint, region, target)
+        if why:
+            raise outside_scope(role, where, why)
+    elif _ambient_scope().refuse_object(endpoint, region, target):
+        reason = FailureReason.SOURCE_FORBIDDEN if role == "source" else FailureReason.OUTPUT_FORBIDDEN
+        raise WorkError(
+            reason,
+            f"The pod's own identity is not sent to {where}, since there are no credentials for this endpoint. Set "
+            f"{role}.secretRef, or have the RuntimeProfile's env name the endpoint in {ENDPOINT_KEY}, with "
+            "AWS_ALLOW_HTTP=true if it is plain HTTP.",
+        )
+
+
+def _ambient_scope() -> CredentialScope:
+    """Return where the pod's own identity may be sent: to AWS, or where the administrator says, never a user."""
+    environ = os.environ
+    return scope_of(
+        {ENDPOINT_KEY: environ.get(ENDPOINT_KEY, ""), ALLOW_PLAIN_HTTP: environ.get("AWS_ALLOW_HTTP", "")}, "source"
+    )
 
 
 def _refuse_endpoint(endpoint: str, egress: Egress, role: str) -> None:

@@ -17,11 +17,12 @@ from http.client import responses
 import httpcore
 import httpx
 
+from steno_api.credentials import HTTP_PASSWORD, HTTP_TOKEN, HTTP_USERNAME, CredentialScope
 from steno_api.failures import FailureReason
 from steno_api.worker.task import EgressRules, TaskSource
 from steno_runtime.errors import WorkError
 from steno_runtime.storage.common import Unavailable, redact
-from steno_runtime.storage.credentials import read_credentials
+from steno_runtime.storage.credentials import outside_scope, read_credentials, scope_of
 from steno_runtime.storage.download import Body
 from steno_runtime.storage.egress import DENIED, Egress, ForbiddenAddress, environment_proxy
 
@@ -48,7 +49,13 @@ class WebSource:
             self._url = httpx.URL(source.uri)
         except httpx.InvalidURL as error:
             raise self._invalid("it is not a valid URL") from error
-        self._authorization = _authorization(read_credentials(source.credentials_dir), self._url)
+        credentials = read_credentials(source.credentials_dir)
+        self._scope: CredentialScope | None = None  # credentials within the URL are for that URL
+        if source.credentials_dir is not None:
+            self._scope = scope_of(credentials, "source")
+            if why := self._scope.refuse_url(source.uri):
+                raise outside_scope("source", self.display_uri, why)
+        self._authorization = _authorization(credentials, self._url)
         self._url = self._url.copy_with(username=None, password=None)
         self._validator: str | None = None
 
@@ -84,8 +91,7 @@ class WebSource:
         url = self._url
         for _ in range(MAX_REDIRECTS + 1):
             self._refuse(url)
-            same_origin = (url.scheme, url.host, url.port) == (self._url.scheme, self._url.host, self._url.port)
-            secret = {"Authorization": self._authorization} if self._authorization and same_origin else {}
+            secret = {"Authorization": self._authorization} if self._authorization and self._is_for(url) else {}
             with client.stream("GET", url, headers=headers | secret) as response:
                 if response.status_code not in _REDIRECTS:
                     yield response
@@ -95,6 +101,11 @@ class WebSource:
                 raise self._invalid(f"the server answered {response.status_code} without a location")
             url = url.join(location)
         raise self._invalid(f"the server redirects more than {MAX_REDIRECTS} times")
+
+    def _is_for(self, url: httpx.URL) -> bool:
+        """Tell whether the credentials are for a URL: that of the source, or one of its origin and of their scope."""
+        same_origin = (url.scheme, url.host, url.port) == (self._url.scheme, self._url.host, self._url.port)
+        return same_origin and (self._scope is None or not self._scope.refuse_url(str(url)))
 
     def _body(self, response: httpx.Response) -> Body:
         status = response.status_code
@@ -134,8 +145,8 @@ class WebSource:
             remedy = (
                 "Check the credentials in the Secret of source.secretRef."
                 if self._authorization
-                else "Set source.secretRef to a Secret with the keys username and password, or token; if the URL is "
-                "a signed one, it may have expired."
+                else f"Set source.secretRef to a Secret with the keys allowedPrefix and {HTTP_TOKEN}, or "
+                f"{HTTP_USERNAME} and {HTTP_PASSWORD}; if the URL is a signed one, it may have expired."
             )
             return WorkError(
                 FailureReason.SOURCE_FORBIDDEN,
@@ -263,7 +274,7 @@ def _inflated(response: httpx.Response, encoding: str) -> Iterator[bytes]:
 
 
 def _authorization(credentials: dict[str, str], url: httpx.URL) -> str | None:
-    if token := credentials.get("token"):
+    if token := credentials.get(HTTP_TOKEN):
         if not (token.isascii() and token.isprintable()):
             raise WorkError(
                 FailureReason.SOURCE_FORBIDDEN,
@@ -271,8 +282,8 @@ def _authorization(credentials: dict[str, str], url: httpx.URL) -> str | None:
                 "beyond ASCII. Put the token alone there.",
             )
         return f"Bearer {token}"
-    username = credentials.get("username", url.username)
-    password = credentials.get("password", url.password)
+    username = credentials.get(HTTP_USERNAME, url.username)
+    password = credentials.get(HTTP_PASSWORD, url.password)
     if username or password:
         return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
     return None

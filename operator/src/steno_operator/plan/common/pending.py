@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from steno_api.credentials import ALLOWED_PREFIX, HTTP_PASSWORD, HTTP_TOKEN, HTTP_USERNAME
+from steno_api.s3 import CREDENTIAL_KEYS
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.reasons import Reason
 from steno_operator.plan.common.pods import FAILED_SANDBOX, PULL_FAILURES, ObservedPod, claim_missing
@@ -12,6 +14,14 @@ _BACK_OFF = re.compile(r'^Back-off pulling image "(?P<image>[^"]*)"(: (ErrImageP
 
 _LIMIT_RANGE = re.compile(r"(m(axi|ini)mum \S+ usage|\S+ max limit to request ratio) per (Container|Pod) is ")
 """The words of Kubernetes' LimitRanger, which does not name itself."""
+
+_MISSING_KEY = "references non-existent secret key"
+"""The kubelet's words; the name of the key follows."""
+_MISSING_KEY_REMEDY = (
+    ". Add this key to the Secret that secretRef names, or name one with credentials for Steno: s3 needs "
+    f"{' and '.join(CREDENTIAL_KEYS)}, https needs {ALLOWED_PREFIX} and {HTTP_TOKEN}, or {HTTP_USERNAME} and "
+    f"{HTTP_PASSWORD}."
+)
 
 WAITING_FOR_POD = QueueStatus(reason=Reason.WAITING_FOR_POD, message="Kubernetes has not created the worker's pod yet.")
 
@@ -30,7 +40,9 @@ def explain_pod(pod: ObservedPod, before: QueueStatus | None) -> QueueStatus:
         return QueueStatus(reason=Reason.VOLUME_OR_SECRET, message=pod.waiting_message)
     if pod.warning:
         sandbox = pod.warning_reason == FAILED_SANDBOX
-        return QueueStatus(reason=Reason.POD_SANDBOX if sandbox else Reason.VOLUME_OR_SECRET, message=pod.warning)
+        remedy = _MISSING_KEY_REMEDY if _MISSING_KEY in pod.warning else ""
+        reason = Reason.POD_SANDBOX if sandbox else Reason.VOLUME_OR_SECRET
+        return QueueStatus(reason=reason, message=f"{pod.warning}{remedy}")
     if pod.node is None:
         return _unscheduled(pod)
     message = f"Pod {pod.name} is on node {pod.node} and waits for its image and volumes."
