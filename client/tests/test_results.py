@@ -73,7 +73,8 @@ def test_the_text_is_printed(steno: Steno, objects: Objects, s3: Client):
 
 
 def test_credentials_of_the_secret_and_a_forwarded_endpoint(steno: Steno, objects: Objects, s3: Client, tmp_path: Path):
-    objects.secret("keys", **keys(s3))
+    scope = {"AWS_ENDPOINT_URL": "http://s3.steno-s3.svc:7070", "allowPlainHTTP": "true"}
+    objects.secret("keys", **keys(s3, **scope))
     finished(objects, s3, endpointURL="http://s3.steno-s3.svc:7070", secretRef={"name": "keys"})
     words = ("results", "standup", "-o", str(tmp_path), "--from-secret")
     done = steno(*words, "--endpoint-url", s3.endpoint, AWS_ACCESS_KEY_ID="another", AWS_SESSION_TOKEN="another")
@@ -81,6 +82,14 @@ def test_credentials_of_the_secret_and_a_forwarded_endpoint(steno: Steno, object
     assert (tmp_path / "transcript.txt").read_bytes() == FILES["txt"]
     inside = steno(*words)
     assert_refused(inside, 75, "run `kubectl -n steno-s3 port-forward svc/s3 7070` and add --endpoint-url http://127.0")
+
+
+def test_h6_a_secret_is_not_for_the_endpoint_that_a_job_names(steno: Steno, objects: Objects, s3: Client):
+    objects.secret("keys", **keys(s3, allowedPrefix="https://s3.example.com"))
+    finished(objects, s3, endpointURL=s3.endpoint, secretRef={"name": "keys"})
+    words = ("results", "standup", "-o", "-", "--from-secret")
+    assert_refused(steno(*words), 77, f"the Secret's credentials are not sent to {s3.endpoint} for s3://transcripts/")
+    assert steno(*words, "--endpoint-url", s3.endpoint).exit_code == 0, "who reads the Secret may choose"
 
 
 def test_credentials_of_a_profile(steno: Steno, objects: Objects, s3: Client, tmp_path: Path):

@@ -17,6 +17,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from steno_api.credentials import CredentialScope, s3_location
 from steno_api.s3 import CREDENTIAL_KEYS, DEFAULT_REGION, parse_error
 from steno_api.v1alpha1.common import ResultArtifact
 from steno_client import formatting
@@ -129,6 +130,8 @@ class ArtifactStore:
         self._credential = _find_credential(access, secret, location)
         self._endpoint = access.endpoint_url or location.endpoint_url or secret.get("AWS_ENDPOINT_URL")
         self._region = access.region or location.region or secret.get("AWS_REGION") or DEFAULT_REGION
+        if access.from_secret and access.endpoint_url is None:
+            _check_scope(secret, self._endpoint, self._region, uri)
 
     def download_all(self, artifacts: Sequence[ResultArtifact], directory: Path) -> Iterator[Path]:
         """Download artifacts into a directory, and yield the path of each file once it is complete.
@@ -203,6 +206,22 @@ class ArtifactStore:
         if answer.status and answer.status < 500:
             return CommandError(f"{uri} cannot be read: the store answered {reason}: check --region", EXIT_INPUT)
         return CommandError(_explain_outage(self._endpoint, reason), EXIT_TEMPORARY)
+
+
+def _check_scope(secret: Mapping[str, str], endpoint: str | None, region: str, uri: str) -> None:
+    """Refuse to send a Secret's credentials to an endpoint that the author of the resource chose, not the Secret's."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    target = s3_location(bucket, key)
+    try:
+        why = "" if target is None else CredentialScope.parse(secret).refuse_object(endpoint, region, target)
+    except ValueError as error:
+        why = str(error)
+    if why or target is None:
+        raise CommandError(
+            f"the Secret's credentials are not sent to {endpoint or 'AWS'} for {uri}: "
+            f"{why or 'it names no object of S3'}. If you trust this endpoint, name it with --endpoint-url",
+            EXIT_DENIED,
+        )
 
 
 def _explain_outage(endpoint: str | None, reason: str) -> str:
