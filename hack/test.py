@@ -28,7 +28,7 @@ PREREQUISITES = {
 }
 """What tests need besides Python, and the Debian packages that bring it."""
 
-PROGRAMS = (*check.PROGRAMS, "kubernetes", "kwok")
+PROGRAMS = (*check.PROGRAMS, "kubernetes", "kwok", "kube-score")
 """The groups of programs that tests without a cluster run."""
 
 NO_TESTS = 5

@@ -73,6 +73,12 @@ GROUPS: dict[str, Group] = {
     ),
     "kind": Group(f"{MODULES}/kind", {"kind": "sigs.k8s.io/kind"}, "sigs.k8s.io/kind"),
     "kwok": Group(f"{MODULES}/kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, "sigs.k8s.io/kwok"),
+    "kube-score": Group(
+        f"{MODULES}/kube-score",
+        {"kube-score": "github.com/zegl/kube-score/cmd/kube-score"},
+        "github.com/zegl/kube-score",
+        ("main.version={version}",),
+    ),
     "versitygw": Group(
         f"{MODULES}/versitygw",
         {"versitygw": "github.com/versity/versitygw/cmd/versitygw"},
