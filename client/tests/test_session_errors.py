@@ -27,7 +27,7 @@ REFUSALS = {
     ErrorCode.TOKEN_MISSING: (77, "read the token again"),
     ErrorCode.TOKEN_INVALID: (77, "read the token again"),
     ErrorCode.TOKEN_EXPIRED: (77, "read the token again"),
-    ErrorCode.TOKEN_REVOKED: (77, "read the token again"),
+    ErrorCode.TOKEN_REVOKED: (77, "the token was revoked (as the server says): create another StreamSession"),
     ErrorCode.TENANT_MISMATCH: (77, "use the token of this session"),
     ErrorCode.SESSION_MISMATCH: (77, "use the token of this session"),
     ErrorCode.SESSION_CONNECTED: (1, ": create another StreamSession"),

@@ -80,6 +80,12 @@ def test_a_refusal_before_the_session(server: Server, wav: Path, status: int, co
     assert server.sessions == []
 
 
+def test_a_revoked_token(server: Server, wav: Path):
+    server.refusal = (401, {"code": "TokenRevoked", "detail": "its session was deleted"})
+    refused = stream(str(wav), "--url", server.url)
+    assert_refused(refused, 77, "the token was revoked (its session was deleted): create another StreamSession")
+
+
 def test_a_server_of_another_protocol(server: Server, wav: Path):
     server.script = lambda one: one.socket.send("<html>")
     assert_refused(stream(str(wav), "--url", server.url), 64, "does not speak Steno's protocol")

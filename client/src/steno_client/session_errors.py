@@ -80,6 +80,7 @@ BY_CODE: dict[str, Explanation] = {
     "LanguageUnknown": Explanation(
         "the model does not support the language", "give another with --language, or auto", EXIT_INPUT
     ),
+    "TokenRevoked": Explanation("the token was revoked", _CREATE_ANOTHER, EXIT_DENIED),
 }
 """Error codes that are more precise than the close code that comes with them."""
 
@@ -193,11 +194,12 @@ def error_for_handshake(status: int, body: bytes, target: Target) -> CommandErro
     """
     try:
         problem = json.loads(body)
-        text = str(problem.get("detail") or problem.get("title") or "")
+        text, code = str(problem.get("detail") or problem.get("title") or ""), str(problem.get("code") or "")
     except (ValueError, AttributeError):
-        text = ""
-    if status in _CLOSE_CODE_OF_STATUS:
-        return _error(BEFORE_START[_CLOSE_CODE_OF_STATUS[status]], text)
+        text = code = ""
+    explanation = BY_CODE.get(code, BEFORE_START.get(_CLOSE_CODE_OF_STATUS.get(status, 0)))
+    if explanation is not None:
+        return _error(explanation, text)
     if status == 404:
         return CommandError(f"{target.server} has no such path: is it a server of Steno? Check the URL", EXIT_INPUT)
     why = f"HTTP {status}" + (f": {strip_control_characters(text)}" if text else "")
