@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from runtime.tests.conftest import Web
 from steno_runtime.serve.uploads import body, job_queue, transcription
@@ -32,6 +34,20 @@ async def test_an_upload_answers_with_the_original_document(
     assert (document["meeting_id"], document["tenant_id"], document["language"]) == ("m-1", "acme", "ko")
     assert document["duration"] == 30.0
     assert [path.name for path in scratch_files(server)] == ["transcript.json"]
+
+
+async def test_a_document_with_more_pages_than_the_pool_reads(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server(maxDocumentPages=2)
+    blank, data = Image.new("L", (200, 100), 255), io.BytesIO()
+    blank.save(data, "TIFF", save_all=True, append_images=[blank, blank])
+    files = {"file": ("scan.tiff", data.getvalue())}
+    async with server.client(issuer.token()) as client:
+        response = await client.post("/ocr/process", files=files)
+        assert problem(response) == (413, "TooLarge")
+        remedy = "3 pages are more than the 2 allowed; name fewer `pages`, or create an OCRJob."
+        assert response.json()["detail"] == remedy
+        fewer = await client.post("/ocr/process", files=files, data={"pages": "1-2"})
+        assert (fewer.status_code, fewer.json()["total_pages"]) == (200, 2)
 
 
 async def test_speakers_are_distinguished_by_default(

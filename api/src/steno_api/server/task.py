@@ -48,6 +48,8 @@ class PoolTask(Model):
     grpc_port: int = 9090
     probe_port: int = 8081
     """Of probes and metrics, which need no token; no Service leads to it."""
+    max_document_pages: int = Field(default=200, ge=1)
+    """Pages of one document that are read; a document of more is refused."""
     drain_seconds: int = Field(default=25, ge=0)
     """Time that sessions have to end after SIGTERM; shorter than the pod's grace period."""
     reporting: TaskReporting | None = None

@@ -138,6 +138,9 @@ class RuntimePoolSpec(Model):
     ] = Field(default_factory=list[str])
     """URL prefixes that `POST /stt/process` and `/ocr/process` may fetch, `s3://` with the credentials of `output`;
     empty: none."""
+    max_document_pages: Annotated[int, Field(ge=1, le=5_000)] = 200
+    """Maximum number of pages that the servers read of one document; larger documents are refused (`TooLarge`): create
+    an OCRJob for them, or name fewer pages."""
     service: PoolService = PoolService()
     """The Service in front of the servers."""
     endpoints: PoolEndpoints | None = None

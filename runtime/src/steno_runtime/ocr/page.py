@@ -33,6 +33,7 @@ class Limits:
     Attributes:
         max_pixels: of one page.
         max_pages: read of one document.
+        remedy: what to do with a document of more.
         max_dpi: at which a page of a PDF is rendered.
         min_dpi: at which a page of a PDF is rendered; a page that is too large for it is refused.
         default_dpi: of a PDF's page that does not say itself.
@@ -40,6 +41,7 @@ class Limits:
 
     max_pixels: int = 100_000_000
     max_pages: int = 5_000
+    remedy: str = "split the document or name fewer `pages`"
     max_dpi: int = 300
     min_dpi: int = 72
     default_dpi: int = 200

@@ -115,8 +115,7 @@ def recognize(
         if len(numbers) > options.limits.max_pages:
             raise WorkError(
                 FailureReason.TOO_LARGE,
-                f"{len(numbers)} pages are more than the {options.limits.max_pages} allowed; split the document "
-                "or name fewer `pages`.",
+                f"{len(numbers)} pages are more than the {options.limits.max_pages} allowed; {options.limits.remedy}.",
             )
         collector = _Collector(PageSpool(scratch / "pages.jsonl"), len(numbers), on_progress)
         collector.begin()

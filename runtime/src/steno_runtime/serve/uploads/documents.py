@@ -56,6 +56,7 @@ class DocumentService:
             self._sources.check(fields.document_url or "")
 
         def read_document(folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
+            from steno_runtime.ocr.page import Limits
             from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
             from steno_runtime.ocr.writers import Header, write_json
 
@@ -68,6 +69,7 @@ class DocumentService:
                 mode=fields.mode,
                 model_store=Path(self._task.model_store),
                 workers=max(1, available_cores() // 4),  # live speech comes first
+                limits=Limits(max_pages=self._task.max_document_pages, remedy="name fewer `pages`, or create an OCRJob"),
             )
             result = recognize(source, options, scratch=folder, on_progress=on_progress, check=check)
             header = Header(claims.tenant, fields.document_id or str(uuid.uuid4()), time.monotonic() - started)
