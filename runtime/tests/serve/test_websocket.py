@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import time
 
@@ -361,18 +362,20 @@ async def test_no_start_session(start_server: StartServer, issuer: TokenIssuer, 
 
 
 async def test_unauthenticated_connections_do_not_lock_out_authenticated_ones(
-    start_server: StartServer, issuer: TokenIssuer, monkeypatch
+    start_server: StartServer, issuer: TokenIssuer
 ):
-    monkeypatch.setattr(driver, "MAX_UNAUTHENTICATED_CONNECTIONS", 2)
-    server = await start_server()
-    async with server.connect(), server.connect(), server.connect() as late_socket:
-        late = WebSocketClient(late_socket)
-        assert await late.closed() == 1013
-        assert late.error()["code"] == "ServerFull"
+    server = await start_server(unauthenticated={"connectionsPerAddress": 4})
+    async with contextlib.AsyncExitStack() as strangers:
+        early = WebSocketClient(await strangers.enter_async_context(server.connect()))
+        late = [WebSocketClient(await strangers.enter_async_context(server.connect())) for _ in range(4)][-1]
+        assert await early.closed() == 1013  # who waits longest makes room
+        assert early.socket.close_reason == "ServerFull"
+        await late.start(token=issuer.token())  # who comes last is let in
         async with server.connect(issuer.token()) as socket:
             await WebSocketClient(socket).start()
-    async with server.connect() as socket:  # there is room again
-        await WebSocketClient(socket).start(token=issuer.token())
+            for _ in range(5):
+                await strangers.enter_async_context(server.connect())
+            assert (await late.end())[1] == 1000  # who has shown a token makes room for nobody
 
 
 async def test_every_client_is_accepted_without_keys(start_server: StartServer):

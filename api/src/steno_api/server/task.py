@@ -8,6 +8,7 @@ from pydantic import Field
 
 from steno_api import API_VERSION
 from steno_api.model import Model, ObjectRef
+from steno_api.v1alpha1.runtimepool import UnauthenticatedLimits
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
 from steno_api.worker.task import EgressRules, TaskReporting
 
@@ -48,6 +49,8 @@ class PoolTask(Model):
     grpc_port: int = 9090
     probe_port: int = 8081
     """Of probes and metrics, which need no token; no Service leads to it."""
+    unauthenticated: UnauthenticatedLimits = UnauthenticatedLimits()
+    grpc_reflection: bool = False
     max_document_pages: int = Field(default=200, ge=1)
     """Pages of one document that are read; a document of more is refused."""
     drain_seconds: int = Field(default=25, ge=0)

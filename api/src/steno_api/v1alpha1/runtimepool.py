@@ -81,6 +81,23 @@ class PoolEndpoints(Model):
     """`host:port`; absent: the Service's name in the cluster."""
 
 
+class UnauthenticatedLimits(Model):
+    """What clients without a valid token may use of one server.
+
+    Where there is no room for another, the one of the busiest address that has waited longest is dropped, so that
+    clients that send their token at once always get in.
+    """
+
+    connections: Annotated[int, Field(ge=8, le=100_000)] = 256
+    """Connections that are open at a time and have not sent a token yet, of HTTP and WebSocket, and again of gRPC."""
+    connections_per_address: Annotated[int, Field(ge=4, le=100_000)] = 128
+    """Those of one address. All clients that come through a proxy, or through a Service that hides their addresses,
+    share one."""
+    requests_per_second: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """Requests and calls of one address without a valid token, in the long run; those of ten seconds may come at
+    once. Further ones are refused (`ServerFull`) or delayed."""
+
+
 class RuntimePoolSpec(Model):
     """What the servers are, and how many.
 
@@ -141,6 +158,10 @@ class RuntimePoolSpec(Model):
     max_document_pages: Annotated[int, Field(ge=1, le=5_000)] = 200
     """Maximum number of pages that the servers read of one document; larger documents are refused (`TooLarge`): create
     an OCRJob for them, or name fewer pages."""
+    unauthenticated: UnauthenticatedLimits = UnauthenticatedLimits()
+    """What clients without a valid token may use of each server."""
+    grpc_reflection: bool = False
+    """Whether the servers list their gRPC services to clients with a token (server reflection)."""
     service: PoolService = PoolService()
     """The Service in front of the servers."""
     endpoints: PoolEndpoints | None = None

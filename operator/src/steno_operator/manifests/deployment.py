@@ -71,6 +71,8 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
             credentials_dir=None if output.secret_ref is None else paths.OUTPUT_CREDENTIALS,
         ),
         allowed_sources=spec.allowed_sources,
+        unauthenticated=spec.unauthenticated,
+        grpc_reflection=spec.grpc_reflection,
         max_document_pages=spec.max_document_pages,
         egress=config.egress,
         http_port=HTTP_PORT,

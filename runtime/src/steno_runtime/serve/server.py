@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import uvicorn
+from starlette.middleware import Middleware
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 
@@ -28,9 +29,11 @@ from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, SessionDriver
 from steno_runtime.serve.sessions.registry import SessionRegistry
 from steno_runtime.serve.sessions.reporter import PoolReporter
 from steno_runtime.serve.transports.grpc.server import GrpcServer
+from steno_runtime.serve.transports.http_connection import Authentication, http_options
 from steno_runtime.serve.transports.rest.app import make_app, make_probe_app
 from steno_runtime.serve.transports.rest.routes import StatusRoutes, UploadRoutes
 from steno_runtime.serve.transports.websocket.endpoint import WebSocketEndpoint
+from steno_runtime.serve.unauthenticated import UnauthenticatedClients
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 from steno_runtime.serve.uploads.documents import DocumentService
 from steno_runtime.serve.uploads.job_queue import JobQueue
@@ -96,6 +99,7 @@ class Server:
                 verifier=authenticator.verifier,
                 on_lost=metrics.lost_reports.inc,
             )
+        self._unauthenticated = UnauthenticatedClients(task.unauthenticated)
         driver = SessionDriver(self.registry, authenticator)
         sources = AllowedSources(task.allowed_sources, task.output, task.egress)
         uploads = UploadService(authenticator, self.readiness, access, self._queue)
@@ -107,8 +111,9 @@ class Server:
             UploadRoutes(uploads, transcriptions, documents),
             status,
             [WebSocketRoute("/stt/realtime", WebSocketEndpoint(driver, authenticator).serve)],
+            [Middleware(Authentication, self._unauthenticated, uploads.authenticate)],
         )
-        self._grpc = GrpcServer(task.max_sessions, driver, uploads, documents)
+        self._grpc = GrpcServer(task, self._unauthenticated, driver, uploads, documents)
 
     def stop(self) -> None:
         """Start to drain."""
@@ -192,6 +197,7 @@ class Server:
             ws_ping_interval=KEEP_ALIVE_SECONDS,
             ws_ping_timeout=None,
             timeout_keep_alive=75,
+            **http_options(self._unauthenticated),
         )
 
 

@@ -31,8 +31,6 @@ MAX_AUDIO_BYTES = 1024 * 1024
 """Of one message."""
 START_SECONDS = 10.0
 """Within which the first message has to arrive."""
-MAX_UNAUTHENTICATED_CONNECTIONS = 64
-"""Connections that will send their token with the first message. One that has sent it before does not count."""
 PUBLISH_WAIT_SECONDS = 15.0
 """How long the last message waits for the manifest, so that it can name it."""
 
@@ -128,6 +126,10 @@ class ClientConnection(Protocol):
         """
         ...
 
+    def authenticate(self) -> None:
+        """The token of the first message is valid: the limits on unauthenticated clients no longer apply."""
+        ...
+
     async def receive(self) -> ClientMessage:
         """Return the next message.
 
@@ -152,7 +154,6 @@ class SessionDriver:
     def __init__(self, registry: SessionRegistry, authenticator: Authenticator) -> None:
         self._registry = registry
         self._authenticator = authenticator
-        self._unauthenticated = 0
 
     async def serve(
         self, connection: ClientConnection, claims: SessionClaims | None, *, session: str | None = None
@@ -181,9 +182,10 @@ class SessionDriver:
     async def _open(
         self, connection: ClientConnection, claims: SessionClaims | None, session: str | None
     ) -> tuple[LiveSession, Started, PcmInput]:
-        start = await self._first_message(connection, authenticated=claims is not None)
+        start = await self._first_message(connection)
         if claims is None:
             claims = self._authenticator.authenticate(start.token)
+            connection.authenticate()
             self._authenticator.check_claims(claims, session=session)
         claims = self._authenticator.check_claims(
             claims, session=start.session, tenant=start.tenant, meeting=start.meeting
@@ -192,22 +194,13 @@ class SessionDriver:
         live = self._registry.open(claims, start.overrides, connection.send)
         return live, Started(start.session or claims.name, claims), pcm
 
-    async def _first_message(self, connection: ClientConnection, *, authenticated: bool) -> Start:
-        if not authenticated and self._unauthenticated >= MAX_UNAUTHENTICATED_CONNECTIONS:
-            raise ApiError(
-                ErrorCode.SERVER_FULL,
-                "Too many clients are connecting. Try again in a few seconds, or send the token with the handshake.",
-                retry_after=5,
-            )
-        self._unauthenticated += not authenticated
+    async def _first_message(self, connection: ClientConnection) -> Start:
         try:
             async with asyncio.timeout(START_SECONDS):
                 return await connection.start()
         except TimeoutError:
             message = f"The first message did not arrive within {START_SECONDS:g} s."
             raise ApiError(ErrorCode.START_TIMEOUT, message) from None
-        finally:
-            self._unauthenticated -= not authenticated
 
 
 async def _converse(

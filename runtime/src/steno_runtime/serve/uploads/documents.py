@@ -69,7 +69,9 @@ class DocumentService:
                 mode=fields.mode,
                 model_store=Path(self._task.model_store),
                 workers=max(1, available_cores() // 4),  # live speech comes first
-                limits=Limits(max_pages=self._task.max_document_pages, remedy="name fewer `pages`, or create an OCRJob"),
+                limits=Limits(
+                    max_pages=self._task.max_document_pages, remedy="name fewer `pages`, or create an OCRJob"
+                ),
             )
             result = recognize(source, options, scratch=folder, on_progress=on_progress, check=check)
             header = Header(claims.tenant, fields.document_id or str(uuid.uuid4()), time.monotonic() - started)

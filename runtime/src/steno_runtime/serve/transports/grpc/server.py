@@ -1,4 +1,4 @@
-"""gRPC server: the services, health and reflection, behind an interceptor that checks tokens before messages."""
+"""gRPC server: the services and health, behind an interceptor that checks tokens before messages."""
 
 from __future__ import annotations
 
@@ -8,29 +8,35 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from steno_runtime.serve.access import SessionAccess
-from steno_runtime.serve.auth import Authenticator
+from steno_api.server.task import PoolTask
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.driver import START_SECONDS, SessionDriver
 from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
 from steno_runtime.serve.transports.grpc.ocr import MAX_DOCUMENT_BYTES, OCRService
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 from steno_runtime.serve.transports.grpc.stt import STTService
+from steno_runtime.serve.unauthenticated import HEAD_SECONDS, Slots, UnauthenticatedClients
 from steno_runtime.serve.uploads.body import RECEIVE_SECONDS
 from steno_runtime.serve.uploads.documents import DocumentService
 from steno_runtime.serve.uploads.service import UploadService
 
-_AUTHENTICATED_PREFIX = "/steno.v1."
+_HEALTH_PREFIX = "/grpc.health.v1.Health/"
+_WATCH = f"{_HEALTH_PREFIX}Watch"
 _LIVE_PREFIX = "/steno.v1.STTService/"
 EXTRA_CALLS = 32
 """With a token, beside one for each session: documents, and calls that end with an error."""
 MAX_UNAUTHENTICATED_CALLS = 8
-"""Calls of health and reflection, which need no token."""
+"""Calls of health, which need no token: of `Check`, and again of `Watch`, which a load balancer holds open."""
+DELAY_SECONDS = 0.5
+"""Of a call without a token that is one too many of its address."""
+IDLE_SECONDS = 15.0
+"""Without a call, after which a connection is closed; the library takes up to twice as long."""
 
 SERVICES = (
     stt_pb2.DESCRIPTOR.services_by_name["STTService"].full_name,
@@ -42,12 +48,26 @@ class GrpcServer:
     """The server; `set_ready` sets what its health service answers."""
 
     def __init__(
-        self, max_sessions: int, driver: SessionDriver, uploads: UploadService, documents: DocumentService
-    ) -> None:
-        authenticator = uploads.authenticator
+        self,
+        task: PoolTask,
+        unauthenticated: UnauthenticatedClients,
+        driver: SessionDriver,
+        uploads: UploadService,
+        documents: DocumentService,
+    ) -> None:  # fmt: skip
+        """Create the server.
+
+        Args:
+            task: the pool's.
+            unauthenticated: what clients without a token may use.
+            driver: of live sessions.
+            uploads: authorizes documents.
+            documents: reads them.
+        """
+        authenticator, max_calls = uploads.authenticator, task.max_sessions + EXTRA_CALLS
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self.server = grpc.aio.server(
-            interceptors=[_AuthInterceptor(authenticator, uploads.access, max_sessions + EXTRA_CALLS)],
+            interceptors=[_AuthInterceptor(uploads, max_calls, unauthenticated)],
             options=[
                 ("grpc.max_receive_message_length", MAX_DOCUMENT_BYTES + 64 * 1024),
                 ("grpc.so_reuseport", 0),
@@ -56,13 +76,21 @@ class GrpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
                 ("grpc.max_metadata_size", 16 * 1024),
+                ("grpc.absolute_max_metadata_size", 16 * 1024),
+                # A proxy may bring all calls over one connection. Those that are refused need room, too.
+                ("grpc.max_concurrent_streams", 2 * max_calls + 2 * MAX_UNAUTHENTICATED_CALLS),
+                # The library knows nothing of tokens: what these limit are connections that have no call.
+                ("grpc.max_allowed_incoming_connections", unauthenticated.limits.connections + max_calls),
+                ("grpc.server_handshake_timeout_ms", int(HEAD_SECONDS * 1000)),
+                ("grpc.max_connection_idle_ms", int(IDLE_SECONDS * 1000)),
             ],
         )
         stt_pb2_grpc.add_STTServiceServicer_to_server(STTService(driver, authenticator), self.server)
         ocr_pb2_grpc.add_OCRServiceServicer_to_server(OCRService(uploads, documents), self.server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
-        names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self.server)
+        if task.grpc_reflection:
+            names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self.server)
 
     async def set_ready(self, *, ready: bool) -> None:
         """Set whether the services are reported as serving."""
@@ -78,28 +106,32 @@ class _AuthInterceptor(grpc.aio.ServerInterceptor):
     token from others.
     """
 
-    def __init__(self, authenticator: Authenticator, access: SessionAccess, max_calls: int) -> None:
-        self._authenticator, self._access = authenticator, access
+    def __init__(self, uploads: UploadService, max_calls: int, unauthenticated: UnauthenticatedClients) -> None:
+        self._uploads = uploads
+        self._unauthenticated = unauthenticated
         self._authenticated = ConcurrencyLimit(max_calls, RECEIVE_SECONDS)
-        self._unauthenticated = ConcurrencyLimit(MAX_UNAUTHENTICATED_CALLS, START_SECONDS)
+        self._checks = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated)
+        self._watches = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated)
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        limit, guard, method = self._unauthenticated, contextlib.nullcontext, handler_call_details.method
-        if method.startswith(_AUTHENTICATED_PREFIX):
-            try:
-                claims = self._authenticator.authenticate(metadata_token(handler_call_details.invocation_metadata))
-                self._access.check(claims, new_work=True)
-            except ApiError as error:
-                return _error_handler(error)
-            limit = self._authenticated
-            if not method.startswith(_LIVE_PREFIX):  # a live session ends by itself, with what was said published
-                guard = partial(self._access.hold, claims)
+        method = handler_call_details.method
+        if method.startswith(_HEALTH_PREFIX):
+            handler = await continuation(handler_call_details)
+            limit = self._watches if method == _WATCH else self._checks
+            return None if handler is None else limit.wrap(handler)
+        try:
+            claims = self._uploads.authenticate(metadata_token(handler_call_details.invocation_metadata))
+        except ApiError as error:
+            return _error_handler(error, self._unauthenticated)
+        guard = contextlib.nullcontext
+        if not method.startswith(_LIVE_PREFIX):  # a live session ends by itself, with what was said published
+            guard = partial(self._uploads.access.hold, claims)
         handler = await continuation(handler_call_details)
-        return None if handler is None else limit.wrap(handler, guard)
+        return None if handler is None else self._authenticated.wrap(handler, guard)
 
 
 class ConcurrencyLimit:
@@ -133,6 +165,50 @@ class ConcurrencyLimit:
         return grpc.stream_stream_rpc_method_handler(serve, handler.request_deserializer, handler.response_serializer)
 
 
+class HealthLimit:
+    """Limits calls that need no token: one too many takes the place of the oldest of the busiest address.
+
+    Args:
+        max_calls: how many are served at the same time.
+        unauthenticated: what clients without a token may use.
+    """
+
+    def __init__(self, max_calls: int, unauthenticated: UnauthenticatedClients) -> None:
+        self._slots = Slots(max_calls, max_calls)
+        self._unauthenticated = unauthenticated
+
+    def wrap(self, handler: Any) -> Any:
+        """Return a handler whose calls count."""
+
+        async def serve(requests: AsyncIterator[Any], context: Context) -> None:
+            address = _address(context)
+            await _delay(address, self._unauthenticated)
+            scope = asyncio.timeout(None)  # a load balancer watches for as long as it lives
+            slot = self._slots.take(address, lambda: scope.reschedule(asyncio.get_running_loop().time()))
+            try:
+                async with scope:
+                    await _call(handler, requests, context, START_SECONDS)
+            except ApiError as error:
+                await abort(context, error)
+            except TimeoutError:
+                await abort(context, ApiError(ErrorCode.SERVER_FULL, "Too many calls at once. Try again later."))
+            finally:
+                self._slots.release(slot)
+
+        return grpc.stream_stream_rpc_method_handler(serve, handler.request_deserializer, handler.response_serializer)
+
+
+async def _delay(address: str, unauthenticated: UnauthenticatedClients) -> None:
+    """Wait if an address makes too many calls: its connection, which may be a proxy's, has so many at a time."""
+    if not unauthenticated.rate.spend(address):
+        await asyncio.sleep(DELAY_SECONDS)
+
+
+def _address(context: Context) -> str:
+    """Return a client's address, without the port."""
+    return unquote(context.peer()).rpartition(":")[0]
+
+
 async def _call(handler: Any, requests: AsyncIterator[Any], context: Context, seconds: float) -> None:
     """Call a method of any arity, written in any of the library's styles."""
     request: Any = requests
@@ -154,8 +230,9 @@ async def _call(handler: Any, requests: AsyncIterator[Any], context: Context, se
         await context.write(one)
 
 
-def _error_handler(error: ApiError) -> Any:
+def _error_handler(error: ApiError, unauthenticated: UnauthenticatedClients) -> Any:
     async def answer(_: AsyncIterator[bytes], context: Context) -> None:
+        await _delay(_address(context), unauthenticated)
         await abort(context, error)
 
     # As a stream of bytes, whatever the method is: so none of its messages is waited for.

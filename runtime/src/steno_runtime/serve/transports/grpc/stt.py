@@ -89,6 +89,9 @@ class GrpcConnection:
             overrides=SessionOverrides(config.language or None, interim, tuple(config.languages[:16])),
         )
 
+    def authenticate(self) -> None:
+        """See `ClientConnection`: an interceptor has done so."""
+
     async def receive(self) -> ClientMessage:
         """See `ClientConnection`."""
         while not self._pending:

@@ -34,13 +34,19 @@ UNAUTHENTICATED_DISCARD_SECONDS, DISCARD_SECONDS = 1.0, 20.0
 _CODES = {404: "NotFound", 405: "MethodNotAllowed"}
 
 
-def make_app(uploads: UploadRoutes, status: StatusRoutes, others: Sequence[BaseRoute] = ()) -> FastAPI:
+def make_app(
+    uploads: UploadRoutes,
+    status: StatusRoutes,
+    others: Sequence[BaseRoute] = (),
+    middleware: Sequence[Middleware] = (),
+) -> FastAPI:
     """Build the application. Requests are parsed by hand, so that no body is read before its token.
 
     Args:
         uploads: endpoints that take work.
         status: endpoints about the server.
         others: routes of other transports on the same port, such as the WebSocket's.
+        middleware: around all of them.
     """
     app = FastAPI(
         title="Steno",
@@ -52,7 +58,7 @@ def make_app(uploads: UploadRoutes, status: StatusRoutes, others: Sequence[BaseR
             *others,
         ],
         exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_error},
-        middleware=[Middleware(_UnexpectedErrors)],
+        middleware=[*middleware, Middleware(_UnexpectedErrors)],
     )
     route = app.add_api_route
     route("/health", status.health, **describe("Whether the server is ready, and its model", token=False))

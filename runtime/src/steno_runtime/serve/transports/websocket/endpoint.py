@@ -27,9 +27,12 @@ from steno_runtime.serve.sessions.driver import (
     Unreadable,
 )
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS
+from steno_runtime.serve.transports.http_connection import connection_of
 from steno_runtime.serve.transports.problem_details import error_response
 from steno_runtime.serve.transports.websocket import messages
 
+MAX_START_CHARS, MAX_MESSAGES_BEFORE_START = 16 * 1024, 4
+"""Of messages up to and including `start_session`: each is parsed before a token may have been checked."""
 DECODING_FAILED = 1011
 """Close code of a session whose decoding broke off, for any failure."""
 
@@ -73,8 +76,10 @@ class WebSocketConnection:
 
     async def start(self) -> Start:
         """See `ClientConnection`: `start_session`, before which only `keep_alive` may come."""
-        while True:
+        for _ in range(MAX_MESSAGES_BEFORE_START):
             frame = await self._receive_frame()
+            if isinstance(frame, str) and len(frame) > MAX_START_CHARS:
+                raise ApiError(ErrorCode.TOO_LARGE, "start_session may have at most 16 KiB.")
             if isinstance(frame, bytes):
                 message = "Audio arrived before start_session: send that first, as text."
                 raise ApiError(ErrorCode.INVALID_MESSAGE, message)
@@ -82,7 +87,14 @@ class WebSocketConnection:
             if kind == "start_session":
                 return messages.parse_start(fields)
             if kind != "keep_alive":
-                raise ApiError(ErrorCode.INVALID_MESSAGE, "The first message must be start_session.")
+                break
+        raise ApiError(ErrorCode.INVALID_MESSAGE, "The first message must be start_session.")
+
+    def authenticate(self) -> None:
+        """See `ClientConnection`."""
+        connection = connection_of(self._socket.scope)
+        if connection is not None:
+            connection.authenticate()
 
     async def receive(self) -> ClientMessage:
         """See `ClientConnection`; what the client need not be cut off for is answered here."""
