@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
-from charts.tests.helm import of_kind, render
+from charts.tests.helm import CHART, of_kind, render
 from hack.steps import wait_for
+from steno_api.credentials import S3_KEYS, WEB_KEYS
+from steno_operator.manifests.task import HF_TOKEN
 from tests.support.apiserver import ApiServer, Response
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
@@ -84,6 +87,10 @@ def with_container(**context: Any) -> dict[str, Any]:
     return {"containers": [{**CONTAINER, "securityContext": {**CONTAINER["securityContext"], **context}}]}
 
 
+def with_env(**value: Any) -> dict[str, Any]:
+    return {"containers": [{**CONTAINER, "env": [{"name": "X", **value}]}]}
+
+
 def volume(**source: Any) -> dict[str, Any]:
     return {"volumes": [{"name": "v", **source}]}
 
@@ -145,6 +152,10 @@ OURS = {
     "default-pool": pool("default"),
     "report-token": job(**volume(projected={"sources": [TOKEN]})),
     "claim": job(**volume(persistentVolumeClaim={"claimName": "media"})),
+    "credentials": job(
+        **volume(projected={"sources": [{"secret": {"name": "s3", "items": [{"key": "AWS_REGION", "path": "r"}]}}]})
+    ),
+    "hub-token": job(**with_env(valueFrom={"secretKeyRef": {"name": "hub", "key": "HF_TOKEN"}})),
     "service-account-of-the-chart": job(serviceAccountName="lent"),
     "hostpath-of-a-profile": job(
         **volume(hostPath={"path": "/models"}),
@@ -195,6 +206,13 @@ FOREIGN = {
         **volume(hostPath={"path": "/models"}),
         containers=[{**CONTAINER, "volumeMounts": [{"name": "v", "mountPath": "/m"}]}],
     ),
+    "whole-secret": job(**volume(secret={"secretName": "others"})),
+    "key-of-others": job(
+        **volume(projected={"sources": [{"secret": {"name": "ci", "items": [{"key": "token", "path": "t"}]}}]})
+    ),
+    "secret-without-items": job(**volume(projected={"sources": [{"secret": {"name": "ci"}}]})),
+    "variable-of-others": job(**with_env(valueFrom={"secretKeyRef": {"name": "ci", "key": "token"}})),
+    "variables-of-others": job(containers=[{**CONTAINER, "envFrom": [{"secretRef": {"name": "ci"}}]}]),
     "nfs": job(**volume(nfs={"server": "192.0.2.1", "path": "/"})),
 }
 
@@ -287,6 +305,12 @@ def test_m2_only_its_own_pods_are_labelled(operator: Operator):
 def test_everybody_else_is_let_be(operator: Operator):
     path = PATHS["Job"].format(operator.namespace)
     assert operator.admin.request("POST", f"{path}?dryRun=All", job(owner=None)).status == 201
+
+
+def test_the_keys_of_steno_are_those_that_pods_use():
+    used = {*S3_KEYS.required, *S3_KEYS.optional, *WEB_KEYS.required, *WEB_KEYS.optional, HF_TOKEN}
+    (text,) = re.findall(r'steno.secretKeys" -}}(.*?){{', (CHART / "templates" / "_helpers.tpl").read_text(), re.DOTALL)
+    assert set(json.loads(text)) == used
 
 
 def test_what_overrides_make_of_pods_can_be_let_through():
