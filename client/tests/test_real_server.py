@@ -11,8 +11,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from runtime.tests.serve.conftest import RunningServer, StartServer, TokenIssuer, issuer, start_server, wait_until
 from runtime.tests.serve.scripted import WORD
+from steno_client.errors import CommandError
+from steno_client.evaluation.recognisers import RecogniserOptions
+from steno_client.evaluation.server import PoolServer
+from steno_client.streaming import Event, SessionRequest, stream_audio
+from steno_client.target import Target, forwarded_server_name
+from tests.support.certificates import Authority
 
 from .server import recording
 
@@ -22,8 +30,8 @@ STENO = [sys.executable, "-c", "from steno_client.cli import main; main()", "str
 REST = "the final text so far was printed; create another StreamSession for the rest\n"
 
 
-async def steno(port: int, token: str, *words: str) -> Process:
-    command = [*STENO, *words, "--url", f"ws://127.0.0.1:{port}"]
+async def steno(port: int, token: str, *words: str, url: str = "") -> Process:
+    command = [*STENO, *words, "--url", url or f"ws://127.0.0.1:{port}"]
     environment = {**os.environ, "STENO_TOKEN": token}
     return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment)
 
@@ -49,6 +57,55 @@ async def test_a_recording(start_server: StartServer, issuer: TokenIssuer, tmp_p
     file = str(recording(tmp_path / "speech.wav", seconds=0.3))
     done = await ended(await steno(server.http_port, issuer.token(), file, "--speed", "10"))
     assert done == (0, f"{WORD} {WORD} {WORD}\n", "")
+
+
+async def test_a_server_with_tls_is_verified(start_server: StartServer, issuer: TokenIssuer, tmp_path: Path):
+    authority = Authority()
+    server = await start_server(tlsDir=str(authority.write(tmp_path / "tls", "127.0.0.1")))
+    ours, others = tmp_path / "ca.pem", tmp_path / "others.pem"
+    ours.write_bytes(authority.pem)
+    others.write_bytes(Authority().pem)
+    file = str(recording(tmp_path / "speech.wav", seconds=0.3))
+
+    async def streamed(*words: str, url: str = f"wss://127.0.0.1:{server.http_port}") -> tuple[int | None, str, str]:
+        return await ended(await steno(0, issuer.token(), file, "--speed", "10", *words, url=url))
+
+    assert await streamed("--ca-file", str(ours)) == (0, f"{WORD} {WORD} {WORD}\n", "")
+    for words, why in (
+        ((), "give the CA that issued it with --ca-file"),
+        (("--ca-file", str(others)), "the CA in --ca-file is not its issuer"),
+    ):
+        code, out, said = await streamed(*words)
+        assert (code, out) == (77, "")
+        assert why in said
+    code, _, said = await streamed("--ca-file", str(ours), url=f"wss://localhost:{server.http_port}")
+    assert (code, "Hostname mismatch" in said) == (77, True)
+    code, _, said = await streamed("--ca-file", file)
+    assert (code, "has no CA certificates" in said) == (64, True)
+
+
+async def test_a_forwarded_port_shows_the_certificate_of_the_published_endpoint(
+    start_server: StartServer, issuer: TokenIssuer, tmp_path: Path
+):
+    published = "default-pool.team-a.svc"
+    authority, ca = Authority(), tmp_path / "ca.pem"
+    server = await start_server(tlsDir=str(authority.write(tmp_path / "tls", published)))
+    ca.write_bytes(authority.pem)
+    url = f"wss://127.0.0.1:{server.http_port}/stt/realtime"
+    name = forwarded_server_name(url, f"wss://{published}:8080/stt/realtime?session=team-a/call")
+    target = Target(url, issuer.token(), ca, name)
+    with PoolServer(target, RecogniserOptions()) as rest:
+        await asyncio.to_thread(rest.check)
+    events: list[Event] = []
+
+    async def audio() -> AsyncIterator[bytes]:
+        yield b"\x01\x02" * 1600
+
+    await stream_audio(target, audio(), SessionRequest(16_000), events.append)
+    assert events[-1]["type"] == "session_ended"
+    assert forwarded_server_name("wss://stt.example.com", f"wss://{published}:8080") is None
+    with PoolServer(Target(url, issuer.token(), ca), RecogniserOptions()) as rest, pytest.raises(CommandError):
+        await asyncio.to_thread(rest.check)
 
 
 async def test_a_language_that_the_model_does_not_support(

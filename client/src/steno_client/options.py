@@ -26,6 +26,19 @@ ModelStore = Annotated[
     ),
 ]
 
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file",
+        envvar="STENO_CA_FILE",
+        metavar="FILE",
+        help="CA certificates (PEM) to verify a wss:// server with.",
+        show_default="the system's",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+
 _PANEL = "Cluster"
 Namespace = Annotated[
     str | None,

@@ -13,13 +13,13 @@ from steno_client.kube import Cluster
 from steno_client.lifecycle import wait_until
 from steno_client.lookup import find_resource
 from steno_client.resource import STREAM_SESSION, ResourceView
-from steno_client.target import Target, complete_url
+from steno_client.target import ServerOverride, Target, complete_url, forwarded_server_name
 
 
 def wait_until_ready(
     cluster: Cluster,
     name: str,
-    url: str | None,
+    override: ServerOverride,
     on_change: Callable[[ResourceView], None],
     on_retry: Callable[[str], None],
 ) -> Target:
@@ -28,7 +28,7 @@ def wait_until_ready(
     Args:
         cluster: where the session is.
         name: its name.
-        url: address to use instead of the published endpoint, such as that of a forwarded port.
+        override: what the command line says of the server.
         on_change: called with each state in which the session is not ready yet.
         on_retry: called with an explanation before an apiserver that does not answer is tried again.
 
@@ -55,7 +55,10 @@ def wait_until_ready(
             f"the Secret {secret} has no key `token`: the operator writes it again shortly, so try again",
             EXIT_UNAVAILABLE,
         )
-    return Target(complete_url(url, f"{ready.namespace}/{ready.name}") if url else websocket, token)
+    if override.url is None:
+        return Target(websocket, token, override.ca_file)
+    url = complete_url(override.url, f"{ready.namespace}/{ready.name}")
+    return Target(url, token, override.ca_file, forwarded_server_name(url, websocket))
 
 
 def _has_endpoint(session: ResourceView) -> bool:

@@ -206,13 +206,30 @@ def error_for_handshake(status: int, body: bytes, target: Target) -> CommandErro
     return CommandError(f"{target.server} refused the connection ({why}): check the URL, or try again", EXIT_TEMPORARY)
 
 
+def error_for_certificate(target: Target, why: str) -> CommandError:
+    """Return the error for a server whose certificate is not trusted.
+
+    Args:
+        target: the endpoint that was connected to.
+        why: the words of OpenSSL.
+    """
+    trust = "the CA in --ca-file is not its issuer" if target.ca_file else "give the CA that issued it with --ca-file"
+    return CommandError(
+        f"the certificate of {target.server} is not accepted ({strip_control_characters(why)}): {trust}, or it is for "
+        "another host",
+        EXIT_DENIED,
+    )
+
+
 def error_for_unreachable(target: Target) -> CommandError:
     """Return the error for a server that does not answer; cluster-internal names have a remedy of their own."""
     host = target.server.rpartition("//")[2].partition(":")[0].split(".")
     if len(host) >= 3 and host[2] == "svc":
+        scheme = target.server.partition(":")[0]
         return CommandError(
             f"{target.server} is an address inside the cluster: run `kubectl -n {host[1]} port-forward svc/{host[0]} "
-            "8080` and add --url ws://127.0.0.1:8080, or set the RuntimePool's spec.endpoints",
+            f"8080` and add --url {scheme}://127.0.0.1:8080, or set the RuntimePool's spec.endpoints",
             EXIT_TEMPORARY,
         )
-    return CommandError(f"{target.server} does not answer: check the URL, or forward its port", EXIT_TEMPORARY)
+    plain = " (wss:// for a server with TLS)" if target.server.startswith("ws:") else ""
+    return CommandError(f"{target.server} does not answer: check the URL{plain}, or forward its port", EXIT_TEMPORARY)

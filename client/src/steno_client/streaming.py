@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ async def stream_audio(
 
 async def _connect(target: Target) -> ClientConnection:
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+    context = target.tls_context()
+    verified = {} if context is None else {"ssl": context, "server_hostname": target.server_name}
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _RETRY_SECONDS
     try:
@@ -79,6 +82,7 @@ async def _connect(target: Target) -> ClientConnection:
                     max_size=4 * 1024 * 1024,
                     open_timeout=_CONNECT_SECONDS,
                     ping_timeout=_PING_TIMEOUT_SECONDS,
+                    **verified,
                 )
             except _RETRIED_ERRORS:
                 if loop.time() >= deadline:
@@ -90,6 +94,8 @@ async def _connect(target: Target) -> ClientConnection:
         ) from error
     except InvalidURI as error:
         raise CommandError(f"{target.server} is not a URL that can be connected to", EXIT_INPUT) from error
+    except ssl.SSLCertVerificationError as error:
+        raise session_errors.error_for_certificate(target, error.verify_message) from error
     except (OSError, InvalidHandshake, TimeoutError) as error:
         raise session_errors.error_for_unreachable(target) from error
 

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     default_pool_model: str = "large-v3"
     default_pool_max_replicas: int = Field(1, ge=1, le=1000)
     default_pool_sessions_per_replica: int = Field(16, ge=1, le=1000)
+    default_pool_tls_secret: str = ""
+    """Secret of type `kubernetes.io/tls`, in the pool's namespace; empty: plain text."""
     queue_backoff_base_seconds: float = Field(1.0, gt=0)
     """Wait after an error while reconciling; doubled for each further one."""
     queue_backoff_max_seconds: float = Field(300.0, gt=0)
@@ -107,6 +109,7 @@ class Settings(BaseSettings):
                 model=self.default_pool_model,
                 max_replicas=self.default_pool_max_replicas,
                 sessions_per_replica=self.default_pool_sessions_per_replica,
+                tls_secret=self.default_pool_tls_secret,
             ),
         )
 

@@ -159,6 +159,29 @@ def test_a_service_as_clients_need_it(harness, streams):
     harness.until("it is recreated", lambda: streams.found(path))
 
 
+def test_m8_a_pool_with_a_certificate_is_reached_over_tls(harness, streams):
+    harness.start()
+    streams.pool(minReplicas=1, tls={"secretRef": {"name": "stt-tls"}})
+    streams.session()
+    streams.warm()
+    status = streams.wait("session", "call", "EndpointReady")
+    host = f"default-pool.{harness.namespace}.svc"
+    url = f"wss://{host}:8080/stt/realtime?session={harness.namespace}/call"
+    assert status["endpoints"] == [
+        {"protocol": "WebSocket", "url": url, "tls": True},
+        {"protocol": "GRPC", "url": f"{host}:9090", "tls": True},
+    ]
+    deployment = streams.deployment()
+    pod = deployment["spec"]["template"]["spec"]
+    [volume] = [each["secret"] for each in pod["volumes"] if each["name"] == "tls"]
+    assert (volume["secretName"], [item["key"] for item in volume["items"]]) == ("stt-tls", ["tls.crt", "tls.key"])
+    [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "tls"]
+    assert (mount["mountPath"], mount["readOnly"]) == (task_of(deployment)["tlsDir"], True)
+    assert pod["containers"][0]["readinessProbe"]["httpGet"]["port"] == "probes"
+    service = harness.must("GET", f"/api/v1/namespaces/{harness.namespace}/services/default-pool")
+    assert [port["appProtocol"] for port in service["spec"]["ports"]] == ["kubernetes.io/wss", "https"]
+
+
 def test_what_is_not_ours_is_left_alone(harness, streams):
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
     spec = {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template}

@@ -36,8 +36,8 @@ def test_a_session_from_apply_to_transcript(harness, streams):
     host = f"default-pool.{harness.namespace}.svc"
     url = f"ws://{host}:8080/stt/realtime?session={harness.namespace}/call"
     assert status["endpoints"] == [
-        {"protocol": "WebSocket", "url": url},
-        {"protocol": "GRPC", "url": f"{host}:9090"},
+        {"protocol": "WebSocket", "url": url, "tls": False},
+        {"protocol": "GRPC", "url": f"{host}:9090", "tls": False},
     ]
     uid = streams.get("session", "call")["metadata"]["uid"]
     assert status["tokenSecretName"] == f"call-token-{uid[:8]}"

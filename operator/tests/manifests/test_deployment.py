@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from steno_api.server.task import PoolTask
-from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
+from steno_api.v1alpha1 import RuntimePool, RuntimeProfile, StreamSession
 from steno_api.worker.task import EgressRules
 from steno_operator.manifests.deployment import ServerConfig, build_deployment, build_pool_task
-from steno_operator.manifests.service import build_service
+from steno_operator.manifests.service import build_service, endpoints_of
 
 CONFIG = ServerConfig(
     runtime_image="runtime:1",
@@ -61,3 +61,19 @@ def test_networks_are_told_to_the_servers():
 def test_a_grace_period_that_is_none_is_left_to_the_api_server_to_refuse():
     pod, task = built(terminationGracePeriodSeconds="two minutes")
     assert (pod["terminationGracePeriodSeconds"], task.drain_seconds) == ("two minutes", 50)
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "expected"),
+    [
+        ({"websocketURL": "wss://stt.example.com", "grpcURL": "stt.example.com:443"}, [True, True]),
+        ({"websocketURL": "wss://stt.example.com", "grpcURL": "stt.example.com:9090", "grpcTLS": False}, [True, False]),
+        ({"grpcURL": "stt.example.com:443", "grpcTLS": True}, [False, True]),
+        ({"grpcURL": "stt.example.com:80"}, [False, False]),
+        ({"websocketURL": "wss://stt.example.com"}, [True, False]),
+    ],
+)
+def test_m8_endpoints_say_whether_tls_is_added_in_front_of_the_pool(endpoints: Any, expected: list[bool]):
+    given = {"metadata": {"name": "default", "namespace": "ns", "uid": "u1"}, "spec": {"endpoints": endpoints}}
+    session = StreamSession.from_wire({"metadata": {"name": "call", "namespace": "ns", "uid": "u2"}, "spec": {}})
+    assert [each.tls for each in endpoints_of(session, RuntimePool.from_wire(given))] == expected

@@ -39,7 +39,8 @@ def configure(fields: Mapping[str, Any], level: str = "INFO") -> None:
     handler.setFormatter(JsonFormatter(fields))
     logging.root.handlers = [handler]
     logging.root.setLevel(logging.WARNING)
-    logging.getLogger("steno_runtime").setLevel(level)
+    for name in ("steno_runtime", "steno_api"):
+        logging.getLogger(name).setLevel(level)
     for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)

@@ -12,6 +12,9 @@ from steno_api.v1alpha1.runtimepool import UnauthenticatedLimits
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
 from steno_api.worker.task import EgressRules, TaskReporting
 
+CERTIFICATE_FILE, KEY_FILE = "tls.crt", "tls.key"
+"""Keys of a Secret of type `kubernetes.io/tls`."""
+
 
 class PoolOutput(Model):
     """How a server reaches the object store that its sessions' transcripts are published to."""
@@ -53,6 +56,8 @@ class PoolTask(Model):
     grpc_reflection: bool = False
     max_document_pages: int = Field(default=200, ge=1)
     """Pages of one document that are read; a document of more is refused."""
+    tls_dir: str | None = None
+    """Directory with `CERTIFICATE_FILE` and `KEY_FILE` for the ports of clients; absent: they are plain text."""
     drain_seconds: int = Field(default=25, ge=0)
     """Time that sessions have to end after SIGTERM; shorter than the pod's grace period."""
     reporting: TaskReporting | None = None

@@ -79,6 +79,16 @@ class PoolEndpoints(Model):
         | None
     ) = Field(default=None, alias="grpcURL")
     """`host:port`; absent: the Service's name in the cluster."""
+    grpc_tls: bool | None = Field(default=None, alias="grpcTLS")
+    """Whether `grpcURL` is reached over TLS; default: if `websocketURL` is `wss://`, or, without one, with `tls`."""
+
+
+class PoolTLS(Model):
+    """The certificate of the servers' ports."""
+
+    secret_ref: SecretRef
+    """Secret of type `kubernetes.io/tls`: `tls.crt` with the whole chain, and `tls.key` without a password. Servers
+    take a new certificate within about a minute, and keep their sessions."""
 
 
 class UnauthenticatedLimits(Model):
@@ -162,6 +172,10 @@ class RuntimePoolSpec(Model):
     """What clients without a valid token may use of each server."""
     grpc_reflection: bool = False
     """Whether the servers list their gRPC services to clients with a token (server reflection)."""
+    tls: PoolTLS | None = None
+    """Serve WebSocket, REST (port 8080) and gRPC (port 9090) over TLS only; absent: in plain text, for an Ingress or a
+    service mesh that adds TLS. The certificate has to name the host of `endpoints`, or that of the Service,
+    `<name>-pool.<namespace>.svc`."""
     service: PoolService = PoolService()
     """The Service in front of the servers."""
     endpoints: PoolEndpoints | None = None

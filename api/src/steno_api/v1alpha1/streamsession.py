@@ -109,6 +109,8 @@ class Endpoint(Model):
     """Protocol of the endpoint."""
     url: str
     """`ws(s)://host/stt/realtime?session=namespace/name`, or `host:port` of gRPC."""
+    tls: bool = False
+    """Whether the connection is encrypted: `wss://` and `https://`, or gRPC with TLS credentials."""
 
 
 class SessionStats(Model):

@@ -39,6 +39,7 @@ class _Place:
     url: str | None
     token: str | None
     token_file: Path | None
+    ca_file: Path | None
     namespace: str | None
     context: str | None
     kubeconfig: Path | None
@@ -93,6 +94,7 @@ def evaluate(
         str | None,
         typer.Option(envvar="STENO_TOKEN", show_envvar=True, help="The token.", rich_help_panel=_WHERE),
     ] = None,
+    ca_file: options.CaFile = None,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -165,7 +167,7 @@ def evaluate(
 
     Exit code 1: an item could not be processed, or the error rate is above --fail-above.
     """
-    place = _Place(local, results, session, url, token, token_file, namespace, context, kubeconfig)
+    place = _Place(local, results, session, url, token, token_file, ca_file, namespace, context, kubeconfig)
     place.check()
     filters = [_parse_filter(each) for each in only]
     with report_errors(debug=debug):
@@ -235,12 +237,13 @@ def _open(
             yield recogniser
     else:
         from steno_client.evaluation.server import PoolServer  # noqa: PLC0415 - loads httpx
-        from steno_client.target import Target, complete_url, read_token  # noqa: PLC0415
+        from steno_client.target import ServerOverride, Target, complete_url, read_token  # noqa: PLC0415
 
         if place.session is None:
-            target = Target(complete_url(place.url or ""), read_token(place.token, place.token_file))
+            target = Target(complete_url(place.url or ""), read_token(place.token, place.token_file), place.ca_file)
         else:
-            target = wait_for_session(place.session, place.url, place.namespace, place.context, place.kubeconfig)
+            override = ServerOverride(place.url, place.ca_file)
+            target = wait_for_session(place.session, override, place.namespace, place.context, place.kubeconfig)
         with PoolServer(target, item_options) as server:
             server.check()
             yield server

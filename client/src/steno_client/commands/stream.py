@@ -12,7 +12,7 @@ from steno_client import options
 from steno_client.errors import report_errors
 
 if TYPE_CHECKING:
-    from steno_client.target import Target
+    from steno_client.target import ServerOverride, Target
 
 app = typer.Typer()
 
@@ -53,6 +53,7 @@ def stream(
             help="The token. Better in the environment: the command line is visible to others.",
         ),
     ] = None,
+    ca_file: options.CaFile = None,
     language: Annotated[
         str | None,
         typer.Option(
@@ -89,15 +90,15 @@ def stream(
         import asyncio  # noqa: PLC0415 - not for `--help`
 
         from steno_client import audio, streaming, terminal  # noqa: PLC0415 - loads websockets
-        from steno_client.target import Target, complete_url, read_token  # noqa: PLC0415
+        from steno_client.target import ServerOverride, Target, complete_url, read_token  # noqa: PLC0415
 
         recording = None if file == "-" else audio.read_recording(Path(file))
         if recording is not None:
             terminal.print_warnings(recording.warnings)
         if session is None:
-            target = Target(complete_url(url or ""), read_token(token, token_file))
+            target = Target(complete_url(url or ""), read_token(token, token_file), ca_file)
         else:
-            target = wait_for_session(session, url, namespace, context, kubeconfig)
+            target = wait_for_session(session, ServerOverride(url, ca_file), namespace, context, kubeconfig)
         request = streaming.SessionRequest(
             recording.sample_rate if recording else sample_rate, language, partials, languages
         )
@@ -108,13 +109,13 @@ def stream(
 
 
 def wait_for_session(
-    session: str, url: str | None, namespace: str | None, context: str | None, kubeconfig: Path | None
+    session: str, override: ServerOverride, namespace: str | None, context: str | None, kubeconfig: Path | None
 ) -> Target:
     """Wait until a StreamSession is ready, and show meanwhile what it waits for.
 
     Args:
         session: its name.
-        url: address to use instead of its endpoint.
+        override: what the command line says of its server.
         namespace: of the session; None: the context's.
         context: of the kubeconfig; None: the current one.
         kubeconfig: to use; None: the default.
@@ -127,5 +128,5 @@ def wait_for_session(
     cluster = kube.Cluster(kube.ClusterContext(namespace, context, kubeconfig))
     with terminal.StatusLine(sys.stderr) as line:
         return ready_session.wait_until_ready(
-            cluster, session, url, lambda one: line.update(formatting.progress_line(one)), line.update
+            cluster, session, override, lambda one: line.update(formatting.progress_line(one)), line.update
         )

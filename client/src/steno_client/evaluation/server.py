@@ -33,7 +33,9 @@ class PoolServer:
         headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
         timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
         self._url = upload_url(target)
-        self._client = httpx.Client(base_url=self._url, headers=headers, timeout=timeout)
+        verify = target.tls_context() or True  # of httpx itself: its own list of CAs, not the system's
+        self._client = httpx.Client(base_url=self._url, headers=headers, timeout=timeout, verify=verify)
+        self._extensions = {} if target.server_name is None else {"sni_hostname": target.server_name}
         self._options = options
         self._model = ""
         self.load_seconds = 0.0
@@ -93,7 +95,7 @@ class PoolServer:
 
     def _send(self, method: str, path: str, *, check: bool = True, **request: object) -> httpx.Response:
         try:
-            response = self._client.request(method, path, **request)  # pyright: ignore[reportArgumentType]
+            response = self._client.request(method, path, extensions=self._extensions, **request)  # pyright: ignore[reportArgumentType]
         except httpx.HTTPError as error:
             reason = strip_control_characters(str(error)) or type(error).__name__
             message = f"{self._url} does not answer ({reason}): is the port forwarded?"

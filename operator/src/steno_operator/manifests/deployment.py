@@ -14,7 +14,7 @@ from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.worker.task import EgressRules, TaskReporting
 from steno_operator.manifests import labels, paths
-from steno_operator.manifests.pod_template import SERVER, Mount, PodRole, pod_template, secret_mount
+from steno_operator.manifests.pod_template import SERVER, Mount, PodRole, certificate_mount, pod_template, secret_mount
 from steno_operator.manifests.task import job_ref
 
 HTTP_PORT = 8080
@@ -78,6 +78,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
         http_port=HTTP_PORT,
         grpc_port=GRPC_PORT,
         probe_port=PROBE_PORT,
+        tls_dir=None if spec.tls is None else paths.TLS,
         drain_seconds=_drain_seconds(profile),
         reporting=TaskReporting(
             url=config.report_url,
@@ -93,6 +94,8 @@ def build_deployment(pool: RuntimePool, profile: RuntimeProfile, config: ServerC
     own = labels.pool_labels(name=metadata.name, uid=metadata.uid, tenant=server_tenant(pool))
     output = pool.spec.output
     credentials: list[Mount] = []
+    if pool.spec.tls is not None:
+        credentials.append(certificate_mount("tls", paths.TLS, pool.spec.tls.secret_ref.name))
     if output is not None and output.secret_ref is not None:
         credentials.append(
             secret_mount("output-credentials", paths.OUTPUT_CREDENTIALS, output.secret_ref.name, S3_KEYS)

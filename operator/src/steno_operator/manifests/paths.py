@@ -10,6 +10,7 @@ SOURCE_MOUNT = "/mnt/source"
 OUTPUT_MOUNT = "/mnt/output"
 SOURCE_CREDENTIALS = "/etc/steno/source-credentials"
 OUTPUT_CREDENTIALS = "/etc/steno/output-credentials"
+TLS = "/etc/steno/tls"
 MODELS = "/models"
 SCRATCH = "/scratch"
 TOKEN_DIR = "/var/run/secrets/steno"  # noqa: S105 - a path, not a secret

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from steno_api.credentials import SecretKeys
+from steno_api.server.task import CERTIFICATE_FILE, KEY_FILE
 from steno_api.v1alpha1.runtimeprofile import ModelStore, RuntimeProfileSpec
 from steno_api.worker.report import REPORT_AUDIENCE
 from steno_operator.manifests import paths
@@ -120,6 +121,12 @@ def secret_mount(name: str, path: str, secret: str, keys: SecretKeys) -> Mount:
         {"secret": {"name": secret, "items": optional, "optional": True}},
     ]
     return Mount(name, path, {"projected": {"defaultMode": _SECRET_MODE, "sources": sources}})
+
+
+def certificate_mount(name: str, path: str, secret: str) -> Mount:
+    """Return the mount of a Secret of type `kubernetes.io/tls`; without both of its keys, no pod starts."""
+    items = [{"key": key, "path": key} for key in (CERTIFICATE_FILE, KEY_FILE)]
+    return Mount(name, path, {"secret": {"secretName": secret, "defaultMode": _SECRET_MODE, "items": items}})
 
 
 def claim_mount(name: str, path: str, claim: str, *, read_only: bool = True, shared: bool = False) -> Mount:

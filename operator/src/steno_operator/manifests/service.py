@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from steno_api.v1alpha1.runtimepool import RuntimePool
+from steno_api.v1alpha1.runtimepool import PoolEndpoints, RuntimePool
 from steno_api.v1alpha1.streamsession import Endpoint, StreamSession
 from steno_operator.manifests import labels
 from steno_operator.manifests.deployment import GRPC_PORT, HTTP_PORT, server_tenant, with_digest
@@ -12,7 +12,7 @@ from steno_operator.manifests.deployment import GRPC_PORT, HTTP_PORT, server_ten
 
 def build_service(pool: RuntimePool) -> dict[str, Any]:
     """Return the Service manifest, whole: to be applied under our field manager."""
-    metadata, spec = pool.metadata, pool.spec.service
+    metadata, spec, tls = pool.metadata, pool.spec.service, pool.spec.tls is not None
     return with_digest(
         {
             "apiVersion": "v1",
@@ -28,8 +28,8 @@ def build_service(pool: RuntimePool) -> dict[str, Any]:
                 "type": spec.type,
                 "selector": labels.pool_selector(metadata.uid),
                 "ports": [
-                    _port("http", HTTP_PORT, spec.http_node_port, "kubernetes.io/ws"),
-                    _port("grpc", GRPC_PORT, spec.grpc_node_port, "kubernetes.io/h2c"),
+                    _port("http", HTTP_PORT, spec.http_node_port, "kubernetes.io/wss" if tls else "kubernetes.io/ws"),
+                    _port("grpc", GRPC_PORT, spec.grpc_node_port, "https" if tls else "kubernetes.io/h2c"),
                 ],
             },
         }
@@ -39,13 +39,19 @@ def build_service(pool: RuntimePool) -> dict[str, Any]:
 def endpoints_of(session: StreamSession, pool: RuntimePool) -> list[Endpoint]:
     """Return where a client of `session` connects: what the pool says, else the Service's name in the cluster."""
     host = f"{labels.pool_child_name(pool.metadata.name)}.{pool.metadata.namespace}.svc"
-    given = pool.spec.endpoints
-    websocket = (given.websocket_url if given is not None else None) or f"ws://{host}:{HTTP_PORT}"
-    grpc = (given.grpc_url if given is not None else None) or f"{host}:{GRPC_PORT}"
+    given, tls = pool.spec.endpoints or PoolEndpoints(), pool.spec.tls is not None
+    websocket = given.websocket_url or f"{'wss' if tls else 'ws'}://{host}:{HTTP_PORT}"
+    encrypted, grpc, grpc_tls = websocket.startswith("wss:"), given.grpc_url, tls
+    if grpc is None:
+        grpc = f"{host}:{GRPC_PORT}"
+    elif given.grpc_tls is not None:
+        grpc_tls = given.grpc_tls
+    elif given.websocket_url is not None:
+        grpc_tls = encrypted
     name = f"{session.metadata.namespace}/{session.metadata.name}"
     return [
-        Endpoint(protocol="WebSocket", url=f"{websocket}/stt/realtime?session={name}"),
-        Endpoint(protocol="GRPC", url=grpc),
+        Endpoint(protocol="WebSocket", url=f"{websocket}/stt/realtime?session={name}", tls=encrypted),
+        Endpoint(protocol="GRPC", url=grpc, tls=grpc_tls),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -76,9 +77,7 @@ def with_token(secret: dict[str, Any], token: str) -> dict[str, Any]:
     return {**secret, "data": {TOKEN_KEY: base64.b64encode(token.encode()).decode()}}
 
 
-def build_default_pool(
-    session: StreamSession, profile: str, model: str, max_replicas: int, sessions_per_replica: int
-) -> dict[str, Any]:
+def build_default_pool(session: StreamSession, spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the pool that is created for the first session that names it; it takes that session's output.
 
     For a session without one the output uses the pods' own identity: the pool serves later sessions too, and those
@@ -86,19 +85,10 @@ def build_default_pool(
 
     Args:
         session: the session.
-        profile: name of the servers' RuntimeProfile.
-        model: name of the model.
-        max_replicas: servers at most.
-        sessions_per_replica: sessions of one server at a time.
+        spec: what the operator's settings say of the pool.
     """
-    spec: dict[str, Any] = {
-        "profileRef": {"name": profile},
-        "model": {"name": model},
-        "maxReplicas": max_replicas,
-        "sessionsPerReplica": sessions_per_replica,
-    }
     given = {} if session.spec.output is None else session.spec.output.to_wire()
-    spec["output"] = {key: given[key] for key in OUTPUT_FIELDS if key in given}
+    output = {key: given[key] for key in OUTPUT_FIELDS if key in given}
     return {
         "apiVersion": API_VERSION,
         "kind": "RuntimePool",
@@ -107,5 +97,5 @@ def build_default_pool(
             "namespace": session.metadata.namespace,
             "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE},
         },
-        "spec": spec,
+        "spec": {**spec, "output": output},
     }

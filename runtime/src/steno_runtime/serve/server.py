@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from steno_api.failures import FailureReason
 from steno_api.server.task import PoolTask
+from steno_api.tls import CertificateError, ServingCertificate, read_key_pair
 from steno_runtime import sandbox
 from steno_runtime.errors import WorkError
 from steno_runtime.media.sandboxed import MODULES
@@ -73,10 +74,11 @@ class Server:
         """Wire everything; nothing listens yet.
 
         Raises:
-            WorkError: `InvalidSpec`: the task cannot be served.
+            WorkError: `InvalidSpec`: the task cannot be served, or its certificate.
         """
         self._task = task
         self._load = load
+        self._certificate = None if task.tls_dir is None else _certificate(Path(task.tls_dir))
         self._stop = asyncio.Event()
         self.listening: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
         """The ports, once all are open."""
@@ -128,7 +130,7 @@ class Server:
         http, probes = _Http(self._http_config()), _Http(_http_config(self._probes))
         sock, probe_sock = _listen(self._task.http_port), _listen(self._task.probe_port)
         await self._grpc.set_ready(ready=False)
-        grpc_port = _grpc_port(self._grpc, self._task.grpc_port)
+        grpc_port = _grpc_port(self._grpc, self._task.grpc_port, self._certificate)
         await self._grpc.server.start()
         serving = asyncio.create_task(http.serve(sockets=[sock]), name="http")
         probing = asyncio.create_task(probes.serve(sockets=[probe_sock]), name="probes")
@@ -138,6 +140,10 @@ class Server:
         stopping = asyncio.create_task(self._stop.wait())
         loading = asyncio.create_task(self._load_engine(), name="load")
         reporting = asyncio.create_task(self._reporter.run(), name="reports") if self._reporter else None
+        others = [reporting] if reporting else []
+        if self._certificate is not None and (folder := self._task.tls_dir) is not None:
+            watching = self._certificate.watch(lambda: read_key_pair(Path(folder)))
+            others.append(asyncio.create_task(watching, name="certificate"))
         try:
             await asyncio.wait((stopping, loading, serving), return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
@@ -145,7 +151,7 @@ class Server:
                 await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
             await self._drain(reporting)
         finally:
-            for task in (stopping, loading, *([reporting] if reporting else [])):
+            for task in (stopping, loading, *others):
                 task.cancel()
             http.should_exit = probes.should_exit = True
             await self._grpc.server.stop(1.0)
@@ -188,6 +194,7 @@ class Server:
             self._reporter.request_report()
 
     def _http_config(self) -> uvicorn.Config:
+        certificate = self._certificate
         return _http_config(
             self._app,
             ws_max_size=MAX_AUDIO_BYTES,
@@ -198,6 +205,7 @@ class Server:
             ws_ping_timeout=None,
             timeout_keep_alive=75,
             **http_options(self._unauthenticated),
+            ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
         )
 
 
@@ -235,9 +243,16 @@ def _listen(port: int) -> socket.socket:
     return sock
 
 
-def _grpc_port(grpc: GrpcServer, port: int) -> int:
+def _certificate(directory: Path) -> ServingCertificate:
     try:
-        return grpc.server.add_insecure_port(f"0.0.0.0:{port}")
+        return ServingCertificate(read_key_pair(directory))
+    except CertificateError as error:
+        raise WorkError(FailureReason.INVALID_SPEC, f"The ports cannot be opened with TLS: {error}.") from None
+
+
+def _grpc_port(grpc: GrpcServer, port: int, certificate: ServingCertificate | None) -> int:
+    try:
+        return grpc.listen(f"0.0.0.0:{port}", certificate)
     except RuntimeError:
         raise _port_in_use(port) from None
 

@@ -22,6 +22,8 @@ class DefaultPool:
     model: str = "large-v3"
     max_replicas: int = 1
     sessions_per_replica: int = 16
+    tls_secret: str = ""
+    """Secret with its certificate, in each namespace that has such a pool; empty: plain text."""
 
 
 @dataclass(frozen=True)

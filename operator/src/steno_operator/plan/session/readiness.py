@@ -6,6 +6,7 @@ import json
 import shlex
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.meta import ConditionStatus
@@ -99,7 +100,15 @@ def _without_pool(observed: ObservedSession, admitted: Fact, policy: Policy) -> 
 
 def _create_pool(session: StreamSession, policy: Policy) -> tuple[Action, ...]:
     given = policy.default_pool
-    manifest = build_default_pool(session, given.profile, given.model, given.max_replicas, given.sessions_per_replica)
+    spec: dict[str, Any] = {
+        "profileRef": {"name": given.profile},
+        "model": {"name": given.model},
+        "maxReplicas": given.max_replicas,
+        "sessionsPerReplica": given.sessions_per_replica,
+    }
+    if given.tls_secret:
+        spec["tls"] = {"secretRef": {"name": given.tls_secret}}
+    manifest = build_default_pool(session, spec)
     name = session.spec.pool_ref.name
     event = EmitEvent("Normal", Reason.POOL_CREATED, f'RuntimePool "{name}" is created for this session.')
     return CreatePool(manifest), event

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from steno_api.server.task import PoolTask
+from steno_api.tls import ServingCertificate
 from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.driver import START_SECONDS, SessionDriver
 from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
@@ -92,11 +93,35 @@ class GrpcServer:
             names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self.server)
 
+    def listen(self, address: str, certificate: ServingCertificate | None) -> int:
+        """Open a port and return its number.
+
+        Args:
+            address: `host:port`; port 0: any.
+            certificate: looked at in each handshake; None: plain text.
+
+        Raises:
+            RuntimeError: the port is in use.
+        """
+        if certificate is None:
+            return self.server.add_insecure_port(address)
+        return self.server.add_secure_port(address, _credentials(certificate))
+
     async def set_ready(self, *, ready: bool) -> None:
         """Set whether the services are reported as serving."""
         serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
             await self._health.set(name, serving)
+
+
+def _credentials(certificate: ServingCertificate) -> grpc.ServerCredentials:
+    """Return credentials that show the certificate that is current in each handshake."""
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        pair = certificate.pair
+        return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)])
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), configuration)
 
 
 class _AuthInterceptor(grpc.aio.ServerInterceptor):
