@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -13,6 +13,7 @@ from steno_api.failures import FailureReason
 from steno_api.model import Model, ObjectRef
 from steno_api.server.claims import MAX_TOKEN_KEYS
 from steno_api.server.session_end import SessionEnd
+from steno_api.usage import ProcessID, Work
 from steno_api.v1alpha1.streamsession import SessionStats
 
 PUBLISH_TIMEOUT_SECONDS = 900
@@ -57,6 +58,21 @@ class SessionReport(Model):
     """Present once the session has ended; repeated until the answer acknowledges it."""
 
 
+MAX_UPLOAD_REPORTS = 500
+"""In one report of a server; the others come with the next ones."""
+
+
+class UploadReport(Model):
+    """What was done for the uploads of one session, by REST and gRPC, since this server began."""
+
+    session: ObjectRef
+    """The StreamSession whose token they came with."""
+    used: Work
+    """Whatever became of them."""
+    active: bool = False
+    """Some of them is queued or worked on: the figures may grow, even if the session has ended."""
+
+
 class PoolReport(Model):
     """State of one server, sent every second or two and whenever a session starts or ends."""
 
@@ -67,6 +83,12 @@ class PoolReport(Model):
     """Of the list of open sessions that the server has; empty: none yet; absent: a server that takes no list."""
     key_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=MAX_TOKEN_KEYS)] | None = None
     """IDs of the keys that the server checks tokens with; absent: it cannot learn others."""
+    process: ProcessID | None = None
+    """This run of the server, whose figures of uploads begin at zero."""
+    uploads: Annotated[list[UploadReport], Field(max_length=MAX_UPLOAD_REPORTS)] = Field(
+        default_factory=list[UploadReport]
+    )
+    """Of sessions that anything was uploaded for, and that are not charged yet."""
 
 
 class SessionOrder(Model):
@@ -81,6 +103,10 @@ class PoolAnswer(Model):
 
     end: list[SessionOrder] = Field(default_factory=list[SessionOrder])
     """Sessions to end now."""
+    charged: list[str] = Field(default_factory=list[str])
+    """UIDs of sessions whose uploads need not be reported again: they have ended, and all is charged."""
+    exhausted: list[Literal["Audio", "Pages"]] = Field(default_factory=list[Literal["Audio", "Pages"]])
+    """Daily limits of the Tenant that are reached: no upload is begun that needs them."""
     known: list[str] = Field(default_factory=list[str])
     """UIDs of ended sessions that need not be reported again: their status has the result, or they are deleted."""
     revision: Annotated[str, Field(max_length=64)] | None = None

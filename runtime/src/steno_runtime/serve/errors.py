@@ -53,6 +53,7 @@ class ErrorCode(Enum):
     TOO_LARGE = ErrorStatus("TooLarge", 413, 1009, "INVALID_ARGUMENT")
     SOURCE_NOT_ALLOWED = ErrorStatus("SourceNotAllowed", 403, 4003, "PERMISSION_DENIED")
     QUEUE_FULL = ErrorStatus("QueueFull", 429, 1013, "RESOURCE_EXHAUSTED")
+    QUOTA_EXCEEDED = ErrorStatus("QuotaExceeded", 429, 1013, "RESOURCE_EXHAUSTED")
     JOB_NOT_FOUND = ErrorStatus("JobNotFound", 404, 4003, "NOT_FOUND")
     INTERNAL = ErrorStatus("Internal", 500, 1011, "INTERNAL")
 

@@ -24,6 +24,7 @@ from steno_runtime.media.sandboxed import MODULES
 from steno_runtime.ocr.open import DECODERS
 from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.auth import Authenticator
+from steno_runtime.serve.metering import UploadMeter
 from steno_runtime.serve.metrics import Metrics
 from steno_runtime.serve.readiness import Readiness
 from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, SessionDriver
@@ -88,7 +89,8 @@ class Server:
         authenticator = Authenticator(task)
         access = SessionAccess(enforced=not authenticator.allows_anonymous)
         self.registry = SessionRegistry(task, self.readiness, access, on_change=self._on_sessions_change)
-        self._queue = JobQueue(scratch, access)
+        meter = UploadMeter(reported=task.reporting is not None and not authenticator.allows_anonymous)
+        self._queue = JobQueue(scratch, access, meter)
         metrics = Metrics(self.readiness, self.registry, self._queue, access)
         self.registry.on_end = metrics.session_ended
         self._reporter = None
@@ -98,6 +100,7 @@ class Server:
                 task.reporting,
                 self.registry,
                 access=access,
+                uploads=meter,
                 verifier=authenticator.verifier,
                 on_lost=metrics.lost_reports.inc,
             )

@@ -1,6 +1,7 @@
-"""Pool reporter: posts the sessions' state to the operator, ends those that the answer names, and says which are open.
+"""Pool reporter: posts the state of sessions and uploads to the operator, and does what the answer says.
 
-Best effort: a lost report is made good by the next one, and nothing here disturbs a session.
+It ends the sessions that the answer names, and says which are open. Best effort: a lost report is made good by the next
+one, and nothing here disturbs a session.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from steno_runtime.operator_client import AsyncOperatorClient
 from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.auth import TokenVerifier
 from steno_runtime.serve.errors import ApiError
+from steno_runtime.serve.metering import UploadMeter
 from steno_runtime.serve.sessions.registry import SessionRegistry
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class PoolReporter:
         registry: SessionRegistry,
         *,
         access: SessionAccess,
+        uploads: UploadMeter,
         verifier: TokenVerifier | None,
         on_lost: Callable[[], None],
     ) -> None:
@@ -45,6 +48,7 @@ class PoolReporter:
             reporting: where the operator is.
             registry: the sessions to report, and to end.
             access: what the operator says of tokens goes there.
+            uploads: what was done for them; what the operator says of limits goes there.
             verifier: of tokens; the operator's new keys go there.
             on_lost: called for each report that does not arrive.
         """
@@ -52,6 +56,7 @@ class PoolReporter:
         self._reporting = reporting
         self._registry = registry
         self._access, self._verifier = access, verifier
+        self._uploads = uploads
         self._on_lost = on_lost
         self._due = asyncio.Event()
         self._client = AsyncOperatorClient(reporting, POOL_REPORT_PATH)
@@ -79,6 +84,8 @@ class PoolReporter:
             sessions=self._registry.reports(),
             revision=self._access.revision,
             key_ids=None if self._verifier is None else self._verifier.key_ids,
+            process=self._uploads.process,
+            uploads=self._uploads.reports(),
         )
         answer = await self._client.post(report, PoolAnswer)
         if answer is None:
@@ -89,6 +96,7 @@ class PoolReporter:
         for order in answer.end:
             self._registry.end(order.uid, order.reason)
         self._registry.acknowledge(answer.known)
+        self._uploads.update(answer.charged, answer.exhausted)
         self._access.update(answer)  # after the orders: they say why a session ends
         return True
 

@@ -27,6 +27,7 @@ from steno_runtime.progress import (
 )
 from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
+from steno_runtime.serve.metering import UploadMeter
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +102,9 @@ class Job:
 class JobQueue:
     """The jobs of this server, on its event loop."""
 
-    def __init__(self, scratch: Path, access: SessionAccess, *, at_once: int = 1) -> None:
+    def __init__(self, scratch: Path, access: SessionAccess, meter: UploadMeter, *, at_once: int = 1) -> None:
         self._scratch = scratch / "jobs"
+        self._meter = meter
         self._access = access
         access.add_listener(self._stop_revoked)
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -115,12 +117,14 @@ class JobQueue:
         states = Counter(job.status for job in self._jobs.values())
         return {status: states[status] for status in ("queued", "running", "succeeded", "failed")}
 
-    def check_capacity(self) -> None:
-        """Check, before anything is received, that a job would be accepted.
+    def check_capacity(self, kind: Literal["stt", "ocr"] | None = None) -> None:
+        """Check, before anything is received, that a job (of a kind) would be accepted.
 
         Raises:
-            ApiError: `QueueFull` or `Draining`.
+            ApiError: `QueueFull`, `Draining` or `QuotaExceeded`.
         """
+        if kind is not None:
+            self._meter.check(kind)
         if self._draining:
             raise ApiError(
                 ErrorCode.DRAINING,
@@ -166,15 +170,17 @@ class JobQueue:
             ApiError: see `check_capacity`.
         """
         self._reserved.discard(folder)
-        self.check_capacity()
+        self.check_capacity(kind)
         self._evict()
         job = Job(kind, claims, folder)
+        used = self._meter.begin(claims)
         self._jobs[job.id] = job
         loop = asyncio.get_running_loop()
 
         meter = ProgressMeter(_WEIGHTS[kind])
 
         def on_progress(update: ProgressUpdate) -> None:
+            used.count(update)
             job.stage, job.progress = update.stage.value, meter.advance(update)
 
         def run() -> Path:
@@ -183,6 +189,7 @@ class JobQueue:
             return function(folder, on_progress, job.check)
 
         future = loop.run_in_executor(self._pools[kind], run)
+        future.add_done_callback(lambda _: self._meter.end(claims, used))
         future.add_done_callback(lambda done: self._on_done(job, done))
         return job
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -56,15 +56,15 @@ class UploadService:
         self.access.check(claims, new_work=True)
         return claims
 
-    def authorize(self, token: str | None) -> SessionClaims:
-        """Return the claims of a client's token, if a job would be accepted now.
+    def authorize(self, token: str | None, kind: Literal["stt", "ocr"]) -> SessionClaims:
+        """Return the claims of a client's token, if a job of a kind would be accepted now.
 
         Raises:
-            ApiError: those of `authenticate`, `NotReady`, `Draining` or `QueueFull`.
+            ApiError: those of `authenticate`, `NotReady`, `Draining`, `QueueFull` or `QuotaExceeded`.
         """
         claims = self.authenticate(token)
         self.readiness.require_engine()
-        self.queue.check_capacity()
+        self.queue.check_capacity(kind)
         return claims
 
     def submitter(self, claims: SessionClaims, fields: RequestFields) -> SessionClaims:

@@ -18,7 +18,7 @@ from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check
 from steno_runtime.media.tracks import Selection
-from steno_runtime.progress import ProgressCallback, ProgressUpdate
+from steno_runtime.progress import ProgressCallback, ProgressUpdate, capped
 from steno_runtime.serve.errors import ApiError, ErrorCode, failure_status
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 from steno_runtime.serve.uploads.job_queue import Job, JobFunction
@@ -175,9 +175,10 @@ def _transcribe(
     result = transcribe(
         recording.samples,
         options,
-        on_progress=on_progress,
+        on_progress=capped(on_progress, recording.duration),
         check=check,
         engine=engine.batch_engine,
         source_warnings=warnings,
     )
+    on_progress(ProgressUpdate(Stage.PUBLISHING, audio_seconds=recording.duration))  # all of it, silence included
     return merge_channels(result, recording)

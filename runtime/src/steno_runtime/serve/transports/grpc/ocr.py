@@ -67,7 +67,7 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
 
     async def _read(self, request: ocr_pb2.DocumentRequest, claims: SessionClaims) -> ocr_pb2.OCRResponse:
         self._uploads.readiness.require_engine()
-        self._uploads.queue.check_capacity()
+        self._uploads.queue.check_capacity("ocr")
         fields = parse_fields(
             DocumentFields,
             {

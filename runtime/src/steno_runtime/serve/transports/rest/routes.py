@@ -8,6 +8,7 @@ import dataclasses
 import json
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from typing import Literal
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
@@ -47,7 +48,7 @@ class UploadRoutes:
 
     async def transcribe_file(self, request: Request) -> Response:
         """`POST /stt/upload`: a form with a file."""
-        async with self._authorized(request) as claims:
+        async with self._authorized(request, "stt") as claims:
             async with self._uploads.queue.reserve() as folder:
                 form = await read_form(request, folder)
                 fields = parse_fields(TranscriptionFields, dict(form.fields))
@@ -57,7 +58,7 @@ class UploadRoutes:
 
     async def transcribe_url(self, request: Request) -> Response:
         """`POST /stt/process`: JSON with `audio_url`."""
-        async with self._authorized(request) as claims:
+        async with self._authorized(request, "stt") as claims:
             fields = parse_fields(TranscriptionUrlFields, await read_json(request))
             submitter = self._uploads.submitter(claims, fields)
             async with self._uploads.queue.reserve() as folder:
@@ -66,7 +67,7 @@ class UploadRoutes:
 
     async def read_document(self, request: Request) -> Response:
         """`POST /ocr/process`: a form with a file, or JSON with `document_url`."""
-        async with self._authorized(request) as claims:
+        async with self._authorized(request, "ocr") as claims:
             async with self._uploads.queue.reserve() as folder:
                 if request.headers.get("content-type", "").lower().startswith("application/json"):
                     fields, file = parse_fields(DocumentFields, await read_json(request)), None
@@ -90,9 +91,9 @@ class UploadRoutes:
         return JSONResponse(state, headers=_NO_STORE)
 
     @contextlib.asynccontextmanager
-    async def _authorized(self, request: Request) -> AsyncIterator[SessionClaims]:
+    async def _authorized(self, request: Request, kind: Literal["stt", "ocr"]) -> AsyncIterator[SessionClaims]:
         """Check the token, and go on checking it until the answer."""
-        claims = self._uploads.authorize(_token(request))
+        claims = self._uploads.authorize(_token(request), kind)
         async with self._uploads.access.hold(claims):
             yield claims
 
