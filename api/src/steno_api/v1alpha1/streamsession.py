@@ -10,6 +10,7 @@ from steno_api.documents.manifest import MAX_COUNT
 from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
+from steno_api.usage import WorkRecord
 from steno_api.v1alpha1.common import DETECTION_RULE, LANGUAGE, QueueStatus, Results, SpokenLanguages, TenantRef
 from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, ResourceDefinition
 from steno_api.v1alpha1.runtimepool import PoolOutputSpec
@@ -171,6 +172,9 @@ class StreamSessionStatus(ConditionedStatus):
     to; a Tenant's minutes are counted from them."""
     previous_servers: PreviousServers | None = None
     """The part of `stats` counted by servers that were lost; their text was lost with them."""
+    usage: WorkRecord | None = None
+    """What servers did for uploads with the session's token, whatever became of them: the session's Tenant is charged
+    for it as well."""
     results: Results | None = None
     """Present once the transcript is published."""
     warnings: Annotated[list[WarningSummary], Field(max_length=MAX_SUMMARIES)] | None = None

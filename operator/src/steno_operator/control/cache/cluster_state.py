@@ -31,6 +31,7 @@ from steno_operator.control.cache.local_records import (
     PendingReasons,
     PlaceQueues,
     ProgressReports,
+    ReachedLimits,
     StatusWrites,
 )
 from steno_operator.control.cache.object_cache import BY_OWNER, BoundedDict, Change, Entry, Index, ObjectCache, OwnerKey
@@ -54,6 +55,7 @@ from steno_operator.control.cache.resource_records import (
     read_resource,
 )
 from steno_operator.control.cache.session_connections import SessionConnections
+from steno_operator.control.cache.upload_reports import UploadReports
 from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import KeyStore
 from steno_operator.manifests import labels
@@ -67,6 +69,9 @@ T = TypeVar("T")
 
 _WARNINGS = 10_000
 _GONE_WORKERS = 10_000
+_LIMITS_SECONDS = 2.0
+_SETTLING_SECONDS = 15.0
+"""After its beginning, in which servers report for the first time."""
 
 
 def _resource_name(job: Entry[JobRecord]) -> Iterable[tuple[str, str]]:
@@ -118,6 +123,7 @@ class ClusterState:
         """
         self.tenant_required = tenant_required
         self.served_namespaces = frozenset(served_namespaces)
+        self._clock, self._began = clock, clock()
         self.resources: ObjectCache[ResourceRecord] = ObjectCache(read_resource, *RESOURCE_INDEXES, unique=BY_KEY)
         self.profiles: ObjectCache[dict[str, Any]] = ObjectCache(read_profile, unique=BY_NAME)
         self.quotas: ObjectCache[QuotaRecord] = ObjectCache(read_quota, BY_RESERVATION, unique=BY_TENANT)
@@ -131,8 +137,10 @@ class ClusterState:
         self.conflicts = ConflictingNames()
         self.status_writes = StatusWrites(progress_interval, clock)
         self.pending = PendingReasons()
+        self.reached_limits = ReachedLimits(_LIMITS_SECONDS, clock)
         self.place_queues = PlaceQueues()
         self.connections = SessionConnections()
+        self.uploads = UploadReports()
         self.open_sessions = OpenSessions(self.resources)
         self.busy = BusyKeys()
         self.token_keys: KeyStore | None = None
@@ -269,9 +277,25 @@ class ClusterState:
         return max(counts, default=None)
 
     def work(self, owner: OwnerKey) -> dict[str, Work]:
-        """Return what the workers of a resource said when they ended, by process; also of pods that are gone by now."""
+        """Return what the workers of a job said when they ended, by process; also of pods that are gone by now.
+
+        Of a session: what servers say that they did for its uploads.
+        """
         pods = [pod.value.pod for pod in self.pods.by_index(PODS_BY_RESOURCE, owner) if self._is_worker(pod, owner)]
-        return join(self._gone_work.get(owner, {}), work_of_pods(pods))
+        return join(self._gone_work.get(owner, {}), work_of_pods(pods), self.uploads.work(owner))
+
+    def awaits_reports(self, namespace: str) -> bool:
+        """Tell whether servers of a namespace may have something to say that they told another operator, not this one.
+
+        A server that has not spoken after some seconds is not waited for.
+        """
+        return self._clock() - self._began < _SETTLING_SECONDS and any(
+            server.namespace == namespace
+            and server.value.pod.started
+            and not ended(server.value.pod)
+            and not self.connections.has_reported(server.uid)
+            for server in self.servers
+        )
 
     def _is_worker(self, pod: Entry[PodRecord], owner: OwnerKey) -> bool:
         """Tell whether a pod works for the resource in its label: the child Job that controls it says so, or said."""
@@ -337,6 +361,7 @@ class ClusterState:
         """Forget the connections to a server that is gone; what it reported of ended sessions is kept."""
         if change.new is None or ended(change.new.value.pod):
             self.connections.disconnect(change.latest.uid)
+            self.uploads.disconnect(change.latest.uid)
 
     def _keep_work(self, change: Change[PodRecord]) -> None:
         """Keep what a worker did whose pod is gone, until the resource's status or its Tenant has it."""

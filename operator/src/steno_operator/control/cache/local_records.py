@@ -12,7 +12,7 @@ from steno_api.usage import Work
 from steno_api.v1alpha1.job import Progress
 from steno_operator.control.cache.object_cache import Notifier
 from steno_operator.control.kube.keys import Key
-from steno_operator.plan.common.admission import Admission
+from steno_operator.plan.common.admission import Admission, Meter
 from steno_operator.plan.common.usage import work_of_progress
 from steno_operator.plan.pool.places import PlaceRequest, QueueOrder
 
@@ -110,6 +110,28 @@ class StatusWrites:
     def forget(self, uid: str) -> None:
         """Forget a resource."""
         self._written.pop(uid, None)
+
+
+class ReachedLimits:
+    """Which daily limits Tenants have reached, as it was a moment ago: every server asks, every second or two."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        """Remember nothing.
+
+        Args:
+            seconds: how long an answer is given again.
+            clock: seconds since any moment.
+        """
+        self._seconds, self._clock = seconds, clock
+        self._answers: dict[str, tuple[float, frozenset[Meter]]] = {}  # Tenant → time, limits
+
+    def get(self, tenant: str, compute: Callable[[], frozenset[Meter]]) -> frozenset[Meter]:
+        """Return the limits that a Tenant has reached; `compute` finds them out."""
+        now = self._clock()
+        known = self._answers.get(tenant)
+        if known is None or now - known[0] >= self._seconds:
+            known = self._answers[tenant] = (now, compute())
+        return known[1]
 
 
 class PendingReasons(Notifier[str]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from steno_api.model import ObjectRef
 from steno_operator.control.cache.cluster_state import ClusterState, most_senior
 from steno_operator.control.cache.job_records import JobRecord, PodRecord, WarningEvent
 from steno_operator.control.cache.object_cache import Change, OwnerKey
@@ -58,6 +59,7 @@ class Subscriptions:
         state.pending.add_event_handler(self._enqueue_uid)
         state.conflicts.add_event_handler(self._enqueue_uid)
         state.connections.add_event_handler(self._connections_changed)
+        state.uploads.add_event_handler(self._uploads_changed)
 
     # Custom resources
 
@@ -229,6 +231,15 @@ class Subscriptions:
             self._enqueue(Key(SESSION_KIND, session.namespace, session.name))
         if change.first_report_in is not None:
             self._enqueue_served_sessions(change.first_report_in)
+
+    def _uploads_changed(self, session: ObjectRef) -> None:
+        """Enqueue the session, and the Tenant of one that has ended: its reservation waits for its uploads."""
+        owner = OwnerKey(session.namespace, session.uid)
+        resource, request = self._state.owner(owner), self._state.quota_request(owner)
+        if resource is not None:
+            self._enqueue(resource.key)
+        if request is None or request.finished or request.deleted:
+            self._enqueue_tenants_of(owner)
 
     def _enqueue_served_sessions(self, namespace: str) -> None:
         for session in self._state.resources.by_index(PLACES_BY_NAMESPACE, namespace):

@@ -38,7 +38,7 @@ def work_of_pod(pod: ObservedPod) -> Work | None:
     except pydantic.ValidationError:
         return None
     if used is not None:
-        return used
+        return used.of_one_result()
     result = worker_result(pod)
     if not isinstance(result, Succeeded):
         return None
@@ -48,7 +48,7 @@ def work_of_pod(pod: ObservedPod) -> Work | None:
 
 def work_of_progress(progress: Progress) -> Work:
     """Return the work that a report tells of."""
-    return Work.of(progress.audio_seconds, progress.pages)
+    return Work.of(progress.audio_seconds, progress.pages).of_one_result()
 
 
 def join(*said: Mapping[str, Work]) -> dict[str, Work]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from steno_api.server.reports import SessionReport
+from steno_api.usage import Work
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.streamsession import StreamSession
 from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
@@ -34,6 +36,8 @@ class ObservedSession:
     silent: bool = False
     """The pod that `status.podName` names is there and has not reported since this operator began: what the status
     says of the connection still holds."""
+    uploads: Mapping[str, Work] = field(default_factory=dict[str, Work])
+    """What servers say that they did for its uploads, by server run."""
     stats_due: bool = False
     """At least `Policy.progress_interval` passed since this session's status was written."""
     refusal: str = ""

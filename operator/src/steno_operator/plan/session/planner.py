@@ -9,6 +9,7 @@ from typing import TypedDict
 from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.server.reports import SessionResult
+from steno_api.usage import WorkRecord
 from steno_api.v1alpha1.common import QueueStatus, Results
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.streamsession import Endpoint, PreviousServers, SessionStats, StreamSession
@@ -20,6 +21,7 @@ from steno_operator.plan.common.conditions import Fact, clip, holds, is_finished
 from steno_operator.plan.common.finish import Transition, finish
 from steno_operator.plan.common.plan import Action, DeleteResource, IssueToken, SessionPlan
 from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.common.usage import record_work
 from steno_operator.plan.session import conditions
 from steno_operator.plan.session.expiry import Expiry, expiry_of
 from steno_operator.plan.session.observed import Connection, ObservedSession
@@ -45,6 +47,7 @@ class StatusUpdate(TypedDict, total=False):
     results: Results | None
     warnings: list[WarningSummary] | None
     pod_name: str | None
+    usage: WorkRecord | None
 
 
 _Transition = Transition[StatusUpdate]
@@ -66,8 +69,8 @@ def plan_session(observed: ObservedSession, now: datetime, policy: Policy) -> Se
     if session.metadata.deletion_timestamp is not None:
         return SessionPlan((), status)
     if is_finished(status.conditions):
-        return _plan_finished(session, observed.connection, now)
-    transition = _decide(observed, now, policy)
+        return _plan_finished(observed, now)
+    transition = _with_usage(observed, _decide(observed, now, policy), policy)
     return finish(
         session.metadata,
         status,
@@ -100,6 +103,17 @@ def _decide(observed: ObservedSession, now: datetime, policy: Policy) -> _Transi
     return _offer(observed, readiness, now, policy, expiry)
 
 
+def _with_usage(observed: ObservedSession, transition: _Transition, policy: Policy) -> _Transition:
+    """Return a decision with what uploads used: written like statistics, not each time that they grow."""
+    before = observed.session.status.usage
+    usage = record_work(before, observed.uploads)
+    if usage == before:
+        return transition
+    if before is None or observed.stats_due or "completion_time" in transition.update:
+        return replace(transition, update=transition.update | StatusUpdate(usage=usage))
+    return replace(transition, requeue_after=earliest(transition.requeue_after, policy.progress_interval))
+
+
 def _lost_tenant(observed: ObservedSession, now: datetime) -> Expiry | None:
     """Its token, and its quota, are of a Tenant that has no say in the namespace any more."""
     tenant, namespace = observed.session.status.tenant, observed.session.metadata.namespace
@@ -117,12 +131,16 @@ def is_connected(observed: ObservedSession) -> bool:
     return observed.connection is not None or (observed.silent and was)
 
 
-def _plan_finished(session: StreamSession, last: Connection | None, now: datetime) -> SessionPlan:
+def _plan_finished(observed: ObservedSession, now: datetime) -> SessionPlan:
     """A session that ended keeps its status until its TTL runs out.
 
-    Its server may still report a transcript after the operator gave the server up: where it is gets recorded.
+    Its server may still report a transcript after the operator gave the server up: where it is gets recorded. So does
+    what its uploads used until they were stopped.
     """
+    session, last = observed.session, observed.connection
     status = session.status
+    if (usage := record_work(status.usage, observed.uploads)) != status.usage:
+        status = status.model_copy(update={"usage": usage})
     result = None if last is None else last.report.result
     if result is not None and result.manifest is not None and status.results is None:
         status = status if _misplaced(session, result) else status.model_copy(update=_published(result))

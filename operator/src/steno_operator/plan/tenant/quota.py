@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from steno_api.documents.manifest import MAX_AUDIO_SECONDS, MAX_PAGES
 from steno_api.usage import Work
 from steno_api.v1alpha1.reasons import Reason
 from steno_api.v1alpha1.tenant import MAX_RESERVATIONS, Tenant, TenantLimits
@@ -54,7 +53,7 @@ def settle_reservations(
     for reservation in reservations:
         request = requests[reservation.uid]
         if request.finished and not request.running and not request.reconciling:
-            released.append(uncharged(reservation, request))
+            released.append(uncharged(reservation, request.usage))
             continue
         if request.finished:
             recheck = RECONCILING_RECHECK if request.reconciling else recheck
@@ -72,14 +71,20 @@ def settle_reservations(
             recheck = RECONCILING_RECHECK if request.reconciling else recheck
             kept.append(reservation.model_copy(update={"releasing": True}))
         else:  # it may go on another day, or never
-            released.append(uncharged(reservation, request))
+            released.append(uncharged(reservation, request.usage))
     return kept, released, recheck
 
 
-def uncharged(reservation: QuotaReservation, request: AdmissionRequest) -> Usage:
-    """Return what a resource has used and was not charged for under an earlier reservation."""
+def uncharged(reservation: QuotaReservation, usage: Usage) -> Usage:
+    """Return the part of what a resource has used that it was not charged for under an earlier reservation."""
     charged = reservation.charged or Work()
-    return request.usage.beyond(Usage(charged.audio_millis / 1000, charged.pages))
+    return usage.beyond(Usage(charged.audio_millis / 1000, charged.pages))
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """Return the sum."""
+    each = list(usages)
+    return Usage(sum(one.audio_seconds for one in each), sum(one.pages for one in each))
 
 
 def adopt_running_work(
@@ -120,10 +125,8 @@ def usage_of_day(quota: TenantQuotaStatus, tenant: Tenant, now: datetime) -> Ten
 
 def add_usage(quota: TenantQuotaStatus, released: Iterable[Usage]) -> TenantQuotaStatus:
     """Return `quota` with what ended since; figures that cannot be count as none, or as the most that can be."""
-    released = list(released)
-    # The order of the arguments makes a figure that is no number zero.
-    millis = sum(round(min(max(0.0, each.audio_seconds), MAX_AUDIO_SECONDS) * 1000) for each in released)
-    pages = sum(min(max(0, each.pages), MAX_PAGES) for each in released)
+    works = [Work.of(each.audio_seconds, each.pages) for each in released]
+    millis, pages = sum(work.audio_millis for work in works), sum(work.pages for work in works)
     return quota.model_copy(update={"audio_millis": quota.audio_millis + millis, "pages": quota.pages + pages})
 
 
@@ -266,8 +269,7 @@ def under_way(reservations: Iterable[QuotaReservation], requests: Mapping[str, A
         reservations: those that stay.
         requests: at least the requests that have a reservation, by UID.
     """
-    each = [uncharged(one, requests[one.uid]) for one in reservations]
-    return Usage(sum(one.audio_seconds for one in each), sum(one.pages for one in each))
+    return total(uncharged(one, requests[one.uid].usage) for one in reservations)
 
 
 def _reservation(

@@ -35,6 +35,7 @@ def observe_session(state: ClusterState, key: Key, session: StreamSession) -> Ob
         accepted_keys=frozenset(() if keys is None else keys.accepted),
         connection=state.connections.get(uid),
         silent=_is_silent(state, key.namespace, session.status.pod_name),
+        uploads=state.uploads.work(OwnerKey(key.namespace, uid)),
         stats_due=state.status_writes.is_due(uid),
     )
 

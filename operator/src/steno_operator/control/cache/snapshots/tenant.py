@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from steno_api.v1alpha1.tenant import Tenant
-from steno_api.v1alpha1.tenantquota import QuotaReservation
+from steno_api.v1alpha1.tenant import Tenant, TenantLimits
+from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuotaStatus
 from steno_api.worker.termination import Succeeded
 from steno_operator.control.cache.cluster_state import PODS_BY_RESOURCE, ClusterState
 from steno_operator.control.cache.object_cache import OwnerKey
-from steno_operator.control.cache.resource_records import REQUESTS_BY_NAMESPACE, QuotaRequest
+from steno_operator.control.cache.resource_records import REQUESTS_BY_NAMESPACE, SESSION_KIND, TENANT_KIND, QuotaRequest
 from steno_operator.control.cache.snapshots.job import observe_children, pods_of_job
 from steno_operator.control.cache.snapshots.pool import pool_occupies_quota
 from steno_operator.control.kube.keys import Key
-from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest
+from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest, Meter, Usage
 from steno_operator.plan.common.pods import worker_result
 from steno_operator.plan.common.usage import join
 from steno_operator.plan.tenant.planner import ObservedTenant
+from steno_operator.plan.tenant.quota import exhausted_meters, total, uncharged
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -86,11 +87,45 @@ def _observe_request(
         and holder is not None
         and holder.name == tenant
         and request.tenant in ("", tenant),
-        running=occupies_quota(state, owner),
-        reconciling=not request.finished and key in state.busy,
+        running=occupies_quota(state, owner) or state.uploads.is_active(owner),
+        reconciling=(not request.finished and key in state.busy)
+        or (finished and key.kind == SESSION_KIND and state.awaits_reports(key.namespace)),
         usage=policy.usage(request.status, join(state.progress.work(owner.uid), said)),
         usage_pending=not request.finished and pending,
     )
+
+
+def exhausted_limits(state: ClusterState, namespace: str, now: datetime) -> frozenset[Meter]:
+    """Return the daily limits that the Tenant of a namespace has reached, with what is under way.
+
+    Args:
+        state: what is observed.
+        namespace: of the Tenant.
+        now: the present.
+    """
+    tenant = state.tenant_of(namespace)
+    raw = None if tenant is None else state.resource(Key(TENANT_KIND, "", tenant.name))
+    if tenant is None or raw is None:
+        return frozenset()
+    limits = TenantLimits.from_wire(raw["spec"].get("limits") or {})
+    if limits.audio_minutes_per_day is None and limits.pages_per_day is None:
+        return frozenset()
+
+    def compute() -> frozenset[Meter]:
+        record = state.quota_of(tenant.name, tenant.uid)
+        if record is None:
+            return frozenset()
+        today = record.quota.status.day == f"{now.astimezone(UTC):%Y-%m-%d}"
+        used = record.quota.status if today else TenantQuotaStatus()
+        usages: list[Usage] = []
+        for owner, entry in record.reservations.items():
+            request = state.quota_request(owner)
+            if request is not None:
+                said = join(state.progress.work(owner.uid), state.work(owner))
+                usages.append(uncharged(entry, ADMISSION_POLICIES[request.key.kind].usage(request.status, said)))
+        return exhausted_meters(limits, used, total(usages))
+
+    return state.reached_limits.get(tenant.name, compute)
 
 
 def _forgotten(owner: OwnerKey, entry: QuotaReservation | None) -> QuotaRequest:
