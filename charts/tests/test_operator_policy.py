@@ -14,6 +14,7 @@ import yaml
 from charts.tests.helm import CHART, of_kind, render
 from hack.steps import wait_for
 from steno_api.credentials import S3_KEYS, WEB_KEYS
+from steno_operator.manifests.pod_template import certificate_mount
 from steno_operator.manifests.task import HF_TOKEN
 from tests.support.apiserver import ApiServer, Response
 
@@ -42,6 +43,7 @@ POD = {
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [CONTAINER],
 }
+CERTIFICATE = certificate_mount("tls", "/tls", "stt-tls")
 TOKEN = {"serviceAccountToken": {"path": "token", "audience": "steno-operator"}}
 
 
@@ -73,9 +75,9 @@ def service(owner: tuple[str, str] | None = ("RuntimePool", "hot"), **spec: Any)
     return child("Service", "hot-pool", owner, {"spec": {**own, **spec}})
 
 
-def deployment(owner: tuple[str, str] | None = ("RuntimePool", "hot")) -> dict[str, Any]:
+def deployment(owner: tuple[str, str] | None = ("RuntimePool", "hot"), **pod: Any) -> dict[str, Any]:
     labels = {"app": "x"}
-    template = {"metadata": {"labels": labels}, "spec": {**POD, "restartPolicy": "Always"}}
+    template = {"metadata": {"labels": labels}, "spec": {**POD, "restartPolicy": "Always", **pod}}
     return child("Deployment", "hot-pool", owner, {"spec": {"selector": {"matchLabels": labels}, "template": template}})
 
 
@@ -148,6 +150,7 @@ OURS = {
     "ocr-job": job("page-12", ("OCRJob", "page")),
     "token": secret(),
     "deployment": deployment(),
+    "certificate-of-a-pool": deployment(volumes=[{"name": CERTIFICATE.name, **CERTIFICATE.volume}]),
     "service": service(),
     "default-pool": pool("default"),
     "report-token": job(**volume(projected={"sources": [TOKEN]})),
@@ -163,6 +166,8 @@ OURS = {
     ),
 }
 FOREIGN = {
+    "certificate-of-something-else": job(volumes=[{"name": CERTIFICATE.name, **CERTIFICATE.volume}]),
+    "whole-secret-of-a-pool": deployment(**volume(secret={"secretName": "tls"})),
     "job-without-owner": job(owner=None),
     "job-of-another-kind": job(owner=("RuntimePool", "talk")),
     "job-of-another-name": job("backup-1"),
