@@ -98,11 +98,17 @@ GOOD: dict[str, dict[str, Any]] = {
         allowedSources=["https://media.example.com/", "s3://meetings", "s3://meetings/calls/"],
         service={
             "type": "NodePort",
+            "allowPlaintext": True,
             "annotations": {"example.com/a": "b"},
             "httpNodePort": 30081,
             "grpcNodePort": 30091,
         },
         endpoints={"websocketURL": "wss://stt.example.com/live", "grpcURL": "[::1]:443"},
+    ),
+    "pool with TLS beyond the cluster": pool(
+        tls={"secretRef": {"name": "stt-tls"}},
+        service={"type": "LoadBalancer"},
+        endpoints={"grpcURL": "stt.example.com:443", "grpcTLS": True},
     ),
     "pool that publishes by its pods' identity": pool(output={}),
     "empty profile": profile(),
@@ -232,6 +238,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         pool(service={"httpNodePort": 30081}),
         "httpNodePort and grpcNodePort are for type NodePort and LoadBalancer only",
     ),
+    "plain text at a node's port": (
+        pool(service={"type": "NodePort"}),
+        "spec.service.type: Invalid value: service.type NodePort and LoadBalancer lead out of the cluster",
+    ),
+    "plain text on the internet": (
+        pool(service={"type": "LoadBalancer", "allowPlaintext": False}),
+        "set tls.secretRef, or service.allowPlaintext: true",
+    ),
+    "TLS without a certificate": (pool(tls={}), "spec.tls.secretRef: Required value"),
     "http for WebSockets": (pool(endpoints={"websocketURL": "https://h"}), "must be a URL such as wss://stt.example"),
     "query in the WebSocket URL": (pool(endpoints={"websocketURL": "wss://h/?a=b"}), "must be a URL such as wss://"),
     "gRPC by URL": (pool(endpoints={"grpcURL": "https://h:443"}), "must be host:port"),

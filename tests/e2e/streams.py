@@ -157,6 +157,7 @@ def pool(kube: Kube, **spec: Any) -> None:
                     "output": kube.s3(),
                     "service": {
                         "type": "NodePort",
+                        "allowPlaintext": True,
                         "httpNodePort": config.STREAM_HTTP_NODE_PORT,
                         "grpcNodePort": config.STREAM_GRPC_NODE_PORT,
                     },

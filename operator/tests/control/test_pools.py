@@ -139,7 +139,7 @@ def test_another_model_replaces_its_servers(harness, streams):
 
 def test_a_service_as_clients_need_it(harness, streams):
     harness.start()
-    service = {"type": "NodePort", "annotations": {"example.com/a": "b"}}
+    service = {"type": "NodePort", "allowPlaintext": True, "annotations": {"example.com/a": "b"}}
     endpoints = {"websocketURL": "ws://localhost:30081", "grpcURL": "localhost:30091"}
     streams.pool(minReplicas=1, service=service, endpoints=endpoints)
     streams.session()

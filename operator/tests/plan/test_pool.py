@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steno_api.v1alpha1 import RuntimePool, RuntimeProfile
+from steno_api.v1alpha1.reasons import ConditionType
 from steno_operator.manifests.deployment import digest_of
 from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.common.conditions import find
@@ -319,6 +320,23 @@ def test_m1_a_pool_waits_while_its_profile_is_for_other_tenants():
     assert find(plan.status.conditions, "Accepted").reason == "ProfileNotAllowed"
     mine = replace(observed, admission=Admission("Admitted", tenant="beta"))
     assert any(isinstance(action, ApplyChild) for action in plan_pool(mine, START, POLICY).actions)
+
+
+def test_m8_a_pool_from_before_the_rule_that_leads_out_of_the_cluster_in_plain_text_is_not_served():
+    given = replace(SimulatedPool(pool(minReplicas=1)).observed(), service_digest="")
+
+    def planned(**spec: object) -> PoolPlan:
+        return plan_pool(replace(given, pool=pool(minReplicas=1, **spec)), START, POLICY)
+
+    for kind in ("NodePort", "LoadBalancer"):
+        plan = planned(service={"type": kind})
+        assert not any(isinstance(action, ApplyChild) for action in plan.actions)
+        accepted = find(plan.status.conditions, ConditionType.ACCEPTED)
+        assert accepted is not None
+        assert (accepted.status, accepted.reason) == ("False", "PlaintextRefused")
+        for allowed in ({"service": {"type": kind, "allowPlaintext": True}},
+                        {"service": {"type": kind}, "tls": {"secretRef": {"name": "stt-tls"}}}):  # fmt: skip
+            assert any(isinstance(action, ApplyChild) for action in planned(**allowed).actions)
 
 
 def test_l12_servers_that_are_there_are_told_of_new_keys_and_not_replaced():

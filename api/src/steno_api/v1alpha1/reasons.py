@@ -122,6 +122,9 @@ class Reason(StrEnum):
     """The session's pool has no warm server for it yet; the message explains what the pool waits for."""
     POOL_FULL = "PoolFull"
     """All places of the pool are taken: sessions wait for one in order of age."""
+    PLAINTEXT_REFUSED = "PlaintextRefused"
+    """The pool's Service would lead out of the cluster in plain text: the pool waits until it has `tls`, another
+    `service.type`, or `service.allowPlaintext`. Only pools from before this rule get that far."""
     OUTPUT_NOT_OF_POOL = "OutputNotOfPool"
     """The pool's servers do not hold the credentials of the session's output; the message says what to change. The
     session waits for the change for up to five minutes."""

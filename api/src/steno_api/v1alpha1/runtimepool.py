@@ -47,7 +47,11 @@ class PoolService(Model):
     )
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    """Type of the Service."""
+    """Type of the Service. `NodePort` and `LoadBalancer` lead out of the cluster: they need `tls` or
+    `allowPlaintext`."""
+    allow_plaintext: bool = False
+    """Let a Service that leads out of the cluster carry tokens, audio and text unencrypted. Only for networks that
+    nobody listens to, and for load balancers that add TLS."""
     annotations: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32), LABEL_KEYS] = Field(
         default_factory=dict[str, str]
     )
@@ -127,6 +131,13 @@ class RuntimePoolSpec(Model):
             "replicas must not be greater than maxReplicas: raise maxReplicas first",
             ".replicas",
         ),
+        Rule(
+            "has(self.tls) || !has(self.service) || !has(self.service.type) || self.service.type == 'ClusterIP'"
+            " || has(self.service.allowPlaintext) && self.service.allowPlaintext",
+            "service.type NodePort and LoadBalancer lead out of the cluster, where tokens and audio must not be in"
+            " plain text: set tls.secretRef, or service.allowPlaintext: true if something else encrypts or nobody listens",
+            ".service.type",
+        ),
     )
 
     profile_ref: ProfileRef = ProfileRef()
@@ -185,6 +196,11 @@ class RuntimePoolSpec(Model):
     def tenant_name(self) -> str | None:
         """Name in `tenant_ref`, if given."""
         return self.tenant_ref.name if self.tenant_ref else None
+
+    @property
+    def exposes_plaintext(self) -> bool:
+        """Whether the Service leads out of the cluster in plain text although nobody asked for it."""
+        return self.service.type != "ClusterIP" and self.tls is None and not self.service.allow_plaintext
 
 
 PoolPhase = Literal["Pending", "Scaling", "Ready", "Idle", "Failed"]

@@ -177,6 +177,13 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
     profile = usable_profile(observed.profile, name, tenant, remedy="name another in spec.profileRef")
     if isinstance(profile, Fact):
         return _Decision(_facts(profile, accepted=profile), requeue_after=PROFILE_RECHECK)
+    if pool.spec.exposes_plaintext:
+        message = (
+            f"A Service of type {pool.spec.service.type} would carry tokens and audio out of the cluster in plain text:"
+            " set spec.tls.secretRef, or spec.service.allowPlaintext: true."
+        )
+        refused = Fact(False, Reason.PLAINTEXT_REFUSED, message)
+        return _Decision(_facts(refused, accepted=refused))
     if not observed.token_keys:
         message = "The operator has no key to sign session tokens with; its log says why."
         return _Decision(_facts(Fact(False, Reason.SIGNING_KEY_MISSING, message)))
