@@ -67,3 +67,11 @@ def test_unknown_values_of_a_newer_version_ask_for_an_update():
     with pytest.raises(CommandError, match="update steno-client"):
         job(progress={"stage": "Dreaming", "percent": 1})
     assert job(phase="Dreaming", unknown=1).phase == "Dreaming"
+
+
+@given(st.text())
+def test_text_for_a_terminal_keeps_its_lines_and_commands_nothing(text: str):
+    shown = formatting.strip_escapes(text)
+    assert all(c in "\n\t\f" or c.isprintable() or ord(c) >= 0xA0 for c in shown)
+    assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(shown)
+    assert shown.count("\n") == text.count("\n")

@@ -31,9 +31,25 @@ def format_remaining(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Embeddings, overrides and isolates: they show a line in another order than it has."""
+
+
 def strip_control_characters(text: str) -> str:
-    """Return text as one line, without characters that move a terminal's cursor or change its colours."""
-    return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))
+    """Return text as one line, without characters that command a terminal or reorder what it shows."""
+    return strip_escapes(" ".join(text.split()), keep="")
+
+
+def strip_escapes(text: str, *, keep: str = "\n\t\f") -> str:
+    """Return text without characters that command a terminal or reorder what it shows.
+
+    Args:
+        text: as others wrote it.
+        keep: control characters of plain text that stay.
+    """
+    return "".join(
+        c for c in text if c in keep or (unicodedata.category(c) not in ("Cc", "Cs") and c not in _BIDI_CONTROLS)
+    )
 
 
 def format_progress(resource: ResourceView) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from steno_client.errors import EXIT_CANNOT_WRITE, CommandError
+from steno_client.formatting import strip_escapes
 
 OutputPaths = dict[str, Path | None]
 """The file of each format; None means standard output."""
@@ -108,7 +109,13 @@ def write_outputs(write: WriteFormat, paths: OutputPaths) -> Iterator[Path]:
 
 
 def copy_to_stdout(file: Path) -> None:
-    """Copy a file to standard output; text is terminated with a newline."""
+    """Copy a file to standard output; text is terminated with a newline, and a terminal gets no escapes of others."""
+    if sys.stdout.isatty():
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                sys.stdout.write(strip_escapes(line.rstrip("\n")) + "\n")
+        sys.stdout.flush()
+        return
     out = sys.stdout.buffer
     with file.open("rb") as content:
         shutil.copyfileobj(content, out)

@@ -14,7 +14,7 @@ from typing import Any, Self, TextIO
 from rich.cells import cell_len, set_cell_size
 
 from steno_api.documents.warnings import ResultWarning, summarise_warnings
-from steno_client.formatting import format_warning, strip_control_characters
+from steno_client.formatting import format_warning, strip_control_characters, strip_escapes
 
 _CLEAR = "\r\x1b[2K"
 
@@ -134,4 +134,5 @@ def print_warnings(warnings: Iterable[ResultWarning]) -> None:
 
 def print_as_json(event: Mapping[str, Any]) -> None:
     """Print an event as one line of JSON."""
-    print(json.dumps(event, ensure_ascii=False), flush=True)
+    text = json.dumps(event, ensure_ascii=False)
+    print(strip_escapes(text) if sys.stdout.isatty() else text, flush=True)
