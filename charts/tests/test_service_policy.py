@@ -15,7 +15,11 @@ from tests.support.apiserver import ApiServer, Response
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
-BALANCED = {"type": "LoadBalancer", "annotations": {"external-dns.alpha.kubernetes.io/hostname": "bank.example.com"}}
+BALANCED = {
+    "type": "LoadBalancer",
+    "allowPlaintext": True,
+    "annotations": {"external-dns.alpha.kubernetes.io/hostname": "bank.example.com"},
+}
 
 
 class Pools:
@@ -58,11 +62,14 @@ def pools(apiserver: ApiServer) -> Pools:
 ALLOWED = {
     "none": None,
     "empty": {},
-    "node-port": {"type": "NodePort", "httpNodePort": 30081},
+    "node-port": {"type": "NodePort", "allowPlaintext": True, "httpNodePort": 30081},
     "annotation": {"annotations": {"example.com/class": "internal", "plain": "x"}},
 }
 REFUSED = {
-    "load-balancer": ({"type": "LoadBalancer"}, "spec.service.type: this cluster allows ClusterIP, NodePort"),
+    "load-balancer": (
+        {"type": "LoadBalancer", "allowPlaintext": True},
+        "spec.service.type: this cluster allows ClusterIP, NodePort",
+    ),
     "host-name": ({"annotations": BALANCED["annotations"]}, "this cluster allows example.com/class, plain"),
 }
 

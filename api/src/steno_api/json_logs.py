@@ -9,7 +9,7 @@ Apart from each program's own logging set-up, which may import neither of the ot
 | `logger` | the Python module |
 | `message` | for people; never a token, a credential, or text of a transcript or document |
 | `resource` | the custom resource that the line is about, as `kind`, `namespace` and `name`, where there is one |
-| `exception` | the traceback, if there is one |
+| `exception` | the traceback, if there is one: places and types, as the texts of errors quote their input |
 
 Further fields are those of a line's `extra`, and those that a program adds to every line.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -44,8 +45,23 @@ class JsonFormatter(logging.Formatter):
         }
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = format_traceback(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def format_traceback(error: BaseException | None) -> str:
+    """Return the traceback of an error and what caused it, without their texts, which may quote a document or token."""
+    parts: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        number = f" [Errno {error.errno}]" if isinstance(error, OSError) and error.errno is not None else ""
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parts.append(f"{frames}{type(error).__qualname__}{number}")
+        if isinstance(error, BaseExceptionGroup):
+            parts += [format_traceback(each) for each in error.exceptions]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\nduring the handling of, or caused by\n".join(parts)
 
 
 def resource_fields(kind: str, namespace: str | None, name: str) -> dict[str, Any]:
