@@ -81,6 +81,18 @@ class SimulatedCluster:
             plural, raw = found[number % len(found)]
             self.server.drop(plural, raw["metadata"]["namespace"], raw["metadata"]["name"])
 
+    def orphan(self, number: int) -> None:
+        """A user deletes a job and leaves what works for it (`--cascade=orphan`)."""
+        if not (found := self.all_jobs()) or number % 3:
+            return
+        plural, raw = found[number % len(found)]
+        metadata = raw["metadata"]
+        self.server.put(plural, {**raw, "metadata": {**metadata, "deletionTimestamp": metadata["creationTimestamp"]}})
+        for job in [job for job in self.server.all("jobs") if _owner(job) == metadata["uid"]]:
+            job["metadata"]["ownerReferences"] = []
+            self.server.put("jobs", job)
+        self.server.drop(plural, metadata["namespace"], metadata["name"])
+
     def live(self) -> list[dict[str, Any]]:
         return [job for job in self.server.all("jobs") if not _over(job)]
 
@@ -139,7 +151,7 @@ class SimulatedCluster:
     def doomed(self, job: dict[str, Any]) -> bool:
         """Whether a child is on its way out: it is being deleted, or its owner is gone."""
         owners = {raw["metadata"]["uid"] for plural in KINDS for raw in self.server.all(plural)}
-        return "deletionTimestamp" in job["metadata"] or _owner(job) not in owners
+        return "deletionTimestamp" in job["metadata"] or _owner(job) not in {"", *owners}
 
     def set(self, job: dict[str, Any], kind: str, *, is_true: bool) -> None:
         time = f"{self.server.now:%Y-%m-%dT%H:%M:%SZ}"
@@ -287,7 +299,7 @@ class SimulatedCluster:
 
 C = SimulatedCluster
 MOVES: list[Any] = [
-    C.create, C.suspend, C.delete, C.finish, C.finish, C.tick,
+    C.create, C.suspend, C.delete, C.orphan, C.finish, C.finish, C.tick,
     C.edit_profile,
     C.reap, *[C.control] * 4, *[C.settle_all] * 4,
     *[C.reconcile] * 8, *[C.deliver] * 6, *[C.serve] * 14,
@@ -317,7 +329,7 @@ def _over(job: dict[str, Any]) -> bool:
 
 
 def _owner(raw: dict[str, Any]) -> str:
-    return raw["metadata"]["ownerReferences"][0]["uid"]
+    return next((owner["uid"] for owner in raw["metadata"]["ownerReferences"]), "")
 
 
 def _works(pod: dict[str, Any]) -> bool:

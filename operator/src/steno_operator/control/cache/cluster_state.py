@@ -190,6 +190,15 @@ class ClusterState:
                 believed.append(job)
         return believed
 
+    def remains(self, owner: OwnerKey) -> list[Entry[JobRecord]]:
+        """Return the child Jobs of a resource and, if it is deleted, those that its deletion left without an owner."""
+        found, name = self.children(owner), self._name_of(owner)
+        resource = self.resources.get(owner.uid)
+        if name is None or (resource is not None and "deletionTimestamp" not in resource.value.raw["metadata"]):
+            return found
+        named = self.jobs.by_index(JOBS_BY_RESOURCE_NAME, (owner.namespace, name))
+        return [*found, *(job for job in named if job.value.orphan_of == owner.uid)]
+
     def owned(self, cache: ObjectCache[T], owner: OwnerKey) -> list[Entry[T]]:
         """Return the objects of a cache whose controller reference names a resource whole, by UID and name."""
         resource, found = self.owner(owner), cache.by_index(BY_OWNER, owner)
@@ -300,7 +309,7 @@ class ClusterState:
     def _is_worker(self, pod: Entry[PodRecord], owner: OwnerKey) -> bool:
         """Tell whether a pod works for the resource in its label: the child Job that controls it says so, or said."""
         if pod.owner is not None and (job := self.job(pod.owner)) is not None:
-            return job in self.children(owner)
+            return job in self.remains(owner)
         name = self._name_of(owner)
         return name is not None and labels.attempt_of(pod.value.job, name) is not None
 

@@ -45,6 +45,9 @@ class JobRecord:
     """The custom resource that its controller reference names, and whose child it is by its name; None when there is
     none: anyone may make a Job with our labels."""
     child: ObservedChild
+    orphan_of: str = ""
+    """UID of the resource that its labels name, if nothing controls it: what `kubectl delete --cascade=orphan` leaves.
+    It is only believed of a resource that is deleted, and only to count what works for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,8 @@ def read_job(raw: Mapping[str, Any]) -> Entry[JobRecord]:
         finished=parse_time((complete or failed).get("lastTransitionTime")),
     )
     if attempt is None:  # a look-alike
-        return owned_entry(raw, "", JobRecord(None, child))
+        label = text_of(metadata.get("labels") or {}, labels.JOB_UID, _MAX_UID) if not controller else ""
+        return owned_entry(raw, "", JobRecord(None, child, orphan_of=label))
     key = Key(controller["kind"], metadata["namespace"], controller["name"])
     return owned_entry(raw, controller["uid"], JobRecord(key, child))
 

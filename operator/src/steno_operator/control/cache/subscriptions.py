@@ -172,13 +172,15 @@ class Subscriptions:
             self._enqueue(job.value.controller)
         old, new = change.old, change.new
         if old is None or new is None or occupancy_key(old.value.child) != occupancy_key(new.value.child):
-            self._enqueue_tenants_of(job.owner)
+            orphan = job.value.orphan_of
+            self._enqueue_tenants_of(OwnerKey(job.namespace, orphan) if orphan else job.owner)
 
     def _pod_changed(self, change: Change[PodRecord]) -> None:
         pod = change.latest
         if pod.owner is not None:
             self._job_news(pod.owner)
-        if pod.owner is None or self._state.job(pod.owner) is None:  # it outlives its Job
+        job = None if pod.owner is None else self._state.job(pod.owner)
+        if job is None or job.value.orphan_of:  # it outlives its Job, or both outlive their resource
             self._enqueue_tenants_of(pod.value.resource)
 
     def _job_news(self, owner: OwnerKey) -> None:

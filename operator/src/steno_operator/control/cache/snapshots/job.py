@@ -39,7 +39,7 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
 
 def observe_children(state: ClusterState, owner: OwnerKey) -> list[ObservedChild]:
     """Return the child Jobs of a resource, by attempt."""
-    return [_observe_child(state, job) for job in state.children(owner)]
+    return [observe_child(state, job) for job in state.children(owner)]
 
 
 def pods_of_job(state: ClusterState, job: Entry[JobRecord]) -> list[ObservedPod]:
@@ -70,7 +70,8 @@ def warning_about(state: ClusterState, about: OwnerKey) -> WarningEvent | None:
     return None if warning is None else warning.value
 
 
-def _observe_child(state: ClusterState, job: Entry[JobRecord]) -> ObservedChild:
+def observe_child(state: ClusterState, job: Entry[JobRecord]) -> ObservedChild:
+    """Return a Job with its pods, and what warnings say of both."""
     pods = with_warnings(state, job.namespace, pods_of_job(state, job))
     said = warning_about(state, OwnerKey(job.namespace, job.uid))
     return replace(job.value.child, warning="" if said is None else said.message, pods=pods)

@@ -11,7 +11,7 @@ from steno_api.worker.termination import Succeeded
 from steno_operator.control.cache.cluster_state import PODS_BY_RESOURCE, ClusterState
 from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.resource_records import REQUESTS_BY_NAMESPACE, SESSION_KIND, TENANT_KIND, QuotaRequest
-from steno_operator.control.cache.snapshots.job import observe_children, pods_of_job
+from steno_operator.control.cache.snapshots.job import observe_child, pods_of_job
 from steno_operator.control.cache.snapshots.pool import pool_occupies_quota
 from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest, Meter, Usage
@@ -51,9 +51,9 @@ def occupies_quota(state: ClusterState, owner: OwnerKey) -> bool:
     """Tell whether a child or a pod of a resource works, or may.
 
     Pods outlive a Job that is deleted in the background, as it is with its resource; and a Job that has ended may be
-    seen before its pods, which say what they did.
+    seen before its pods, which say what they did. Deletion may also leave both behind, to end by themselves.
     """
-    children = observe_children(state, owner)
+    children = [observe_child(state, job) for job in state.remains(owner)]
     if pool_occupies_quota(state, owner) or any(child.occupies_quota for child in children):
         return True
     if any(pod.works for child in children if child.done for pod in child.pods):
