@@ -301,6 +301,18 @@ def test_no_server_is_added_that_the_tenant_did_not_admit(admission, standing, r
     assert plan.status.sessions == 3, "by this the Tenant sees that servers are wanted"
 
 
+@pytest.mark.parametrize(("profile", "gpus"), [(PROFILE, 0), (GPUS, 6)])
+def test_m10_no_server_is_added_beyond_those_that_were_reserved(profile, gpus):
+    admission = replace(granted(gpus), servers=2)
+    asked = pool(maxReplicas=3, sessionsPerReplica=1)
+    observed = ObservedPool(asked, profile, None, sessions=3, token_keys=("key",), admission=admission)
+    plan = plan_pool(observed, START, POLICY)
+    applied = [action.manifest for action in plan.actions if isinstance(action, ApplyChild)]
+    assert [each["spec"]["replicas"] for each in applied if each["kind"] == "Deployment"] == [2]
+    ready = plan.status.conditions[0]
+    assert (ready.type, ready.status, ready.reason) == ("Ready", "False", "ServersExhausted")
+
+
 def test_servers_without_accelerators_need_no_gpus():
     observed = ObservedPool(pool(minReplicas=1), PROFILE, token_keys=("key",), admission=granted(0))
     plan = plan_pool(observed, START, POLICY)

@@ -263,6 +263,20 @@ def test_a_pool_for_more_servers_than_the_tenant_may_have_says_so():
     assert "lower the pool's maxReplicas" in harness.pending["p"].message
 
 
+def test_m10_servers_without_accelerators_have_a_limit_too():
+    harness = TenantHarness(servers=3)
+    pools = [make_request(uid, kind="RuntimePool", demand=Demand(servers=2)) for uid in "pq"]
+    harness.reconcile(*pools, make_request("r", kind="RuntimePool", demand=Demand(servers=1000)))
+    assert harness.reserved == "p"
+    assert harness.reason("q")[0] == "ServersExhausted"
+    assert "3 servers at a time" in harness.pending["q"].message
+    assert harness.reason("r") == ("TenantLimitTooSmall", None)
+    assert harness.tenant.status.usage.servers == 2
+    harness.reconcile(make_request("p", kind="RuntimePool", demand=Demand(servers=3)))
+    harness.reconcile(make_request("p", kind="RuntimePool", demand=Demand(servers=3)))
+    assert [entry.servers for entry in harness.quota.status.reservations] == [3], "its raised maxReplicas counts"
+
+
 def test_running_servers_are_adopted_before_anything_is_admitted():
     harness = TenantHarness(gpus=2)
     harness.reconcile(make_request("a"), pool_request("p", 2, running=True))

@@ -58,6 +58,8 @@ class Reason(StrEnum):
     """The tenant's limit of concurrent jobs is reached."""
     STREAMS_EXHAUSTED = "StreamsExhausted"
     """The tenant's limit of open streams is reached: further ones are refused."""
+    SERVERS_EXHAUSTED = "ServersExhausted"
+    """The servers that the tenant's pools may have are in use, or are reserved for them."""
     AUDIO_MINUTES_EXHAUSTED = "AudioMinutesExhausted"
     """The tenant's minutes of audio are used up for today."""
     PAGES_EXHAUSTED = "PagesExhausted"

@@ -30,6 +30,9 @@ class TenantLimits(Model):
     """Jobs that may run at a time."""
     streams: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Stream sessions that may be open at a time; further ones are refused."""
+    servers: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """Servers that its RuntimePools may have at a time, with accelerators or without. A pool holds as many as it may
+    have, from its first session to the end of its last server."""
     audio_minutes_per_day: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
     """Minutes of audio a day (UTC): all that is decoded, whatever becomes of it, charged when the work ends. Once they
     and the work under way reach the limit, no TranscriptionJob or stream is admitted until the day is over. Work that
@@ -61,6 +64,8 @@ class TenantUsage(Model):
     """Jobs that wait in the queue."""
     streams: int = Field(default=0, ge=0)
     """Stream sessions that are admitted and have not ended."""
+    servers: int = Field(default=0, ge=0)
+    """Servers that are reserved for admitted pools."""
     audio_millis_today: int = Field(default=0, ge=0)
     """Milliseconds of audio of the work that ended on `day`."""
     audio_minutes_today: int = Field(default=0, ge=0)

@@ -31,6 +31,8 @@ class QuotaReservation(Model):
     """Jobs it counts as."""
     streams: int = Field(default=0, ge=0)
     """Streams it counts as."""
+    servers: int | None = Field(default=None, ge=0)
+    """Servers a pool may have."""
     since: AwareDatetime
     """When it was admitted."""
     charged: Work | None = None

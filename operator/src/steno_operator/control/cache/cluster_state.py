@@ -249,7 +249,7 @@ class ClusterState:
         reservation = None
         if reserving is not None:
             entry = reserving.reservations[owner]
-            reservation = Reservation(reserving.tenant, entry.gpus, bool(entry.releasing))
+            reservation = Reservation(reserving.tenant, entry.gpus, entry.servers, bool(entry.releasing))
         requested = Key(TENANT_KIND, "", requested_tenant or "")
         quota = ObservedQuota(
             namespace=owner.namespace,

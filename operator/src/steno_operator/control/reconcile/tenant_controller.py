@@ -127,6 +127,7 @@ _USAGE = {
     "jobs": ("runningJobs", "concurrentJobs"),
     "queued_jobs": ("queuedJobs", ""),
     "streams": ("streams", "streams"),
+    "servers": ("servers", "servers"),
     "audio_minutes_today": ("audioMinutesToday", "audioMinutesPerDay"),
     "pages_today": ("pagesToday", "pagesPerDay"),
 }

@@ -33,6 +33,8 @@ class Admission:
     """A Tenant holds a quota reservation for the resource: what it used is not accounted for yet."""
     gpus: int = 0
     """Of `Admitted`: accelerators that are reserved for it."""
+    servers: int | None = None
+    """Of `Admitted`: servers that are reserved for it; None: they were not counted."""
 
     @property
     def open(self) -> bool:
@@ -54,6 +56,7 @@ class Demand:
     gpus: int = 0
     jobs: int = 0
     streams: int = 0
+    servers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,8 @@ class AdmissionPolicy(Protocol):
         """Return from a raw spec how many pods the resource may have at a time."""
         ...
 
-    def demand(self, gpus: int | None) -> Demand | None:
-        """Return what it reserves, given the accelerators of its pods (None: its RuntimeProfile does not exist)."""
+    def demand(self, gpus: int | None, pods: int) -> Demand | None:
+        """Return what it reserves, given its pods and their accelerators (None: its RuntimeProfile does not exist)."""
         ...
 
     def usage(self, status: Mapping[str, Any], said: Mapping[str, Work]) -> Usage:
@@ -124,7 +127,7 @@ class _JobPolicy:
     def max_pods(self, spec: Mapping[str, Any]) -> int:  # noqa: ARG002
         return 1
 
-    def demand(self, gpus: int | None) -> Demand | None:
+    def demand(self, gpus: int | None, pods: int) -> Demand | None:  # noqa: ARG002
         return None if gpus is None else Demand(gpus=gpus, jobs=1)
 
     def usage(self, status: Mapping[str, Any], said: Mapping[str, Work]) -> Usage:
@@ -146,7 +149,7 @@ class _SessionPolicy:
     def max_pods(self, spec: Mapping[str, Any]) -> int:  # noqa: ARG002
         return 0
 
-    def demand(self, gpus: int | None) -> Demand | None:  # noqa: ARG002
+    def demand(self, gpus: int | None, pods: int) -> Demand | None:  # noqa: ARG002
         return Demand(streams=1)
 
     def usage(self, status: Mapping[str, Any], said: Mapping[str, Work]) -> Usage:
@@ -158,7 +161,7 @@ class _SessionPolicy:
 class _PoolPolicy:
     """A pool goes first in the queue, since a client waits for it.
 
-    From its first session to the end of its last server it reserves the accelerators of all servers it may have.
+    From its first session to the end of its last server it reserves all servers it may have, and their accelerators.
     """
 
     queues = True
@@ -174,8 +177,8 @@ class _PoolPolicy:
         fixed = spec.get("replicas")
         return int(spec.get("maxReplicas", 1) if fixed is None else fixed)
 
-    def demand(self, gpus: int | None) -> Demand | None:
-        return None if gpus is None else Demand(gpus=gpus)
+    def demand(self, gpus: int | None, pods: int) -> Demand | None:
+        return None if gpus is None else Demand(gpus=gpus, servers=pods)
 
     def usage(self, status: Mapping[str, Any], said: Mapping[str, Work]) -> Usage:  # noqa: ARG002
         return Usage()

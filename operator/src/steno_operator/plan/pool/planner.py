@@ -157,11 +157,14 @@ def _granted(observed: ObservedPool, size: _Size) -> _Size:
         lacking = Fact(False, admission.reason, admission.message)
     else:
         limit = size.replicas if accelerator is None else admission.gpus // accelerator.count
+        reason, what = Reason.GPUS_EXHAUSTED, f"{admission.gpus} GPUs"
+        if admission.servers is not None and admission.servers < limit:
+            limit, reason, what = admission.servers, Reason.SERVERS_EXHAUSTED, f"{admission.servers} servers"
         message = (
-            f'Tenant "{admission.tenant}" reserved {admission.gpus} GPUs when the pool last requested them; it requests'
+            f'Tenant "{admission.tenant}" reserved {what} when the pool last requested them; it requests'
             " more once it has no server."
         )
-        lacking = Fact(False, Reason.GPUS_EXHAUSTED, message)
+        lacking = Fact(False, reason, message)
     if size.replicas <= limit:
         return size
     needed = _needed(observed)

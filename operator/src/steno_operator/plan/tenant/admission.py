@@ -17,6 +17,7 @@ class Reservation:
 
     tenant: str
     gpus: int = 0
+    servers: int | None = None
     releasing: bool = False
     """Nothing may be started on it any more: it is about to be released."""
 
@@ -49,7 +50,13 @@ def check_admission(quota: ObservedQuota, *, tenant_required: bool) -> Admission
     reservation = quota.reservation
     if reservation is not None:
         if not reservation.releasing and quota.gpus <= reservation.gpus:
-            return Admission("Admitted", tenant=reservation.tenant, reserved=True, gpus=reservation.gpus)
+            return Admission(
+                "Admitted",
+                tenant=reservation.tenant,
+                reserved=True,
+                gpus=reservation.gpus,
+                servers=reservation.servers,
+            )
         message = (
             f'The quota reserved in Tenant "{reservation.tenant}" is being released; a new reservation is requested'
             " after that."

@@ -142,6 +142,7 @@ def _usage(quota: TenantQuotaStatus, waiting: Sequence[AdmissionRequest]) -> Ten
         gpus=sum(reservation.gpus for reservation in quota.reservations),
         running_jobs=sum(reservation.jobs for reservation in quota.reservations),
         streams=sum(reservation.streams for reservation in quota.reservations),
+        servers=sum(reservation.servers or 0 for reservation in quota.reservations),
         queued_jobs=sum(request.demand is not None and request.demand.jobs > 0 for request in waiting),
         audio_millis_today=quota.audio_millis,
         audio_minutes_today=quota.audio_millis // 60_000,

@@ -22,11 +22,12 @@ RECONCILING_RECHECK = timedelta(seconds=0.5)
 USAGE_RECHECK = timedelta(seconds=5)
 """How soon to requeue a Tenant whose resource was about to say in its status what it used."""
 
-_RESOURCES = ("gpus", "jobs", "streams")
+_RESOURCES = ("gpus", "jobs", "streams", "servers")
 _EXHAUSTED = {
     "gpus": (Reason.GPUS_EXHAUSTED, "GPUs"),
     "jobs": (Reason.JOBS_EXHAUSTED, "jobs at a time"),
     "streams": (Reason.STREAMS_EXHAUSTED, "streams at a time"),
+    "servers": (Reason.SERVERS_EXHAUSTED, "servers at a time"),
 }
 _METERS = {
     "audio": (Reason.AUDIO_MINUTES_EXHAUSTED, "minutes of audio"),
@@ -64,7 +65,7 @@ def settle_reservations(
             kept.append(reservation)
             continue
         # What was granted is no longer what is requested: first nothing may start on it any more, then it is released.
-        fits = request.running or (request.demand is not None and request.demand.gpus <= reservation.gpus)
+        fits = request.running or (request.demand is not None and _fits(request.demand, reservation))
         if request.active and fits:
             kept.append(reservation.model_copy(update={"releasing": None}))
         elif not reservation.releasing or request.running or request.reconciling:
@@ -73,6 +74,11 @@ def settle_reservations(
         else:  # it may go on another day, or never
             released.append(uncharged(reservation, request.usage))
     return kept, released, recheck
+
+
+def _fits(demand: Demand, reservation: QuotaReservation) -> bool:
+    counted = reservation.servers is None or demand.servers <= reservation.servers
+    return counted and demand.gpus <= reservation.gpus
 
 
 def uncharged(reservation: QuotaReservation, usage: Usage) -> Usage:
@@ -100,7 +106,7 @@ def adopt_running_work(
     reserved = {reservation.uid for reservation in kept}
     found = [each for each in requests if each.running and not each.finished and each.uid not in reserved]
     return [
-        _reservation(request, request.demand or request.policy.demand(0) or Demand(), now)
+        _reservation(request, request.demand or request.policy.demand(0, 0) or Demand(), now)
         for request in found[: MAX_RESERVATIONS - len(reserved)]
     ]
 
@@ -159,7 +165,7 @@ class QuotaAllocator:
         self._reservations = list(reservations)
         self._limits = _limits(tenant.spec.limits)
         self._free = {
-            name: limit - sum(getattr(each, name) for each in reservations) for name, limit in self._limits.items()
+            name: limit - sum(getattr(each, name) or 0 for each in reservations) for name, limit in self._limits.items()
         }
         """What the reservations leave."""
         self._unreserved = dict(self._free)
@@ -241,6 +247,7 @@ class QuotaAllocator:
 
 def _limits(limits: TenantLimits) -> dict[str, float]:
     given = {"gpus": limits.gpus, "jobs": limits.concurrent_jobs, "streams": limits.streams}
+    given["servers"] = limits.servers
     return {name: math.inf if limit is None else limit for name, limit in given.items()}
 
 
@@ -285,5 +292,6 @@ def _reservation(
         gpus=demand.gpus,
         jobs=demand.jobs,
         streams=demand.streams,
+        servers=demand.servers or None,
         since=now,
     )

@@ -79,7 +79,7 @@ def _observe_request(
         name=key.name,
         created=request.created,
         policy=policy,
-        demand=policy.demand(None if per_pod is None else per_pod * request.max_pods),
+        demand=policy.demand(None if per_pod is None else per_pod * request.max_pods, request.max_pods),
         priority=request.priority,
         finished=finished,
         active=not finished
