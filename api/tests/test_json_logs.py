@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -59,10 +60,10 @@ def fail(text: str) -> None:
 
 @given(st.text("abcdefgh", min_size=12))
 def test_l2_a_traceback_has_places_and_types_and_no_values(text: str):
-    try:
+    with pytest.raises(ExceptionGroup) as caught:
         fail(text)
-    except ExceptionGroup as error:
-        record = logging.LogRecord("steno", logging.ERROR, "x.py", 1, "failed", (), (type(error), error, None))
+    error = caught.value
+    record = logging.LogRecord("steno", logging.ERROR, "x.py", 1, "failed", (), (type(error), error, None))
     written = json.loads(JsonFormatter().format(record))["exception"]
     assert text not in written
     assert all(each in written for each in ("ValidationError", "ValueError", "KeyError", "OSError [Errno 28]"))

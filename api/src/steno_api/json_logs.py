@@ -21,7 +21,7 @@ import logging
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -59,7 +59,8 @@ def format_traceback(error: BaseException | None) -> str:
         frames = "".join(traceback.format_tb(error.__traceback__))
         parts.append(f"{frames}{type(error).__qualname__}{number}")
         if isinstance(error, BaseExceptionGroup):
-            parts += [format_traceback(each) for each in error.exceptions]
+            group = cast("BaseExceptionGroup[BaseException]", error)
+            parts += [format_traceback(each) for each in group.exceptions]
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\nduring the handling of, or caused by\n".join(parts)
 

@@ -110,6 +110,16 @@ def test_a_job_may_name_its_own_tenant_and_no_other(state):
         assert 'Tenant "acme" has it' in answer.message
 
 
+def test_l6_a_namespace_does_not_pass_for_the_tenant_of_its_name(state):
+    state.resources.upsert(tenant(KEY.namespace, "elsewhere"))
+    answer = admission(state)
+    assert (answer.state, answer.reason) == ("Refused", "TenantMismatch")
+    assert "does not have the namespace of its name" in answer.message
+    assert admission(state, requested_tenant="label").state == "NotRequired"
+    state.resources.upsert(tenant("acme", KEY.namespace))
+    assert admission(state).state == "Waiting"
+
+
 def test_a_reservation_admits_unless_it_is_being_released_or_too_small(state, changes):
     state.resources.upsert(tenant())
     changes.clear()

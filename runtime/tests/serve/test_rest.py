@@ -76,8 +76,15 @@ async def test_status(start_server: StartServer, issuer: TokenIssuer):
     assert status["queue_depth"] == {"final": 0}
 
 
-async def test_no_token_is_needed_without_keys(start_server: StartServer, pipeline, sample_wav):
+async def test_l9_without_keys_nobody_is_let_in_by_mistake(start_server: StartServer, sample_wav):
     server = await start_server(tokenKeys=[])
+    async with server.client() as client:
+        response = await client.post("/stt/upload", files={"file": ("a.wav", sample_wav.read_bytes())})
+        assert response.status_code == 401
+
+
+async def test_no_token_is_needed_where_clients_are_anonymous(start_server: StartServer, pipeline, sample_wav):
+    server = await start_server(tokenKeys=[], anonymous=True)
     async with server.client() as client:
         files = {"file": ("a.wav", sample_wav.read_bytes())}
         response = await client.post("/stt/upload", files=files, data={"tenant_id": "mine"})

@@ -379,7 +379,7 @@ async def test_unauthenticated_connections_do_not_lock_out_authenticated_ones(
 
 
 async def test_every_client_is_accepted_without_keys(start_server: StartServer):
-    server = await start_server(tokenKeys=[])
+    server = await start_server(tokenKeys=[], anonymous=True)
     async with server.connect() as first_socket, server.connect() as second_socket:
         first, second = WebSocketClient(first_socket), WebSocketClient(second_socket)
         started = await first.start(session_id="mine", tenant_id="acme", meeting_id="standup")

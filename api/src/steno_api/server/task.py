@@ -41,8 +41,12 @@ class PoolTask(Model):
     max_sessions: int = Field(ge=1)
     """Sessions this replica serves at once; further ones are refused."""
     token_keys: list[str]
-    """Public keys (PEM) that session tokens are verified with until the operator names others; empty: every client is
-    accepted (local use only)."""
+    """Public keys (PEM) that session tokens are verified with until the operator names others; without any,
+    nobody is let in."""
+    anonymous: bool = False
+    """Accept every client, without a token: for local use."""
+    host: str = "0.0.0.0"  # noqa: S104 - a pod's own address is not known beforehand
+    """Address that the ports are opened on."""
     output: PoolOutput | None = None
     """Absent: nothing is published."""
     allowed_sources: list[str] = Field(default_factory=list[str])

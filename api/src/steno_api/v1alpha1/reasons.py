@@ -47,7 +47,7 @@ class Reason(StrEnum):
     PROFILE_NOT_ALLOWED = "ProfileNotAllowed"
     """The RuntimeProfile is not for the Tenant of the namespace: the job or pool waits until it is."""
     TENANT_MISMATCH = "TenantMismatch"
-    """`spec.tenantRef` names a Tenant that does not have the resource's namespace."""
+    """`spec.tenantRef`, or without it the namespace, has the name of a Tenant that does not have the namespace."""
     NO_TENANT = "NoTenant"
     """No Tenant has the namespace, and this cluster refuses work without one: the job waits for it."""
     WAITING_FOR_ADMISSION = "WaitingForAdmission"

@@ -130,12 +130,12 @@ def _decode(token: str, keys: Mapping[str, Ed25519PublicKey], audience: str) -> 
 
 
 class Authenticator:
-    """Authenticates the clients of one pool. Without token keys (local use) every client gets a session of its own."""
+    """Authenticates the clients of one pool. Of an anonymous server (local use) each gets a session of its own."""
 
     def __init__(self, task: PoolTask) -> None:
         self._task = task
         audience = token_audience(task.pool.namespace, task.pool.name)
-        self._verifier = TokenVerifier(task.token_keys, audience) if task.token_keys else None
+        self._verifier = None if task.anonymous else TokenVerifier(task.token_keys, audience)
 
     @property
     def allows_anonymous(self) -> bool:

@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def serve(task: PoolTask) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
-    if not task.token_keys:
-        log.warning("there are no token keys: every client that reaches the ports is accepted")
+    if task.anonymous:
+        log.warning("clients need no token: every one that reaches %s is accepted", task.host)
     try:
         asyncio.run(_run(task))
     except WorkError as error:
@@ -97,6 +97,8 @@ def _local_task(arguments: argparse.Namespace) -> PoolTask:
         scratch_dir=tempfile.mkdtemp(prefix="steno-server-"),
         max_sessions=arguments.max_sessions,
         token_keys=[],
+        anonymous=True,
+        host=arguments.host,
         http_port=arguments.http_port,
         grpc_port=arguments.grpc_port,
         probe_port=arguments.probe_port,
@@ -115,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     local = parser.add_argument_group("with --insecure")
     local.add_argument("--model", default="whisper-base", help="a model of the store (default: %(default)s)")
     local.add_argument("--model-store", metavar="DIR", type=Path, default=Path("/models"), help="default: %(default)s")
+    local.add_argument(
+        "--host", metavar="ADDRESS", default="127.0.0.1", help="default: %(default)s, this machine alone"
+    )
     local.add_argument("--http-port", metavar="PORT", type=int, default=8080, help="default: %(default)s; 0: any")
     local.add_argument("--grpc-port", metavar="PORT", type=int, default=9090, help="default: %(default)s; 0: any")
     local.add_argument("--probe-port", metavar="PORT", type=int, default=8081, help="default: %(default)s; 0: any")

@@ -131,9 +131,9 @@ class Server:
             WorkError: the model cannot be loaded, or does not work; a port is in use.
         """
         http, probes = _Http(self._http_config()), _Http(_http_config(self._probes))
-        sock, probe_sock = _listen(self._task.http_port), _listen(self._task.probe_port)
+        sock, probe_sock = (_listen(self._task.host, port) for port in (self._task.http_port, self._task.probe_port))
         await self._grpc.set_ready(ready=False)
-        grpc_port = _grpc_port(self._grpc, self._task.grpc_port, self._certificate)
+        grpc_port = _grpc_port(self._grpc, self._task.host, self._task.grpc_port, self._certificate)
         await self._grpc.server.start()
         serving = asyncio.create_task(http.serve(sockets=[sock]), name="http")
         probing = asyncio.create_task(probes.serve(sockets=[probe_sock]), name="probes")
@@ -233,11 +233,11 @@ class _Http(uvicorn.Server):
         yield
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     sock = socket.socket()
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("0.0.0.0", port))  # noqa: S104  (a pod's own address is not known beforehand)
+        sock.bind((host, port))
         sock.listen(1024)
     except OSError:
         sock.close()
@@ -253,9 +253,9 @@ def _certificate(directory: Path) -> ServingCertificate:
         raise WorkError(FailureReason.INVALID_SPEC, f"The ports cannot be opened with TLS: {error}.") from None
 
 
-def _grpc_port(grpc: GrpcServer, port: int, certificate: ServingCertificate | None) -> int:
+def _grpc_port(grpc: GrpcServer, host: str, port: int, certificate: ServingCertificate | None) -> int:
     try:
-        return grpc.listen(f"0.0.0.0:{port}", certificate)
+        return grpc.listen(f"{host}:{port}", certificate)
     except RuntimeError:
         raise _port_in_use(port) from None
 

@@ -257,6 +257,7 @@ class ClusterState:
             tenant=None if tenant is None else tenant.name,
             requested_tenant=requested.name,
             requested_tenant_exists=bool(self.resources.by_index(BY_KEY, requested)),
+            namesake=bool(self.resources.by_index(BY_KEY, Key(TENANT_KIND, "", owner.namespace))),
             pending=None if tenant is None else self.pending.of_tenant(tenant.name).get(owner.uid),
             gpus=gpus,
         )

@@ -34,6 +34,8 @@ class ObservedQuota:
     """The tenant that the resource's spec names."""
     requested_tenant_exists: bool = False
     """A Tenant of that name exists, whichever namespaces it has."""
+    namesake: bool = False
+    """A Tenant has the namespace's name: without a Tenant of its own, the namespace would be metered as that one."""
     pending: Admission | None = None
     """Why the Tenant's latest plan did not admit the resource; None when it said nothing of it."""
     gpus: int = 0
@@ -65,6 +67,8 @@ def check_admission(quota: ObservedQuota, *, tenant_required: bool) -> Admission
     tenant, requested = quota.tenant, quota.requested_tenant
     if requested and requested != tenant and (tenant is not None or quota.requested_tenant_exists):
         return _wrong_tenant(quota)
+    if tenant is None and not requested and quota.namesake:
+        return _namesake(quota.namespace)
     if tenant is None:
         return _without_tenant(quota.namespace) if tenant_required else NOT_REQUIRED
     unplanned = f'Tenant "{tenant}" has not been reconciled yet.'
@@ -78,6 +82,15 @@ def _wrong_tenant(quota: ObservedQuota) -> Admission:
         " again without spec.tenantRef, or in another namespace."
     )
     return refused(Reason.TENANT_MISMATCH, message, quota.tenant or "")
+
+
+def _namesake(namespace: str) -> Admission:
+    message = (
+        f'Tenant "{namespace}" does not have the namespace of its name, whose work would be metered as that of the'
+        " Tenant: have the namespace added to a Tenant, or create the resource again with a spec.tenantRef that is no"
+        " Tenant's."
+    )
+    return refused(Reason.TENANT_MISMATCH, message)
 
 
 def _without_tenant(namespace: str) -> Admission:
