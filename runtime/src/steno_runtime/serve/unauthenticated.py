@@ -23,6 +23,9 @@ MAX_UNAUTHENTICATED_BYTES = 256 * 1024 + 32 * 1024
 """Received from a WebSocket before its token: what is read from a socket at once, and the first message."""
 BURST_SECONDS = 10
 """Of an address that was quiet, requests for so long may come at once."""
+GRACE_SECONDS, GRACE_TURNS = 0.05, 5
+"""Before others are dropped for one who comes: time, and turns of the event loop, which may have stood still while many
+came. In these, what came with a connection is read, and its token checked."""
 MAX_ADDRESSES = 4096
 """Whose rates are remembered; the one that was quiet for longest is forgotten first."""
 
@@ -48,6 +51,7 @@ class Slots:
         self._max_total, self._max_per_address = total, per_address
         self._by_address: dict[str, OrderedDict[Slot, None]] = {}
         self._total = 0
+        self._trimming = False
         self.dropped = 0
         """Clients that were dropped so far."""
 
@@ -55,7 +59,7 @@ class Slots:
         return self._total
 
     def take(self, address: str, drop: Callable[[], None]) -> Slot:
-        """Take a place; another client may be dropped for it.
+        """Take a place; if there are too many, others are dropped a moment later.
 
         Args:
             address: of the client.
@@ -64,10 +68,10 @@ class Slots:
         slot = Slot(address, drop)
         self._by_address.setdefault(address, OrderedDict())[slot] = None
         self._total += 1
-        if len(self._by_address[address]) > self._max_per_address:
-            self._drop_oldest(address)
-        elif self._total > self._max_total:
-            self._drop_oldest(max(self._by_address, key=lambda each: len(self._by_address[each])))
+        too_many = self._total > self._max_total or len(self._by_address[address]) > self._max_per_address
+        if too_many and not self._trimming:
+            self._trimming = True
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, self._trim, GRACE_TURNS)
         return slot
 
     def release(self, slot: Slot) -> None:
@@ -79,6 +83,17 @@ class Slots:
         self._total -= 1
         if not slots:
             del self._by_address[slot.address]
+
+    def _trim(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._trim, turns - 1)
+            return
+        self._trimming = False
+        for address in [each for each, slots in self._by_address.items() if len(slots) > self._max_per_address]:
+            while len(self._by_address.get(address, ())) > self._max_per_address:
+                self._drop_oldest(address)
+        while self._total > self._max_total:
+            self._drop_oldest(max(self._by_address, key=lambda each: len(self._by_address[each])))
 
     def _drop_oldest(self, address: str) -> None:
         oldest = next(iter(self._by_address[address]))
