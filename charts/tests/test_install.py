@@ -114,6 +114,7 @@ def test_pods_pass_the_restricted_standard(release: Release):
         (("list", "secrets", "-n", "default"), False),
         (("get", "secrets/steno-operator-session-key", "-n", NAMESPACE), True),
         (("get", "secrets/steno-operator-session-key", "-n", "default"), False),
+        (("get", "secrets/steno-operator-report-ca", "-n", NAMESPACE), True),
         (("watch", "runtimeprofiles.steno.dev"), True),
         (("create", "runtimeprofiles.steno.dev"), False),
         (("watch", "tenants.steno.dev"), True),

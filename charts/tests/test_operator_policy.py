@@ -280,8 +280,9 @@ def test_m2_a_token_is_replaced(operator: Operator):
     operator.admin.request("DELETE", path)
 
 
-def test_m2_the_signing_key_is_made_and_not_changed(operator: Operator):
-    key = {"metadata": {"name": f"{FULL_NAME}-operator-session-key"}, "apiVersion": "v1", "kind": "Secret"}
+@pytest.mark.parametrize("name", ["session-key", "report-ca"])
+def test_m2_the_signing_key_and_the_ca_are_made_and_not_changed(operator: Operator, name: str):
+    key = {"metadata": {"name": f"{FULL_NAME}-operator-{name}"}, "apiVersion": "v1", "kind": "Secret"}
     assert refused(operator.create(key))
     assert operator.create(key, operator.home, keep=True).status == 201
     path = f"{PATHS['Secret'].format(operator.home)}/{key['metadata']['name']}"

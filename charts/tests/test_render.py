@@ -93,12 +93,42 @@ def test_the_operator_is_told_what_it_must_know():
     )
     assert settings.runtime_image == "steno/runtime:0.1.0"
     assert settings.session_key_secret == "steno-operator-session-key"
+    assert (settings.report_ca_secret, settings.report_tls_dir) == ("steno-operator-report-ca", "")
     assert (settings.default_pool_profile, settings.default_pool_max_replicas) == ("gpu", 1)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"reports": settings.report_port, "probes": settings.probe_port}
     reports = next(each for each in of_kind(objects, "Service") if "steno.dev/role" in each["spec"]["selector"])
     name, namespace = reports["metadata"]["name"], reports["metadata"]["namespace"]
-    assert settings.report_url == f"http://{name}.{namespace}.svc:{reports['spec']['ports'][0]['port']}"
+    assert settings.report_url == f"https://{name}.{namespace}.svc:{reports['spec']['ports'][0]['port']}"
+
+
+@pytest.mark.parametrize(
+    ("values", "scheme", "given"),
+    [
+        ("reports.tls.enabled=true", "https", {"STENO_REPORT_CA_SECRET": "steno-operator-report-ca"}),
+        ("reports.tls.secretName=cert", "https", {"STENO_REPORT_TLS_DIR": "/etc/steno/report-tls"}),
+        ("reports.tls.enabled=false", "http", {}),
+    ],
+)
+def test_m8_reports_are_encrypted_unless_values_say_otherwise(values: str, scheme: str, given: dict[str, str]):
+    objects = render("--set", values)
+    (deployment,) = of_kind(objects, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    env = {each["name"]: each.get("value", "") for each in container["env"]}
+    assert env["STENO_REPORT_URL"].startswith(f"{scheme}://")
+    assert {
+        name: value for name, value in env.items() if name.startswith("STENO_REPORT_") and "URL" not in name
+    } == given
+    mounted = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    secrets = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    assert {path: secrets[name] for path, name in mounted.items() if name in secrets} == (
+        {"/etc/steno/report-tls": "cert"} if "STENO_REPORT_TLS_DIR" in given else {}
+    )
+    read = [
+        name for role in of_kind(objects, "Role") for rule in role["rules"] for name in rule.get("resourceNames", ())
+    ]
+    assert ("steno-operator-report-ca" in read) == ("STENO_REPORT_CA_SECRET" in given)
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
@@ -135,7 +165,9 @@ def test_no_role_has_wildcards_or_reads_secrets_but_the_operators_own_key(values
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         if "secrets" in rule["resources"] and not set(rule["verbs"]) <= {"create", "patch"}:
             assert rule["verbs"] == ["get"]
-            assert rule["resourceNames"][0].endswith("-operator-session-key")
+            key, *others = rule["resourceNames"]
+            assert key.endswith("-operator-session-key")
+            assert all(each.endswith("-operator-report-ca") for each in others)
         assert not {"impersonate", "escalate", "bind"} & set(rule["verbs"])
 
 

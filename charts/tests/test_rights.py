@@ -93,6 +93,7 @@ CLUSTER_SCOPED = {
 }  # fmt: skip
 OWN = {
     "get secrets/rights-operator-session-key": True,
+    "get secrets/rights-operator-report-ca": True,
     "get secrets/another": False,
     "list secrets": False,
     "delete secrets": False,

@@ -11,19 +11,25 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pydantic
 from aiohttp import web
 from kubernetes.aio.config import ConfigException
 
+from steno_api.tls import CertificateError
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import Cluster
+from steno_operator.control.kube.client import ApiError, Cluster, UnreachableError
 from steno_operator.control.kube.leader_election import Leadership, LeaseTimes, label_pod
 from steno_operator.control.manager import Manager, ManagerOptions
+from steno_operator.control.reports.certificate import ReportTLS, issued, mounted
 from steno_operator.control.reports.server import ReportEndpoint
 from steno_operator.control.reports.token_review import TokenVerifier
 from steno_operator.control.watch.reflector import Timing
@@ -45,6 +51,8 @@ class Operator:
         self._stop = asyncio.Event()
         self._manager: Manager | None = None
         self._labelling: asyncio.Task[None] | None = None
+        self._tls: ReportTLS | None = None
+        self._electing = False
         times = LeaseTimes(settings.lease_duration_seconds, settings.lease_renew_seconds, settings.lease_retry_seconds)
         self._leadership = Leadership(
             cluster, settings.pod_namespace, settings.lease_name, f"{settings.pod_name}_{os.getpid()}", times
@@ -54,10 +62,13 @@ class Operator:
         """Run until a signal stops it, or until something ends that must not; return the exit code of the process."""
         self._catch_signals()
         async with contextlib.AsyncExitStack() as stack:
-            await self._serve(stack, ReportEndpoint(self._serving).app, self._settings.report_port, "reports")
             probe_app = probes.make_app(self._problems, self._waits, self._refresh_metrics)
             await self._serve(stack, probe_app, self._settings.probe_port, "probes")
             self._label("standby")
+            if not await self._unless_stopped(self._load_certificate()):
+                return 0
+            await self._serve_reports(stack)
+            self._electing = True
             if self._settings.leader_election and not await self._unless_stopped(self._leadership.acquire()):
                 return 0
             return await self._lead()
@@ -92,7 +103,8 @@ class Operator:
             resync_interval=settings.resync_interval_seconds,
         )
         # kopf takes the signal handlers over when it starts.
-        self._manager = manager = Manager(self._cluster, settings.policy(), options, self._catch_signals)
+        policy = replace(settings.policy(), report_ca=None if self._tls is None else self._tls.ca)
+        self._manager = manager = Manager(self._cluster, policy, options, self._catch_signals)
         metrics.LEADER.set(1)
         self._label("leader")
         running = asyncio.create_task(manager.run(), name="manager")
@@ -127,11 +139,41 @@ class Operator:
             work = label_pod(self._cluster, self._settings.pod_namespace, self._settings.pod_name, role)
             self._labelling = asyncio.create_task(work, name=f"label-{role}")
 
-    async def _serve(self, stack: contextlib.AsyncExitStack, app: web.Application, port: int, name: str) -> None:
+    async def _load_certificate(self) -> None:
+        """Read or make the report endpoint's certificate: what is started from then on is told its CA."""
+        settings = self._settings
+        if settings.report_tls_dir:
+            self._tls = mounted(Path(settings.report_tls_dir))
+        elif settings.report_ca_secret:
+            host = urlsplit(settings.report_url).hostname or ""
+            backoff, failures = Backoff(1.0, 30.0), 0
+            while self._tls is None:
+                try:
+                    self._tls = await issued(self._cluster, settings.pod_namespace, settings.report_ca_secret, host)
+                except (ApiError, UnreachableError, CertificateError) as error:
+                    failures += 1
+                    log.warning("the CA of the report endpoint cannot be read: %s", error)
+                    await asyncio.sleep(backoff.delay(failures))
+
+    async def _serve_reports(self, stack: contextlib.AsyncExitStack) -> None:
+        app, port, tls = ReportEndpoint(self._serving).app, self._settings.report_port, self._tls
+        await self._serve(stack, app, port, "reports", None if tls is None else tls.certificate.context)
+        if tls is not None:
+            watching = asyncio.create_task(tls.certificate.watch(tls.current), name="certificate")
+            stack.callback(watching.cancel)
+
+    async def _serve(
+        self,
+        stack: contextlib.AsyncExitStack,
+        app: web.Application,
+        port: int,
+        name: str,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, self._settings.host, port, shutdown_timeout=2.0)
+        site = web.TCPSite(runner, self._settings.host, port, shutdown_timeout=2.0, ssl_context=context)
         await site.start()
         log.info("%s on %s", name, runner.addresses[0])
 
@@ -140,12 +182,14 @@ class Operator:
         return (manager.state, manager.verifier) if manager is not None and manager.ready else None
 
     def _problems(self) -> Iterable[str]:
-        if self._settings.leader_election:
+        if self._settings.leader_election and self._electing:
             yield from probes.silent("leader election", self._leadership.alive_at)
         if self._manager is not None:
             yield from self._manager.problems()
 
     def _waits(self) -> Iterable[str]:
+        if not self._electing:
+            yield "the certificate of the report endpoint is not loaded yet; the log says why"
         if self._manager is not None and not self._manager.ready:
             yield "the caches are not in sync yet"
         if self._settings.leader_election and not self._leadership.reachable:
@@ -173,6 +217,9 @@ async def run(settings: Settings) -> int:
         return 2
     try:
         return await Operator(settings, cluster).run()
+    except CertificateError as error:
+        log.critical("the report endpoint cannot be served with TLS: %s", error)
+        return 2
     finally:
         await cluster.close()
 

@@ -23,6 +23,12 @@ class Settings(BaseSettings):
     """Image of worker pods, unless their profile names one."""
     report_url: str
     """Base URL of the report endpoint as worker pods reach it."""
+    report_ca_secret: str = ""
+    """Secret in the own namespace with the CA of the report endpoint, made when it is missing; each replica has a
+    certificate of it. Empty: see `report_tls_dir`."""
+    report_tls_dir: str = ""
+    """Directory with `tls.crt` and `tls.key` of the report endpoint, and `ca.crt` of those who report; empty, with no
+    `report_ca_secret` either: plain text."""
     namespaces: str = ""
     """Namespaces to serve, separated by commas; empty: all."""
     tenantless_namespaces: Literal["allow", "refuse"] = "allow"

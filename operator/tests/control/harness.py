@@ -118,6 +118,12 @@ class OperatorHarness:
 
     def start(self, kubeconfig: Path | None = None, **settings: Any) -> Replica:
         """Start an operator and wait until it answers its probes."""
+        replica = self.spawn(kubeconfig, **settings)
+        until("the operator's probes", lambda: self._alive(replica))
+        return replica
+
+    def spawn(self, kubeconfig: Path | None = None, **settings: Any) -> Replica:
+        """Start an operator."""
         report_port, probe_port = free_port(), free_port()
         chosen = {
             "runtime_image": "steno/runtime:test",
@@ -148,9 +154,8 @@ class OperatorHarness:
             [sys.executable, "-m", "steno_operator.app"], env=environment, stderr=log.open("wb"), cwd=self.folder
         )
         self.stack.callback(self._end, process)
-        replica = Replica(process, report_port, probe_port, log)
+        replica = Replica(process, int(chosen["report_port"]), probe_port, log)
         self.replicas.append(replica)
-        until("the operator's probes", lambda: self._alive(replica))
         return replica
 
     @staticmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +43,7 @@ class _ReportEndpoint:
         self._url = reporting.url.rstrip("/") + path
         self._token_file = Path(reporting.token_file)
         self._last_loss = ""
+        self._verify = ssl.create_default_context(cadata=reporting.ca)
 
     def _headers(self) -> dict[str, str]:
         # Kubernetes replaces the token while we run, so it is read each time.
@@ -61,7 +63,7 @@ class OperatorClient(_ReportEndpoint):
         """See `_ReportEndpoint`."""
         super().__init__(reporting, path)
         # A proxy of the environment is meant for sources outside the cluster, not for the operator.
-        self._client = httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS)
+        self._client = httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS, verify=self._verify)
 
     def post(self, report: Model) -> bool:
         """Post a report; return whether the operator took it."""
@@ -85,7 +87,7 @@ class AsyncOperatorClient(_ReportEndpoint):
     def __init__(self, reporting: TaskReporting, path: str) -> None:
         """See `_ReportEndpoint`."""
         super().__init__(reporting, path)
-        self._client = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_SECONDS)
+        self._client = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_SECONDS, verify=self._verify)
 
     async def post(self, report: Model, answer: type[Answer]) -> Answer | None:
         """Post a report.

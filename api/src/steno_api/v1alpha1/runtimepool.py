@@ -135,7 +135,8 @@ class RuntimePoolSpec(Model):
             "has(self.tls) || !has(self.service) || !has(self.service.type) || self.service.type == 'ClusterIP'"
             " || has(self.service.allowPlaintext) && self.service.allowPlaintext",
             "service.type NodePort and LoadBalancer lead out of the cluster, where tokens and audio must not be in"
-            " plain text: set tls.secretRef, or service.allowPlaintext: true if something else encrypts or nobody listens",
+            " plain text: set tls.secretRef, or service.allowPlaintext: true if something else encrypts or nobody"
+            " listens",
             ".service.type",
         ),
     )

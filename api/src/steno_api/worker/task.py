@@ -58,6 +58,8 @@ class TaskReporting(Model):
     """How the worker reports progress; absent when it runs without an operator."""
 
     url: str
+    ca: str | None = None
+    """CA certificates (PEM) that an `https://` operator is verified with; absent: those of the system."""
     token_file: str
     interval_seconds: float = 5.0
 

@@ -37,6 +37,8 @@ class ServerConfig:
     token_keys: Sequence[str]
     """Public keys (PEM) that sign session tokens."""
     pod_labels: Mapping[str, str]
+    report_ca: str | None = None
+    """CA certificates (PEM) of an `https://` report URL."""
     egress: EgressRules = field(default_factory=EgressRules)
     """Networks that sources and outputs may be on."""
 
@@ -82,6 +84,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
         drain_seconds=_drain_seconds(profile),
         reporting=TaskReporting(
             url=config.report_url,
+            ca=config.report_ca,
             token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}",
             interval_seconds=config.report_interval_seconds,
         ),

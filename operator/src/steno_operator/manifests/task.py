@@ -50,6 +50,8 @@ class Attempt:
     report_url: str
     pod_labels: dict[str, str]
     """The operator's own additions to every worker pod."""
+    report_ca: str | None = None
+    """CA certificates (PEM) of an `https://` report URL."""
     egress: EgressRules = field(default_factory=EgressRules)
     """Networks that sources and outputs may be on."""
 
@@ -111,7 +113,9 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
         "model_store": paths.MODELS,
         "scratch_dir": paths.SCRATCH,
         "termination_message_path": paths.TERMINATION_LOG,
-        "reporting": TaskReporting(url=attempt.report_url, token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}"),
+        "reporting": TaskReporting(
+            url=attempt.report_url, ca=attempt.report_ca, token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}"
+        ),
     }
 
 

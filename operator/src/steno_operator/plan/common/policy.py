@@ -32,7 +32,9 @@ class Policy:
 
     runtime_image: str
     report_url: str
-    """Base URL of the report endpoint as worker pods reach it, e.g. `http://steno-operator.steno-system.svc:8080`."""
+    """Base URL of the report endpoint as worker pods reach it, e.g. `https://steno-operator.steno-system.svc:8080`."""
+    report_ca: str | None = None
+    """CA certificates (PEM) that worker pods verify it with; None: those of their image."""
     backoff_base: timedelta = timedelta(seconds=10)
     """Wait before the second attempt; doubled for each further one."""
     backoff_max: timedelta = timedelta(minutes=6)

@@ -192,6 +192,7 @@ def _start(context: Context, profile: RuntimeProfile) -> JobTransition:
         profile=profile,
         runtime_image=context.policy.runtime_image,
         report_url=context.policy.report_url,
+        report_ca=context.policy.report_ca,
         pod_labels=context.policy.pod_labels,
         egress=context.policy.egress,
     )
