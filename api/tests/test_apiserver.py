@@ -120,7 +120,8 @@ GOOD: dict[str, dict[str, Any]] = {
         tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}, {"operator": "Exists"}],
         runtimeClassName="nvidia",
         modelStore={"persistentVolumeClaim": "models"},
-        env={"HTTPS_PROXY": "http://proxy:3128"},
+        env={"HTTPS_PROXY": "http://proxy:3128", "TOKENIZERS_PARALLELISM": "1", "SSL_KEYRING": "/x"},
+        hub={"downloads": "Any", "tokenSecretRef": {"name": "hugging-face"}},
         podLabels={"team": "speech"},
         podAnnotations={"example.com/note": "anything: goes"},
     ),
@@ -168,6 +169,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "endpoint for https": (
         job(source={"uri": "https://h/a.wav", "endpointURL": "http://s3:7070"}),
         "spec.source.endpointURL: Invalid value: endpointURL is for s3:// URIs only",
+    ),
+    "region that is another host": (
+        job(output={"uri": "s3://b", "region": "x@evil.example/"}),
+        "must be a region of S3 such as eu-central-1",
     ),
     "region for a claim": (job(output={"uri": "pvc://c", "region": "eu-west-1"}), "region is for s3:// URIs only"),
     "secret for a claim": (
@@ -295,6 +300,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "label key": (profile(nodeSelector={"a/b/c": "d"}), "keys must be label names"),
     "our own label": (profile(podLabels={"steno.dev/job": "x"}), "are Steno's own"),
     "environment": (profile(env={"MY-VAR": "x"}), "keys must be names of environment variables"),
+    "token in the environment": (profile(env={"HF_TOKEN": "x"}), "name a Secret in hub.tokenSecretRef"),
+    "password in the environment": (profile(env={"db_Password": "x"}), "name a Secret in hub.tokenSecretRef"),
+    "key in the environment": (profile(env={"AWS_ACCESS_KEY_ID": "x"}), "name a Secret in hub.tokenSecretRef"),
     "pull policy": (profile(imagePullPolicy="Sometimes"), 'supported values: "Always", "IfNotPresent", "Never"'),
     "tenant of nothing": (tenant(namespaces=None), "spec.namespaces: Required value"),
     "tenant of no namespace": (tenant(namespaces=[]), "spec.namespaces in body should have at least 1 items"),
@@ -377,7 +385,8 @@ def test_defaults_are_filled_in_and_nothing_is_invented(apiserver: ApiServer, na
     assert partly == {"name": "base", "computeType": "Auto", "batchSize": "Auto"}
     bare = {"apiVersion": "steno.dev/v1alpha1", "kind": "RuntimeProfile", "metadata": {"name": "bare"}}
     answer = create(apiserver, namespace, bare, "?dryRun=All")
-    assert answer.body["spec"] == {"imagePullPolicy": "IfNotPresent", "scratchSize": "20Gi"}
+    filled_in = {"imagePullPolicy": "IfNotPresent", "scratchSize": "20Gi", "hub": {"downloads": "Pinned"}}
+    assert answer.body["spec"] == filled_in
     gpu = create(apiserver, namespace, profile(accelerator={}), "?dryRun=All")
     assert gpu.body["spec"]["accelerator"] == {"resource": "nvidia.com/gpu", "count": 1}
 

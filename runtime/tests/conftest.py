@@ -22,6 +22,7 @@ import botocore.exceptions
 import pytest
 
 from steno_api.worker.task import EgressRules
+from steno_runtime.models.pins import PINS
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,22 +170,27 @@ class Hub:
     web: Web
 
     def serve(self, repo: str, files: dict[str, bytes]) -> None:
-        """Puts a repository there that anybody may read."""
-        sha = "a" * 40
+        """Puts a repository there that anybody may read, at the pinned commit if there is one."""
+        sha = revision_of(repo)
         info = {"id": repo, "sha": sha, "siblings": [{"rfilename": name} for name in files]}
-        self._answer(f"/api/models/{repo}", json.dumps(info).encode())
+        self._answer(repo, reply(200, json.dumps(info).encode()))
         for name, data in files.items():
             tag = hashlib.sha256(data).hexdigest()
-            self._answer(f"/{repo}/resolve/{sha}/{name}", data, ETag=f'"{tag}"', X_Repo_Commit=sha)
+            headers = {"ETag": f'"{tag}"', "X_Repo_Commit": sha}
+            self.web.routes[f"/{repo}/resolve/{sha}/{name}"] = reply(200, data, **headers)
 
     def refuse(self, repo: str, status: int, **headers: str) -> None:
         """Answers whatever is asked of a repository with an error."""
-        self.web.routes[f"/api/models/{repo}"] = reply(status, **headers)
-        self.web.routes[f"/api/models/{repo}/revision/main"] = reply(status, **headers)
+        self._answer(repo, reply(status, **headers))
 
-    def _answer(self, path: str, data: bytes, **headers: str) -> None:
-        self.web.routes[path] = reply(200, data, **headers)
-        self.web.routes[f"{path}/revision/main"] = reply(200, data, **headers)
+    def _answer(self, repo: str, answer: Answer) -> None:
+        for path in ("", "/revision/main", f"/revision/{revision_of(repo)}"):
+            self.web.routes[f"/api/models/{repo}{path}"] = answer
+
+
+def revision_of(repo: str) -> str:
+    """The commit that a repository of the test's hub is at."""
+    return PINS[repo].revision if repo in PINS else "a" * 40
 
 
 @pytest.fixture

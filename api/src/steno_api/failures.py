@@ -39,7 +39,8 @@ class FailureReason(StrEnum):
     """The Tenant's limit of open streams or of minutes of audio a day is reached: the session was refused. Jobs wait
     instead. Or the Tenant that admitted the session no longer has its namespace."""
     MODEL_NOT_FOUND = "ModelNotFound"
-    """Neither the model store nor Hugging Face has `model.name`."""
+    """Neither the model store nor Hugging Face has `model.name`, or the profile's `hub.downloads` does not allow it to
+    be downloaded."""
     OUTPUT_NOT_FOUND = "OutputNotFound"
     """The bucket or claim of `output.uri` does not exist: create it, then create the job again."""
     OUTPUT_FORBIDDEN = "OutputForbidden"
@@ -72,7 +73,8 @@ class FailureReason(StrEnum):
     OUTPUT_UNAVAILABLE = "OutputUnavailable"
     """The output did not respond, or the connection broke."""
     MODEL_UNAVAILABLE = "ModelUnavailable"
-    """The model could not be downloaded; the next attempt may succeed."""
+    """The model could not be downloaded, or is not the one that Steno has the digests of; the next attempt may
+    succeed."""
 
     OUT_OF_MEMORY = "OutOfMemory"
     """The work did not fit into the memory of the GPU or of the pod."""

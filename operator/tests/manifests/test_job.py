@@ -206,14 +206,23 @@ def test_the_hugging_face_token_is_a_secrets_key():
 
 
 def test_the_jobs_own_token_wins_over_the_profiles_and_nothing_is_named_twice():
-    profile = {"env": {"HF_TOKEN": "for-downloads", "HOME": "/mine"}}
+    profile = {"hub": {"tokenSecretRef": {"name": "for-downloads"}}, "env": {"HOME": "/mine"}}
     env = worker(diarization={"tokenSecretRef": {"name": "hf"}}, profile=profile)["env"]
     named = {item["name"]: item for item in env}
     assert len(named) == len(env)
     assert named["HF_TOKEN"] == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "HF_TOKEN"}}}
     assert named["HOME"]["value"] == "/mine"
     without = {item["name"]: item for item in worker(diarization={}, profile=profile)["env"]}
-    assert without["HF_TOKEN"] == {"name": "HF_TOKEN", "value": "for-downloads"}
+    reference = {"name": "for-downloads", "key": "HF_TOKEN"}
+    assert without["HF_TOKEN"] == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}}
+
+
+@pytest.mark.parametrize(
+    ("hub", "allowed"), [({}, "Pinned"), ({"downloads": "Off"}, "Off"), ({"downloads": "Any"}, "Any")]
+)
+def test_m11_the_profile_says_what_may_be_downloaded(hub, allowed):
+    task = TranscriptionTask.model_validate_json(worker(profile={"hub": hub})["args"][1])
+    assert task.hub_downloads == allowed
 
 
 def test_the_profile_says_what_the_pod_asks_for():

@@ -98,7 +98,7 @@ def test_an_unreachable_hub_is_the_environments_fault(store, offline):
 def test_a_hub_that_refuses_a_name_is_not_asked_again(hub, store):
     hub.refuse("acme/secret", 401, X_Error_Message="Invalid credentials in Authorization header")
     with pytest.raises(WorkError, match="acme/secret") as error:
-        whisper(store, "acme/secret")
+        whisper(store, "acme/secret", "Any")
     assert error.value.reason is FailureReason.MODEL_NOT_FOUND
     assert "HF_TOKEN" in error.value.message
     assert len(hub.web.requests) == 1
@@ -107,16 +107,16 @@ def test_a_hub_that_refuses_a_name_is_not_asked_again(hub, store):
 def test_a_hub_that_fails_is_the_environments_fault(hub, store):
     hub.refuse("acme/model", 503)
     with pytest.raises(WorkError) as error:
-        whisper(store, "acme/model")
+        whisper(store, "acme/model", "Any")
     assert error.value.reason is FailureReason.MODEL_UNAVAILABLE
 
 
 def test_a_model_of_the_hub_is_downloaded_once(hub, store):
     hub.serve("acme/model", {name: name.encode() for name in WHISPER_FILES})
-    folder = whisper(store, "acme/model")
+    folder = whisper(store, "acme/model", "Any")
     assert {path.name for path in folder.iterdir()} == set(WHISPER_FILES)
     asked = len(hub.web.requests)
-    assert whisper(store, "acme/model") == folder
+    assert whisper(store, "acme/model", "Any") == folder
     assert len(hub.web.requests) == asked
 
 

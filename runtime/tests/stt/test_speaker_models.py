@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from runtime.tests.conftest import reply
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.stt.diarization import COMMUNITY, find_speaker_models
+from steno_runtime.models.pins import COMMUNITY, PINS, Pin
+from steno_runtime.stt.diarization import find_speaker_models
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import transcribe
 
@@ -102,7 +104,7 @@ def test_a_hub_that_is_not_well_is_asked_again(hub, spoken, tmp_path, status):
 
 
 @pytest.mark.slow
-def test_a_pipeline_is_made_of_what_was_downloaded(hub, tmp_path):
+def test_a_pipeline_is_made_of_what_was_downloaded(hub, tmp_path, monkeypatch):
     segmentation = Path(find_spec("whisperx").submodule_search_locations[0]) / "assets" / "pytorch_model.bin"
     config = b"""
 pipeline:
@@ -110,10 +112,10 @@ pipeline:
   params: {segmentation: $model/segmentation}
 params: {onset: 0.5, offset: 0.4, min_duration_on: 0.0, min_duration_off: 0.0}
 """
-    hub.serve(
-        COMMUNITY,
-        {"config.yaml": config, "segmentation/pytorch_model.bin": segmentation.read_bytes(), "README.md": b"#"},
-    )
+    files = {"config.yaml": config, "segmentation/pytorch_model.bin": segmentation.read_bytes()}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    monkeypatch.setitem(PINS, COMMUNITY, Pin(PINS[COMMUNITY].revision, digests))
+    hub.serve(COMMUNITY, files | {"README.md": b"#"})
     make = find_speaker_models(tmp_path, token="hf_mine")
     asked = len(hub.web.requests)
     assert make(1.0).instantiated

@@ -9,6 +9,7 @@ from pydantic import Field
 from steno_api import API_VERSION
 from steno_api.model import Model, ObjectRef
 from steno_api.v1alpha1.runtimepool import UnauthenticatedLimits
+from steno_api.v1alpha1.runtimeprofile import HubDownloads
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
 from steno_api.worker.task import EgressRules, TaskReporting
 
@@ -37,6 +38,7 @@ class PoolTask(Model):
     device: Literal["auto", "cuda", "cpu"] = "auto"
     memory_mib: int | None = Field(default=None, ge=1, alias="memoryMiB")
     model_store: str = "/models"
+    hub_downloads: HubDownloads = "Pinned"
     scratch_dir: str = "/scratch"
     max_sessions: int = Field(ge=1)
     """Sessions this replica serves at once; further ones are refused."""

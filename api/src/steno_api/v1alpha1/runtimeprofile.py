@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from steno_api.model import Model
 from steno_api.rules import RULES_KEY, Pattern, Rule
-from steno_api.v1alpha1.common import DNS_NAME, Name
+from steno_api.v1alpha1.common import DNS_NAME, Name, SecretRef
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
 
 
@@ -183,6 +183,28 @@ class ModelStore(Model):
     """A directory of the node, mounted read-only."""
 
 
+NO_SECRETS = Rule(
+    "self.all(key, !key.matches('(?i)(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|KEY|KEY_ID|CREDENTIAL)S?$'))",
+    "tokens, passwords and keys would be readable in every pod: name a Secret in hub.tokenSecretRef, or in valueFrom of"
+    " an env in podOverrides",
+)
+"""Of the names of environment variables."""
+
+HubDownloads = Literal["Off", "Pinned", "Any"]
+
+
+class ModelHub(Model):
+    """How pods use the Hugging Face hub."""
+
+    downloads: HubDownloads = "Pinned"
+    """Models that pods may download when the model store does not have them: `Pinned` are those whose commit and
+    digests Steno knows (Whisper `tiny` to `large-v3`, `turbo`; pyannote's community-1), `Any` are also others, as they
+    are then, by whichever name a job gives; `Off` are none but community-1, which a job asks for with its own token."""
+    token_secret_ref: SecretRef | None = None
+    """Secret in the namespace of the pods, with the key `HF_TOKEN`: a token for these downloads. A job's own
+    `diarization.tokenSecretRef` takes its place."""
+
+
 class RuntimeProfileSpec(Model):
     """What a runtime pod requests."""
 
@@ -223,14 +245,17 @@ class RuntimeProfileSpec(Model):
     """Pod identity for ambient cloud credentials; default: the namespace's `default`."""
     model_store: ModelStore | None = None
     """Where models are stored; absent: the image's own `/models`."""
+    hub: ModelHub = ModelHub()
+    """How pods use the Hugging Face hub."""
     scratch_size: Quantity = "20Gi"
     """Limit of the pod's temporary files."""
     env: Annotated[
         dict[str, Annotated[str, Field(max_length=4096)]],
         Field(max_length=64),
         Rule("self.all(key, key.matches('^[A-Za-z_][A-Za-z0-9_]*$'))", "keys must be names of environment variables"),
+        NO_SECRETS,
     ] = Field(default_factory=dict[str, str])
-    """Additional environment variables, such as those of a proxy; a job's own Secret overrides an `HF_TOKEN` here."""
+    """Additional environment variables, such as those of a proxy. No secrets: everyone who may see pods sees them."""
     pod_labels: Annotated[dict[str, LabelValue], Field(max_length=32), LABEL_KEYS, OURS] = Field(
         default_factory=dict[str, str]
     )

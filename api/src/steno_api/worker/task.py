@@ -12,6 +12,7 @@ from pydantic import Field
 from steno_api import API_VERSION
 from steno_api.model import Model, ObjectRef
 from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
+from steno_api.v1alpha1.runtimeprofile import HubDownloads
 from steno_api.v1alpha1.transcriptionjob import AudioSelection, Diarization, SpeechModel
 
 
@@ -81,6 +82,8 @@ class Task(Model):
     """GPU memory available to the worker, from the profile, for `batchSize: Auto`; absent: all of the device's."""
     model_store: str = "/models"
     """Directory of models, tried before any download."""
+    hub_downloads: HubDownloads = "Pinned"
+    """Models that may be downloaded."""
     scratch_dir: str = "/scratch"
     """Writable directory for temporary files."""
     termination_message_path: str = "/dev/termination-log"

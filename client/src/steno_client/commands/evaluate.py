@@ -257,7 +257,11 @@ def _local_pipelines(pipelines: _Pipelines, item_options: RecogniserOptions, *, 
 
     store = pipelines.model_store or local.default_model_store()
     transcription = TranscriptionOptions(
-        model=pipelines.model, model_store=store, device=pipelines.device, hf_token=os.environ.get("HF_TOKEN")
+        model=pipelines.model,
+        model_store=store,
+        device=pipelines.device,
+        hf_token=os.environ.get("HF_TOKEN"),
+        hub_downloads="Any",
     )
     recognition = local.RecognitionRequest(Path(), store, engine=pipelines.engine, mode=pipelines.mode)
     with local.quiet_libraries(debug=debug):

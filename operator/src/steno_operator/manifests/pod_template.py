@@ -17,6 +17,7 @@ WORKER = "worker"
 SERVER = "server"
 """Name of the container of a pool's pod."""
 
+HF_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable and of a Secret's key
 UID = 65532
 TOKEN_SECONDS = 3600
 _SECRET_MODE = 0o440
@@ -160,9 +161,12 @@ def _overrides(profile: RuntimeProfileSpec, role: str) -> Mapping[str, Any]:
 def _container(
     role: PodRole, profile: RuntimeProfileSpec, runtime_image: str, mounts: Sequence[Mount]
 ) -> dict[str, Any]:
+    env: list[dict[str, Any]] = [{"name": key, "value": value} for key, value in {**_HOME_ENV, **profile.env}.items()]
+    if profile.hub.token_secret_ref is not None:
+        reference = {"name": profile.hub.token_secret_ref.name, "key": HF_TOKEN}
+        env.append({"name": HF_TOKEN, "valueFrom": {"secretKeyRef": reference}})
     own = {entry["name"] for entry in role.env}
-    general = {**_HOME_ENV, **profile.env}
-    env = [{"name": key, "value": value} for key, value in general.items() if key not in own]
+    env = [entry for entry in env if entry["name"] not in own]
     return {
         "image": profile.image or runtime_image,
         "imagePullPolicy": profile.image_pull_policy,

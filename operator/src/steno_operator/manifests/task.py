@@ -15,8 +15,7 @@ from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_api.worker.task import EgressRules, OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
 from steno_operator.manifests import paths
-
-HF_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable and of a Secret's key
+from steno_operator.manifests.pod_template import HF_TOKEN
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,7 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
         "device": "cpu" if profile.accelerator is None else "auto",
         "memory_mib": profile.accelerator.memory_mib if profile.accelerator else None,
         "model_store": paths.MODELS,
+        "hub_downloads": profile.hub.downloads,
         "scratch_dir": paths.SCRATCH,
         "termination_message_path": paths.TERMINATION_LOG,
         "reporting": TaskReporting(

@@ -1,6 +1,6 @@
 """Model store: models by name, from its directories, else from the Hugging Face hub.
 
-A model that the store has is never downloaded.
+A model that the store has is never downloaded. What is downloaded is pinned, unless the administrator allows any.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import re
 from pathlib import Path
 
 from steno_api.failures import FailureReason
+from steno_api.v1alpha1.runtimeprofile import HubDownloads
 from steno_runtime.errors import WorkError
 from steno_runtime.models import hub
+from steno_runtime.models.pins import PINS, SIZES
 
 SUMS = "SHA256SUMS"
 WHISPER_FILES = ("config.json", "model.bin", "tokenizer.json")
@@ -63,17 +65,18 @@ def _find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
     return folder
 
 
-def whisper(store: Path, name: str) -> Path:
+def whisper(store: Path, name: str, downloads: HubDownloads = "Pinned") -> Path:
     """Return the directory of a CTranslate2 Whisper model, downloading it if the store does not have it.
 
     Args:
         store: the model store.
         name: a directory of the store; a Whisper size (`large-v3`; `whisper-large-v3` is the same), a Hugging Face
             name of a CTranslate2 model, or an absolute path of such a directory.
+        downloads: what may be downloaded: only models whose digests are known here, any, or nothing.
 
     Raises:
-        WorkError: `ModelNotFound` when neither has it, `ModelUnavailable` when the hub cannot be reached or the
-            store's copy is damaged.
+        WorkError: `ModelNotFound` when neither has it, or it may not be downloaded; `ModelUnavailable` when the hub
+            cannot be reached, sends other bytes than the pinned ones, or the store's copy is damaged.
     """
     if name.startswith("/"):
         given = Path(name)
@@ -85,7 +88,7 @@ def whisper(store: Path, name: str) -> Path:
     for candidate in (name, size, f"whisper-{size}"):
         if (found := find(store, candidate, WHISPER_FILES)) is not None:
             return found
-    return _download(store, name, size)
+    return _download(store, name, size, downloads)
 
 
 def not_in_store(store: Path, name: str) -> str:
@@ -132,34 +135,44 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(store: Path, name: str, size: str) -> Path:
-    from faster_whisper.utils import available_models, download_model
+def _hub_name(store: Path, name: str, size: str, downloads: HubDownloads) -> str:
+    """Return the name under which the hub has a model that may be downloaded."""
+    from faster_whisper.utils import available_models
 
-    if _HUB_NAME.fullmatch(name):
-        hub_name = name
-    elif size in available_models():
+    hub_name = SIZES.get(size, name)
+    if hub_name not in PINS and not _HUB_NAME.fullmatch(name):
+        if size not in available_models():
+            raise _unknown_model(store, name)
         hub_name = size
-    else:
-        raise _unknown_model(store, name)
+    if downloads == "Off" or (downloads == "Pinned" and hub_name not in PINS):
+        what = "Nothing may be" if downloads == "Off" else "Only models whose digests this version of Steno knows are"
+        raise WorkError(
+            FailureReason.MODEL_NOT_FOUND,
+            f"{not_in_store(store, name)} {what} downloaded from the Hugging Face hub ({', '.join(SIZES)}). Put the "
+            "model into the store, or have the RuntimeProfile's hub.downloads set to Any.",
+        )
+    return hub_name
+
+
+def _download(store: Path, name: str, size: str, downloads: HubDownloads) -> Path:
     from huggingface_hub import errors
 
+    hub_name = _hub_name(store, name, size, downloads)
     try:
-        folder = Path(download_model(hub_name, local_files_only=True))
-        if all((folder / file).is_file() for file in WHISPER_FILES):
-            return folder  # from an earlier run; the hub is not asked
+        if hub_name in PINS:
+            return hub.download_pinned(hub_name)
+        folder = _download_any(hub_name)
+    except WorkError:
+        raise
     except errors.HFValidationError as err:  # the hub's rules for names are stricter than ours
         raise _unknown_model(store, name) from err
-    except (errors.LocalEntryNotFoundError, OSError):
-        pass
-    try:
-        folder = Path(download_model(hub_name))
     except Exception as err:  # the hub's client raises anything that its HTTP client and the disk do
         if hub.is_denied(err):
             raise WorkError(
                 FailureReason.MODEL_NOT_FOUND,
                 f"{not_in_store(store, name)} The Hugging Face hub has no public model {hub_name!r} either "
-                f"({type(err).__name__}). Correct spec.model.name, put the model into the store, or give an HF_TOKEN "
-                "that may read it.",
+                f"({type(err).__name__}). Correct spec.model.name, put the model into the store, or have the "
+                "RuntimeProfile's hub.tokenSecretRef name a Secret with an HF_TOKEN that may read it.",
             ) from err
         raise WorkError(
             FailureReason.MODEL_UNAVAILABLE,
@@ -173,3 +186,17 @@ def _download(store: Path, name: str, size: str) -> Path:
             "Convert it with ct2-transformers-converter.",
         )
     return folder
+
+
+def _download_any(hub_name: str) -> Path:
+    """Return a model of the hub as it is now, or as it was when it came into the cache."""
+    from faster_whisper.utils import download_model
+    from huggingface_hub import errors
+
+    try:
+        folder = Path(download_model(hub_name, local_files_only=True))
+        if all((folder / file).is_file() for file in WHISPER_FILES):
+            return folder  # from an earlier run; the hub is not asked
+    except (errors.LocalEntryNotFoundError, OSError):
+        pass
+    return Path(download_model(hub_name))

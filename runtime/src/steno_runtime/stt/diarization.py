@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from steno_runtime.errors import Check, WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.models import hub
 from steno_runtime.models import store as model_store
+from steno_runtime.models.pins import COMMUNITY
 from steno_runtime.stt.segments import SpeakerTurn
 
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ log = logging.getLogger(__name__)
 EMBEDDING = "ge2e"
 """The speaker encoder's name in the model store."""
 ENCODER_FILE = "pretrained.pt"
-COMMUNITY = "pyannote/speaker-diarization-community-1"
-_IGNORED = ["*.md", "*.png", "*.jpg", "*.gif", ".gitattributes"]
 
 PipelineFactory = Callable[[float], Any]
 """Builds the pipeline from models on disk, for a file of that many seconds."""
@@ -155,10 +155,10 @@ def step_seconds(duration: float) -> float:
 
 
 def _download(token: str) -> Path:
-    from huggingface_hub import snapshot_download
-
     try:
-        folder = Path(snapshot_download(COMMUNITY, token=token, ignore_patterns=_IGNORED))
+        return hub.download_pinned(COMMUNITY, token=token)
+    except WorkError:
+        raise
     except Exception as err:  # the hub's client raises whatever its HTTP client and the disk do
         if hub.is_denied(err):
             raise WorkError(
@@ -172,16 +172,12 @@ def _download(token: str) -> Path:
             f"{COMMUNITY} could not be downloaded ({type(err).__name__}). Give the pod a way to the Hugging Face hub; "
             "or leave spec.diarization.tokenSecretRef out to use the store's models.",
         ) from err
-    if not (folder / "config.yaml").is_file():
-        raise WorkError(
-            FailureReason.MODEL_UNAVAILABLE, f"{COMMUNITY} was downloaded only in part, and the hub did not answer."
-        )
-    return folder
 
 
 def _community(folder: Path, duration: float) -> Any:  # noqa: ARG001 - see PipelineFactory
     from pyannote.audio import Pipeline
 
+    _forbid_unpickling()
     try:
         pipeline = Pipeline.from_pretrained(folder)
     except Exception as err:  # whatever its YAML, its pickles and its own classes raise
@@ -189,6 +185,32 @@ def _community(folder: Path, duration: float) -> Any:  # noqa: ARG001 - see Pipe
     if pipeline is None:
         raise _not_readable("no pipeline")
     return pipeline
+
+
+def _forbid_unpickling() -> None:
+    """Have torch read weights alone, for the rest of this process; pyannote asks it for whatever a pickle holds.
+
+    Of classes, only those are made that pyannote's checkpoints describe their model with, none of which does anything.
+    """
+    import collections
+    import typing
+
+    import omegaconf.base
+    import omegaconf.listconfig
+    import omegaconf.nodes
+    import torch
+    from pyannote.audio.core import model, task
+    from torch.torch_version import TorchVersion
+
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # wins over what a caller asks for
+    torch.serialization.add_safe_globals(
+        [
+            *(task.Specifications, task.Problem, task.Resolution, model.Introspection, TorchVersion),
+            *(omegaconf.listconfig.ListConfig, omegaconf.nodes.AnyNode, omegaconf.base.ContainerMetadata),
+            *(omegaconf.base.Metadata, typing.Any, collections.defaultdict, list, dict, int),
+        ]
+    )
 
 
 def _not_readable(why: str) -> WorkError:
@@ -223,6 +245,7 @@ def _offline(segmentation_file: Path, encoder_file: Path, duration: float) -> An
 
     from steno_runtime.stt.speakers import build_pipeline
 
+    _forbid_unpickling()
     segmentation = Model.from_pretrained(segmentation_file)
     if segmentation is None:
         raise WorkError(FailureReason.INTERNAL, "The segmentation model that WhisperX ships cannot be read.")

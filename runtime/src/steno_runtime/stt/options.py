@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from steno_api.server.task import PoolTask
+from steno_api.v1alpha1.runtimeprofile import HubDownloads
 from steno_api.worker.task import TranscriptionTask
 
 
@@ -18,6 +19,8 @@ class TranscriptionOptions:
     """A name in the model store, or on the Hugging Face hub."""
     model_store: Path
     """Directory with one directory per model."""
+    hub_downloads: HubDownloads = "Pinned"
+    """Which models of the hub may be downloaded, if the store does not have them."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     compute_type: str = "auto"
     """CTranslate2's; `auto` is float16 on a GPU and int8 on a CPU."""
@@ -52,6 +55,7 @@ class TranscriptionOptions:
         options = cls(
             model=task.model.name,
             model_store=Path(task.model_store),
+            hub_downloads=task.hub_downloads,
             device=task.device,
             compute_type="auto" if task.model.compute_type == "Auto" else task.model.compute_type,
             batch_size=batch_size,

@@ -168,7 +168,7 @@ def load_engine(options: TranscriptionOptions, check: Check = lambda: None, *, s
     use_passive_openmp_waits()
     from steno_runtime.stt.ctranslate import CTranslateEngine, default_workers
 
-    folder = store.whisper(options.model_store, options.model)
+    folder = store.whisper(options.model_store, options.model, options.hub_downloads)
     check()
     return CTranslateEngine(
         folder,
