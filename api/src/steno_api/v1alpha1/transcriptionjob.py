@@ -35,8 +35,8 @@ class SpeechModel(Model):
             "must be a model's name such as large-v3 or Systran/faster-whisper-small",
         ),
     ] = "large-v3"
-    """A directory of the model store, or a Whisper size (`large-v3`); where the profile's `hub.downloads` is `Any`, also
-    the Hugging Face name of a CTranslate2 model."""
+    """A directory of the model store, or a Whisper size (`large-v3`); where the profile's `hub.downloads` is `Any`,
+    also the Hugging Face name of a CTranslate2 model."""
     compute_type: Literal["Auto", "float16", "float32", "int8", "int8_float16", "bfloat16", "int8_bfloat16"] = "Auto"
     """CTranslate2's compute type; `Auto`: float16 on a GPU, int8 on a CPU."""
     batch_size: Annotated[int, Field(ge=1, le=256)] | Literal["Auto"] = "Auto"
