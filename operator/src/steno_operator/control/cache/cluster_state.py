@@ -291,7 +291,8 @@ class ClusterState:
 
         Of a session: what servers say that they did for its uploads.
         """
-        pods = [pod.value.pod for pod in self.pods.by_index(PODS_BY_RESOURCE, owner) if self._is_worker(pod, owner)]
+        found = self.pods.by_index(PODS_BY_RESOURCE, owner)
+        pods = [one.value.pod for one in found if one.value.pod.termination_message and self._is_worker(one, owner)]
         return join(self._gone_work.get(owner, {}), work_of_pods(pods), self.uploads.work(owner))
 
     def awaits_reports(self, namespace: str) -> bool:

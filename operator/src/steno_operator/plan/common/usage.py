@@ -7,6 +7,7 @@ the status of the resource may be written before or after its Tenant is planned,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import pydantic
@@ -15,7 +16,7 @@ from steno_api.documents.manifest import MAX_COUNT, OCRSummary
 from steno_api.usage import MAX_PROCESSES, ProcessWork, Work, WorkRecord
 from steno_api.v1alpha1.job import Progress
 from steno_api.worker.termination import MAX_TERMINATION_MESSAGE_BYTES, Succeeded, WorkDone
-from steno_operator.plan.common.pods import ObservedPod, worker_result
+from steno_operator.plan.common.pods import ObservedPod, parse_result
 
 NOTHING = WorkRecord()
 _AFTER_ALL = "~"
@@ -30,8 +31,12 @@ def process_id(pod: ObservedPod) -> str:
 
 def work_of_pod(pod: ObservedPod) -> Work | None:
     """Return the work that a worker's termination message tells of; None while there is none."""
-    message = pod.termination_message
-    if not message or len(message) > MAX_TERMINATION_MESSAGE_BYTES:
+    return _work_of_message(pod.termination_message) if pod.termination_message else None
+
+
+@lru_cache(maxsize=4096)  # every plan of a Tenant asks again for each of its pods
+def _work_of_message(message: str) -> Work | None:
+    if len(message) > MAX_TERMINATION_MESSAGE_BYTES:
         return None
     try:
         used = WorkDone.model_validate_json(message).used
@@ -39,7 +44,7 @@ def work_of_pod(pod: ObservedPod) -> Work | None:
         return None
     if used is not None:
         return used.of_one_result()
-    result = worker_result(pod)
+    result = parse_result(message)
     if not isinstance(result, Succeeded):
         return None
     summary = result.summary  # of an image that does not say more: what it published
@@ -71,6 +76,8 @@ def record_work(record: WorkRecord | None, said: Mapping[str, Work]) -> WorkReco
         record: what is known; None: nothing.
         said: by process.
     """
+    if not said:
+        return record
     before = record or NOTHING
     listed: dict[str, Work] = {each.process: each for each in before.processes}
     audio, pages = before.audio_millis, before.pages

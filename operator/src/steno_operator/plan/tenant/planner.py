@@ -103,11 +103,12 @@ def plan_tenant(observed: ObservedTenant, now: datetime) -> TenantPlan:
     if quota is None:  # nothing is admitted before there is one; its creation brings the Tenant back here
         again = REFUSED_RECHECK if observed.refusal else None
         return _finish(observed, now, {}, actions=(CreateQuota(_manifest(tenant)),), requeue_after=again)
-    kept, released, recheck = settle_reservations(quota.status.reservations, observed.by_uid)
+    requests = observed.by_uid
+    kept, released, recheck = settle_reservations(quota.status.reservations, requests)
     kept += adopt_running_work(observed.requests, kept, now)  # started before the Tenant existed
     used = add_usage(usage_of_day(quota.status, tenant, now), released)  # in the write that releases them: exactly once
     queue = sorted(pending_requests(observed.requests, kept), key=admission_order)  # pools, priority, age, UID
-    so_far = under_way(kept, observed.by_uid)
+    so_far = under_way(kept, requests)
     admitted, pending = QuotaAllocator(tenant, kept, used, so_far).admit(queue, now)
     status = used.model_copy(update={"reservations": admitted})
     write = (WriteQuota(quota, status),) if status != quota.status else ()

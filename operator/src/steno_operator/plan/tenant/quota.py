@@ -67,7 +67,8 @@ def settle_reservations(
         # What was granted is no longer what is requested: first nothing may start on it any more, then it is released.
         fits = request.running or (request.demand is not None and _fits(request.demand, reservation))
         if request.active and fits:
-            kept.append(reservation.model_copy(update={"releasing": None}))
+            again = reservation.model_copy(update={"releasing": None}) if reservation.releasing else reservation
+            kept.append(again)
         elif not reservation.releasing or request.running or request.reconciling:
             recheck = RECONCILING_RECHECK if request.reconciling else recheck
             kept.append(reservation.model_copy(update={"releasing": True}))
@@ -83,7 +84,9 @@ def _fits(demand: Demand, reservation: QuotaReservation) -> bool:
 
 def uncharged(reservation: QuotaReservation, usage: Usage) -> Usage:
     """Return the part of what a resource has used that it was not charged for under an earlier reservation."""
-    charged = reservation.charged or Work()
+    charged = reservation.charged
+    if charged is None:
+        return usage
     return usage.beyond(Usage(charged.audio_millis / 1000, charged.pages))
 
 

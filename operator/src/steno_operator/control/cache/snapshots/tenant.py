@@ -71,7 +71,9 @@ def _observe_request(
     holder = state.tenant_of(key.namespace)
     per_pod = state.accelerators(owner, request.profile)
     said = state.work(owner)  # even if it was deleted before its status said so
-    pending = policy.usage(request.status, said) != policy.usage(request.status, {}) or _has_result(state, owner)
+    reported = state.progress.work(owner.uid)
+    written = policy.usage(request.status, {})
+    pending = (bool(said) and policy.usage(request.status, said) != written) or _has_result(state, owner)
     return AdmissionRequest(
         uid=owner.uid,
         kind=key.kind,
@@ -90,7 +92,7 @@ def _observe_request(
         running=occupies_quota(state, owner) or state.uploads.is_active(owner),
         reconciling=(not request.finished and key in state.busy)
         or (finished and key.kind == SESSION_KIND and state.awaits_reports(key.namespace)),
-        usage=policy.usage(request.status, join(state.progress.work(owner.uid), said)),
+        usage=policy.usage(request.status, join(reported, said)) if reported or said else written,
         usage_pending=not request.finished and pending,
     )
 
