@@ -28,8 +28,8 @@ from kubernetes.aio import client, config
 from bench import tutorial_operator
 from bench.arms import JOBS, Arm, Round, arms, termination_messages
 from hack.paths import ROOT
-from steno_operator.control.kube.client import Cluster
-from steno_operator.control.watch.reflector import Reflector, Target
+from steno_kube.client import Cluster
+from steno_kube.reflector import Reflector, Target
 from tests.support.apiserver import ApiServer
 from tests.support.nodes import serve_nodes
 

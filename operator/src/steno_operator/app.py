@@ -24,15 +24,15 @@ from aiohttp import web
 from kubernetes.aio.config import ConfigException
 
 from steno_api.tls import CertificateError
+from steno_kube.backoff import Backoff
+from steno_kube.client import ApiError, Cluster, UnreachableError
+from steno_kube.reflector import Timing
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import ApiError, Cluster, UnreachableError
 from steno_operator.control.kube.leader_election import Leadership, LeaseTimes, label_pod
 from steno_operator.control.manager import Manager, ManagerOptions
 from steno_operator.control.reports.certificate import ReportTLS, issued, mounted
 from steno_operator.control.reports.server import ReportEndpoint
 from steno_operator.control.reports.token_review import TokenVerifier
-from steno_operator.control.watch.reflector import Timing
 from steno_operator.settings import Settings
 from steno_operator.telemetry import logs, metrics, probes
 

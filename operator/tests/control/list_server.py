@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio import client
 
-from steno_operator.control.kube.client import Cluster
+from steno_kube.client import Cluster
 
 
 @dataclass

@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from steno_kube.client import JSON, ApiError, Cluster, UnreachableError
+from steno_kube.keys import Key
+from steno_kube.object_cache import ObjectCache
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.object_cache import ObjectCache
 from steno_operator.control.cache.subscriptions import Subscriptions
-from steno_operator.control.kube.client import JSON, ApiError, Cluster, UnreachableError
 from steno_operator.control.kube.event_recorder import EventRecorder
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.manager import controllers
 from steno_operator.control.reconcile.executor import Executor
 from steno_operator.control.reconcile.reconciler import Reconciler
@@ -43,6 +43,7 @@ class SimulatedApiServer(Cluster):
     """All objects, the history of their changes, and the requests that are held."""
 
     def __init__(self) -> None:
+        self._manager = "steno-operator"
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.history: list[tuple[str, str, dict[str, Any]]] = []  # plural, event, object
         self.held: list[tuple[str, asyncio.Future[None]]] = []  # method and plural, to be let go

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from steno_operator.control.kube.client import Cluster, environment_proxy
+from steno_kube.client import Cluster, environment_proxy
 
 
 def test_a_proxy_of_the_environment_is_used_unless_the_host_is_exempt(monkeypatch):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from steno_kube.client import Cluster
+from steno_kube.keys import Key
 from steno_operator.control.kube import event_recorder
-from steno_operator.control.kube.client import Cluster
 from steno_operator.control.kube.event_recorder import EventRecorder
-from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.plan import EmitEvent
 
 KEY = Key("TranscriptionJob", "a", "b")

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from steno_kube.keys import Key
+from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.job_records import read_job, read_worker
-from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.pool_records import read_server
 from steno_operator.control.cache.resource_records import strip
-from steno_operator.control.kube.keys import Key
 from steno_operator.manifests.labels import DEADLINE, SUSPENDED
 
 from .objects import container, job, pod, resource

@@ -8,13 +8,13 @@ import pytest
 
 from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_kube.keys import Key
+from steno_kube.object_cache import BY_OWNER, OwnerKey
+from steno_kube.reflector import Timing
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.object_cache import BY_OWNER, OwnerKey
 from steno_operator.control.cache.snapshots.job import observe_job
 from steno_operator.control.cache.subscriptions import Subscriptions
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import parse
-from steno_operator.control.watch.reflector import Timing
 from steno_operator.control.watch.sources import reflectors
 
 from .objects import CREATED, container, event, job, pod, profile_object, resource

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_kube.keys import Key
+from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.job_records import read_job
-from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.snapshots.job import observe_job
 from steno_operator.control.cache.snapshots.pool import observe_pool
 from steno_operator.control.cache.snapshots.tenant import occupies_quota
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import parse
 from steno_operator.manifests import labels
 from steno_operator.plan.common.policy import Policy

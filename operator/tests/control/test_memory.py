@@ -11,13 +11,13 @@ import tracemalloc
 import aiohttp
 import pytest
 
+from steno_kube.decoding import PageSize, decode
+from steno_kube.object_cache import ObjectCache
+from steno_kube.reflector import Reflector, Target
 from steno_operator.control.cache.job_records import read_job, read_warning, read_worker
-from steno_operator.control.cache.object_cache import ObjectCache
 from steno_operator.control.cache.pool_records import read_deployment, read_server, read_service
 from steno_operator.control.cache.resource_records import BY_KIND, read_resource
-from steno_operator.control.kube.decoding import PageSize, decode
 from steno_operator.control.watch.kopf_source import _Response
-from steno_operator.control.watch.reflector import Reflector, Target
 
 from .list_server import ListServer, fat
 from .objects import event, job, pod, resource

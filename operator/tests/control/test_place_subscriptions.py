@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steno_kube.keys import Key
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.snapshots.session import places_ahead
 from steno_operator.control.cache.subscriptions import Subscriptions
-from steno_operator.control.kube.keys import Key
 
 POOL = Key("RuntimePool", "ns", "default")
 STATES = ("new", "waits", "ready", "refused", "over", "gone")

@@ -13,11 +13,11 @@ from steno_api.model import ObjectRef
 from steno_api.server.reports import MAX_OPEN_SESSIONS, PoolAnswer, PoolReport, SessionReport, SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionStats
+from steno_kube.keys import Key
+from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache import open_sessions
 from steno_operator.control.cache.cluster_state import SERVERS_BY_NAME, ClusterState
-from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.subscriptions import Subscriptions
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.reports.pools import take_pool_report
 from steno_operator.control.reports.token_review import PodIdentity
 from steno_operator.manifests import labels

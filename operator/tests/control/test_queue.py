@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_operator.control.kube.backoff import Backoff
+from steno_kube.backoff import Backoff
 from steno_operator.control.reconcile.work_queue import RetryError, WorkQueue
 
 

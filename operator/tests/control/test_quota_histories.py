@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from steno_operator.control.kube.keys import Key
+from steno_kube.keys import Key
 from tests.support.properties import slow_examples
 
 from .simulation import KINDS, SimulatedApiServer, SimulatedOperator, runtime_profile, termination_message

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from steno_operator.control.kube.keys import Key
+from steno_kube.keys import Key
 
 from .test_quota_histories import WATCHED, SimulatedCluster, reservations
 

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from steno_api.server.claims import KeyRing
+from steno_kube.client import ApiError
 from steno_operator.control.kube import signing
-from steno_operator.control.kube.client import ApiError
 from steno_operator.control.kube.signing import KeyStore, Signer, SigningKey, UnusableKeyError
 
 NOW = datetime(2026, 1, 2, 4, tzinfo=UTC)

@@ -10,12 +10,12 @@ import pytest
 from steno_api.usage import Work
 from steno_api.v1alpha1.tenant import Tenant
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_kube.keys import Key
+from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.snapshots.job import observe_job
 from steno_operator.control.cache.snapshots.tenant import observe_tenant
 from steno_operator.control.cache.subscriptions import Subscriptions
-from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.admission import Admission, Demand
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.planner import plan_job

@@ -12,11 +12,11 @@ from steno_api.server.reports import PoolReport, UploadReport
 from steno_api.usage import Work
 from steno_api.v1alpha1.streamsession import StreamSession
 from steno_api.v1alpha1.tenant import Tenant
+from steno_kube.keys import Key
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.snapshots.session import observe_session
 from steno_operator.control.cache.snapshots.tenant import observe_tenant
 from steno_operator.control.cache.subscriptions import Subscriptions
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.reports.pools import take_pool_report
 from steno_operator.control.reports.token_review import PodIdentity
 from steno_operator.manifests import labels

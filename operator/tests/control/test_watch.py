@@ -10,14 +10,14 @@ import os
 
 import pytest
 
-from steno_operator.control.kube import client as cluster_module
-from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import ApiError, Cluster, ResourceType, UnreachableError
+from steno_kube import client as cluster_module
+from steno_kube.backoff import Backoff
+from steno_kube.client import ApiError, Cluster, ResourceType, UnreachableError
+from steno_kube.metrics import WATCH_FORBIDDEN
+from steno_kube.reflector import Reflector, Target, Timing
 from steno_operator.control.kube.leader_election import Leadership, LeaseTimes
 from steno_operator.control.watch.kopf_source import _settings
-from steno_operator.control.watch.reflector import Reflector, Target, Timing
 from steno_operator.control.watch.resync import ResyncCheck, WatchedKind
-from steno_operator.telemetry import metrics
 
 from .proxy import Proxy
 
@@ -269,10 +269,10 @@ async def test_k4_a_namespace_without_rights_holds_nothing_up_and_comes_back(pow
         async with asyncio.timeout(20):
             await watch.synced.wait()
         assert not seen.names
-        assert metrics.WATCH_FORBIDDEN.labels("configmaps", namespace)._value.get() == 1
+        assert WATCH_FORBIDDEN.labels("configmaps", namespace)._value.get() == 1
         grant()
         await seen.until("first")
-        assert metrics.WATCH_FORBIDDEN.labels("configmaps", namespace)._value.get() == 0
+        assert WATCH_FORBIDDEN.labels("configmaps", namespace)._value.get() == 0
 
 
 async def test_k4_a_namespace_that_stays_without_rights_counts_as_empty(powerless, seen, namespace):

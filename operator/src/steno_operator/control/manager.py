@@ -13,13 +13,14 @@ from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.tenantquota import TenantQuota
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_kube.backoff import Backoff
+from steno_kube.client import ApiError, Cluster, UnreachableError
+from steno_kube.keys import Key
+from steno_kube.reflector import Source, Timing
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.resource_records import BY_KIND, PROFILE_KIND, TENANT_KIND
 from steno_operator.control.cache.subscriptions import Subscriptions
-from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import ApiError, Cluster, UnreachableError
 from steno_operator.control.kube.event_recorder import EventRecorder
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import Signer
 from steno_operator.control.reconcile import tenant_controller
 from steno_operator.control.reconcile.controller import AnyController, resource_type
@@ -33,7 +34,6 @@ from steno_operator.control.reconcile.tenant_controller import QuotaActions, Ten
 from steno_operator.control.reconcile.work_queue import WorkQueue
 from steno_operator.control.reports.token_review import TokenVerifier
 from steno_operator.control.watch.kopf_source import KopfSource
-from steno_operator.control.watch.reflector import Source, Timing
 from steno_operator.control.watch.resync import ResyncCheck, WatchedKind
 from steno_operator.control.watch.sources import reflectors
 from steno_operator.plan.common.policy import Policy

@@ -11,11 +11,6 @@ QUEUE_DEPTH = Gauge("steno_queue_depth", "Resources waiting for a worker")
 QUEUE_WAIT = Histogram("steno_queue_wait_seconds", "Time from queued to taken by a worker", buckets=_SECONDS)
 RECONCILE_SECONDS = Histogram("steno_reconcile_seconds", "Reconciling one resource once", buckets=_SECONDS)
 RECONCILE_ERRORS = Counter("steno_reconcile_errors", "Reconciliations that ended in an unexpected error")
-WATCH_RESTARTS = Counter("steno_watch_restarts", "Watch streams opened again after an error", ["watch"])
-WATCH_RELISTS = Counter("steno_watch_relists", "Full lists made because a watch could not be resumed", ["watch"])
-WATCH_FORBIDDEN = Gauge(
-    "steno_watch_forbidden", "1 while the operator may not read a served namespace", ["watch", "served_namespace"]
-)
 RESYNC_MISSED = Counter("steno_resync_missed", "Changes of resources that the watches missed", ["kind"])
 ACTIONS = Counter("steno_actions", "Actions carried out", ["action"])
 STATUS_WRITES = Counter("steno_status_writes", "Status patches sent", ["kind"])

@@ -16,6 +16,8 @@ import pydantic
 
 from steno_api.usage import MAX_PROCESSES, Work
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
+from steno_kube.keys import Key
+from steno_kube.object_cache import BY_OWNER, BoundedDict, Change, Entry, Index, ObjectCache, OwnerKey
 from steno_operator.control.cache.job_records import (
     JobRecord,
     PodRecord,
@@ -34,7 +36,6 @@ from steno_operator.control.cache.local_records import (
     ReachedLimits,
     StatusWrites,
 )
-from steno_operator.control.cache.object_cache import BY_OWNER, BoundedDict, Change, Entry, Index, ObjectCache, OwnerKey
 from steno_operator.control.cache.open_sessions import OpenSessions
 from steno_operator.control.cache.pool_records import read_deployment, read_server, read_service
 from steno_operator.control.cache.resource_records import (
@@ -56,7 +57,6 @@ from steno_operator.control.cache.resource_records import (
 )
 from steno_operator.control.cache.session_connections import SessionConnections
 from steno_operator.control.cache.upload_reports import UploadReports
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.kube.signing import KeyStore
 from steno_operator.manifests import labels
 from steno_operator.plan.common.admission import Admission

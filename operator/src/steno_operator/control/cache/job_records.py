@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from steno_api.worker.termination import MAX_TERMINATION_MESSAGE_BYTES
-from steno_operator.control.cache.object_cache import Entry, OwnerKey
-from steno_operator.control.kube.keys import Key, controller_of, controller_uid
+from steno_kube.keys import Key, controller_of, controller_uid
+from steno_kube.object_cache import Entry, OwnerKey
 from steno_operator.manifests import labels
 from steno_operator.manifests.job import CONTAINER
 from steno_operator.plan.common.conditions import MAX_MESSAGE

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from steno_api.usage import Work
 from steno_api.v1alpha1.job import Progress
-from steno_operator.control.cache.object_cache import Notifier
-from steno_operator.control.kube.keys import Key
+from steno_kube.keys import Key
+from steno_kube.object_cache import Notifier
 from steno_operator.plan.common.admission import Admission, Meter
 from steno_operator.plan.common.usage import work_of_progress
 from steno_operator.plan.pool.places import PlaceRequest, QueueOrder

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steno_api.server.reports import MAX_OPEN_SESSIONS
-from steno_operator.control.cache.object_cache import Change, ObjectCache
+from steno_kube.keys import Key
+from steno_kube.object_cache import Change, ObjectCache
 from steno_operator.control.cache.resource_records import POOL_KIND, SESSIONS_BY_POOL, ResourceRecord, pool_of
-from steno_operator.control.kube.keys import Key
 from steno_operator.plan.pool.places import PlaceRequest
 
 log = logging.getLogger(__name__)

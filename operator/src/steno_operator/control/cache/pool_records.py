@@ -13,9 +13,9 @@ from typing import Any
 
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.runtimepool import RuntimePool
+from steno_kube.keys import controller_of
+from steno_kube.object_cache import Entry
 from steno_operator.control.cache.job_records import find_condition, owned_entry, read_pod, text_of
-from steno_operator.control.cache.object_cache import Entry
-from steno_operator.control.kube.keys import controller_of
 from steno_operator.manifests import labels
 from steno_operator.manifests.deployment import digest_of
 from steno_operator.manifests.pod_template import SERVER

@@ -16,9 +16,9 @@ from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.streamsession import StreamSession
 from steno_api.v1alpha1.tenant import Tenant
 from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuota
-from steno_operator.control.cache.object_cache import Entry, Index, OwnerKey
-from steno_operator.control.kube.decoding import own_metadata
-from steno_operator.control.kube.keys import Key, controller_uid
+from steno_kube.decoding import own_metadata
+from steno_kube.keys import Key, controller_uid
+from steno_kube.object_cache import Entry, Index, OwnerKey
 from steno_operator.plan.common.admission import ADMISSION_POLICIES
 from steno_operator.plan.pool.places import PlaceRequest, place_request
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from steno_api.model import ObjectRef
 from steno_api.server.reports import SessionReport
 from steno_api.server.session_end import SessionEnd
-from steno_operator.control.cache.object_cache import Notifier
+from steno_kube.object_cache import Notifier
 from steno_operator.plan.session.observed import Connection
 
 

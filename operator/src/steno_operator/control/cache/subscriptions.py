@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from steno_api.model import ObjectRef
+from steno_kube.keys import Key
+from steno_kube.object_cache import Change, OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState, most_senior
 from steno_operator.control.cache.job_records import JobRecord, PodRecord, WarningEvent
-from steno_operator.control.cache.object_cache import Change, OwnerKey
 from steno_operator.control.cache.resource_records import (
     BY_KIND,
     BY_PROFILE,
@@ -31,7 +32,6 @@ from steno_operator.control.cache.resource_records import (
 )
 from steno_operator.control.cache.session_connections import ConnectionsChanged
 from steno_operator.control.cache.snapshots.pool import pool_occupies_quota
-from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ended
 from steno_operator.plan.job.observed import ObservedChild
 from steno_operator.plan.pool.observed import ObservedServer

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from steno_api.model import ObjectRef
 from steno_api.server.reports import UploadReport
 from steno_api.usage import MAX_PROCESSES, Work
-from steno_operator.control.cache.object_cache import BoundedDict, Notifier, OwnerKey
+from steno_kube.object_cache import BoundedDict, Notifier, OwnerKey
 
 _SESSIONS = 50_000
 

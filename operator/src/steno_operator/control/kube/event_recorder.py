@@ -8,8 +8,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from steno_operator.control.kube.client import CONFLICT, EVENTS, ApiError, Cluster, UnreachableError
-from steno_operator.control.kube.keys import Key
+from steno_kube.client import CONFLICT, EVENTS, ApiError, Cluster, UnreachableError
+from steno_kube.keys import Key
 from steno_operator.plan.common.plan import EmitEvent
 
 log = logging.getLogger(__name__)

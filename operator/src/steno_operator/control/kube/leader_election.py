@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import CONFLICT, LEASES, NOT_FOUND, PODS, ApiError, Cluster, UnreachableError
+from steno_kube.backoff import Backoff
+from steno_kube.client import CONFLICT, LEASES, NOT_FOUND, PODS, ApiError, Cluster, UnreachableError
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from steno_api.model import Model
 from steno_api.server.claims import MAX_TOKEN_KEYS, TOKEN_ALGORITHM, KeyRing, key_id
-from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import CONFLICT, NOT_FOUND, SECRETS, ApiError, Cluster, UnreachableError
+from steno_kube.backoff import Backoff
+from steno_kube.client import CONFLICT, NOT_FOUND, SECRETS, ApiError, Cluster, UnreachableError
 from steno_operator.manifests import labels
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 import pydantic
 
 from steno_api.v1alpha1.meta import Resource, ResourceDefinition
-from steno_operator.control.kube.client import ResourceType
-from steno_operator.control.kube.keys import Key
+from steno_kube.client import ResourceType
+from steno_kube.keys import Key
 from steno_operator.plan.common.plan import AnyPlan
 from steno_operator.plan.common.policy import Policy
 

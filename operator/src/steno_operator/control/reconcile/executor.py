@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from steno_api.v1alpha1.meta import ResourceDefinition
+from steno_kube.client import CONFLICT, JOBS, NOT_FOUND, ApiError, Cluster
+from steno_kube.keys import Key
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.job_records import is_child
 from steno_operator.control.cache.resource_records import strip
-from steno_operator.control.kube.client import CONFLICT, JOBS, NOT_FOUND, ApiError, Cluster
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import RefusedError, resource_type
 from steno_operator.control.reconcile.work_queue import RetryError
 from steno_operator.manifests import labels

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_kube.client import JOBS, NOT_FOUND, PODS, ApiError, Cluster, ResourceType
+from steno_kube.keys import Key
+from steno_kube.object_cache import BY_OWNER, BoundedDict, ObjectCache, OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.job_records import is_child
-from steno_operator.control.cache.object_cache import BY_OWNER, BoundedDict, ObjectCache, OwnerKey
 from steno_operator.control.cache.snapshots.job import observe_job
-from steno_operator.control.kube.client import JOBS, NOT_FOUND, PODS, ApiError, Cluster, ResourceType
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import Controller, RefusedError
 from steno_operator.manifests import labels
 from steno_operator.plan.common.plan import Plan

@@ -6,8 +6,7 @@ import logging
 from typing import Any
 
 from steno_api.v1alpha1.runtimepool import RuntimePool
-from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.kube.client import (
+from steno_kube.client import (
     CONFLICT,
     DEPLOYMENTS,
     NOT_FOUND,
@@ -17,7 +16,8 @@ from steno_operator.control.kube.client import (
     ApiError,
     Cluster,
 )
-from steno_operator.control.kube.keys import Key, controller_uid
+from steno_kube.keys import Key, controller_uid
+from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.kube.signing import Signer
 from steno_operator.control.reconcile.controller import resource_type
 from steno_operator.control.reconcile.executor import ActionHandler, refusal

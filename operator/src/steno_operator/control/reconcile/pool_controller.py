@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from steno_api.v1alpha1.runtimepool import RuntimePool
+from steno_kube.client import NOT_FOUND, ApiError, Cluster
+from steno_kube.keys import Key, controller_uid
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.snapshots.pool import observe_pool
-from steno_operator.control.kube.client import NOT_FOUND, ApiError, Cluster
-from steno_operator.control.kube.keys import Key, controller_uid
 from steno_operator.control.reconcile.controller import Controller, RefusedError
 from steno_operator.control.reconcile.pool_actions import CHILDREN
 from steno_operator.manifests.labels import pool_child_name

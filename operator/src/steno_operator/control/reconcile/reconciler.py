@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from steno_kube.keys import Key
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.kube.event_recorder import EventRecorder
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import (
     AnyController,
     Controller,

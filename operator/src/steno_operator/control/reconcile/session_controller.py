@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from steno_api.v1alpha1.streamsession import StreamSession
+from steno_kube.keys import Key
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.snapshots.session import observe_session
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.reconcile.controller import Controller, RefusedError
 from steno_operator.plan.common.plan import SessionPlan
 from steno_operator.plan.common.policy import Policy

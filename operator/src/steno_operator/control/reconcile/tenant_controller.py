@@ -10,10 +10,10 @@ from typing import Any
 
 from steno_api.v1alpha1.tenant import Tenant
 from steno_api.v1alpha1.tenantquota import TenantQuota
+from steno_kube.client import CONFLICT, NOT_FOUND, ApiError, Cluster
+from steno_kube.keys import Key, controller_uid
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.snapshots.tenant import observe_tenant
-from steno_operator.control.kube.client import CONFLICT, NOT_FOUND, ApiError, Cluster
-from steno_operator.control.kube.keys import Key, controller_uid
 from steno_operator.control.reconcile.controller import Controller, RefusedError, resource_type
 from steno_operator.control.reconcile.executor import ActionHandler, merge_patch, refusal
 from steno_operator.control.reconcile.work_queue import RetryError

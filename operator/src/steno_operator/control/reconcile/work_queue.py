@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar
 
-from steno_operator.control.kube.backoff import Backoff
+from steno_kube.backoff import Backoff
 from steno_operator.telemetry import metrics
 
 K = TypeVar("K")

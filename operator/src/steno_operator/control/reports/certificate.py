@@ -32,7 +32,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from steno_api.server.task import CERTIFICATE_FILE, KEY_FILE
 from steno_api.tls import CertificateError, KeyPair, ServingCertificate, read_key_pair
-from steno_operator.control.kube.client import CONFLICT, NOT_FOUND, SECRETS, ApiError, Cluster
+from steno_kube.client import CONFLICT, NOT_FOUND, SECRETS, ApiError, Cluster
 from steno_operator.manifests import labels
 
 log = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from steno_api.server.reports import PoolAnswer, PoolReport, SessionOrder, SessionReport, UploadReport
 from steno_api.server.session_end import SessionEnd
+from steno_kube.keys import Key
+from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.resource_records import BY_KEY, POOL_KIND, SESSION_KIND, pool_of
 from steno_operator.control.cache.snapshots.tenant import exhausted_limits
-from steno_operator.control.kube.keys import Key
 from steno_operator.control.reports.token_review import PodIdentity
 from steno_operator.plan.common.admission import Meter
 from steno_operator.plan.common.usage import read_record, record_work

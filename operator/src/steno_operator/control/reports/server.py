@@ -17,9 +17,9 @@ from aiohttp import web
 from steno_api.model import Model
 from steno_api.server.reports import POOL_REPORT_PATH, PoolReport
 from steno_api.worker.report import REPORT_AUDIENCE, REPORT_PATH, Report
+from steno_kube.client import ApiError, UnreachableError
+from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.object_cache import OwnerKey
-from steno_operator.control.kube.client import ApiError, UnreachableError
 from steno_operator.control.reports import pools
 from steno_operator.control.reports.token_review import PodIdentity, TokenVerifier
 from steno_operator.plan.common.usage import process_id

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from steno_api.worker.report import REPORT_AUDIENCE
-from steno_operator.control.kube.client import TOKEN_REVIEWS, Cluster
+from steno_kube.client import TOKEN_REVIEWS, Cluster
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"

@@ -20,12 +20,12 @@ import aiohttp
 import kopf
 
 from steno_api.v1alpha1 import RESOURCES
-from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import FORBIDDEN, NOT_FOUND, ApiError, Cluster, UnreachableError
-from steno_operator.control.kube.decoding import decode
-from steno_operator.control.watch.reflector import Sink
+from steno_kube.backoff import Backoff
+from steno_kube.client import FORBIDDEN, NOT_FOUND, ApiError, Cluster, UnreachableError
+from steno_kube.decoding import decode
+from steno_kube.metrics import WATCH_FORBIDDEN
+from steno_kube.reflector import Sink
 from steno_operator.control.watch.resync import WatchedKind
-from steno_operator.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class KopfSource:
             if namespace is None or error.status != FORBIDDEN:
                 raise
             # One namespace whose Role is gone must not hold up the others: `ResyncCheck` finds it when it is back.
-            metrics.WATCH_FORBIDDEN.labels(kind.kind, namespace).set(1)
+            WATCH_FORBIDDEN.labels(kind.kind, namespace).set(1)
             log.warning('namespace "%s" may not be read and counts as empty: %s', namespace, error)
 
 

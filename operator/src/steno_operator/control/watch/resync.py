@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from steno_operator.control.kube.client import (
+from steno_kube.client import (
     FORBIDDEN,
     METADATA_ONLY,
     NOT_FOUND,
@@ -24,8 +24,9 @@ from steno_operator.control.kube.client import (
     ResourceType,
     UnreachableError,
 )
-from steno_operator.control.kube.keys import is_newer
-from steno_operator.control.watch.reflector import Sink
+from steno_kube.keys import is_newer
+from steno_kube.metrics import WATCH_FORBIDDEN
+from steno_kube.reflector import Sink
 from steno_operator.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class ResyncCheck:
         except ApiError as error:
             if namespace is None or error.status != FORBIDDEN:
                 raise
-            metrics.WATCH_FORBIDDEN.labels(*where).set(1)
+            WATCH_FORBIDDEN.labels(*where).set(1)
             self._forbidden[where] += 1
             log.warning('namespace "%s" may not be read: %s', namespace, error)
             if self._forbidden[where] >= _EMPTY_AFTER:
@@ -146,7 +147,7 @@ class ResyncCheck:
                 target.sink.forget(namespace, gone)
             return None
         if namespace is not None:
-            metrics.WATCH_FORBIDDEN.labels(*where).set(0)
+            WATCH_FORBIDDEN.labels(*where).set(0)
             self._forbidden.pop(where, None)
         return listed
 

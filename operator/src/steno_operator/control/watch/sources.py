@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from steno_kube.client import DEPLOYMENTS, EVENTS, JOBS, PODS, SERVICES, Cluster
+from steno_kube.reflector import Reflector, Sink, Target, Timing
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.job_records import FAILED_CREATE, POD_WARNINGS
-from steno_operator.control.kube.client import DEPLOYMENTS, EVENTS, JOBS, PODS, SERVICES, Cluster
-from steno_operator.control.watch.reflector import Reflector, Sink, Target, Timing
 from steno_operator.manifests import labels
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from steno_kube.keys import Key
+from steno_kube.object_cache import BY_OWNER, Entry, OwnerKey
 from steno_operator.control.cache.cluster_state import JOBS_BY_RESOURCE_NAME, ClusterState
 from steno_operator.control.cache.job_records import JobRecord, WarningEvent, warning_id
-from steno_operator.control.cache.object_cache import BY_OWNER, Entry, OwnerKey
-from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ObservedPod
 from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
 

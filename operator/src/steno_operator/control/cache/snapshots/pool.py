@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from steno_api.v1alpha1.runtimepool import RuntimePool
+from steno_kube.keys import Key
+from steno_kube.object_cache import Entry, OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.object_cache import Entry, OwnerKey
 from steno_operator.control.cache.resource_records import SESSIONS_BY_POOL
 from steno_operator.control.cache.snapshots.job import with_warnings
-from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ended
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedPool, ObservedServer
 

@@ -6,10 +6,10 @@ import pydantic
 
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.streamsession import StreamSession
+from steno_kube.keys import Key
+from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import SERVERS_BY_NAME, ClusterState
-from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.resource_records import BY_KEY, POOL_KIND, pool_of
-from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.pods import ended
 from steno_operator.plan.pool.places import sessions_ahead
 from steno_operator.plan.session.observed import ObservedSession

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from steno_api.v1alpha1.tenant import Tenant, TenantLimits
 from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuotaStatus
 from steno_api.worker.termination import Succeeded
+from steno_kube.keys import Key
+from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import PODS_BY_RESOURCE, ClusterState
-from steno_operator.control.cache.object_cache import OwnerKey
 from steno_operator.control.cache.resource_records import REQUESTS_BY_NAMESPACE, SESSION_KIND, TENANT_KIND, QuotaRequest
 from steno_operator.control.cache.snapshots.job import observe_child, pods_of_job
 from steno_operator.control.cache.snapshots.pool import pool_occupies_quota
-from steno_operator.control.kube.keys import Key
 from steno_operator.plan.common.admission import ADMISSION_POLICIES, AdmissionRequest, Meter, Usage
 from steno_operator.plan.common.pods import worker_result
 from steno_operator.plan.common.usage import join

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_operator.control.cache.object_cache import BY_OWNER, BoundedDict, Change, Entry, Index, ObjectCache, OwnerKey
+from steno_kube.object_cache import BY_OWNER, BoundedDict, Change, Entry, Index, ObjectCache, OwnerKey
 
 
 def read(raw: dict[str, Any]) -> Entry[str]:

@@ -14,9 +14,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from steno_operator.control.kube.backoff import Backoff
-from steno_operator.control.kube.client import FORBIDDEN, GONE, ApiError, Cluster, UnreachableError
-from steno_operator.telemetry import metrics
+from steno_kube import metrics
+from steno_kube.backoff import Backoff
+from steno_kube.client import FORBIDDEN, GONE, ApiError, Cluster, UnreachableError
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from kubernetes.aio import client, config
 
-from steno_operator.control.kube.decoding import PageSize, decode, lines
+from steno_kube.decoding import PageSize, decode, lines
 
 JSON = "application/json"
 APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML

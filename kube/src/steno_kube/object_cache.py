@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from steno_operator.control.kube.keys import is_newer
+from steno_kube.keys import is_newer
 
 T = TypeVar("T")
 E = TypeVar("E")
