@@ -19,11 +19,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionStats
 from steno_client.cli import app
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.transports.websocket import messages
 
 Script = Callable[["Session"], None]

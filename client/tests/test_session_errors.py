@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from steno_api.failures import FailureReason
+from steno_api.server.errors import ErrorCode
 from steno_api.server.session_end import SessionEnd
 from steno_client.session_errors import AFTER_START, BEFORE_START
-from steno_runtime.serve.errors import ErrorCode
 
 from .server import Server, Session, assert_refused, stream
 

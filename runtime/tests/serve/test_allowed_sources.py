@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steno_api.failures import FailureReason
+from steno_api.server.errors import ApiError
 from steno_runtime.errors import WorkError
-from steno_runtime.serve.errors import ApiError
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 
 ALLOWED = ["https://media.example/calls/", "http://files.example:8080", "s3://meetings/2026"]

@@ -13,7 +13,7 @@ import websockets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_runtime.serve.errors import ApiError
+from steno_api.server.errors import ApiError
 from steno_runtime.serve.sessions.pcm_input import PcmInput
 from steno_runtime.serve.transports.websocket import messages
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.session_end import SessionEnd
 from steno_runtime.serve.auth import Authenticator
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.driver import (
     Audio,
     ClientMessage,

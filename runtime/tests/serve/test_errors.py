@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from steno_runtime.serve.errors import ErrorCode
+from steno_api.server.errors import ErrorCode
 
 TEXT = (Path(__file__).parents[3] / "docs" / "streaming.md").read_text()
 

@@ -9,8 +9,8 @@ import jwt
 import pytest
 
 from steno_api.server.claims import KEY_RING_AUDIENCE
+from steno_api.server.errors import ApiError
 from steno_runtime.serve.auth import TokenVerifier
-from steno_runtime.serve.errors import ApiError
 
 from .conftest import SECOND, Endpoint, StartServer, TokenIssuer, WebSocketClient
 from .rest_support import problem

@@ -8,9 +8,9 @@ import socket as socket_of_the_system
 
 import pytest
 
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import SessionReport
 from steno_api.server.session_end import SessionEnd
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions import live_session
 
 from .conftest import SECOND, RunningServer, StartServer, TokenIssuer, WebSocketClient, wait_until

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import PoolAnswer
-from steno_runtime.serve.errors import ApiError, ErrorCode
 
 log = logging.getLogger(__name__)
 

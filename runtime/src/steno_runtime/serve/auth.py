@@ -26,10 +26,10 @@ from steno_api.server.claims import (
     key_id,
     token_audience,
 )
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.task import PoolTask
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.access import LEEWAY_SECONDS
-from steno_runtime.serve.errors import ApiError, ErrorCode
 
 MAX_TOKEN_CHARS = 4096
 _REQUIRED = ("exp", "iat", "aud", "iss")

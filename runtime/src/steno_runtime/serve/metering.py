@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 
 from steno_api.model import ObjectRef
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import MAX_UPLOAD_REPORTS, UploadReport
 from steno_api.usage import Work
 from steno_runtime.progress import ProgressUpdate
-from steno_runtime.serve.errors import ApiError, ErrorCode
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ neither of those two services may import the other.
 
 from __future__ import annotations
 
-from steno_runtime.serve.errors import ApiError, ErrorCode
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.stream.engine import EngineStatus, StreamEngine
 
 

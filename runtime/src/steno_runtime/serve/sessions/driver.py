@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
-from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
+from steno_runtime.serve.errors import to_api_error
 from steno_runtime.serve.sessions.live_session import LiveSession
 from steno_runtime.serve.sessions.pcm_input import PcmInput
 from steno_runtime.serve.sessions.registry import SessionOverrides, SessionRegistry

@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 from enum import Enum, auto
 
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.media.sniff import FRAME_BYTES, container_name, is_encoded_text, may_be_frames
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.resampler import Resampler
 
 _HEAD_BYTES = 12

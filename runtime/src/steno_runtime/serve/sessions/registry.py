@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import SessionReport
 from steno_api.server.session_end import SessionEnd
 from steno_api.server.task import PoolTask
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.access import SessionAccess
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.readiness import Readiness
 from steno_runtime.serve.sessions.live_session import EventSink, LiveSession
 from steno_runtime.serve.sessions.publish import SessionPublisher

@@ -11,13 +11,13 @@ import logging
 from collections.abc import Callable
 
 from steno_api.model import ObjectRef
+from steno_api.server.errors import ApiError
 from steno_api.server.reports import POOL_REPORT_PATH, PoolAnswer, PoolReport
 from steno_api.worker.task import TaskReporting
 from steno_runtime.errors import WorkError
 from steno_runtime.operator_client import AsyncOperatorClient
 from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.auth import TokenVerifier
-from steno_runtime.serve.errors import ApiError
 from steno_runtime.serve.metering import UploadMeter
 from steno_runtime.serve.sessions.registry import SessionRegistry
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.serve.errors import ApiError, ErrorCode
 
 if TYPE_CHECKING:
     import av

@@ -20,8 +20,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.serve.auth import bearer_token
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.transports.problem_details import error_response
 from steno_runtime.serve.unauthenticated import Connection, UnauthenticatedClients
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 
-from steno_runtime.serve.errors import ApiError, ErrorStatus
+from steno_api.server.errors import ApiError, ErrorStatus
 
 MEDIA_TYPE = "application/problem+json"
 

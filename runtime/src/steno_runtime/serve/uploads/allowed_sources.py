@@ -10,10 +10,10 @@ from urllib.parse import unquote
 import httpx
 
 from steno_api.failures import FailureReason
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.task import PoolOutput
 from steno_api.worker.task import EgressRules, TaskSource
 from steno_runtime.errors import Check, WorkError
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.uploads.body import MAX_UPLOAD_BYTES
 from steno_runtime.storage import fetch
 from steno_runtime.storage.download import OnBytes

@@ -14,8 +14,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.sizes import format_bytes
-from steno_runtime.serve.errors import ApiError, ErrorCode
 
 MAX_UPLOAD_BYTES = 100 * 1024 * 1024
 """As the original engine."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.errors import Check, Stopped
 from steno_runtime.progress import (
     OCR_WEIGHTS,
@@ -26,7 +27,7 @@ from steno_runtime.progress import (
     transcription_weights,
 )
 from steno_runtime.serve.access import SessionAccess
-from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
+from steno_runtime.serve.errors import to_api_error
 from steno_runtime.serve.metering import UploadMeter
 
 log = logging.getLogger(__name__)

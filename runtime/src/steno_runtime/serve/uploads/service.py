@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.auth import Authenticator
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.readiness import Readiness
 from steno_runtime.serve.uploads.job_queue import Job, JobQueue
 

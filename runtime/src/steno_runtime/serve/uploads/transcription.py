@@ -13,13 +13,13 @@ from pydantic import Field
 from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import FailureReason
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode, failure_status
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check
 from steno_runtime.media.tracks import Selection
 from steno_runtime.progress import ProgressCallback, ProgressUpdate, capped
-from steno_runtime.serve.errors import ApiError, ErrorCode, failure_status
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 from steno_runtime.serve.uploads.job_queue import Job, JobFunction
 from steno_runtime.serve.uploads.service import Languages, Name, RequestFields, UploadService

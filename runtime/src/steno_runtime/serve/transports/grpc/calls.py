@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 import grpc
 
+from steno_api.server.errors import ApiError
 from steno_runtime.serve.auth import bearer_token
-from steno_runtime.serve.errors import ApiError
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -12,7 +12,8 @@ import grpc
 
 from steno_api.documents import pages
 from steno_api.server.claims import SessionClaims
-from steno_runtime.serve.errors import ApiError, ErrorCode, to_api_error
+from steno_api.server.errors import ApiError, ErrorCode
+from steno_runtime.serve.errors import to_api_error
 from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc
 from steno_runtime.serve.uploads.documents import DocumentFields, DocumentService

@@ -14,9 +14,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.task import PoolTask
 from steno_api.tls import ServingCertificate
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.driver import START_SECONDS, SessionDriver
 from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
 from steno_runtime.serve.transports.grpc.ocr import MAX_DOCUMENT_BYTES, OCRService

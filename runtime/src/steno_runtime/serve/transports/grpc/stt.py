@@ -7,9 +7,10 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
-from steno_runtime.serve.errors import ApiError, ErrorCode, ending_error
+from steno_runtime.serve.errors import ending_error
 from steno_runtime.serve.sessions.driver import (
     MAX_AUDIO_BYTES,
     Audio,

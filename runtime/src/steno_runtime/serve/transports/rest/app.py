@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steno_api.documents.pages import Pages
 from steno_api.documents.transcript import Transcript
-from steno_runtime.serve.errors import ApiError, ErrorCode, ErrorStatus, to_api_error
+from steno_api.server.errors import ApiError, ErrorCode, ErrorStatus
+from steno_runtime.serve.errors import to_api_error
 from steno_runtime.serve.transports.problem_details import error_response, problem_response
 from steno_runtime.serve.transports.rest.openapi import JobState, describe, describe_upload
 from steno_runtime.serve.transports.rest.routes import StatusRoutes, UploadRoutes

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.task import PoolTask
 from steno_runtime.serve.auth import bearer_token
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.metrics import Metrics
 from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES
 from steno_runtime.serve.sessions.registry import SessionRegistry

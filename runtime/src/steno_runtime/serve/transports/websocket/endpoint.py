@@ -10,8 +10,8 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from steno_api.server.claims import SessionClaims
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.serve.auth import Authenticator, bearer_token
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.driver import (
     Audio,
     ClientMessage,

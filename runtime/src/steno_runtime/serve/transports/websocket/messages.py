@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import SessionResult
 from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.serve.errors import ApiError, ErrorCode
 from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, Start, Started
 from steno_runtime.serve.sessions.registry import SessionOverrides
 from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded, SpeechStarted
