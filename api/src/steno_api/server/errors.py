@@ -36,6 +36,12 @@ class ErrorCode(Enum):
     TOKEN_INVALID = ErrorStatus("TokenInvalid", 401, 4001, "UNAUTHENTICATED")
     TOKEN_EXPIRED = ErrorStatus("TokenExpired", 401, 4001, "UNAUTHENTICATED")
     TOKEN_REVOKED = ErrorStatus("TokenRevoked", 401, 4001, "UNAUTHENTICATED")
+    KEY_MISSING = ErrorStatus("KeyMissing", 401, 4001, "UNAUTHENTICATED")
+    KEY_INVALID = ErrorStatus("KeyInvalid", 401, 4001, "UNAUTHENTICATED")
+    KEY_EXPIRED = ErrorStatus("KeyExpired", 401, 4001, "UNAUTHENTICATED")
+    KEY_NOT_USABLE = ErrorStatus("KeyNotUsable", 403, 4003, "PERMISSION_DENIED")
+    SCOPE_MISSING = ErrorStatus("ScopeMissing", 403, 4003, "PERMISSION_DENIED")
+    RATE_LIMITED = ErrorStatus("RateLimited", 429, 1013, "RESOURCE_EXHAUSTED")
     TENANT_MISMATCH = ErrorStatus("TenantMismatch", 403, 4003, "PERMISSION_DENIED")
     SESSION_MISMATCH = ErrorStatus("SessionMismatch", 403, 4003, "PERMISSION_DENIED")
     SESSION_CONNECTED = ErrorStatus("SessionConnected", 409, 4009, "FAILED_PRECONDITION")
@@ -53,7 +59,10 @@ class ErrorCode(Enum):
     SOURCE_NOT_ALLOWED = ErrorStatus("SourceNotAllowed", 403, 4003, "PERMISSION_DENIED")
     QUEUE_FULL = ErrorStatus("QueueFull", 429, 1013, "RESOURCE_EXHAUSTED")
     QUOTA_EXCEEDED = ErrorStatus("QuotaExceeded", 429, 1013, "RESOURCE_EXHAUSTED")
+    IDEMPOTENCY_CONFLICT = ErrorStatus("IdempotencyConflict", 422, 1007, "ALREADY_EXISTS")
     JOB_NOT_FOUND = ErrorStatus("JobNotFound", 404, 4003, "NOT_FOUND")
+    RESULT_NOT_FOUND = ErrorStatus("ResultNotFound", 404, 1011, "NOT_FOUND")
+    STORE_UNAVAILABLE = ErrorStatus("StoreUnavailable", 503, 1013, "UNAVAILABLE")
     INTERNAL = ErrorStatus("Internal", 500, 1011, "INTERNAL")
 
 

@@ -1,0 +1,1 @@
+"""What the gateway and those who administer it agree on."""
