@@ -121,13 +121,24 @@ def environment_proxy(url: str) -> str | None:
 class Cluster:
     """A connection to one API server. Every call has a time limit; none retries."""
 
-    def __init__(self, api: client.ApiClient, timeout: float = 30.0) -> None:
+    def __init__(self, api: client.ApiClient, timeout: float = 30.0, manager: str = "steno-operator") -> None:
+        """Use a client that is configured.
+
+        Args:
+            api: the client.
+            timeout: seconds for a request.
+            manager: the field manager of what is written.
+        """
         self._api = api
         self._timeout = timeout
+        self._manager = manager
 
     @classmethod
-    async def connect(cls) -> Self:
+    async def connect(cls, program: str = "steno-operator") -> Self:
         """Connect by `KUBECONFIG` if set, else as the pod's ServiceAccount, else by `~/.kube/config`.
+
+        Args:
+            program: who connects: the user agent, and the field manager of what is written.
 
         Raises:
             config.ConfigException: none of them is there or valid.
@@ -144,8 +155,8 @@ class Cluster:
         # Else aiohttp reads the environment's proxies and ~/.netrc, in two threads, for every single request.
         configuration.client_session_kwargs = {"trust_env": False}
         api = client.ApiClient(configuration)
-        api.user_agent = "steno-operator"
-        return cls(api)
+        api.user_agent = program
+        return cls(api, manager=program)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -252,7 +263,7 @@ class Cluster:
             options: of `request`.
         """
         return await self.request(
-            "POST", kind.path(namespace), query={"fieldManager": "steno-operator"}, body=body, **options
+            "POST", kind.path(namespace), query={"fieldManager": self._manager}, body=body, **options
         )
 
     async def merge_patch(
@@ -277,7 +288,7 @@ class Cluster:
         return await self.request(
             "PATCH",
             kind.path(namespace, name, subresource),
-            query={"fieldManager": "steno-operator"},
+            query={"fieldManager": self._manager},
             body=body,
             content_type=MERGE_PATCH,
             **options,
@@ -298,7 +309,7 @@ class Cluster:
         return await self.request(
             "PATCH",
             kind.path(metadata["namespace"], metadata["name"]),
-            query={"fieldManager": "steno-operator", "force": str(force).lower()},
+            query={"fieldManager": self._manager, "force": str(force).lower()},
             body=body,
             content_type=APPLY_PATCH,
             accept=accept,

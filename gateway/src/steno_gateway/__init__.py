@@ -1,0 +1,1 @@
+"""API gateway: clients with an API key in front, custom resources and pools' servers behind."""

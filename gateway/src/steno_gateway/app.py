@@ -1,0 +1,117 @@
+"""ASGI application: the routes of every protocol, over one set of services."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from steno_api.gateway.api_keys import Scope
+from steno_api.server.errors import ApiError, ErrorCode
+from steno_gateway.access.access import Access
+from steno_gateway.access.keys import ApiKeys
+from steno_gateway.access.rate_limits import RateLimits
+from steno_gateway.cluster.key_secrets import KeySecrets
+from steno_gateway.cluster.resources import Resources
+from steno_gateway.settings import Settings
+from steno_gateway.transports.audit import AuditLog
+from steno_gateway.transports.http import RateLimitHeaders, admitted, problem
+from steno_gateway.transports.original_rest import OriginalRest
+from steno_gateway.work.cleanup import UploadCleanup
+from steno_gateway.work.jobs import KINDS, JobService
+from steno_gateway.work.store import ObjectStore
+from steno_kube.client import Cluster
+
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Everything that a replica consists of."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        """Observe nothing yet.
+
+        Args:
+            settings: how it runs.
+            cluster: the API server.
+        """
+        self.keys = ApiKeys()
+        self.access = Access(self.keys, RateLimits(settings.limits))
+        self.resources = Resources(cluster, settings.name, [kind.model for kind in KINDS])
+        store = ObjectStore(settings.store)
+        self.jobs = JobService(settings, self.resources, store)
+        self._cleanup = UploadCleanup(self.resources, store)
+        self._reflectors = [
+            *self.resources.reflectors(settings.namespaces or [None]),
+            *KeySecrets(cluster, settings.namespace, settings.key_secrets, self.keys).reflectors(),
+        ]
+        self.app = _application(settings, self)
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that exists has been observed once."""
+        return all(each.synced.is_set() for each in self._reflectors)
+
+    @contextlib.asynccontextmanager
+    async def running(self, _: FastAPI) -> AsyncIterator[None]:
+        """Observe the cluster for as long as the application runs."""
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(each.run(), name=each.name) for each in self._reflectors]
+            running.append(tasks.create_task(self._cleanup.run(), name="cleanup"))
+            yield
+            for task in running:
+                task.cancel()
+
+
+def _application(settings: Settings, gateway: Gateway) -> FastAPI:
+    app = FastAPI(title="Steno", version=version("steno-gateway"), lifespan=gateway.running)
+    rest = OriginalRest(settings, gateway.access, gateway.jobs)
+
+    async def health(_: Request) -> Response:
+        body = {"status": "ok" if gateway.ready else "loading", "version": version("steno-gateway")}
+        return JSONResponse(body)
+
+    async def livez(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def readyz(_: Request) -> Response:
+        return PlainTextResponse("ok" if gateway.ready else "loading", 200 if gateway.ready else 503)
+
+    async def stt_status(request: Request) -> Response:
+        async with admitted(gateway.access, request, Scope.STT) as principal:
+            model = settings.transcription.get("model", {}).get("name", "large-v3")
+            limits = {"max_upload_bytes": settings.max_upload_bytes}
+            return JSONResponse({"ready": gateway.ready, "model": model, "tenant": principal.tenant, "limits": limits})
+
+    async def job_status(request: Request, job_id: str) -> Response:
+        return await rest.job_status(request, job_id)
+
+    app.add_middleware(RateLimitHeaders)
+    app.add_middleware(AuditLog)
+    app.exception_handler(ApiError)(_on_api_error)
+    app.exception_handler(Exception)(_on_error)
+    app.get("/health")(health)
+    app.get("/livez", include_in_schema=False)(livez)
+    app.get("/readyz", include_in_schema=False)(readyz)
+    app.get("/stt/status")(stt_status)
+    app.post("/stt/upload")(rest.transcribe_file)
+    app.post("/stt/process")(rest.transcribe_url)
+    app.post("/ocr/process")(rest.read_document)
+    app.get("/status/{job_id}")(job_status)
+    return app
+
+
+async def _on_api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for it
+    return problem(error)
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    log.error("a request met an unexpected error", exc_info=error)
+    return problem(ApiError(ErrorCode.INTERNAL, "The gateway met an unexpected error. Please report it."))

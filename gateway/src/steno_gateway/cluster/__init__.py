@@ -1,0 +1,1 @@
+"""The resources that the gateway creates, and what became of them."""

@@ -1,0 +1,49 @@
+"""steno-gateway: runs one replica."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+from prometheus_client import start_http_server
+
+from steno_api.json_logs import JsonFormatter
+from steno_gateway.app import Gateway
+from steno_gateway.settings import Settings
+from steno_kube.client import Cluster
+
+DEFAULT_PORT = 8001
+"""As the original engine's."""
+
+
+def main() -> None:
+    """Run until stopped."""
+    parser = argparse.ArgumentParser(prog="steno-gateway", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="settings, as JSON")
+    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a server in a pod
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--metrics-port", type=int, default=None, help="where /metrics is; default: nowhere")
+    arguments = parser.parse_args()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=os.environ.get("STENO_LOG_LEVEL", "INFO"), handlers=[handler])
+    if arguments.metrics_port is not None:
+        start_http_server(arguments.metrics_port, arguments.host)
+    asyncio.run(_serve(Settings.load(arguments.config), arguments.host, arguments.port))
+
+
+async def _serve(settings: Settings, host: str, port: int) -> None:
+    cluster = await Cluster.connect("steno-gateway")
+    try:
+        gateway = Gateway(settings, cluster)
+        config = uvicorn.Config(
+            gateway.app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30
+        )
+        await uvicorn.Server(config).serve()
+    finally:
+        await cluster.close()

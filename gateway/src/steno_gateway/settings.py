@@ -1,0 +1,76 @@
+"""Settings: one JSON document, which the chart mounts from a ConfigMap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from steno_api.gateway.api_keys import API_KEY_SECRET
+from steno_api.model import Model
+from steno_api.v1alpha1.common import EndpointURL, Name
+
+MAX_UPLOAD_BYTES = 100 * 1024 * 1024
+"""As the original engine."""
+
+
+class StoreSettings(Model):
+    """Where uploads are staged and results are published."""
+
+    uri: Annotated[str, Field(pattern=r"^s3://[^/\s]+(/\S*)?$", max_length=1024)]
+    """`s3://bucket[/prefix]`."""
+    secret_name: Name = "steno-store"  # noqa: S105 - the name of a Secret
+    """Secret of the workers' credentials, in each namespace that a key names."""
+    endpoint_url: EndpointURL | None = Field(default=None, alias="endpointURL")
+    """URL of the S3 server; absent: AWS."""
+    region: str | None = None
+    """Its region."""
+
+
+class DefaultLimits(Model):
+    """Limits of keys that have none of their own."""
+
+    requests_per_minute: Annotated[int, Field(ge=1)] = 600
+    """Requests that begin in a minute, on each replica."""
+    concurrent_requests: Annotated[int, Field(ge=1)] = 64
+    """Requests and live sessions at a time, on each replica."""
+    tenant_requests_per_minute: Annotated[int, Field(ge=1)] = 6000
+    """Of all keys of a tenant together."""
+
+
+class Settings(Model):
+    """How the gateway runs."""
+
+    name: Name = "steno-gateway"
+    """Of the release: what it creates has the label `steno.dev/gateway` with this value."""
+    namespace: Name = "default"
+    """Where it runs, and where the Secrets with API keys are."""
+    namespaces: tuple[Name, ...] = ()
+    """The namespaces served; empty: all."""
+    key_secrets: tuple[Name, ...] = (API_KEY_SECRET,)
+    """Names of the Secrets with records of API keys."""
+    store: StoreSettings
+    """Where uploads and results are."""
+    transcription: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Fields of the spec of TranscriptionJobs, such as `model` and `profileRef`, unless the client chooses."""
+    ocr: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Fields of the spec of OCRJobs."""
+    max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES
+    """Of one file."""
+    wait_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """For which a request waits for its result; then the answer is 202 with the job's address."""
+    ttl_seconds: Annotated[int, Field(ge=60)] = 86_400
+    """After which an ended job, and its upload, are deleted. Results stay."""
+    limits: DefaultLimits = DefaultLimits()
+    """Of keys that have none of their own."""
+
+    @classmethod
+    def load(cls, path: Path) -> Settings:
+        """Read the document.
+
+        Raises:
+            OSError: it cannot be read.
+            pydantic.ValidationError: a setting is missing or has no legal value.
+        """
+        return cls.model_validate_json(path.read_bytes())

@@ -1,0 +1,213 @@
+"""The original engines' REST: `/stt/upload`, `/stt/process`, `/ocr/process`, `/status/{job_id}`, for unchanged clients.
+
+What a request asks for becomes a job, and the answer is the document that the job publishes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from steno_api.server.errors import ApiError, ErrorCode
+from steno_gateway.access.access import Access
+from steno_gateway.access.principal import Principal
+from steno_gateway.settings import Settings
+from steno_gateway.transports.http import NO_STORE, admitted, parse_fields, read_json
+from steno_gateway.transports.multipart import read_form
+from steno_gateway.work.jobs import DOCUMENTS, SPEECH, Job, JobKind, JobService, Upload, failure, has_ended, state
+
+Text = Annotated[str, Field(max_length=512)]
+
+
+def _split(given: Any) -> Any:
+    return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
+
+
+Languages = Annotated[list[Annotated[str, Field(max_length=35)]], Field(max_length=16), BeforeValidator(_split)]
+
+
+class ClientFields(BaseModel):
+    """What clients call themselves and their recordings: free text."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    tenant_id: Text | None = None
+    user_id: Text | None = None
+
+
+class SpeechFields(ClientFields):
+    """Fields of a recording."""
+
+    meeting_id: Annotated[str, Field(max_length=253)] | None = None
+    language: Annotated[str, Field(max_length=35)] = "auto"
+    languages: Languages = []
+    channels: Literal["mix", "split"] = "mix"
+    diarize: bool = True
+    min_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
+    max_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
+
+    def spec(self) -> dict[str, Any]:
+        """Return the fields of the TranscriptionJob's spec."""
+        spec: dict[str, Any] = {"language": self.language, "languages": self.languages}
+        if self.meeting_id:
+            spec["meetingID"] = self.meeting_id
+        if self.channels == "split":
+            spec["audio"] = {"channels": "Split"}
+        elif self.diarize:
+            bounds = {"minSpeakers": self.min_speakers, "maxSpeakers": self.max_speakers}
+            spec["diarization"] = {name: bound for name, bound in bounds.items() if bound is not None}
+        return spec
+
+
+class SpeechUrlFields(SpeechFields):
+    """Fields of a recording that a worker fetches."""
+
+    audio_url: Annotated[str, Field(max_length=2048)]
+
+
+class DocumentFields(ClientFields):
+    """Fields of a document."""
+
+    document_url: Annotated[str, Field(max_length=2048)] | None = None
+    languages: Languages = []
+    engine: Annotated[str, Field(max_length=32)] | None = None
+    pages: Annotated[str, Field(max_length=200)] | None = None
+    mode: Literal["skip", "redo", "force"] = "skip"
+
+    def spec(self) -> dict[str, Any]:
+        """Return the fields of the OCRJob's spec."""
+        chosen = {"languages": self.languages, "engine": self.engine, "pages": self.pages}
+        return {"mode": self.mode.capitalize(), **{name: value for name, value in chosen.items() if value}}
+
+
+class OriginalRest:
+    """The handlers."""
+
+    def __init__(self, settings: Settings, access: Access, jobs: JobService) -> None:
+        self._settings = settings
+        self._access = access
+        self._jobs = jobs
+
+    async def transcribe_file(self, request: Request) -> Response:
+        """`POST /stt/upload`: a form with a file."""
+        return await self._upload(request, SPEECH, SpeechFields)
+
+    async def transcribe_url(self, request: Request) -> Response:
+        """`POST /stt/process`: JSON with `audio_url`."""
+        async with admitted(self._access, request, SPEECH.scope) as principal:
+            fields = parse_fields(SpeechUrlFields, await read_json(request))
+            return await self._run(request, SPEECH, principal, fields.spec() | {"source": _source(fields.audio_url)})
+
+    async def read_document(self, request: Request) -> Response:
+        """`POST /ocr/process`: a form with a file, or JSON with `document_url`."""
+        if not request.headers.get("content-type", "").lower().startswith("application/json"):
+            return await self._upload(request, DOCUMENTS, DocumentFields)
+        async with admitted(self._access, request, DOCUMENTS.scope) as principal:
+            fields = parse_fields(DocumentFields, await read_json(request))
+            if fields.document_url is None:
+                message = "document_url is missing; send it, or send the file as a form."
+                raise ApiError(ErrorCode.INVALID_REQUEST, message)
+            spec = fields.spec() | {"source": _source(fields.document_url)}
+            return await self._run(request, DOCUMENTS, principal, spec)
+
+    async def job_status(self, request: Request, job_id: str) -> Response:
+        """`GET /status/{job_id}`: a job's state, and its result once it has one."""
+        async with admitted(self._access, request, None) as principal:
+            job = await self._jobs.get(principal, job_id)
+            request.state.job_id = job_id
+            if state(job) == "succeeded":
+                head = _state_head(job)
+                return StreamingResponse(_with_result(head, self._jobs.result(job)), 200, NO_STORE, "application/json")
+            return JSONResponse(_state(job), headers=NO_STORE)
+
+    async def _upload(self, request: Request, kind: JobKind, model: type[SpeechFields | DocumentFields]) -> Response:
+        async with admitted(self._access, request, kind.scope) as principal:
+            name = self._jobs.new_name(kind, principal, request.headers.get("idempotency-key"))
+            uploads: list[Upload] = []
+
+            async def save(filename: str, chunks: AsyncIterator[bytes]) -> None:
+                uploads.append(await self._jobs.stage(principal, name, filename, chunks))
+
+            try:
+                form = await read_form(request, save, file_field="file", max_bytes=self._settings.max_upload_bytes)
+                spec = parse_fields(model, dict(form)).spec()
+            except ApiError:
+                for upload in uploads:
+                    await self._jobs.discard(upload)
+                raise
+            job = await self._jobs.create_from_upload(kind, principal, name, spec, uploads[0])
+            return await self._answer(request, principal, job)
+
+    async def _run(self, request: Request, kind: JobKind, principal: Principal, spec: Mapping[str, Any]) -> Response:
+        name = self._jobs.new_name(kind, principal, request.headers.get("idempotency-key"))
+        return await self._answer(request, principal, await self._jobs.create(kind, principal, name, spec))
+
+    async def _answer(self, request: Request, principal: Principal, job: Job) -> Response:
+        """Answer with a job's document once it has ended, or with its address."""
+        request.state.job_id = job.metadata.name
+        if request.query_params.get("async", "").lower() not in ("1", "true", "yes"):
+            job = await self._wait(request, principal, job)
+        if not has_ended(job):
+            url = f"/status/{job.metadata.name}"
+            body = {"job_id": job.metadata.name, "status": state(job), "status_url": url}
+            return JSONResponse(body, 202, {"Location": url, **NO_STORE})
+        if state(job) == "failed":
+            raise failure(job)
+        headers = {"X-Job-ID": job.metadata.name, **NO_STORE}
+        return StreamingResponse(self._jobs.result(job), 200, headers, "application/json")
+
+    async def _wait(self, request: Request, principal: Principal, job: Job) -> Job:
+        """Wait for a job's end; if the client goes away, it has no ID to ask with, and the job is deleted."""
+        waiting = asyncio.ensure_future(self._jobs.wait(principal, job))
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+            if "idempotency-key" not in request.headers:
+                await self._jobs.cancel(principal, job.metadata.name)
+            raise ApiError(ErrorCode.INVALID_REQUEST, "The client has disconnected.")
+        finally:
+            waiting.cancel()
+            gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _source(url: str) -> dict[str, Any]:
+    return {"uri": url}
+
+
+def _state(job: Job) -> dict[str, Any]:
+    progress = job.status.progress
+    shown: dict[str, Any] = {
+        "job_id": job.metadata.name,
+        "status": state(job),
+        "stage": progress.stage if progress else None,
+        "progress": progress.percent / 100 if progress else float(has_ended(job)),
+    }
+    if state(job) == "failed":
+        error = failure(job)
+        shown["error"] = {"code": error.status.code, "message": error.message}
+    return shown
+
+
+def _state_head(job: Job) -> bytes:
+    return json.dumps(_state(job)).encode()
+
+
+async def _with_result(head: bytes, document: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the state with the document as its member `result`, which is never parsed."""
+    yield head[:-1] + b', "result": '
+    async for chunk in document:
+        yield chunk
+    yield b"}"

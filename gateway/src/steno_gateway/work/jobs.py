@@ -1,0 +1,276 @@
+"""Jobs as requests: a request becomes a TranscriptionJob or OCRJob, and its status and document the answer.
+
+The name of a job is its ID: any replica finds it, after any restart. A request with an Idempotency-Key gets a name that
+follows from it, so that the same request finds the job it made before.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pydantic
+
+from steno_api.gateway.api_keys import Scope
+from steno_api.server.errors import ApiError, ErrorCode, failure_status
+from steno_api.v1alpha1.meta import ObjectMeta
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_gateway.access.principal import Principal
+from steno_gateway.cluster.resources import Resources, not_found
+from steno_gateway.settings import Settings
+from steno_gateway.work.store import ObjectStore
+from steno_kube.keys import Key
+
+Job = TranscriptionJob | OCRJob
+_NAME_BYTES = 10
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """A kind of job, in the gateway's terms."""
+
+    model: type[TranscriptionJob | OCRJob]
+    prefix: str
+    """Of its jobs' names."""
+    scope: Scope
+
+
+SPEECH = JobKind(TranscriptionJob, "stt", Scope.STT)
+DOCUMENTS = JobKind(OCRJob, "ocr", Scope.OCR)
+KINDS = (SPEECH, DOCUMENTS)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that was staged."""
+
+    source: dict[str, Any]
+    """The `source` of its job."""
+    sha256: str
+
+
+State = Literal["queued", "running", "succeeded", "failed"]
+_STATES: Mapping[str | None, State] = {"Running": "running", "Succeeded": "succeeded", "Failed": "failed"}
+
+
+class JobService:
+    """Creates jobs, waits for them, and reads their results."""
+
+    def __init__(self, settings: Settings, resources: Resources, store: ObjectStore) -> None:
+        self._settings = settings
+        self._resources = resources
+        self._store = store
+
+    def new_name(self, kind: JobKind, principal: Principal, idempotency_key: str | None) -> str:
+        """Return the name of a job that is about to be created.
+
+        Args:
+            kind: of the job.
+            principal: who asks.
+            idempotency_key: what the client calls the request, if it does.
+        """
+        if idempotency_key is None:
+            random = secrets.token_bytes(_NAME_BYTES)
+        else:  # of the tenant, not of the key: keys are replaced
+            text = f"{principal.tenant}\n{principal.namespace}\n{kind.prefix}\n{idempotency_key}"
+            random = hashlib.sha256(text.encode()).digest()[:_NAME_BYTES]
+        return f"{kind.prefix}-{base64.b32encode(random).decode().lower()}"
+
+    async def stage(self, principal: Principal, name: str, filename: str, chunks: AsyncIterator[bytes]) -> Upload:
+        """Write an upload to the store.
+
+        Args:
+            principal: who sends it.
+            name: of the job.
+            filename: of the upload.
+            chunks: its bytes.
+
+        Raises:
+            ApiError: `StoreUnavailable`, `TooLarge`, or whatever the stream raises.
+        """
+        # A place of its own: a repeated request must not touch what the first one's worker reads.
+        place = f"{name}/{secrets.token_hex(8)}"
+        uri = self._store.upload_uri(principal.namespace, place, _safe(filename))
+        hashed = hashlib.sha256()
+        await self._store.put(uri, _hashed(chunks, hashed))
+        return Upload({"uri": uri, **self._access()}, hashed.hexdigest())
+
+    async def create_from_upload(
+        self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], upload: Upload
+    ) -> Job:
+        """Create a job of an upload, which is deleted if no job comes of it, or if the job is there already.
+
+        Args:
+            kind: of the job.
+            principal: whose job it is.
+            name: of the job.
+            spec: what the client chose.
+            upload: its source.
+
+        Raises:
+            ApiError: as `create`.
+        """
+        used = False
+        try:
+            job = await self.create(kind, principal, name, {**spec, "source": upload.source}, upload.sha256)
+            used = job.spec.source.uri == upload.source["uri"] and not has_ended(job)
+        finally:
+            if not used:
+                await self.discard(upload)
+        return job
+
+    async def discard(self, upload: Upload) -> None:
+        """Delete an upload of which no job came."""
+        await self._store.discard(upload.source["uri"])
+
+    async def create(
+        self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], content: str = ""
+    ) -> Job:
+        """Create a job, or return the one that the same request has created.
+
+        Args:
+            kind: of the job.
+            principal: whose job it is.
+            name: of the job.
+            spec: what the client chose, over the gateway's settings.
+            content: digest of the source, where it is an upload: a repeated request has it at another place.
+
+        Raises:
+            ApiError: `InvalidRequest`, `IdempotencyConflict`, `NotReady`.
+        """
+        defaults = self._settings.transcription if kind is SPEECH else self._settings.ocr
+        whole = {
+            "ttlSecondsAfterFinished": self._settings.ttl_seconds,
+            "ttlPolicy": "DeleteResource",
+            **defaults,
+            "output": {"uri": self._store.results_uri, **self._access()},
+            **spec,
+            "tenantRef": {"name": principal.tenant},
+        }
+        try:
+            job = kind.model(
+                metadata=ObjectMeta(name=name, namespace=principal.namespace),
+                spec=kind.model.model_fields["spec"].annotation.model_validate(whole),  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue] - a model
+            )
+        except pydantic.ValidationError as error:
+            fields = sorted({".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)})
+            message = f"Fields that are missing or have an invalid value: {', '.join(fields)}."
+            raise ApiError(ErrorCode.INVALID_REQUEST, message) from None
+        # Of what the client asked for: settings may change between two requests.
+        asked = {**spec, "source": content} if content else dict(spec)
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        created = await self._resources.create(job, key_id=principal.id, digest=digest)
+        assert isinstance(created, (TranscriptionJob, OCRJob))  # noqa: S101 - it is of the kind that was sent
+        return created
+
+    async def get(self, principal: Principal, job_id: str) -> Job:
+        """Return a job of the client's namespace.
+
+        Raises:
+            ApiError: `JobNotFound`, `NotReady`, `ScopeMissing`.
+        """
+        kind = next((each for each in KINDS if job_id.startswith(f"{each.prefix}-")), None)
+        if kind is None:
+            raise not_found()
+        principal.require(kind.scope)
+        return _job(await self._resources.get(self._key(kind, principal, job_id)))
+
+    async def wait(self, principal: Principal, job: Job, seconds: float | None = None) -> Job:
+        """Return a job once it has ended, or as it is when the time is over.
+
+        Args:
+            principal: whose job it is.
+            job: which one.
+            seconds: for which to wait; None: as the settings say.
+
+        Raises:
+            ApiError: `JobNotFound`: it was deleted meanwhile; `NotReady`.
+        """
+        key = Key(job.kind, principal.namespace, job.metadata.name)
+        limit = self._settings.wait_seconds if seconds is None else seconds
+        return _job(await self._resources.wait(key, lambda each: has_ended(_job(each)), limit))
+
+    async def cancel(self, principal: Principal, job_id: str) -> None:
+        """Delete a job; what it has published stays.
+
+        Raises:
+            ApiError: `JobNotFound`, `NotReady`.
+        """
+        await self._resources.delete(await self.get(principal, job_id))
+
+    def result(self, job: Job, artifact: str = "json") -> AsyncIterator[bytes]:
+        """Return the bytes of a published document.
+
+        Args:
+            job: which has succeeded.
+            artifact: format of the document.
+
+        Raises:
+            ApiError: why there is none.
+        """
+        results = job.status.results
+        if results is None:
+            raise failure(job)
+        found = next((each for each in results.artifacts if each.format == artifact), None)
+        if found is None:
+            message = f"The job did not publish {artifact}: ask for it when you create the job."
+            raise ApiError(ErrorCode.RESULT_NOT_FOUND, message)
+        return self._store.get(found.uri)
+
+    def _key(self, kind: JobKind, principal: Principal, name: str) -> Key:
+        return Key(kind.model.definition.kind, principal.namespace, name)
+
+    def _access(self) -> dict[str, Any]:
+        """Return how workers reach the store."""
+        store = self._settings.store
+        access: dict[str, Any] = {"secretRef": {"name": store.secret_name}}
+        if store.endpoint_url:
+            access["endpointURL"] = store.endpoint_url
+        if store.region:
+            access["region"] = store.region
+        return access
+
+
+async def _hashed(chunks: AsyncIterator[bytes], into: hashlib._Hash) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        into.update(chunk)
+        yield chunk
+
+
+def has_ended(job: Job) -> bool:
+    """Return whether a job has succeeded or failed."""
+    return state(job) in ("succeeded", "failed")
+
+
+def state(job: Job) -> State:
+    """Return a job's state in the original engines' words."""
+    return _STATES.get(job.status.phase, "queued")
+
+
+def failure(job: Job) -> ApiError:
+    """Return why a job has no result."""
+    last = job.status.last_failure
+    if last is not None and has_ended(job):
+        return ApiError(failure_status(last.reason), last.message)
+    if has_ended(job):
+        stalled = next((each for each in job.status.conditions if each.type == "Failed"), None)
+        message = stalled.message if stalled else "The job failed."
+        return ApiError(ErrorCode.INTERNAL, message)
+    return ApiError(ErrorCode.NOT_READY, "The job has not ended yet.", retry_after=1)
+
+
+def _job(resource: Any) -> Job:
+    assert isinstance(resource, (TranscriptionJob, OCRJob))  # noqa: S101 - asked for by kind
+    return resource
+
+
+def _safe(filename: str) -> str:
+    """Return a file's name as the last part of a key: its extension helps people, nothing else is needed of it."""
+    kept = "".join(char for char in filename.rpartition("/")[2] if char.isascii() and (char.isalnum() or char in "._-"))
+    return kept.strip(".")[-100:] or "source"

@@ -1,0 +1,133 @@
+"""Object store: uploads are staged in it, and results read from it, as streams through obstore.
+
+Nothing is kept in memory or on disk here: a part of an upload is sent on as soon as it is full.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from steno_api.s3 import DEFAULT_REGION, parse_error
+from steno_api.server.errors import ApiError, ErrorCode
+from steno_gateway.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 5 * 1024 * 1024
+"""Of a part of an upload: S3's least."""
+_ERRORS: tuple[type[Exception], ...] = (BaseError, FileNotFoundError, ValueError, OSError)
+_TIMEOUT = timedelta(seconds=30)
+
+
+class ObjectStore:
+    """The store of uploads and results, with the gateway's own credentials (from the environment)."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            settings: where it is.
+        """
+        parts = urlsplit(settings.uri)
+        self._root = settings.uri.rstrip("/")
+        self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
+        endpoint = settings.endpoint_url
+        config: S3Config = {"region": settings.region or os.environ.get("AWS_REGION") or DEFAULT_REGION}
+        if endpoint is not None:
+            config["endpoint"] = endpoint
+        config["virtual_hosted_style_request"] = endpoint is None
+        self._store = S3Store(
+            self._bucket,
+            config=config,
+            client_options={
+                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+                "timeout": _TIMEOUT,
+                "connect_timeout": timedelta(seconds=5),
+            },
+        )
+
+    @property
+    def results_uri(self) -> str:
+        """The output of jobs."""
+        return f"{self._root}/results"
+
+    def upload_uri(self, namespace: str, job: str, name: str) -> str:
+        """Return the URI of a job's upload.
+
+        Args:
+            namespace: the job's.
+            job: its name.
+            name: of the file, safe for a key.
+        """
+        return f"{self._root}/uploads/{namespace}/{job}/{name}"
+
+    async def put(self, uri: str, chunks: AsyncIterator[bytes]) -> None:
+        """Write an object from a stream: it is there as a whole, or not at all.
+
+        Raises:
+            ApiError: `StoreUnavailable`, or whatever the stream raises.
+        """
+        try:
+            async with obstore.open_writer_async(self._store, self._key(uri), buffer_size=PART_BYTES) as writer:
+                async for chunk in chunks:
+                    await writer.write(chunk)
+        except _ERRORS as error:
+            raise _unavailable(error) from error
+
+    async def get(self, uri: str) -> AsyncIterator[bytes]:
+        """Yield the bytes of a result.
+
+        Raises:
+            ApiError: `ResultNotFound`, `StoreUnavailable`.
+        """
+        try:
+            result = await obstore.get_async(self._store, self._key(uri))
+            async for chunk in result.stream(min_chunk_size=256 * 1024):
+                yield bytes(chunk)
+        except FileNotFoundError:
+            message = "The result is not in the store any more: it was deleted there."
+            raise ApiError(ErrorCode.RESULT_NOT_FOUND, message) from None
+        except _ERRORS as error:
+            raise _unavailable(error) from error
+
+    async def discard(self, uri: str) -> None:
+        """Delete an upload; that it is gone already is no error, that it cannot be deleted is only logged."""
+        try:
+            await obstore.delete_async(self._store, self._key(uri))
+        except FileNotFoundError:
+            pass
+        except _ERRORS as error:
+            log.warning("an upload could not be deleted: %s", parse_error(error).phrase, extra={"uri": uri})
+
+    def is_upload(self, uri: str) -> bool:
+        """Return whether a source was staged here."""
+        return uri.startswith(f"{self._root}/uploads/")
+
+    def _key(self, uri: str) -> str:
+        """Return the key of an object, which has to be in this store.
+
+        Raises:
+            ApiError: `ResultNotFound`: it is somewhere else.
+        """
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if bucket != self._bucket or (self._prefix and not key.startswith(f"{self._prefix}/")):
+            raise ApiError(ErrorCode.RESULT_NOT_FOUND, "The result is not in the gateway's store.")
+        return key
+
+
+def _unavailable(error: Exception) -> ApiError:
+    phrase = parse_error(error).phrase or "no answer"
+    message = f"The object store does not work at present ({phrase}). Try again later."
+    return ApiError(ErrorCode.STORE_UNAVAILABLE, message, retry_after=5)

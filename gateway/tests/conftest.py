@@ -1,0 +1,160 @@
+"""A gateway process in front of a real API server and a real S3 server; tests play the operator's part."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from steno_api.gateway.api_keys import ApiKey, NewApiKey, Scope, new_api_key, secret_manifest
+from tests.support.apiserver import ApiServer
+from tests.support.fixtures import *  # noqa: F403
+from tests.support.s3 import S3Server, serve
+
+ALL = frozenset(Scope)
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with serve(tmp_path_factory.mktemp("s3"), "steno") as server:
+        yield server
+
+
+@dataclass
+class GatewayProcess:
+    """A running gateway, its client, and the cluster behind it."""
+
+    client: httpx.Client
+    apiserver: ApiServer
+    s3: S3Server
+    namespace: str
+    """Where its keys are, and where they create resources."""
+    log: Path
+
+    def key(self, **changes: Any) -> NewApiKey:
+        """Make an API key and add it to the Secret; it is valid once the gateway has seen that."""
+        values = {"tenant": "acme", "namespace": self.namespace, "scopes": ALL, "created": datetime.now(UTC)}
+        made = new_api_key(**{**values, **changes})
+        self._patch({made.record.id: made.record})
+        until = time.monotonic() + SECONDS
+        while self.client.get("/status/stt-none", headers=bearer(made.key)).json()["code"] == "KeyInvalid":
+            assert time.monotonic() < until, self.log.read_text()[-2000:]
+        return made
+
+    def revoke(self, record: ApiKey) -> None:
+        """Remove a key's record."""
+        self._patch({record.id: None})
+
+    def _patch(self, records: dict[str, ApiKey | None]) -> None:
+        path = f"/api/v1/namespaces/{self.namespace}/secrets"
+        entries = {name: record.to_json() if record else None for name, record in records.items()}
+        body = secret_manifest("steno-api-keys", self.namespace, {})
+        answer = self.apiserver.request("POST", path, body)
+        assert answer.status in (201, 409), answer.message
+        patch = {"stringData": entries} if None not in entries.values() else {"data": entries}
+        answer = self.apiserver.request(
+            "PATCH", f"{path}/steno-api-keys", patch, content_type="application/merge-patch+json"
+        )
+        assert answer.status == 200, answer.message
+
+    def job(self, name: str) -> dict[str, Any]:
+        """Return a job's resource."""
+        plural = "transcriptionjobs" if name.startswith("stt-") else "ocrjobs"
+        answer = self.apiserver.request("GET", f"/apis/steno.dev/v1alpha1/namespaces/{self.namespace}/{plural}/{name}")
+        assert answer.status == 200, answer.message
+        return answer.body
+
+    def jobs(self, plural: str = "transcriptionjobs") -> list[dict[str, Any]]:
+        """Return all jobs of a kind."""
+        return self.apiserver.request("GET", f"/apis/steno.dev/v1alpha1/namespaces/{self.namespace}/{plural}").body[
+            "items"
+        ]
+
+    def finish(self, name: str, document: dict[str, Any] | None = None, **failure: str) -> None:
+        """Do what the operator and a worker do: publish a document, or fail, and write the status."""
+        job, now = self.job(name), (datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        plural = "transcriptionjobs" if name.startswith("stt-") else "ocrjobs"
+        status: dict[str, Any] = {"observedGeneration": 1, "completionTime": now, "attempt": 1}
+        if document is None:
+            status |= {"phase": "Failed", "lastFailure": {"attempt": 1, "time": now, **failure}}
+        else:
+            folder = f"results/{self.namespace}/{name}/{job['metadata']['uid']}"
+            data = json.dumps(document).encode()
+            self.s3.client.put_object(Bucket="steno", Key=f"{folder}/transcript.json", Body=data)
+            uri = f"s3://steno/{folder}"
+            artifact = {"format": "json", "uri": f"{uri}/transcript.json", "sha256": "0" * 64, "bytes": len(data)}
+            status |= {"phase": "Succeeded", "results": {"manifest": f"{uri}/manifest.json", "artifacts": [artifact]}}
+        answer = self.apiserver.request(
+            "PATCH", f"/apis/steno.dev/v1alpha1/namespaces/{self.namespace}/{plural}/{name}/status",
+            {"status": status}, content_type="application/merge-patch+json",
+        )  # fmt: skip
+        assert answer.status == 200, answer.message
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@contextmanager
+def running(
+    apiserver: ApiServer, s3: S3Server, folder: Path, namespace: str, **settings: Any
+) -> Iterator[GatewayProcess]:
+    """A gateway process; several of one namespace are replicas of one release."""
+    settings = {
+        "namespace": namespace, "name": namespace, "waitSeconds": 20, "maxUploadBytes": 2_000_000,
+        "store": {"uri": "s3://steno", "endpointURL": s3.endpoint},
+        "transcription": {"model": {"name": "whisper-base"}, "profileRef": {"name": "cpu"}}, **settings,
+    }  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(settings))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "steno_gateway", "--config", str(folder / "settings.json"), "--host", "127.0.0.1",
+             "--port", str(port)],
+            stdout=output, stderr=output,
+            env={**os.environ, **s3.environment(), "KUBECONFIG": str(apiserver.kubeconfig)},
+        )  # fmt: skip
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=SECONDS)
+    try:
+        until = time.monotonic() + SECONDS
+        while not _ready(client):
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.05)
+        yield GatewayProcess(client, apiserver, s3, namespace, log)
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def gateway(apiserver: ApiServer, s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with running(apiserver, s3, tmp_path_factory.mktemp("gateway"), apiserver.namespace()) as process:
+        yield process
+
+
+def _ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+HOUR = timedelta(hours=1)
