@@ -99,6 +99,19 @@ class Cluster:
                     return None
                 raise
 
+    def get_cluster_resource(self, definition: ResourceDefinition, name: str) -> dict[str, Any] | None:
+        """Return the cluster-scoped resource of that name, or None."""
+        with self._errors_explained(definition):
+            try:
+                found = self._custom.get_cluster_custom_object(
+                    definition.group, definition.version, definition.plural, name, **_timeouts()
+                )
+                return cast("dict[str, Any]", found)
+            except ApiException as error:
+                if error.status == 404 and _status_of(error):
+                    return None
+                raise
+
     def list_resources(self, definition: ResourceDefinition, *, all_namespaces: bool = False) -> list[dict[str, Any]]:
         """Return all resources of a kind in the namespace, or in all namespaces."""
         with self._errors_explained(definition):
@@ -173,6 +186,51 @@ class Cluster:
                 return {key: base64.b64decode(value).decode().strip() for key, value in (found.data or {}).items()}
             except ValueError as error:
                 raise CommandError(f"the Secret {name} has a value that is not text", EXIT_INPUT) from error
+
+    def read_secret_if_any(self, name: str) -> dict[str, str]:
+        """Return the keys and decoded values of a Secret in the namespace; empty if there is none."""
+        try:
+            return self.read_secret(name)
+        except CommandError as error:
+            if error.exit_code != EXIT_NOT_FOUND:
+                raise
+            return {}
+
+    def write_secret(self, name: str, entries: Mapping[str, str | None], kind: str) -> None:
+        """Set and remove entries of a Secret in the namespace, which is created if it is not there.
+
+        Args:
+            name: of the Secret.
+            entries: values by key; None removes one. What is not named stays.
+            kind: the Secret's type.
+        """
+        texts = {key: value for key, value in entries.items() if value is not None}
+        patch = {"stringData": texts, "data": {key: None for key in entries if key not in texts}}
+        body = client.V1Secret(metadata=client.V1ObjectMeta(name=name), type=kind, string_data=texts)
+        with self._errors_explained():
+            # Another may create it between the two: then these entries are set in theirs.
+            if not self._patch_secret(name, patch) and not self._create_secret(body):
+                self._patch_secret(name, patch)
+
+    def _patch_secret(self, name: str, patch: dict[str, Any]) -> bool:
+        """Return whether there is such a Secret."""
+        try:
+            self._core.patch_namespaced_secret(name, self.namespace, patch, **_timeouts())
+        except ApiException as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def _create_secret(self, body: client.V1Secret) -> bool:
+        """Return whether it was not there before."""
+        try:
+            self._core.create_namespaced_secret(self.namespace, body, **_timeouts())
+        except ApiException as error:
+            if error.status == 409:
+                return False
+            raise
+        return True
 
     def _path(self, definition: ResourceDefinition) -> tuple[str, str, str, str]:
         return definition.group, definition.version, self.namespace, definition.plural

@@ -1,0 +1,160 @@
+"""`steno key`: API keys of the gateway: create, list, revoke."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steno_client import options
+from steno_client.errors import EXIT_INPUT, EXIT_NOT_FOUND, CommandError, report_errors
+
+if TYPE_CHECKING:
+    from steno_client.kube import Cluster
+
+app = typer.Typer(help="API keys of the gateway: create, list, revoke.", no_args_is_help=True)
+
+_GATEWAY_NAMESPACE = "steno-system"
+_LIMITS = "Limits"
+
+GatewayNamespace = Annotated[
+    str, typer.Option("--namespace", "-n", help="Where the gateway runs.", rich_help_panel="Cluster")
+]
+KeySecret = Annotated[
+    str, typer.Option("--secret", help="Secret with the keys' records.", rich_help_panel="Cluster", show_default=True)
+]
+_SECRET = "steno-api-keys"  # noqa: S105 - the name of a Secret
+
+
+@app.command()
+def create(
+    *,
+    tenant: Annotated[str, typer.Option(help="Tenant whose limits count.")],
+    work_namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--for-namespace", help="Where its jobs and sessions are created.", show_default="the Tenant's only one"
+        ),
+    ] = None,
+    scopes: Annotated[
+        list[str],
+        typer.Option(
+            callback=options.comma_separated,
+            metavar="SCOPE,…",
+            help="What it is for: stt (recordings), ocr (documents), stream (live sessions).",
+        ),
+    ] = ["stt", "ocr", "stream"],  # noqa: B006 - typer copies it
+    description: Annotated[str, typer.Option(help="Who uses it.")] = "",
+    days: Annotated[int | None, typer.Option(min=1, help="Until it expires.", show_default="never")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, rich_help_panel=_LIMITS)] = None,
+    concurrent_requests: Annotated[int | None, typer.Option(min=1, rich_help_panel=_LIMITS)] = None,
+    secret: KeySecret = _SECRET,
+    namespace: GatewayNamespace = _GATEWAY_NAMESPACE,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Make an API key and print it. It is shown this once: only a digest of it is stored."""
+    with report_errors(debug=debug):
+        import pydantic  # noqa: PLC0415 - loaded with the Kubernetes client
+
+        from steno_api.gateway.api_keys import ApiKeyLimits, Scope, new_api_key  # noqa: PLC0415
+        from steno_client import kube  # noqa: PLC0415 - it loads the Kubernetes client
+
+        unknown = [scope for scope in scopes if scope not in list(Scope)]
+        if unknown:
+            raise CommandError(f"no such scope: {', '.join(unknown)}: choose from stt, ocr, stream", EXIT_INPUT)
+        cluster = kube.Cluster(kube.ClusterContext(namespace, context, kubeconfig))
+        where = work_namespace or _only_namespace(cluster, tenant)
+        now = datetime.now(UTC)
+        try:
+            made = new_api_key(
+                tenant=tenant,
+                namespace=where,
+                scopes=frozenset(map(Scope, scopes)),
+                created=now,
+                expires=None if days is None else now + timedelta(days=days),
+                description=description,
+                limits=ApiKeyLimits(requests_per_minute=requests_per_minute, concurrent_requests=concurrent_requests),
+            )
+        except pydantic.ValidationError as error:
+            fields = ", ".join(sorted({str(fault["loc"][0]) for fault in error.errors(include_input=False)}))
+            raise CommandError(f"not a legal value: {fields}", EXIT_INPUT) from error
+        cluster.write_secret(secret, {made.record.id: made.record.to_json()}, "steno.dev/api-keys")
+    typer.echo(made.key)
+    expiry = f"until {made.record.expires:%Y-%m-%d}" if made.record.expires else "until it is revoked"
+    typer.echo(
+        f"key {made.record.id} of tenant {tenant} creates {', '.join(sorted(scopes))} work in {where}, {expiry}",
+        err=True,
+    )
+
+
+@app.command("list")
+def list_keys(
+    *,
+    secret: KeySecret = _SECRET,
+    namespace: GatewayNamespace = _GATEWAY_NAMESPACE,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """List the API keys, without what they are."""
+    with report_errors(debug=debug):
+        from steno_api.gateway.api_keys import read_records  # noqa: PLC0415 - pydantic takes a while
+        from steno_client import formatting, kube  # noqa: PLC0415 - it loads the Kubernetes client
+
+        cluster = kube.Cluster(kube.ClusterContext(namespace, context, kubeconfig))
+        entries = cluster.read_secret_if_any(secret)
+        records, damaged = read_records({name: value.encode() for name, value in entries.items()})
+        rows = [("ID", "TENANT", "NAMESPACE", "SCOPES", "CREATED", "EXPIRES", "DESCRIPTION")]
+        for record in sorted(records.values(), key=lambda each: each.created):
+            expires = f"{record.expires:%Y-%m-%d}" if record.expires else "never"
+            scopes = ",".join(sorted(record.scopes))
+            created = f"{record.created:%Y-%m-%d}"
+            rows.append((record.id, record.tenant, record.namespace, scopes, created, expires, record.description))
+        typer.echo("\n".join(formatting.align_columns(rows)) if records else "there are no API keys")
+        if damaged:
+            typer.echo(f"not readable, and not valid: {', '.join(damaged)}", err=True)
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's ID, as `steno key list` shows it.")],
+    *,
+    secret: KeySecret = _SECRET,
+    namespace: GatewayNamespace = _GATEWAY_NAMESPACE,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Revoke an API key: it is void within seconds."""
+    with report_errors(debug=debug):
+        from steno_api.gateway.api_keys import api_key_id  # noqa: PLC0415 - pydantic takes a while
+        from steno_client import kube  # noqa: PLC0415 - it loads the Kubernetes client
+
+        cluster = kube.Cluster(kube.ClusterContext(namespace, context, kubeconfig))
+        found = api_key_id(key_id) or key_id  # the whole key does as well: that is what someone has who found it
+        if found not in cluster.read_secret_if_any(secret):
+            raise CommandError(
+                f"there is no API key {found} in {namespace}/{secret}: see steno key list", EXIT_NOT_FOUND
+            )
+        cluster.write_secret(secret, {found: None}, "steno.dev/api-keys")
+        typer.echo(f"key {found} is revoked")
+
+
+def _only_namespace(cluster: Cluster, tenant: str) -> str:
+    """Return the namespace of a Tenant that has one.
+
+    Raises:
+        CommandError: there is no such Tenant, or it has several.
+    """
+    from steno_api.v1alpha1.tenant import Tenant  # noqa: PLC0415 - pydantic takes a while
+
+    raw = cluster.get_cluster_resource(Tenant.definition, tenant)
+    if raw is None:
+        raise CommandError(f"there is no Tenant {tenant}: create it, or give --for-namespace", EXIT_NOT_FOUND)
+    namespaces = Tenant.from_wire(raw).spec.namespaces
+    if len(namespaces) > 1:
+        raise CommandError(f"the Tenant has {', '.join(namespaces)}: choose one with --for-namespace", EXIT_INPUT)
+    return namespaces[0]
