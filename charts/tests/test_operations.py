@@ -78,7 +78,7 @@ def test_the_pool_behind_an_ingress_is_one():
 def test_the_metrics_worth_an_alert_exist():
     sources = "".join(
         path.read_text()
-        for package in ("kube", "operator", "runtime")
+        for package in ("kube", "operator", "gateway", "runtime")
         for path in (ROOT / package / "src").rglob("*.py")
     )
     named = set(re.findall(r"\bsteno_[a-z_]+", TEXT))

@@ -132,17 +132,23 @@ def test_m8_reports_are_encrypted_unless_values_say_otherwise(values: str, schem
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
-def test_selectors_select_the_operators_pods(values):
+def test_selectors_select_the_pods_of_one_deployment(values):
     objects = render("--values", values)
-    (deployment,) = of_kind(objects, "Deployment")
-    pod = deployment["spec"]["template"]["metadata"]["labels"]
-    ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
-    assert deployment["spec"]["selector"]["matchLabels"].items() <= pod.items()
-    for service in of_kind(objects, "Service"):
-        assert service["spec"]["selector"].items() <= {**pod, "steno.dev/role": "leader"}.items()
-        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
-    for other in of_kind(objects, "PodDisruptionBudget"):
-        assert other["spec"]["selector"]["matchLabels"].items() <= pod.items()
+    deployments = of_kind(objects, "Deployment")
+    for deployment in deployments:
+        pod = deployment["spec"]["template"]["metadata"]["labels"]
+        assert deployment["spec"]["selector"]["matchLabels"].items() <= pod.items()
+    selectors = [(each, each["spec"]["selector"]) for each in of_kind(objects, "Service")]
+    selectors += [(each, each["spec"]["selector"]["matchLabels"]) for each in of_kind(objects, "PodDisruptionBudget")]
+    for other, selector in selectors:
+        (selected,) = (
+            each["spec"]["template"]
+            for each in deployments
+            if selector.items()
+            <= {**each["spec"]["template"]["metadata"]["labels"], "steno.dev/role": "leader"}.items()
+        )
+        ports = {port["name"] for port in selected["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in other["spec"].get("ports", ())} <= ports
     metrics = next(each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") == "None")
     for monitor in of_kind(objects, "ServiceMonitor"):
         assert monitor["spec"]["selector"]["matchLabels"].items() <= metrics["metadata"]["labels"].items()
@@ -158,14 +164,17 @@ def test_the_network_policy_admits_workers_and_servers():
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
-def test_no_role_has_wildcards_or_reads_secrets_but_the_operators_own_key(values):
+def test_no_role_has_wildcards_or_reads_secrets_but_its_own(values):
     rules = [rule for each in render("--values", values) if each["kind"].endswith("Role") for rule in each["rules"]]
     assert rules
     for rule in rules:
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         if "secrets" in rule["resources"] and not set(rule["verbs"]) <= {"create", "patch"}:
-            assert rule["verbs"] == ["get"]
             key, *others = rule["resourceNames"]
+            if key.startswith("steno-api-keys"):  # the gateway's
+                assert all(each.startswith("steno-api-keys") for each in others)
+                continue
+            assert rule["verbs"] == ["get"]
             assert key.endswith("-operator-session-key")
             assert all(each.endswith("-operator-report-ca") for each in others)
         assert not {"impersonate", "escalate", "bind"} & set(rule["verbs"])

@@ -21,6 +21,24 @@
 {{- include "steno.operator" . -}}{{- if .Values.watchNamespaces -}}-{{ .Release.Namespace }}{{- end -}}
 {{- end -}}
 
+{{/* The gateway's name: its Deployment, Service, ServiceAccount, and the label of what it creates. */}}
+{{- define "steno.gateway" -}}
+{{- include "steno.fullname" . -}}-gateway
+{{- end -}}
+
+{{- define "steno.gatewaySelector" -}}
+app.kubernetes.io/name: steno-gateway
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "steno.gatewayLabels" -}}
+{{ include "steno.gatewaySelector" . }}
+app.kubernetes.io/part-of: steno
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
 {{- define "steno.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "steno.operator" .) .Values.serviceAccount.name -}}

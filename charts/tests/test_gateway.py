@@ -1,0 +1,82 @@
+"""The gateway of the chart: what it is given, and what it may do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from charts.tests.helm import CHART, helm, of_kind, render
+from steno_gateway.settings import Settings
+
+pytestmark = pytest.mark.apiserver  # helm has to be built
+
+ON = ("--set=gateway.enabled=true,gateway.store.uri=s3://steno/a",)
+
+
+def named(objects: list[dict[str, Any]], kind: str, name: str = "steno-gateway") -> dict[str, Any]:
+    (found,) = (each for each in of_kind(objects, kind) if each["metadata"]["name"] == name)
+    return found
+
+
+def test_it_is_off_unless_asked_for():
+    assert not [each for each in render() if "gateway" in each["metadata"]["name"]]
+
+
+def test_it_needs_a_store():
+    done = helm("template", "steno", CHART, "--set=gateway.enabled=true", check=False)
+    assert done.returncode != 0
+    assert "gateway.store.uri: name the bucket" in done.stderr
+
+
+def test_its_settings_are_the_programs():
+    objects = render(*ON, "--values", CHART / "ci" / "full-values.yaml")
+    text = named(objects, "ConfigMap", "stt-gateway")["data"]["settings.json"]
+    settings = Settings.model_validate_json(text)
+    assert settings.to_wire() == Settings.model_validate(json.loads(text)).to_wire()
+    assert settings.name == "stt-gateway"
+    assert settings.key_secrets == ("steno-api-keys", "steno-api-keys-2")
+    assert settings.store.uri == "s3://steno/a"
+    assert settings.transcription == {"model": {"name": "small"}, "profileRef": {"name": "mig"}}
+    assert set(json.loads(text)) == {field.alias for field in Settings.model_fields.values()}
+
+
+def test_its_defaults_are_the_programs():
+    text = named(render(*ON), "ConfigMap")["data"]["settings.json"]
+    ours = Settings.model_validate(
+        {"store": {"uri": "s3://steno/a"}, "name": "steno-gateway", "namespace": "steno-system"}
+    )
+    assert Settings.model_validate_json(text) == ours
+
+
+@pytest.mark.parametrize("namespaces", ["", "team-a"])
+def test_it_may_create_jobs_and_read_the_keys_and_nothing_else(namespaces: str):
+    objects = render(*ON, *([f"--set=watchNamespaces={{{namespaces}}}"] if namespaces else []))
+    bindings = [
+        each
+        for kind in ("RoleBinding", "ClusterRoleBinding")
+        for each in of_kind(objects, kind)
+        if each["subjects"][0]["name"] == "steno-gateway"
+    ]
+    roles = [named(objects, each["roleRef"]["kind"], each["roleRef"]["name"]) for each in bindings]
+    rules = sorted((rule for role in roles for rule in role["rules"]), key=lambda rule: rule["apiGroups"])
+    reads = ["get", "list", "watch"]
+    assert rules == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["steno-api-keys"], "verbs": reads},
+        {
+            "apiGroups": ["steno.dev"],
+            "resources": ["transcriptionjobs", "ocrjobs"],
+            "verbs": [*reads, "create", "delete"],
+        },
+    ]
+    assert {each["metadata"].get("namespace") for each in bindings} == {namespaces or None, "steno-system"}
+
+
+def test_the_network_policy_admits_clients_to_its_port_alone():
+    peer = "networkPolicy.gatewayFrom[0].podSelector.matchLabels.app=ingress"
+    for options, expected in (((), None), ((f"--set={peer}",), [{"podSelector": {"matchLabels": {"app": "ingress"}}}])):
+        policy = named(render(*ON, *options), "NetworkPolicy")
+        rule, metrics = policy["spec"]["ingress"]
+        assert metrics["ports"] == [{"port": "metrics"}]
+        assert (rule["ports"], rule.get("from")) == ([{"port": "http"}], expected)
