@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
 
@@ -24,18 +25,51 @@ FOR_DEVELOPMENT = {
 """Two cores run everything here: small requests, short waits between attempts."""
 
 
-def deploy(cluster: Info) -> None:
-    """Build what changed, load it, and install or upgrade the chart."""
+GATEWAY_BUCKET = "gateway"
+_GATEWAY_SECRET = "gateway-store"
+
+
+def deploy(cluster: Info, *, gateway: bool = False) -> None:
+    """Build what changed, load it, and install or upgrade the chart.
+
+    Args:
+        cluster: the cluster.
+        gateway: whether the gateway is installed as well, with the cluster's S3 server as its store.
+    """
     with step("images"):
         images.build_and_load(cluster.name)
     with step("installing the chart"):
-        helm_upgrade(cluster)
+        helm_upgrade(cluster, _gateway(cluster) if gateway else {})
 
 
-def helm_upgrade(cluster: Info) -> None:
-    """`helm upgrade --install` of the images that the sources make, waiting until the operator is ready."""
+def helm_upgrade(cluster: Info, values: Mapping[str, str]) -> None:
+    """`helm upgrade --install` of the images that the sources make, waiting until the operator is ready.
+
+    Args:
+        cluster: the cluster.
+        values: more of the chart's values by their dotted names.
+    """
     built = images.references()
-    helm(cluster, {"image.reference": built.operator, "runtime.image.reference": built.runtime, **FOR_DEVELOPMENT})
+    made = {"image.reference": built.operator, "runtime.image.reference": built.runtime}
+    helm(cluster, {**made, **FOR_DEVELOPMENT, **values})
+
+
+def _gateway(cluster: Info) -> dict[str, str]:
+    """Create the Secret of the gateway's credentials, and return the chart's values."""
+    secret = {
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": _GATEWAY_SECRET, "namespace": NAMESPACE},
+        "stringData": {"AWS_ACCESS_KEY_ID": cluster.s3_access_key, "AWS_SECRET_ACCESS_KEY": cluster.s3_secret_key},
+    }  # fmt: skip
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": [namespace, secret]})
+    run([tools.path("kubectl"), "--kubeconfig", cluster.kubeconfig, "apply", "-f", "-"], text=objects)
+    return {
+        "gateway.enabled": "true",
+        "gateway.store.uri": f"s3://{GATEWAY_BUCKET}",
+        "gateway.store.credentialsSecret": _GATEWAY_SECRET,
+        "gateway.store.endpointURL": cluster.s3_endpoint_in_cluster,
+        "gateway.transcription.model.name": "whisper-base",
+    }
 
 
 def helm(cluster: Info, values: Mapping[str, str], *options: str) -> None:

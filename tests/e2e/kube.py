@@ -71,11 +71,15 @@ class Kube:
         """The node's container."""
         return f"{self.cluster}-control-plane"
 
+    def command(self, *words: str, namespace: str = "") -> list[str]:
+        """The command line of kubectl, in this namespace unless another is given."""
+        where = namespace or self.namespace
+        return [str(tools.path("kubectl")), "--kubeconfig", str(self.info.kubeconfig), "-n", where, *words]
+
     def kubectl(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
         """What kubectl prints, in this namespace."""
         done = subprocess.run(
-            [str(tools.path("kubectl")), "--kubeconfig", str(self.info.kubeconfig), "-n", self.namespace, *words],
-            input=stdin, capture_output=True, text=True, check=False, timeout=180,
+            self.command(*words), input=stdin, capture_output=True, text=True, check=False, timeout=180,
         )  # fmt: skip
         assert not check or done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}"
         return done.stdout + ("" if check else done.stderr)

@@ -195,12 +195,11 @@ def test_the_pool_that_one_without_an_output_made_serves_those_with_one():
 
 
 def test_what_is_to_be_pasted_into_a_shell_is_quoted():
-    simulation = SimulatedSession(
-        make_session(output={"uri": "s3://t", "region": "x'; reboot; '"}), make_pool(output={})
-    )
+    url = "http://s3';reboot;'"
+    simulation = SimulatedSession(make_session(output={"uri": "s3://t", "endpointURL": url}), make_pool(output={}))
     command = ready(simulation).message.partition("`")[2].rpartition("`")[0]
     *_, patch = shlex.split(command)
-    assert json.loads(patch) == {"spec": {"output": {"region": "x'; reboot; '"}}}
+    assert json.loads(patch) == {"spec": {"output": {"endpointURL": url}}}
 
 
 def test_an_output_is_compared_with_the_pools():

@@ -1,0 +1,106 @@
+"""The gateway: the original engines' requests, unchanged but for a key, as curl sends them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hack import uv
+from hack.deploy import GATEWAY_BUCKET, NAMESPACE
+from tests.e2e import media, scans
+from tests.e2e.kube import GROUP, PLURAL, VERSION, Kube, Store
+from tests.e2e.scoring import reference_text, word_error_rate
+
+PODS = "app.kubernetes.io/name=steno-gateway"
+FIELDS = ("meeting_id=meeting_123", "tenant_id=tenant_abc", "user_id=user_xyz", "language=en")
+
+
+@contextmanager
+def forwarded(kube: Kube) -> Iterator[str]:
+    """The gateway's URL, by `kubectl port-forward`."""
+    command = kube.command("port-forward", "service/steno-gateway", ":8001", namespace=NAMESPACE)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r":(\d+) ->", process.stdout.readline())
+            assert found
+            yield f"http://127.0.0.1:{found[1]}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def url(kube: Kube, store: Store) -> Iterator[str]:
+    s3 = store.client()
+    with suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
+        s3.create_bucket(Bucket=GATEWAY_BUCKET)
+    values = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
+    kube.core.create_namespaced_secret(kube.namespace, {"metadata": {"name": "steno-store"}, "stringData": values})
+    with forwarded(kube) as found:
+        yield found
+
+
+def steno_key(kube: Kube, *words: str) -> str:
+    """What `steno key …` prints."""
+    command = uv.tool("steno", "key", *words, "--kubeconfig", str(kube.info.kubeconfig))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def curl(*words: str | Path) -> tuple[int, Any]:
+    """The status and the JSON of an answer."""
+    options = ("--silent", "--show-error", "--max-time", "300", "--write-out", "\n%{http_code}")
+    command = ["curl", *options, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), json.loads(body)
+
+
+def test_the_original_requests_are_answered(kube: Kube, url: str, tmp_path: Path) -> None:
+    key = steno_key(kube, "create", "--tenant", kube.namespace, "--for-namespace", kube.namespace)
+    bearer = ("-H", f"Authorization: Bearer {key}")
+    assert curl(f"{url}/health")[1]["status"] == "ok"
+    fields = [word for field in FIELDS for word in ("-F", field)]
+    status, transcript = curl(f"{url}/stt/upload", *bearer, "-F", f"file=@{media.sample('.wav')}", *fields)
+    assert status == 200, transcript
+    assert transcript["meeting_id"] == "meeting_123"
+    assert transcript["has_diarization"] is True
+    assert word_error_rate(reference_text(media.sample(".stm")), transcript) < 0.3
+    page = scans.make(tmp_path)["pages-en.tiff"]
+    status, document = curl(f"{url}/ocr/process", *bearer, "-F", f"file=@{page}", "-F", "languages=en")
+    assert status == 200, document
+    assert scans.character_error_rate(scans.text("en"), document["text"]) < 0.02
+    steno_key(kube, "revoke", key)
+    until = time.monotonic() + 5
+    while curl(f"{url}/stt/status", *bearer)[0] != 401:
+        assert time.monotonic() < until
+
+
+@pytest.mark.disruptive
+def test_a_job_outlives_the_replica_that_took_it(kube: Kube, url: str) -> None:
+    key = steno_key(kube, "create", "--tenant", kube.namespace, "--for-namespace", kube.namespace)
+    bearer = ("-H", f"Authorization: Bearer {key}")
+    sample = f"file=@{media.sample('.wav')}"
+    status, taken = curl(f"{url}/stt/upload?async=true", *bearer, "-F", sample, "-H", "Idempotency-Key: call-7")
+    assert status == 202, taken
+    before = {pod.metadata.name for pod in kube.core.list_namespaced_pod(NAMESPACE, label_selector=PODS).items}
+    for pod in before:
+        kube.core.delete_namespaced_pod(pod, NAMESPACE, grace_period_seconds=0)
+    ready = kube.command("rollout", "status", "deployment/steno-gateway", "--timeout=120s", namespace=NAMESPACE)
+    subprocess.run(ready, check=True, capture_output=True, timeout=150)
+    with forwarded(kube) as again:
+        status, repeated = curl(f"{again}/stt/upload", *bearer, "-F", sample, "-H", "Idempotency-Key: call-7")
+        assert status == 200, repeated
+        state = curl(f"{again}{taken['status_url']}", *bearer)[1]
+    assert (state["status"], state["result"]) == ("succeeded", repeated)
+    assert len(kube.custom.list_namespaced_custom_object(GROUP, VERSION, kube.namespace, PLURAL)["items"]) == 1
