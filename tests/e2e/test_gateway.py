@@ -42,8 +42,7 @@ def url(kube: Kube, store: Store) -> Iterator[str]:
     s3 = store.client()
     with suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
         s3.create_bucket(Bucket=GATEWAY_BUCKET)
-    values = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
-    kube.core.create_namespaced_secret(kube.namespace, {"metadata": {"name": "steno-store"}, "stringData": values})
+    kube.core.create_namespaced_secret(kube.namespace, store.secret("steno-store"))
     with forwarded(kube) as found:
         yield found
 

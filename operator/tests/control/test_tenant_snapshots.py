@@ -318,9 +318,6 @@ def test_m1_nothing_is_reserved_for_a_profile_that_is_for_others(state):
 
 
 def test_a_pod_that_outlives_its_job_keeps_the_reservation(state, changes):
-    def running() -> bool:
-        return observe(state, raw).requests[0].running
-
     raw = tenant()
     state.resources.upsert(raw)
     state.quotas.upsert(quota(entry()))
@@ -331,33 +328,34 @@ def test_a_pod_that_outlives_its_job_keeps_the_reservation(state, changes):
     state.pods.upsert(elsewhere)
     state.resources.delete("u1")
     state.jobs.delete("j1")  # as the garbage collector does, before the pods
-    assert running()
+    assert is_running(state, raw)
     changes.clear()
     state.pods.delete("p1")
-    assert not running()
+    assert not is_running(state, raw)
     assert ACME in changes
 
 
-def test_a_child_keeps_its_reservation_until_it_is_at_rest(state):
-    def running() -> bool:
-        return observe(state, raw).requests[0].running
+def is_running(state, raw) -> bool:
+    return observe(state, raw).requests[0].running
 
+
+def test_a_child_keeps_its_reservation_until_it_is_at_rest(state):
     raw = tenant()
     state.resources.upsert(raw)
     state.quotas.upsert(quota(entry()))
     state.jobs.upsert(job(version=10))
     state.jobs.upsert(job(version=11, spec={"suspend": True}))
-    assert running()  # the Job controller has not acted yet
+    assert is_running(state, raw)  # the Job controller has not acted yet
     halted = {"conditions": [{"type": "Suspended", "status": "True"}]}
     state.pods.upsert(pod(phase="Running"))
     state.jobs.upsert(job(version=12, spec={"suspend": True}, status=halted))
-    assert running()
+    assert is_running(state, raw)
     state.pods.delete("p1")
-    assert not running()
+    assert not is_running(state, raw)
     state.jobs.upsert(job(version=13, status=halted))
-    assert running()  # resumed
+    assert is_running(state, raw)  # resumed
     state.jobs.delete("j1")
-    assert not running()
+    assert not is_running(state, raw)
 
 
 @pytest.mark.parametrize(("served", "found"), [((), "all"), (("ns", "b"), "all"), (("ns",), "some"), (("x",), "none")])
