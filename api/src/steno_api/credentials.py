@@ -1,8 +1,8 @@
 """Scope of credentials, as cookies have one: a Secret says itself which URL prefixes its values may be sent to.
 
-Whoever names a Secret in a resource chooses the server as well, and may not be allowed to read the Secret. So its maker
-decides: `allowedPrefix` lists where its values may go. Pods mount no other keys than those named here, hence no Secret
-that was made for something else. Shared by the operator, the runtime's storage and the client's downloads.
+Anyone who names a Secret in a resource chooses the server as well, and may not be allowed to read the Secret. So its
+maker decides: `allowedPrefix` lists where its values may go. Pods mount no other keys than those named here, hence no
+Secret that was made for something else. Shared by the operator, the runtime's storage and the client's downloads.
 """
 
 from __future__ import annotations

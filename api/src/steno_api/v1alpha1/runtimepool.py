@@ -50,8 +50,8 @@ class PoolService(Model):
     """Type of the Service. `NodePort` and `LoadBalancer` lead out of the cluster: they need `tls` or
     `allowPlaintext`."""
     allow_plaintext: bool = False
-    """Let a Service that leads out of the cluster carry tokens, audio and text unencrypted. Only for networks that
-    nobody listens to, and for load balancers that add TLS."""
+    """Let a Service that leads out of the cluster carry tokens, audio and text unencrypted. Only for networks on which
+    no one can listen, and for load balancers that add TLS."""
     annotations: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32), LABEL_KEYS] = Field(
         default_factory=dict[str, str]
     )
@@ -135,8 +135,8 @@ class RuntimePoolSpec(Model):
             "has(self.tls) || !has(self.service) || !has(self.service.type) || self.service.type == 'ClusterIP'"
             " || has(self.service.allowPlaintext) && self.service.allowPlaintext",
             "service.type NodePort and LoadBalancer lead out of the cluster, where tokens and audio must not be in"
-            " plain text: set tls.secretRef, or service.allowPlaintext: true if something else encrypts or nobody"
-            " listens",
+            " plain text: set tls.secretRef, or service.allowPlaintext: true if something else encrypts or no one can"
+            " listen",
             ".service.type",
         ),
     )
@@ -200,7 +200,7 @@ class RuntimePoolSpec(Model):
 
     @property
     def exposes_plaintext(self) -> bool:
-        """Whether the Service leads out of the cluster in plain text although nobody asked for it."""
+        """Whether the Service leads out of the cluster in plain text although it was not asked for."""
         return self.service.type != "ClusterIP" and self.tls is None and not self.service.allow_plaintext
 
 

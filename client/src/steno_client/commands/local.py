@@ -93,7 +93,7 @@ def transcribe(
             compute_type=compute_type,
             batch_size=batch_size,
             hf_token=os.environ.get("HF_TOKEN"),
-            hub_downloads="Any",  # whoever names the model here runs it here
+            hub_downloads="Any",  # who names the model here runs it here
         )
         meter = progress.transcription_meter(diarize=transcription.diarize)
         with local.quiet_libraries(debug=debug), progress.progress_bar(meter, quiet=quiet) as on_progress:
