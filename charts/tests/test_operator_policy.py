@@ -128,13 +128,13 @@ def operator(apiserver: ApiServer) -> Operator:
     operator = Operator(apiserver, apiserver.namespace("policed"), home)
     values = "runtimeProfiles.cpu.modelStore.hostPath=/models,admissionPolicies.operator.serviceAccounts={lent}"
     rendered = render("--namespace", home, "--set", f"fullnameOverride={FULL_NAME}", "--set", values)
-    kinds = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-    for kind in (*kinds, "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+    for kind in ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"):
         for each in of_kind(rendered, kind):
-            if (
-                each["metadata"]["name"].startswith(f"{FULL_NAME}-operator")
-                and "metadata" not in each["metadata"]["name"]
-            ):
+            if each["metadata"]["name"].startswith(f"{FULL_NAME}-operator"):
+                apiserver.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(each))
+    for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+        for each in of_kind(rendered, kind):
+            if each["metadata"]["name"] == f"{FULL_NAME}-operator-operator":  # the others are for every user's objects
                 apiserver.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(each))
     wait_for("the policy", lambda: operator.create(job(owner=None)).status == 422, timeout=60)
     return operator
