@@ -96,6 +96,10 @@ class SimulatedCluster:
     def live(self) -> list[dict[str, Any]]:
         return [job for job in self.server.all("jobs") if not _over(job)]
 
+    def at_work(self) -> list[dict[str, Any]]:
+        """Return what has not come to rest: a Job that was left behind while suspended is resumed by nothing."""
+        return [job for job in self.live() if _owner(job) or not job["spec"]["suspend"] or self.pods(job)]
+
     def pods(self, job: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the pods of a Job, or all."""
         owners = (None,) if job is None else (job["metadata"]["uid"],)
@@ -292,7 +296,7 @@ class SimulatedCluster:
                 self.finish(1)
             ended = all("completionTime" in raw.get("status", {}) for _, raw in self.all_jobs())
             quotas = list(self.server.all("tenantquotas"))
-            if ended and not self.live() and len(quotas) == len(LIMITS) and not any(map(reservations, quotas)):
+            if ended and not self.at_work() and len(quotas) == len(LIMITS) and not any(map(reservations, quotas)):
                 return
         raise AssertionError(f"does not come to rest: {list(self.server.all('tenantquotas'))}")
 
