@@ -166,17 +166,24 @@ def test_another_tenants_job_does_not_exist(gateway: GatewayProcess):
     [
         ({"files": {"file": ("a.wav", b"x" * 2_100_000)}}, "TooLarge"),
         ({"files": {"other": ("a.wav", b"x")}}, "InvalidRequest"),
+        (
+            {
+                "content": b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF',
+                "headers": {"content-type": "multipart/form-data; boundary=x"},
+            },
+            "InvalidRequest",
+        ),
         ({"files": {"file": ("a.wav", b"x")}, "data": {"language": "klingon!"}}, "InvalidRequest"),
         ({"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}}, "InvalidRequest"),
         ({"content": b"", "headers": {"content-type": "text/plain"}}, "InvalidRequest"),
     ],
 )
 def test_bad_input_costs_nothing(gateway: GatewayProcess, send: dict[str, Any], code: str):
-    before = len(gateway.jobs())
+    before = len(gateway.jobs()), gateway.s3.keys("steno", "uploads/")
     headers = {**bearer(gateway.key().key), **send.pop("headers", {})}
     answer = gateway.client.post("/stt/upload", headers=headers, **send)
     assert (answer.status_code // 100, answer.json()["code"]) == (4, code)
-    assert len(gateway.jobs()) == before
+    assert (len(gateway.jobs()), gateway.s3.keys("steno", "uploads/")) == before
 
 
 def _until(ask: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import os
 import struct
 import time
 import wave
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,7 +18,7 @@ import pytest
 
 from runtime.tests.ocr.test_sandboxed import forms
 from runtime.tests.serve.conftest import TokenIssuer, WebSocketClient
-from runtime.tests.serve.process import Process, paced, pool_task
+from runtime.tests.serve.process import Process, paced
 from runtime.tests.stt.conftest import normal
 
 pytestmark = pytest.mark.slow
@@ -30,20 +28,6 @@ ROUNDS = 2
 """Times that the recording of half a minute is spoken."""
 SECONDS = 45.0
 """For one file: a page has half a minute, and its process as long to start on a busy machine."""
-
-
-@pytest.fixture(scope="module")
-def issuer() -> TokenIssuer:
-    return TokenIssuer()
-
-
-@pytest.fixture(scope="module")
-def server(issuer: TokenIssuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("server")
-    process = Process(folder / "server.log", "--task", json.dumps(pool_task(issuer, folder)))
-    yield process
-    process.process.kill()
-    process.process.wait()
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

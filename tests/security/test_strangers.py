@@ -23,7 +23,7 @@ import websockets
 from grpc_health.v1 import health_pb2
 
 from runtime.tests.serve.conftest import TokenIssuer, WebSocketClient
-from runtime.tests.serve.process import Process, paced, pool_task
+from runtime.tests.serve.process import Process, paced
 from runtime.tests.stt.conftest import normal
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 
@@ -40,20 +40,6 @@ SECONDS = 15
 NOISE_SECONDS = 0.5
 """What two busy cores make of any percentile; a loop that serves strangers first is late by many seconds."""
 PATIENCE_SECONDS = 120.0
-
-
-@pytest.fixture(scope="module")
-def issuer() -> TokenIssuer:
-    return TokenIssuer()
-
-
-@pytest.fixture(scope="module")
-def server(issuer: TokenIssuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("server")
-    process = Process(folder / "server.log", "--task", json.dumps(pool_task(issuer, folder)))
-    yield process
-    process.process.kill()
-    process.process.wait()
 
 
 @contextlib.contextmanager

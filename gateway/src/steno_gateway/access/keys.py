@@ -1,6 +1,6 @@
 """API key authentication: records by ID, replaced as their Secrets change.
 
-A key that is revoked is gone from the next event of the watch on; what began with it goes on being asked for.
+A key that is revoked is refused from the next event of the watch on. A request that it began before is still answered.
 """
 
 from __future__ import annotations
@@ -28,14 +28,6 @@ class ApiKeys:
         self._clock = clock
         self._sources: dict[str, dict[str, ApiKey]] = {}
         self._records: dict[str, ApiKey] = {}
-        self._listeners: list[Callable[[], None]] = []
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def add_listener(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called whenever keys may have been revoked: it asks `is_valid` about its own."""
-        self._listeners.append(listener)
 
     def update(self, source: str, entries: Mapping[str, bytes]) -> None:
         """Take what one source has now, in place of what it had.
@@ -49,8 +41,6 @@ class ApiKeys:
             log.warning("records of API keys cannot be read: their keys are not valid", extra={"entries": damaged})
         self._sources[source] = records
         self._records = {key_id: record for each in self._sources.values() for key_id, record in each.items()}
-        for listener in self._listeners:
-            listener()
 
     def authenticate(self, key: str | None) -> Principal:
         """Return who a key belongs to.
@@ -69,8 +59,3 @@ class ApiKeys:
         if not record.is_valid(self._clock()):
             raise ApiError(ErrorCode.KEY_EXPIRED, "The API key has expired. Have another one made: steno key create …")
         return Principal(record.id, record.tenant, record.namespace, record.scopes, record.limits)
-
-    def is_valid(self, principal: Principal) -> bool:
-        """Return whether a client that was authenticated may go on."""
-        record = self._records.get(principal.id)
-        return record is not None and record.is_valid(self._clock()) and record.namespace == principal.namespace

@@ -94,7 +94,8 @@ class RateLimits:
                 raise ApiError(ErrorCode.RATE_LIMITED, message, retry_after=max(1, allowance.reset))
         for window, names in windows:
             await self._limiter.hit(window, *names)
-        return await self._allowance(*windows[0][:1], *windows[0][1])
+        window, names = windows[0]
+        return await self._allowance(window, *names)
 
     async def _allowance(self, window: RateLimitItemPerMinute, *names: str) -> Allowance:
         stats = await self._limiter.get_window_stats(window, *names)

@@ -191,21 +191,6 @@ class Resources:
         except UnreachableError as error:
             raise _unreachable() from error
 
-    def of_key(self, kind: str, namespace: str, key_ids: frozenset[str]) -> list[Resource]:
-        """Return the resources of a kind that keys have created, newest first.
-
-        Args:
-            kind: theirs.
-            namespace: theirs.
-            key_ids: of the keys.
-        """
-        found = [
-            each.value.resource
-            for each in self._caches[kind]
-            if each.namespace == namespace and each.value.resource.metadata.labels.get(KEY_LABEL) in key_ids
-        ]
-        return sorted(found, key=lambda each: (each.metadata.creation_timestamp, each.metadata.name), reverse=True)
-
     def _read(self, raw: dict[str, Any]) -> Entry[Record]:
         key, metadata = Key.of(raw["kind"], raw), raw["metadata"]
         resource = self._models[key.kind].from_wire(raw)

@@ -18,7 +18,6 @@ import pydantic
 
 from steno_api.gateway.api_keys import Scope
 from steno_api.server.errors import ApiError, ErrorCode, failure_status
-from steno_api.v1alpha1.meta import ObjectMeta
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_gateway.access.principal import Principal
@@ -153,13 +152,11 @@ class JobService:
             **spec,
             "tenantRef": {"name": principal.tenant},
         }
+        metadata = {"name": name, "namespace": principal.namespace}
         try:
-            job = kind.model(
-                metadata=ObjectMeta(name=name, namespace=principal.namespace),
-                spec=kind.model.model_fields["spec"].annotation.model_validate(whole),  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue] - a model
-            )
+            job = kind.model.from_wire({"metadata": metadata, "spec": whole})
         except pydantic.ValidationError as error:
-            fields = sorted({".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)})
+            fields = sorted({".".join(map(str, fault["loc"][1:])) for fault in error.errors(include_input=False)})
             message = f"Fields that are missing or have an invalid value: {', '.join(fields)}."
             raise ApiError(ErrorCode.INVALID_REQUEST, message) from None
         # Of what the client asked for: settings may change between two requests.
