@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from steno_api.gateway.api_keys import Scope
+from steno_api.gateway.known_keys import ApiKeys
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_gateway.access.access import Access
-from steno_gateway.access.keys import ApiKeys
 from steno_gateway.access.rate_limits import RateLimits
 from steno_gateway.cluster.key_secrets import KeySecrets
 from steno_gateway.cluster.resources import Resources

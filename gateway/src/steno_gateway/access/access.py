@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from steno_api.gateway.api_keys import Scope
-from steno_gateway.access.keys import ApiKeys
+from steno_api.gateway.known_keys import ApiKeys
 from steno_gateway.access.principal import Principal
 from steno_gateway.access.rate_limits import Allowance, RateLimits
 
@@ -41,7 +41,7 @@ class Access:
         Raises:
             ApiError: those of `ApiKeys.authenticate`, `ScopeMissing`, `RateLimited`.
         """
-        principal = self.keys.authenticate(key)
+        principal = Principal.of_key(self.keys.authenticate(key))
         if scope is not None:
             principal.require(scope)
         async with self._limits.admit(principal) as allowance:

@@ -6,9 +6,10 @@ Separate because both kinds of credential make one, and know nothing of each oth
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
-from steno_api.gateway.api_keys import ApiKeyLimits, Scope
-from steno_api.server.errors import ApiError, ErrorCode
+from steno_api.gateway.api_keys import ApiKey, ApiKeyLimits, Scope
+from steno_api.gateway.known_keys import require_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class Principal:
         Raises:
             ApiError: `ScopeMissing`.
         """
-        if scope not in self.scopes:
-            granted = ", ".join(sorted(self.scopes))
-            message = f"This key is for {granted}, not for {scope}. Have one made that is: steno key create --scopes …"
-            raise ApiError(ErrorCode.SCOPE_MISSING, message)
+        require_scope(self.scopes, scope)
+
+    @classmethod
+    def of_key(cls, record: ApiKey) -> Self:
+        """Return who a key belongs to."""
+        return cls(record.id, record.tenant, record.namespace, record.scopes, record.limits)

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from steno_gateway.access.keys import ApiKeys
+from steno_api.gateway.known_keys import ApiKeys
 from steno_kube.client import SECRETS, Cluster
 from steno_kube.reflector import Reflector, Target
 

@@ -1,23 +1,22 @@
-"""API key authentication: records by ID, replaced as their Secrets change.
+"""API key authentication: records by ID, replaced as their Secrets or files change. Gateway and `steno serve` share it.
 
-A key that is revoked is refused from the next event of the watch on. A request that it began before is still answered.
+A key that is revoked is refused from the next change on that is noticed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
-from steno_api.gateway.api_keys import ApiKey, api_key_id, read_records
+from steno_api.gateway.api_keys import ApiKey, Scope, api_key_id, read_records
 from steno_api.server.errors import ApiError, ErrorCode
-from steno_gateway.access.principal import Principal
 
 log = logging.getLogger(__name__)
 
 
 class ApiKeys:
-    """The keys that are valid now, of all Secrets (or directories) together."""
+    """The keys that are valid now, of all Secrets (or files) together."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Know no key yet.
@@ -33,7 +32,7 @@ class ApiKeys:
         """Take what one source has now, in place of what it had.
 
         Args:
-            source: name of the Secret, or path of the directory.
+            source: name of the Secret, or path of the file or directory.
             entries: JSON by ID; empty if the source is gone.
         """
         records, damaged = read_records(entries)
@@ -42,8 +41,8 @@ class ApiKeys:
         self._sources[source] = records
         self._records = {key_id: record for each in self._sources.values() for key_id, record in each.items()}
 
-    def authenticate(self, key: str | None) -> Principal:
-        """Return who a key belongs to.
+    def authenticate(self, key: str | None) -> ApiKey:
+        """Return the record of a key that is valid.
 
         Raises:
             ApiError: `KeyMissing`, `KeyInvalid` or `KeyExpired`; nothing of the key is in the message.
@@ -58,4 +57,23 @@ class ApiKeys:
             raise ApiError(ErrorCode.KEY_INVALID, message)
         if not record.is_valid(self._clock()):
             raise ApiError(ErrorCode.KEY_EXPIRED, "The API key has expired. Have another one made: steno key create …")
-        return Principal(record.id, record.tenant, record.namespace, record.scopes, record.limits)
+        return record
+
+    def is_known(self, key_id: str) -> bool:
+        """Return whether a key is valid still, for work that it began."""
+        record = self._records.get(key_id)
+        return record is not None and record.is_valid(self._clock())
+
+
+def require_scope(granted: Collection[Scope], scope: Scope) -> None:
+    """Check that a key may ask for a kind of work.
+
+    Raises:
+        ApiError: `ScopeMissing`.
+    """
+    if scope not in granted:
+        message = (
+            f"This key is for {', '.join(sorted(granted))}, not for {scope}. Have one made that is: "
+            "steno key create --scopes …"
+        )
+        raise ApiError(ErrorCode.SCOPE_MISSING, message)
