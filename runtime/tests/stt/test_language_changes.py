@@ -17,13 +17,13 @@ from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt import pipeline
 from steno_runtime.stt.chunks import Span
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, TimedWord, likeliest
-from steno_runtime.stt.language_changes import HeardChunk, describe_languages, main_language, spoken_languages
+from steno_runtime.stt.language_changes import LanguageEvidence, describe_languages, main_language, spoken_languages
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import TranscriptionResult, transcribe
 
 
-def heard(language: str, seconds: float = 15.0, probability: float = 0.98, other: str = "nn") -> HeardChunk:
-    return HeardChunk(seconds, {language: probability, other: 1 - probability})
+def evidence(language: str, seconds: float = 15.0, probability: float = 0.98, other: str = "nn") -> LanguageEvidence:
+    return LanguageEvidence(seconds, {language: probability, other: 1 - probability})
 
 
 def spans(count: int) -> list[Span]:
@@ -31,42 +31,42 @@ def spans(count: int) -> list[Span]:
 
 
 def test_s17_a_meeting_that_goes_on_in_another_language():
-    chunks = [heard("en")] * 3 + [heard("ko")] * 8
+    chunks = [evidence("en")] * 3 + [evidence("ko")] * 8
     languages = spoken_languages(chunks)
     assert languages == ["en"] * 3 + ["ko"] * 8
     assert main_language(chunks, languages) == "ko"
 
 
 def test_s17_a_clear_chunk_among_others_is_a_change_there_and_back():
-    sure = heard("ko", probability=0.9999, other="en")
-    assert spoken_languages([heard("en"), sure, heard("en")]) == ["en", "ko", "en"]
+    sure = evidence("ko", probability=0.9999, other="en")
+    assert spoken_languages([evidence("en"), sure, evidence("en")]) == ["en", "ko", "en"]
 
 
 def test_s17_an_unclear_chunk_is_none_but_two_of_them_are():
-    unclear = HeardChunk(15.0, {"ko": 0.8, "en": 0.02})
-    english = heard("en", other="ko")
+    unclear = LanguageEvidence(15.0, {"ko": 0.8, "en": 0.02})
+    english = evidence("en", other="ko")
     assert spoken_languages([english, unclear, english]) == ["en", "en", "en"]
     assert spoken_languages([english, unclear, unclear, english]) == ["en", "ko", "ko", "en"]
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0, 2.4])
 def test_s17_short_speech_keeps_the_language_around_it(seconds):
-    short = heard("cy", seconds, 0.9999)
-    assert spoken_languages([short, heard("en"), short, short, heard("en"), short]) == ["en"] * 6
+    short = evidence("cy", seconds, 0.9999)
+    assert spoken_languages([short, evidence("en"), short, short, evidence("en"), short]) == ["en"] * 6
 
 
 def test_s17_noise_in_front_has_no_say():
-    noise = HeardChunk(0.0, {"la": 0.6, "ko": 0.1})
-    assert spoken_languages([noise, noise, heard("ko")]) == ["ko"] * 3
-    assert main_language([noise, heard("ko")], ["la", "ko"]) == "ko"
+    noise = LanguageEvidence(0.0, {"la": 0.6, "ko": 0.1})
+    assert spoken_languages([noise, noise, evidence("ko")]) == ["ko"] * 3
+    assert main_language([noise, evidence("ko")], ["la", "ko"]) == "ko"
 
 
 def test_one_short_utterance_alone_is_in_its_own_language():
-    assert spoken_languages([heard("ko", 0.8)]) == ["ko"]
+    assert spoken_languages([evidence("ko", 0.8)]) == ["ko"]
 
 
 chunk = st.builds(
-    lambda seconds, weights: HeardChunk(
+    lambda seconds, weights: LanguageEvidence(
         seconds, {name: weight / sum(weights) for name, weight in zip("abc", weights, strict=True)}
     ),
     st.floats(0, 17),
@@ -82,7 +82,7 @@ def test_no_sequence_of_languages_explains_the_chunks_better(chunks):
 
     def score(languages):
         changes = sum(one != two for one, two in pairwise(languages))
-        evidence = sum(module._evidence(chunk, one) for chunk, one in zip(chunks, languages, strict=True))
+        evidence = sum(module._support(chunk, one) for chunk, one in zip(chunks, languages, strict=True))
         return evidence - module.CHANGE_COST * changes
 
     found = spoken_languages(chunks)
@@ -93,17 +93,17 @@ def test_no_sequence_of_languages_explains_the_chunks_better(chunks):
 
 @given(st.sampled_from(["en", "ko"]), st.lists(st.floats(2.5, 17), min_size=1, max_size=40), st.data())
 def test_one_language_stays_one_whatever_few_chunks_are_taken_for(language, lengths, data):
-    chunks = [heard(language, seconds) for seconds in lengths]
+    chunks = [evidence(language, seconds) for seconds in lengths]
     languages = spoken_languages(chunks)
     assert set(languages) == {language}
     if len(chunks) >= 3:
         at = data.draw(st.integers(1, len(chunks) - 2))
-        mistaken = HeardChunk(lengths[at], {"xx": 0.8, language: 0.15})
+        mistaken = LanguageEvidence(lengths[at], {"xx": 0.8, language: 0.15})
         assert set(spoken_languages([*chunks[:at], mistaken, *chunks[at + 1 :]])) == {language}
 
 
 def test_a_doubt_that_was_not_followed_says_where():
-    chunks = [heard("en"), HeardChunk(15.0, {"de": 0.8, "en": 0.1}), heard("en")]
+    chunks = [evidence("en"), LanguageEvidence(15.0, {"de": 0.8, "en": 0.1}), evidence("en")]
     languages = spoken_languages(chunks)
     assert languages == ["en"] * 3
     (warning,) = describe_languages(spans(3), chunks, languages)
@@ -111,7 +111,7 @@ def test_a_doubt_that_was_not_followed_says_where():
 
 
 def test_speech_in_none_of_the_languages_that_are_allowed_says_so():
-    chunks = [HeardChunk(15.0, {"en": 0.9, "de": 0.1}, foreign=0.95)]
+    chunks = [LanguageEvidence(15.0, {"en": 0.9, "de": 0.1}, foreign=0.95)]
     (warning,) = describe_languages(spans(1), chunks, ["en"])
     assert warning.reason is WarningReason.LANGUAGE_UNCERTAIN
     assert describe_languages(spans(1), [dataclasses.replace(chunks[0], foreign=0.1)], ["en"]) == []
@@ -137,11 +137,11 @@ class ScriptedEngine:
         seconds = len(window) / SAMPLE_RATE
         spoken = "ko" if float(np.abs(window).max()) > LOUD else "en"
         other = "ko" if spoken == "en" else "en"
-        heard = {spoken: self.probability, other: 1 - self.probability} if isinstance(language, AutoLanguage) else {}
-        chosen = language if isinstance(language, str) else language.choose(heard, seconds)
+        evidence = {spoken: self.probability, other: 1 - self.probability} if isinstance(language, AutoLanguage) else {}
+        chosen = language if isinstance(language, str) else language.choose(evidence, seconds)
         self.decoded.append((chosen, seconds))
         words = tuple(TimedWord(chosen, at, at + 0.9, 0.9) for at in np.arange(0, seconds - 0.9, 1.0).tolist())
-        return Decoded(" ".join(word.text for word in words), words, -0.2, 0.1, chosen, heard)
+        return Decoded(" ".join(word.text for word in words), words, -0.2, 0.1, chosen, evidence)
 
 
 LOUD = 0.5

@@ -15,7 +15,7 @@ from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt import pipeline
 from steno_runtime.stt.chunks import Chunk, Span, pack
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, TimedWord, likeliest
-from steno_runtime.stt.language_changes import CLEAR_SECONDS, HeardChunk, describe_languages, spoken_languages
+from steno_runtime.stt.language_changes import CLEAR_SECONDS, LanguageEvidence, describe_languages, spoken_languages
 from steno_runtime.stt.mixed_languages import halve, suspects
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import TranscriptionResult, transcribe
@@ -46,11 +46,11 @@ class LevelEngine:
 
     def decode_one(self, window, language):
         seconds = len(window) / SAMPLE_RATE
-        heard = self.hear(window) if isinstance(language, AutoLanguage) else {}
-        chosen = language if isinstance(language, str) else likeliest(language.among(heard))
+        evidence = self.hear(window) if isinstance(language, AutoLanguage) else {}
+        chosen = language if isinstance(language, str) else likeliest(language.among(evidence))
         self.decoded.append((chosen, round(seconds, 1)))
         words = tuple(TimedWord(chosen, at, at + 0.9, 0.9) for at in np.arange(0, seconds - 0.9, 1.0).tolist())
-        return Decoded(" ".join(word.text for word in words), words, -0.2, 0.1, chosen, heard)
+        return Decoded(" ".join(word.text for word in words), words, -0.2, 0.1, chosen, evidence)
 
 
 def run(
@@ -123,13 +123,13 @@ def test_s17_a_short_clear_part_is_a_change_there_and_back(monkeypatch):
 
 def test_a_short_part_that_is_not_clear_enough_keeps_the_language_and_is_named():
     clear, unclear = {"ko": 0.96, "en": 0.03}, {"ko": 0.9, "en": 0.1}
-    around = HeardChunk(6.0, {"en": 0.99, "ko": 0.01}, is_part=True)
+    around = LanguageEvidence(6.0, {"en": 0.99, "ko": 0.01}, is_part=True)
     spans = [Span(0, 6 * SAMPLE_RATE), Span(6 * SAMPLE_RATE, 8 * SAMPLE_RATE), Span(8 * SAMPLE_RATE, 14 * SAMPLE_RATE)]
     for probabilities, named in ((clear, [(6.0, 8.0)]), (unclear, [])):
-        heard = [around, HeardChunk(2.1, probabilities, is_part=True), around]
-        languages = spoken_languages(heard)
+        evidence = [around, LanguageEvidence(2.1, probabilities, is_part=True), around]
+        languages = spoken_languages(evidence)
         assert languages == ["en"] * 3
-        warnings = describe_languages(spans, heard, languages)
+        warnings = describe_languages(spans, evidence, languages)
         assert [(warning.start, warning.end) for warning in warnings] == named
         assert all(warning.reason is WarningReason.LANGUAGE_UNCERTAIN for warning in warnings)
 
@@ -165,15 +165,15 @@ def test_what_is_clear_is_not_divided_further(monkeypatch):
 
 
 def test_a_part_in_none_of_the_allowed_languages_is_not_clear():
-    assert HeardChunk(3.0, {"en": 0.02, "ja": 0.98}, is_part=True).is_clear
-    assert not HeardChunk(3.0, {"en": 0.02, "ja": 0.98}, foreign=0.9, is_part=True).is_clear
-    assert not HeardChunk(3.0, {"en": 0.02, "ja": 0.98}).is_clear
+    assert LanguageEvidence(3.0, {"en": 0.02, "ja": 0.98}, is_part=True).is_clear
+    assert not LanguageEvidence(3.0, {"en": 0.02, "ja": 0.98}, foreign=0.9, is_part=True).is_clear
+    assert not LanguageEvidence(3.0, {"en": 0.02, "ja": 0.98}).is_clear
 
 
 def test_unclear_chunks_are_suspects_if_they_are_long_enough():
-    clear, unclear = HeardChunk(12.0, {"en": 0.99, "ko": 0.01}), HeardChunk(12.0, {"en": 0.7, "ko": 0.3})
-    short = HeardChunk(2 * CLEAR_SECONDS - 0.1, {"en": 0.5, "ko": 0.5})
-    korean = HeardChunk(12.0, {"en": 0.02, "ko": 0.98})
+    clear, unclear = LanguageEvidence(12.0, {"en": 0.99, "ko": 0.01}), LanguageEvidence(12.0, {"en": 0.7, "ko": 0.3})
+    short = LanguageEvidence(2 * CLEAR_SECONDS - 0.1, {"en": 0.5, "ko": 0.5})
+    korean = LanguageEvidence(12.0, {"en": 0.02, "ko": 0.98})
     assert suspects([clear, clear, short]) == []
     assert suspects([clear, unclear, clear]) == [1]
     assert suspects([clear, clear, korean, korean]) == [1, 2]

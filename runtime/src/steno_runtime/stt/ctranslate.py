@@ -182,14 +182,14 @@ class CTranslateEngine:
         """Decode each window in the language that is heard in it; see `_decode_checked`."""
         # All windows are mostly of one language: what was encoded to detect it is then decoded.
         encoded = self._encode(windows, size)
-        heard = self._probabilities(encoded)
-        languages = [auto.choose(row, len(window) / SAMPLE_RATE) for row, window in zip(heard, windows, strict=True)]
+        found = self._probabilities(encoded)
+        languages = [auto.choose(row, len(window) / SAMPLE_RATE) for row, window in zip(found, windows, strict=True)]
         decoded: dict[int, Decoded] = {}
         for language in dict.fromkeys(languages):
             own = [index for index, one in enumerate(languages) if one == language]
             reused = encoded if len(own) == len(windows) else None
             rows = self._decode_checked([windows[index] for index in own], language, size, profile, reused)
-            decoded.update((index, replace(row, languages=heard[index])) for index, row in zip(own, rows, strict=True))
+            decoded.update((index, replace(row, languages=found[index])) for index, row in zip(own, rows, strict=True))
         return [decoded[index] for index in range(len(windows))]
 
     def _decode_checked(

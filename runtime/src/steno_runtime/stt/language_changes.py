@@ -17,7 +17,7 @@ from steno_runtime.stt.engine import (
     Decoded,
     likeliest,
 )
-from steno_runtime.stt.review import StretchWarning, is_invented
+from steno_runtime.stt.review import StretchWarning, is_hallucinated
 
 CHANGE_COST = 3.0
 """How much likelier another language must be at a change, as a natural logarithm; there and back costs twice that."""
@@ -44,8 +44,8 @@ _LITTLE = 0.01
 
 
 @dataclass(frozen=True)
-class HeardChunk:
-    """What was heard in a chunk.
+class LanguageEvidence:
+    """How much speech a chunk has, and the probabilities of its languages.
 
     Attributes:
         seconds: of speech; 0 where there is probably none.
@@ -74,42 +74,44 @@ class HeardChunk:
         return share if self.seconds >= MIN_SECONDS else SHORT_WEIGHT * share
 
 
-def heard_chunks(chunks: Sequence[Chunk], decoded: Sequence[Decoded], auto: AutoLanguage) -> list[HeardChunk]:
-    """Return what was heard in each chunk, from what was decoded in it."""
-    heard: list[HeardChunk] = []
+def language_evidence(
+    chunks: Sequence[Chunk], decoded: Sequence[Decoded], auto: AutoLanguage
+) -> list[LanguageEvidence]:
+    """Return the evidence of each chunk, from what was decoded in it."""
+    evidence: list[LanguageEvidence] = []
     for chunk, row in zip(chunks, decoded, strict=True):
         speech = chunk.speech_seconds
-        doubtful = row.no_speech_prob > NO_SPEECH_THRESHOLD or is_invented(chunk, row)
-        heard.append(heard_speech(0.0 if doubtful else speech, row.languages or {row.language: 1.0}, auto))
-    return heard
+        doubtful = row.no_speech_prob > NO_SPEECH_THRESHOLD or is_hallucinated(chunk, row)
+        evidence.append(speech_evidence(0.0 if doubtful else speech, row.languages or {row.language: 1.0}, auto))
+    return evidence
 
 
-def heard_speech(
+def speech_evidence(
     seconds: float, probabilities: Mapping[str, float], auto: AutoLanguage, *, is_part: bool = False
-) -> HeardChunk:
-    """Return what was heard in speech, of the languages that are allowed.
+) -> LanguageEvidence:
+    """Return the evidence of speech, of the languages that are allowed.
 
     Args:
         seconds: of speech.
         probabilities: of all languages that the engine knows.
         auto: the languages to choose from.
-        is_part: see `HeardChunk`.
+        is_part: see `LanguageEvidence`.
     """
     foreign = 1 - sum(probabilities.get(language, 0.0) for language in auto.allowed or probabilities)
-    return HeardChunk(seconds, auto.among(probabilities), max(0.0, foreign), is_part)
+    return LanguageEvidence(seconds, auto.among(probabilities), max(0.0, foreign), is_part)
 
 
-def spoken_languages(heard: Sequence[HeardChunk]) -> list[str]:
+def spoken_languages(evidence: Sequence[LanguageEvidence]) -> list[str]:
     """Return the likeliest language of each chunk, all considered."""
-    languages = sorted({language for chunk in heard for language in chunk.probabilities})
+    languages = sorted({language for chunk in evidence for language in chunk.probabilities})
     scores = dict.fromkeys(languages, 0.0)
     steps: list[dict[str, str]] = []  # chunk → its language → that of the chunk before
-    for chunk in heard:
+    for chunk in evidence:
         best = likeliest(scores)
         before = {one: one if scores[one] >= scores[best] - CHANGE_COST else best for one in languages}
         steps.append(before)
         scores = {
-            one: scores[before[one]] - (0.0 if before[one] == one else CHANGE_COST) + _evidence(chunk, one)
+            one: scores[before[one]] - (0.0 if before[one] == one else CHANGE_COST) + _support(chunk, one)
             for one in languages
         }
     language = likeliest(scores) if scores else ""
@@ -120,32 +122,32 @@ def spoken_languages(heard: Sequence[HeardChunk]) -> list[str]:
     return found[::-1]
 
 
-def main_language(heard: Sequence[HeardChunk], languages: Sequence[str]) -> str:
+def main_language(evidence: Sequence[LanguageEvidence], languages: Sequence[str]) -> str:
     """Return the language that most speech is in.
 
     Args:
-        heard: at least one chunk.
+        evidence: at least one chunk.
         languages: of the chunks.
     """
-    return likeliest(_seconds(heard, languages))
+    return likeliest(_seconds(evidence, languages))
 
 
 def describe_languages(
-    spans: Sequence[Span], heard: Sequence[HeardChunk], languages: Sequence[str]
+    spans: Sequence[Span], evidence: Sequence[LanguageEvidence], languages: Sequence[str]
 ) -> Sequence[ResultWarning | StretchWarning]:
     """Return the warnings that the language is uncertain: of all the audio, or of stretches of it.
 
     Args:
         spans: where the chunks are, in samples.
-        heard: at least one chunk.
+        evidence: at least one chunk.
         languages: of the chunks.
     """
-    main = main_language(heard, languages)
-    own = [(chunk, chunk.seconds or _LITTLE) for chunk, one in zip(heard, languages, strict=True) if one == main]
+    main = main_language(evidence, languages)
+    own = [(chunk, chunk.seconds or _LITTLE) for chunk, one in zip(evidence, languages, strict=True) if one == main]
     confidence = sum(chunk.probabilities.get(main, 0.0) * seconds for chunk, seconds in own)
     confidence /= sum(seconds for _, seconds in own)
-    foreign = sum(chunk.foreign * (chunk.seconds or _LITTLE) for chunk in heard)
-    foreign /= sum(chunk.seconds or _LITTLE for chunk in heard)
+    foreign = sum(chunk.foreign * (chunk.seconds or _LITTLE) for chunk in evidence)
+    foreign /= sum(chunk.seconds or _LITTLE for chunk in evidence)
     if foreign > FOREIGN_PROBABILITY:
         message = "What is spoken seems to be in none of the languages that were allowed: check languages."
         return [ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message)]
@@ -153,7 +155,7 @@ def describe_languages(
         return describe_confidence(main, confidence)
     return [
         _doubt(span, language, other)
-        for span, chunk, language in zip(spans, heard, languages, strict=True)
+        for span, chunk, language in zip(spans, evidence, languages, strict=True)
         if (other := _rival(chunk, language)) is not None
     ]
 
@@ -166,7 +168,7 @@ def describe_confidence(language: str, confidence: float) -> list[ResultWarning]
     return [ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message)]
 
 
-def _rival(chunk: HeardChunk, language: str) -> str | None:
+def _rival(chunk: LanguageEvidence, language: str) -> str | None:
     """Return the language that a chunk may be in as well as in its own, wholly or in part."""
     likely = likeliest(chunk.probabilities)
     if likely != language:
@@ -184,12 +186,12 @@ def _doubt(span: Span, language: str, other: str) -> StretchWarning:
     return StretchWarning.about(span, WarningReason.LANGUAGE_UNCERTAIN, what)
 
 
-def _seconds(heard: Sequence[HeardChunk], languages: Sequence[str]) -> dict[str, float]:
+def _seconds(evidence: Sequence[LanguageEvidence], languages: Sequence[str]) -> dict[str, float]:
     seconds: dict[str, float] = {}
-    for chunk, language in zip(heard, languages, strict=True):
+    for chunk, language in zip(evidence, languages, strict=True):
         seconds[language] = seconds.get(language, 0.0) + (chunk.seconds or _LITTLE)
     return seconds
 
 
-def _evidence(chunk: HeardChunk, language: str) -> float:
+def _support(chunk: LanguageEvidence, language: str) -> float:
     return chunk.weight * math.log(max(LEAST_PROBABILITY, chunk.probabilities.get(language, 0.0)))

@@ -18,9 +18,9 @@ from steno_runtime.stt.decoding import decode_chunks, profiles_of, window_of
 from steno_runtime.stt.engine import AutoLanguage, Decoded, Engine
 from steno_runtime.stt.language_changes import (
     CLEAR_SECONDS,
-    HeardChunk,
-    heard_chunks,
-    heard_speech,
+    LanguageEvidence,
+    language_evidence,
+    speech_evidence,
     spoken_languages,
 )
 
@@ -38,12 +38,12 @@ class Part:
     Attributes:
         index: of the chunk.
         chunk: the part.
-        heard: what was heard in it.
+        evidence: of its languages.
     """
 
     index: int
     chunk: Chunk
-    heard: HeardChunk
+    evidence: LanguageEvidence
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def split_at_changes(
     Args:
         samples: float32, mono, 16 kHz.
         chunks: of the samples.
-        decoded: of each chunk, with the languages that were heard in it.
+        decoded: of each chunk, with the probabilities of its languages.
         engine: detects and decodes.
         auto: the languages to choose from.
         check: see `decode_chunks`.
@@ -87,12 +87,12 @@ def split_at_changes(
     Returns:
         All chunks and their texts; those of one language as they were.
     """
-    heard = heard_chunks(chunks, decoded, auto)
-    divided = _listen(samples, {index: chunks[index] for index in suspects(heard)}, engine, auto, check)
+    evidence = language_evidence(chunks, decoded, auto)
+    divided = _divide(samples, {index: chunks[index] for index in suspects(evidence)}, engine, auto, check)
     parts: list[Part] = []
     for index, chunk in enumerate(chunks):
-        parts += divided.get(index) or [Part(index, chunk, heard[index])]
-    languages = spoken_languages([part.heard for part in parts])
+        parts += divided.get(index) or [Part(index, chunk, evidence[index])]
+    languages = spoken_languages([part.evidence for part in parts])
     runs = [
         (index, language, [part for part, _ in run])
         for (index, language), run in groupby(
@@ -117,13 +117,13 @@ def split_at_changes(
     )
 
 
-def suspects(heard: Sequence[HeardChunk]) -> list[int]:
+def suspects(evidence: Sequence[LanguageEvidence]) -> list[int]:
     """Return the chunks that may hold two languages: their evidence is unclear, or the language changes beside them."""
-    languages = spoken_languages(heard)
+    languages = spoken_languages(evidence)
     beside = {index for at, (one, other) in enumerate(pairwise(languages)) if one != other for index in (at, at + 1)}
     return [
         index
-        for index, one in enumerate(heard)
+        for index, one in enumerate(evidence)
         if one.seconds >= 2 * CLEAR_SECONDS
         and (index in beside or max(one.probabilities.values()) < UNCLEAR_PROBABILITY)
     ]
@@ -147,7 +147,7 @@ def halve(chunk: Chunk) -> Sequence[Chunk]:
     return _cut(chunk, chunk.start, middle), _cut(chunk, middle, chunk.end)
 
 
-def _listen(
+def _divide(
     samples: Samples, chunks: Mapping[int, Chunk], engine: Engine, auto: AutoLanguage, check: Check
 ) -> dict[int, list[Part]]:
     """Detect the language of the halves of chunks, by index, and of their halves as long as it is unclear."""
@@ -158,8 +158,8 @@ def _listen(
         detected = _detect(samples, [half for _, half in halves], engine, check)
         for (index, half), probabilities in zip(halves, detected, strict=True):
             seconds = 0.0 if half.is_doubtful else half.speech_seconds
-            part = Part(index, half, heard_speech(seconds, probabilities, auto, is_part=True))
-            if max(part.heard.probabilities.values()) < UNCLEAR_PROBABILITY and halve(half):
+            part = Part(index, half, speech_evidence(seconds, probabilities, auto, is_part=True))
+            if max(part.evidence.probabilities.values()) < UNCLEAR_PROBABILITY and halve(half):
                 todo.append((index, half))
             else:
                 found.setdefault(index, []).append(part)

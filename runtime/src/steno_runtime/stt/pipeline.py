@@ -109,9 +109,9 @@ def transcribe(
         split = split_at_changes(samples, chunks, decoded, engine, auto=requested, check=check)
         chunks = list(split.chunks)
         decoded = _decode_again(samples, chunks, split.decoded, engine, languages=split.languages, check=check)
-        heard = [part.heard for part in split.parts]
-        language = main_language(heard, split.part_languages)
-        warnings += describe_languages([part.chunk for part in split.parts], heard, split.part_languages)
+        evidence = [part.evidence for part in split.parts]
+        language = main_language(evidence, split.part_languages)
+        warnings += describe_languages([part.chunk for part in split.parts], evidence, split.part_languages)
     words, dropped = _words_of(chunks, decoded, spans)
     doubtful = [chunk for chunk in chunks if chunk.is_doubtful]
     words, undecoded = _decode_uncovered(
@@ -251,7 +251,7 @@ def _decode_again(
     wrong = [
         index
         for index, (chunk, row) in enumerate(zip(chunks, decoded, strict=True))
-        if row.language != languages[index] and not (chunk.is_doubtful and review.is_invented(chunk, row))
+        if row.language != languages[index] and not (chunk.is_doubtful and review.is_hallucinated(chunk, row))
     ]
     own = [chunks[index] for index in wrong]
     again = decode_chunks(
@@ -314,7 +314,7 @@ def _words_of(
     words: list[TimedWord] = []
     dropped: list[Chunk] = []
     for chunk, row in zip(chunks, decoded, strict=True):
-        if review.is_invented(chunk, row):
+        if review.is_hallucinated(chunk, row):
             dropped += [chunk] if row.text.strip() else []
             continue
         words.extend(

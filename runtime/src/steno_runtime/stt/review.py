@@ -57,7 +57,7 @@ class StretchWarning:
         return ResultWarning(reason=self.reason, message=self.message, start=self.start, end=self.end)
 
 
-def is_invented(chunk: Chunk, decoded: Decoded) -> bool:
+def is_hallucinated(chunk: Chunk, decoded: Decoded) -> bool:
     """Return whether a chunk's text was probably made up, and should be dropped; see `hallucinated`."""
     return hallucinated(decoded, chunk.window_seconds, chunk.speech_seconds, doubtful=chunk.is_doubtful)
 
