@@ -103,7 +103,7 @@ class SimulatedPool:
         """The cluster does its part."""
         if self.deployment is not None:
             count = self.deployment.replicas
-            self.deployment = replace(self.deployment, total=count, ready=count, settled=True)
+            self.deployment = replace(self.deployment, total=count, ready=count, rolled_out=True)
 
     def to_rest(self) -> None:
         self.profile, self.keys, self.conflicting, self.admission = True, ("key",), frozenset(), NOT_REQUIRED
@@ -144,7 +144,7 @@ def settle(simulation: SimulatedPool, number: int) -> None:
 
 def cold(simulation: SimulatedPool, number: int) -> None:
     if simulation.deployment is not None:
-        simulation.deployment = replace(simulation.deployment, ready=0, settled=False)
+        simulation.deployment = replace(simulation.deployment, ready=0, rolled_out=False)
 
 
 def lose(simulation: SimulatedPool, number: int) -> None:

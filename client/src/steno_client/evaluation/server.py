@@ -82,12 +82,12 @@ class PoolServer:
 
     def _upload(self, path: str, item: Item, fields: dict[str, str]) -> httpx.Response:
         """Upload an item, again and again while the server is busy."""
-        patience = time.monotonic() + BUSY_SECONDS
+        deadline = time.monotonic() + BUSY_SECONDS
         with readable_file(item) as file:
             while True:
                 with file.open("rb") as content:
                     response = self._send("POST", path, data=fields, files={"file": (file.name, content)}, check=False)
-                if response.status_code not in _BUSY or time.monotonic() > patience:
+                if response.status_code not in _BUSY or time.monotonic() > deadline:
                     break
                 time.sleep(_retry_after(response))
         _check(response)

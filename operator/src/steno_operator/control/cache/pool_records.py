@@ -38,7 +38,7 @@ def read_deployment(raw: Mapping[str, Any]) -> Entry[ObservedDeployment]:
         replicas=replicas,
         total=total,
         ready=status.get("readyReplicas", 0),
-        settled=current and status.get("updatedReplicas", 0) == total == replicas,
+        rolled_out=current and status.get("updatedReplicas", 0) == total == replicas,
         failure=text_of(find_condition(status, "ReplicaFailure"), "message"),
         token_keys=_token_keys(spec),
     )

@@ -31,7 +31,7 @@ class ObservedDeployment:
     """`spec.replicas`."""
     total: int = 0
     ready: int = 0
-    settled: bool = False
+    rolled_out: bool = False
     """Its controller has seen the spec, and every pod is made from it."""
     failure: str = ""
     """Message of a true `ReplicaFailure` condition: why no pod can be created."""

@@ -243,7 +243,7 @@ def _ready(observed: ObservedPool, size: _Size, *, changed: bool) -> Fact:
         return Fact(True, Reason.IDLE, f"{why} The pool has no server.")
     ready = deployment.ready if deployment is not None else 0
     count = f"{ready} of {size.replicas} server(s) are warm"
-    if ready >= size.replicas and deployment is not None and deployment.settled and not changed:
+    if ready >= size.replicas and deployment is not None and deployment.rolled_out and not changed:
         return Fact(True, Reason.SERVING, f"{count}.")
     obstacle = _obstacle(observed)
     return Fact(False, obstacle.reason, f"{count}. {obstacle.message}")
