@@ -62,7 +62,7 @@ def everything() -> None:
     check.lint()
     with step("unit, property, apiserver and model tests"):
         # The same random examples each time: `make test-long` and everyday runs look for new ones.
-        words = ("-m", "not e2e", "-n2", "--dist=loadfile", "--durations=10", "--hypothesis-profile=ci")
+        words = ("-m", "not e2e", "-n2", "--dist=loadfile", "--durations=60", "--hypothesis-profile=ci")
         tee(uv.tool("pytest", *words), cwd=ROOT)
     e2e()
 

@@ -346,7 +346,7 @@ def reservations(raw: dict[str, Any]) -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.long
-@settings(slow_examples(40, 400), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(slow_examples(16, 400), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(histories, crashes)
 def test_no_order_of_events_passes_a_limit_and_all_usage_is_counted_once(history, crashes):
     async def run() -> None:

@@ -46,7 +46,7 @@ def test_any_page_has_its_text_or_a_warning(tmp_path):
     assert read(tmp_path / "clean.png", (), tmp_path) == Found(0.0, frozenset(), TEXT)
 
     @given(degraded(readable=True), st.sampled_from([(), ("en",)]))
-    @slow_examples(usual=10, long=300)
+    @slow_examples(usual=5, long=300)
     def holds(way, languages):
         with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
             found = read(write(way, Path(folder)), languages, Path(folder))
