@@ -39,16 +39,18 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         self.pem = builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
-    def _builder(self, subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, public: ec.EllipticCurvePublicKey, lifetime: timedelta = timedelta(days=1)
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
-        begin, end = now - timedelta(minutes=5), now + timedelta(days=1)
+        begin, end = now - timedelta(minutes=5), now + lifetime
         builder = x509.CertificateBuilder(self._issuer, subject, public, x509.random_serial_number(), begin, end)
         return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
 
-    def issue(self, *names: str) -> tuple[bytes, bytes]:
+    def issue(self, *names: str, lifetime: timedelta = timedelta(days=1)) -> tuple[bytes, bytes]:
         """Return a certificate for DNS names and addresses, and its private key (PEM)."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(_name(names[0]), key.public_key())
+        builder = self._builder(_name(names[0]), key.public_key(), lifetime)
         alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(alternatives, critical=False).add_extension(issuer, critical=False)

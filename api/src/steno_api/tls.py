@@ -18,6 +18,8 @@ from steno_api.server.task import CERTIFICATE_FILE, KEY_FILE
 
 log = logging.getLogger(__name__)
 
+HANDSHAKE_SECONDS = 10.0
+"""Within which a client has to complete its handshake."""
 RELOAD_SECONDS = 5.0
 """How often the files are looked at. The kubelet takes about a minute to replace them."""
 
@@ -44,6 +46,16 @@ def read_key_pair(directory: Path) -> KeyPair:
     except OSError as error:
         message = f"{error.filename} cannot be read ({type(error).__name__}): is it in the Secret?"
         raise CertificateError(message) from error
+
+
+def expires_at(chain: bytes) -> float | None:
+    """Return the Unix time at which the first of these certificates (PEM) expires; None if they cannot be read."""
+    from cryptography import x509  # noqa: PLC0415 - an extra, which clients need not have
+
+    try:
+        return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(chain))
+    except ValueError:  # OpenSSL reads more than that library does
+        return None
 
 
 class ServingCertificate:

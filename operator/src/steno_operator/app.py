@@ -23,7 +23,7 @@ import pydantic
 from aiohttp import web
 from kubernetes.aio.config import ConfigException
 
-from steno_api.tls import CertificateError
+from steno_api.tls import HANDSHAKE_SECONDS, CertificateError, expires_at
 from steno_kube.backoff import Backoff
 from steno_kube.client import ApiError, Cluster, UnreachableError
 from steno_kube.reflector import Timing
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _STOP_TIMEOUT = 20.0
 """Seconds for the resources being worked on at a signal to stop; below the pod's grace period."""
+_DISCONNECT_TIMEOUT = 2.0
+"""Seconds for requests under way at the end."""
 
 
 class Operator:
@@ -63,7 +65,8 @@ class Operator:
         self._catch_signals()
         async with contextlib.AsyncExitStack() as stack:
             probe_app = probes.make_app(self._problems, self._waits, self._refresh_metrics)
-            await self._serve(stack, probe_app, self._settings.probe_port, "probes")
+            address = await listen(stack, probe_app, (self._settings.host, self._settings.probe_port))
+            log.info("probes on %s", address)
             self._label("standby")
             if not await self._unless_stopped(self._load_certificate()):
                 return 0
@@ -156,26 +159,12 @@ class Operator:
                     await asyncio.sleep(backoff.delay(failures))
 
     async def _serve_reports(self, stack: contextlib.AsyncExitStack) -> None:
-        app, port, tls = ReportEndpoint(self._serving).app, self._settings.report_port, self._tls
-        await self._serve(stack, app, port, "reports", None if tls is None else tls.certificate.context)
+        app, settings, tls = ReportEndpoint(self._serving).app, self._settings, self._tls
+        context = None if tls is None else tls.certificate.context
+        log.info("reports on %s", await listen(stack, app, (settings.host, settings.report_port), context))
         if tls is not None:
             watching = asyncio.create_task(tls.certificate.watch(tls.current), name="certificate")
             stack.callback(watching.cancel)
-
-    async def _serve(
-        self,
-        stack: contextlib.AsyncExitStack,
-        app: web.Application,
-        port: int,
-        name: str,
-        context: ssl.SSLContext | None = None,
-    ) -> None:
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, self._settings.host, port, shutdown_timeout=2.0, ssl_context=context)
-        await site.start()
-        log.info("%s on %s", name, runner.addresses[0])
 
     def _serving(self) -> tuple[ClusterState, TokenVerifier] | None:
         manager = self._manager
@@ -196,8 +185,40 @@ class Operator:
             yield "the API server does not answer"
 
     def _refresh_metrics(self) -> None:
+        if self._tls is not None:
+            chains = {"serving": self._tls.certificate.pair.chain, "ca": (self._tls.ca or "").encode()}
+            for name, when in ((name, expires_at(chain)) for name, chain in chains.items()):
+                if when is not None:
+                    metrics.CERTIFICATE_EXPIRY.labels(name).set(when)
         if self._manager is not None:
             self._manager.refresh_metrics()
+
+
+async def listen(
+    stack: contextlib.AsyncExitStack,
+    app: web.Application,
+    address: tuple[str, int],
+    context: ssl.SSLContext | None = None,
+) -> tuple[str, int]:
+    """Serve an application until the stack is closed; return where.
+
+    Not with aiohttp's TCPSite, which has no bound on TLS handshakes.
+
+    Args:
+        stack: closes it.
+        app: the application.
+        address: host and port; port 0: any.
+        context: of TLS; None: plain text.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DISCONNECT_TIMEOUT)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    protocol: Any = runner.server
+    seconds = None if context is None else HANDSHAKE_SECONDS
+    loop, (host, port) = asyncio.get_running_loop(), address
+    server = await loop.create_server(protocol, host, port, ssl=context, ssl_handshake_timeout=seconds)
+    stack.callback(server.close)
+    return server.sockets[0].getsockname()[:2]
 
 
 def exit_now(code: int) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import json
 import ssl
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from cryptography import x509
 
-from steno_api.tls import CertificateError
+from steno_api.tls import HANDSHAKE_SECONDS, CertificateError
 from steno_api.worker.report import REPORT_PATH, Report
 from steno_api.worker.task import TaskReporting
+from steno_operator import app
 from steno_operator.control.reports import certificate
-from steno_operator.control.reports.certificate import LIFETIME, ReportAuthority, mounted
+from steno_operator.control.reports.certificate import CA_LIFETIME, LIFETIME, ReportAuthority, mounted
 from steno_runtime.operator_client import OperatorClient
 from tests.support.certificates import Authority, mount
 
@@ -68,6 +73,9 @@ def test_m8_workers_verify_the_operator_with_its_own_ca(harness, tmp_path: Path)
     secret = harness.must("GET", f"/api/v1/namespaces/{harness.namespace}/secrets/report-ca")
     assert base64.b64decode(secret["data"]["tls.crt"]).decode() == reporting["ca"]
     assert base64.b64decode(secret["data"]["tls.key"]).decode() not in first.log.read_text()
+    for name, lifetime in (("serving", LIFETIME), ("ca", CA_LIFETIME)):
+        expiry = first.metric("steno_report_certificate_expiry_timestamp_seconds", certificate=name)
+        assert expiry == pytest.approx(time.time() + lifetime.total_seconds(), abs=600)
     first.stop()
     again = start(harness, report_ca_secret="report-ca")
     until("the lead", again.leads)
@@ -103,6 +111,18 @@ def test_m8_a_secret_that_holds_no_ca_is_named_and_jobs_wait_for_it(harness):
     assert "the certificate of the report endpoint" in replica.get("/readyz")[1]
     harness.must("DELETE", f"{path}/report-ca")
     until("it is ready", lambda: replica.get("/readyz")[0] == 200)
+
+
+async def test_m8_a_handshake_has_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    assert HANDSHAKE_SECONDS <= 10
+    monkeypatch.setattr("steno_operator.app.HANDSHAKE_SECONDS", 0.1)
+    tls = mounted(Authority().write(tmp_path, HOST))
+    async with contextlib.AsyncExitStack() as stack:
+        address = await app.listen(stack, web.Application(), (HOST, 0), tls.certificate.context)
+        reader, writer = await asyncio.open_connection(*address)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
 
 
 def test_m8_a_certificate_is_renewed_under_the_same_ca(monkeypatch: pytest.MonkeyPatch):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import ssl
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,36 @@ async def test_who_does_not_speak_tls_or_does_not_trust_the_certificate_gets_now
             assert await call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
     async with server.prober() as prober:  # of the kubelet, which has no CA
         assert (await prober.get("/readyz")).status_code == 200
+
+
+async def test_a_handshake_that_is_not_finished_holds_no_connection(
+    authority: Authority, start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert tls.HANDSHAKE_SECONDS <= 10
+    monkeypatch.setattr("steno_runtime.serve.server.HANDSHAKE_SECONDS", 0.2)
+    server = await start_server(tlsDir=str(authority.write(tmp_path / "tls", HOST)))
+    for first in (b"", b"\x16\x03\x01\x02\x00\x01"):  # nothing, and the beginning of a ClientHello
+        reader, writer = await asyncio.open_connection(HOST, server.http_port)
+        writer.write(first)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_metrics_say_when_the_certificate_expires(server: RunningServer, authority: Authority, tmp_path: Path):
+    async def expiry() -> float:
+        async with server.prober() as prober:
+            text = (await prober.get("/metrics")).text
+        [value] = re.findall(r"^steno_server_certificate_expiry_timestamp_seconds (\S+)$", text, re.MULTILINE)
+        return float(value)
+
+    first = await expiry()
+    assert first == pytest.approx(time.time() + 86_400, abs=600)
+    chain, key = authority.issue(HOST, lifetime=timedelta(hours=1))
+    mount(tmp_path / "tls", {"tls.crt": chain, "tls.key": key})
+    async with asyncio.timeout(20):
+        while await expiry() > first - 80_000:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 async def test_sessions_of_each_protocol_outlive_the_certificate_with_which_they_began(

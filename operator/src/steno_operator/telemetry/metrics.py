@@ -18,6 +18,12 @@ ATTEMPTS = Counter("steno_attempts", "Child Jobs created", ["kind"])
 FAILURES = Counter("steno_failures", "Attempts that failed, by reason", ["kind", "reason"])
 WARNINGS = Counter("steno_result_warnings", "Results published with a warning, by reason", ["kind", "reason"])
 REPORTS = Counter("steno_reports", "Worker reports received, by answer", ["code"])
+CERTIFICATE_EXPIRY = Gauge(
+    "steno_report_certificate_expiry_timestamp_seconds",
+    "When a certificate of the report endpoint, or one of its chain, expires (Unix time): its own (serving), or what "
+    "workers and servers verify it with (ca)",
+    ["certificate"],
+)
 TENANT_USAGE = Gauge("steno_tenant_usage", "What a Tenant uses, or used today", ["tenant", "resource"])
 TENANT_LIMIT = Gauge("steno_tenant_limit", "The Tenant's limit, where it has one", ["tenant", "resource"])
 JOBS = Gauge("steno_jobs", "Resources by phase", ["kind", "phase"])

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from steno_api.server.reports import SessionReport
+from steno_api.tls import ServingCertificate, expires_at
 from steno_runtime.stream import metrics as stream
 
 if TYPE_CHECKING:
@@ -24,12 +25,30 @@ _LATENCY = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 class Metrics:
     """The metrics of `/metrics`."""
 
-    def __init__(self, readiness: Readiness, sessions: SessionRegistry, jobs: JobQueue, access: SessionAccess) -> None:
+    def __init__(
+        self,
+        readiness: Readiness,
+        sessions: SessionRegistry,
+        jobs: JobQueue,
+        access: SessionAccess,
+        certificate: ServingCertificate | None,
+    ) -> None:
+        """Measure these.
+
+        Args:
+            readiness: and the engine.
+            sessions: of this server.
+            jobs: uploads.
+            access: whose sessions are open.
+            certificate: of the ports of clients; None: they speak plain text.
+        """
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.registry.register(stream.REGISTRY)
         self.registry.register(_Gauges(readiness, sessions, jobs, access))
+        if certificate is not None:
+            self.registry.register(_CertificateExpiry(certificate))
         self._ended = Counter("steno_server_sessions", "Sessions that ended", ["reason"], registry=self.registry)
         self._failed = Counter(
             "steno_server_session_failures", "Sessions that failed to be published or decoded", ["reason"],
@@ -87,3 +106,14 @@ class _Gauges(Collector):
                 "steno_server_batch_rows", "Windows decoded together", value=status.mean_batch_rows
             )
             yield rows
+
+
+class _CertificateExpiry(Collector):
+    def __init__(self, certificate: ServingCertificate) -> None:
+        self._certificate = certificate
+
+    def collect(self) -> Iterator[Metric]:
+        when = expires_at(self._certificate.pair.chain)
+        if when is not None:
+            text = "When the certificate that clients see, or one of its chain, expires (Unix time)"
+            yield GaugeMetricFamily("steno_server_certificate_expiry_timestamp_seconds", text, value=when)

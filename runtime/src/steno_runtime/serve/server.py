@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp
 
 from steno_api.failures import FailureReason
 from steno_api.server.task import PoolTask
-from steno_api.tls import CertificateError, ServingCertificate, read_key_pair
+from steno_api.tls import HANDSHAKE_SECONDS, CertificateError, ServingCertificate, read_key_pair
 from steno_runtime import sandbox
 from steno_runtime.errors import WorkError
 from steno_runtime.media.sandboxed import MODULES
@@ -91,7 +92,7 @@ class Server:
         self.registry = SessionRegistry(task, self.readiness, access, on_change=self._on_sessions_change)
         meter = UploadMeter(reported=task.reporting is not None and not authenticator.allows_anonymous)
         self._queue = JobQueue(scratch, access, meter)
-        metrics = Metrics(self.readiness, self.registry, self._queue, access)
+        metrics = Metrics(self.readiness, self.registry, self._queue, access, self._certificate)
         self.registry.on_end = metrics.session_ended
         self._reporter = None
         if task.reporting is not None:
@@ -226,11 +227,24 @@ def _http_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
 
 
 class _Http(uvicorn.Server):
-    """A uvicorn server that leaves signals to `main`."""
+    """A uvicorn server that leaves signals to `main`, and bounds TLS handshakes, for which uvicorn has no option."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        config, loop = self.config, asyncio.get_running_loop()
+        protocol: Any = config.http_protocol_class
+        make = partial(protocol, config=config, server_state=self.server_state, app_state=self.lifespan.state)
+        seconds = None if config.ssl is None else HANDSHAKE_SECONDS
+        self.servers = [
+            await loop.create_server(
+                make, sock=sock, ssl=config.ssl, ssl_handshake_timeout=seconds, backlog=config.backlog
+            )
+            for sock in sockets or ()
+        ]
+        self.started = True
 
 
 def _listen(host: str, port: int) -> socket.socket:
