@@ -26,6 +26,7 @@ GOOD: dict[str, dict[str, Any]] = {
         },
         output={"uri": "s3://b/some/prefix", "secretRef": {"name": "out"}, "formats": ["json", "srt", "vtt", "txt"]},
         meetingID="Standup #42 (스탠드업)",
+        metadata={f"{number:02}" + "k" * 61: "값" * 512 for number in range(16)},
         model={"name": "Systran/faster-whisper-small", "computeType": "int8", "batchSize": 8},
         language="ko",
         diarization={"minSpeakers": 2, "maxSpeakers": 4, "tokenSecretRef": {"name": "hf"}},
@@ -153,6 +154,13 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "too much metadata": (job(metadata={str(number): "" for number in range(17)}), "must have at most 16 items"),
+    "long metadata": (ocr(metadata={"tenant_id": "x" * 513}), "Too long: may not be more than 512"),
+    "long name of metadata": (ocr(metadata={"k" * 64: ""}), "keys must have 1 to 63 characters"),
+    "metadata that no token holds": (
+        session(metadata={"a": "x" * 512, "b": "x" * 255}),
+        "must have at most 768 characters: the session's token holds them",
+    ),
     "no source": (job(source=None), "spec.source: Required value"),
     "no output": (job(output=None), "spec.output: Required value"),
     "no uri": (job(source={}), "spec.source.uri: Required value"),

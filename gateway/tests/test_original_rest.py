@@ -60,6 +60,7 @@ def test_an_upload_becomes_a_job_and_its_document_the_answer(gateway: GatewayPro
     job = gateway.job(answer.headers["x-job-id"])
     assert job["spec"]["meetingID"] == "meeting_123"
     assert job["spec"]["language"] == "ko"
+    assert job["spec"]["metadata"] == {"tenant_id": "tenant_abc", "user_id": "user_xyz"}
     assert job["spec"]["model"] == {"name": "whisper-base", "computeType": "Auto", "batchSize": "Auto"}
     assert job["spec"]["tenantRef"] == {"name": "acme"}
     assert staged == [audio]

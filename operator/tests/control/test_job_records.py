@@ -8,7 +8,7 @@ from steno_kube.keys import Key
 from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.job_records import read_job, read_worker
 from steno_operator.control.cache.pool_records import read_server
-from steno_operator.control.cache.resource_records import strip
+from steno_operator.control.cache.resource_records import read_resource, strip
 from steno_operator.manifests.labels import DEADLINE, SUSPENDED
 
 from .objects import container, job, pod, resource
@@ -28,6 +28,15 @@ def test_a_resource_is_kept_without_metadata_that_is_never_read():
     assert set(kept) == {"apiVersion", "kind", "metadata", "spec", "status"}
     read = {"name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"}
     assert set(kept["metadata"]) == read
+
+
+def test_a_jobs_free_text_is_not_kept_and_a_sessions_is_for_its_tokens():
+    raw = resource()
+    raw["spec"]["metadata"] = {"tenant_id": "tenant_abc"}
+    assert "metadata" not in read_resource(raw).value.raw["spec"]
+    assert strip(raw)["spec"]["metadata"] == {"tenant_id": "tenant_abc"}, "what is read live has it"
+    session = {**raw, "kind": "StreamSession", "spec": {"metadata": {"tenant_id": "tenant_abc"}}}
+    assert read_resource(session).value.raw["spec"] == session["spec"]
 
 
 def test_a_running_child():

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from steno_api.server.claims import KeyRing
+from steno_api.server.claims import MAX_TOKEN_CHARS, KeyRing, SessionClaims
 from steno_kube.client import ApiError
 from steno_operator.control.kube import signing
 from steno_operator.control.kube.signing import KeyStore, Signer, SigningKey, UnusableKeyError
@@ -44,6 +44,17 @@ class Secrets:
     async def create(self, _: Any, namespace: str, manifest: dict[str, Any]) -> dict[str, Any]:
         self.content = {"metadata": {"name": "keys", "namespace": namespace}, "data": manifest["data"]}
         return self.content
+
+
+def test_a_token_with_all_the_free_text_that_a_session_may_have_is_not_too_long():
+    claims = SessionClaims(
+        aud="steno-pool:" + "n" * 63 + "/" + "p" * 50, sub="n" * 63 + "/" + "s" * 63, iat=0, exp=2**31, tenant="t" * 63,
+        uid="0" * 36, meetingID="회" * 253, languages=["zh-Hant-TW"] * 16, outputURI="s3://" + "b" * 1200,
+        metadata={"session_id": "😀" * 374, "tenant_id": "😀" * 375},
+    )  # fmt: skip
+    token = KEYS[0].sign(claims)
+    assert len(token) < MAX_TOKEN_CHARS
+    assert jwt.decode(token, options={"verify_signature": False})["metadata"] == claims.metadata
 
 
 def test_keys_are_in_the_order_of_their_names_after_the_first():

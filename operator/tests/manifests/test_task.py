@@ -46,6 +46,11 @@ def test_names_default_to_the_resources_own():
     assert (made.meeting_id, made.tenant) == ("standup-42", "acme")
 
 
+def test_free_text_goes_to_the_worker_as_it_is():
+    text = {"tenant_id": "tenant_abc", "메모": 'a "note"\n'}
+    assert task(metadata=text).metadata == text
+
+
 def test_results_go_to_the_jobs_own_directory():
     assert task().output.uri == "s3://transcripts/team-a/standup/uid-1"
     assert task().output.path is None

@@ -169,12 +169,18 @@ def test_a_session_that_was_admitted_stays_admitted():
 
 def test_the_claims_say_everything():
     simulation = SimulatedSession(
-        make_session(tenantRef={"name": "acme"}, output={"uri": "s3://t/p/", "formats": ["srt"]}), make_pool(output={})
+        make_session(
+            tenantRef={"name": "acme"},
+            output={"uri": "s3://t/p/", "formats": ["srt"]},
+            metadata={"session_id": "회의 1"},
+        ),
+        make_pool(output={}),
     )
     [issued] = [action for action in simulation.plan().actions if isinstance(action, IssueToken)]
     claims = issued.claims
     assert claims.output_uri == "s3://t/p/ns/call/0123456789"
     assert (claims.tenant, claims.meeting_id, list(claims.formats)) == ("acme", "call", ["srt"])
+    assert claims.metadata == {"session_id": "회의 1"}
     assert claims.exp - claims.iat == 3600
     assert "data" not in issued.secret
 

@@ -18,7 +18,7 @@ from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES, WRITERS, Header
 from .render import DPI, HEIGHT, WIDTH, normal, page, prose
 from .test_sources import text_pdf
 
-HEADER = Header(tenant_id="acme", document_id="invoice-7", processing_time=1.5)
+HEADER = Header(tenant_id="acme", document_id="invoice-7", processing_time=1.5, metadata={"user_id": "사용자"})
 
 
 def pdf_text(path, *arguments) -> str:
@@ -42,6 +42,7 @@ def test_the_json_is_the_document_of_the_api(tmp_path, read):
     written = Pages.model_validate_json(write(result, "json", tmp_path).read_bytes())
     assert written.schema_version == "steno.dev/pages/v1"
     assert (written.tenant_id, written.document_id, written.processing_time) == ("acme", "invoice-7", 1.5)
+    assert written.metadata == {"user_id": "사용자"}
     assert written.pages == tuple(result.pages)
     assert written.text == "\f".join(one.text for one in written.pages)
     assert (written.total_pages, written.failed_pages, written.confidence) == (2, 0, 1.0)

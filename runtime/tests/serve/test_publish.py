@@ -42,6 +42,7 @@ async def test_a_transcript_in_every_format_and_the_manifest_last(
     report = asyncio.create_task(next_ended(server))
     prefix = f"team-a/standup/{uuid.uuid4()}"
     claims = {"outputURI": f"s3://transcripts/{prefix}", "formats": ["txt", "json", "srt", "vtt"], "name": "standup"}
+    claims["metadata"] = {"tenant_id": "회의" * 150, "session_id": "😀" * 150}
     token = issuer.token(**claims, uid="uid-1")
     async with server.connect(token) as socket:
         ws = WebSocketClient(socket)
@@ -54,6 +55,7 @@ async def test_a_transcript_in_every_format_and_the_manifest_last(
     assert last["manifest"] == f"s3://transcripts/{prefix}/manifest.json"
     manifest = Manifest.model_validate_json(read(s3, f"{prefix}/manifest.json"))
     assert (manifest.job.uid, manifest.job.name, manifest.tenant) == ("uid-1", "standup", "acme")
+    assert manifest.metadata == claims["metadata"]
     assert [artifact.format for artifact in manifest.artifacts] == ["json", "srt", "txt", "vtt"]
     for artifact in manifest.artifacts:
         data = read(s3, f"{prefix}/{artifact.name}")
@@ -65,6 +67,7 @@ async def test_a_transcript_in_every_format_and_the_manifest_last(
         "whisper-base",
         "en",
     )
+    assert transcript.metadata == claims["metadata"]
     assert [segment.text for segment in transcript.segments] == ws.texts() == [" ".join([WORD] * 10), WORD]
     assert (transcript.duration, transcript.total_segments, transcript.confidence, transcript.has_diarization) == (
         1.1,

@@ -56,8 +56,9 @@ def test_from_a_web_server_to_a_bucket_with_progress(make_task, web, start, s3, 
         "formats": ["srt", "json", "vtt", "txt"],
     }
     task = make_task(
-        source=source, output=output, reporting=reports.task, diarization={"minSpeakers": 2, "maxSpeakers": 2}
-    )
+        source=source, output=output, reporting=reports.task, diarization={"minSpeakers": 2, "maxSpeakers": 2},
+        metadata={"user_id": "user_xyz"},
+    )  # fmt: skip
     ended = start(task).ended(timeout=500)
     assert ended.code == 0, ended.log
     assert isinstance(ended.result, Succeeded)
@@ -77,6 +78,7 @@ def test_from_a_web_server_to_a_bucket_with_progress(make_task, web, start, s3, 
         assert hashlib.sha256(files[artifact.name]).hexdigest() == artifact.sha256
     transcript = Transcript.model_validate_json(files["transcript.json"])
     assert (transcript.meeting_id, transcript.tenant_id, transcript.language) == ("standup-42", "acme", "en")
+    assert transcript.metadata == manifest.metadata == task.metadata == {"user_id": "user_xyz"}
     assert transcript.duration == pytest.approx(30, abs=0.1)
     assert transcript.total_speakers == 2
     assert manifest.summary.words > 40

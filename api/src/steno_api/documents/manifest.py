@@ -91,6 +91,8 @@ class Manifest(Model):
     tenant: str
     created_at: datetime
     source_uri: str
+    metadata: dict[str, str] = Field(default_factory=dict[str, str])
+    """Free text of whoever asked for it: `spec.metadata`."""
     artifacts: list[PublishedArtifact]
     summary: AnySummary
     warnings: list[WarningSummary] = Field(default_factory=list[WarningSummary])

@@ -98,5 +98,7 @@ class Pages(_Document):
     text: str
     """The pages' texts, separated by form feeds."""
     pages: tuple[Page, ...]
+    metadata: dict[str, str] = {}
+    """Free text of whoever asked for it: `spec.metadata`."""
     warnings: tuple[ResultWarning, ...] = ()
     """What was lost, doubted or guessed."""

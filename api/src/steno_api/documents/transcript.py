@@ -66,5 +66,7 @@ class Transcript(_Document):
     total_segments: int
     total_speakers: int
     has_diarization: bool
+    metadata: dict[str, str] = {}
+    """Free text of whoever asked for it: `spec.metadata`."""
     warnings: list[ResultWarning] = []
     """What was lost, doubted or guessed."""

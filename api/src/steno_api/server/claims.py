@@ -17,6 +17,10 @@ TOKEN_ALGORITHM = "EdDSA"  # noqa: S105 - a name
 """Ed25519: servers hold the public key only, so none of them can issue a token."""
 
 
+MAX_TOKEN_CHARS = 8000
+"""A token with as much free text as a StreamSession may have is shorter; libraries of WebSocket take lines of 8 KiB."""
+
+
 def token_audience(namespace: str, pool: str) -> str:
     """Return the claim `aud` of the tokens of a pool's sessions; no other pool accepts them."""
     return f"steno-pool:{namespace}/{pool}"
@@ -72,6 +76,8 @@ class SessionClaims(Model):
     """The session ends when a connected client sends no audio for this long."""
     output_uri: str | None = Field(default=None, alias="outputURI")
     """Final directory of the transcript, `<output.uri>/<namespace>/<name>/<uid>`; absent: nothing is published."""
+    metadata: dict[str, str] = Field(default_factory=dict[str, str])
+    """Free text of the StreamSession, for its transcript."""
     formats: list[TranscriptFormat] = Field(default_factory=lambda: [TranscriptFormat.JSON])
 
     @property

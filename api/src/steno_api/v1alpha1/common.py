@@ -38,6 +38,13 @@ DETECTION_RULE = Rule(
 )
 """Of a spec with `language` and `languages`."""
 
+ClientMetadata = Annotated[
+    dict[str, Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+    Rule("self.all(key, size(key) >= 1 && size(key) <= 63)", "keys must have 1 to 63 characters"),
+]
+"""Free text of whoever asked for the work: nothing is done with it, and documents have it as it is."""
+
 Name = Annotated[
     str,
     Field(min_length=1, max_length=253),

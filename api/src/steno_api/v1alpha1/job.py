@@ -13,7 +13,17 @@ from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.model import Model
 from steno_api.rules import Rule
 from steno_api.usage import WorkRecord
-from steno_api.v1alpha1.common import LastFailure, Output, Phase, ProfileRef, QueueStatus, Results, Source, TenantRef
+from steno_api.v1alpha1.common import (
+    ClientMetadata,
+    LastFailure,
+    Output,
+    Phase,
+    ProfileRef,
+    QueueStatus,
+    Results,
+    Source,
+    TenantRef,
+)
 from steno_api.v1alpha1.meta import ConditionedStatus
 
 JOB_NAME_RULE = Rule(
@@ -92,6 +102,8 @@ class JobSpec(Model):
     tenant_ref: TenantRef | None = None
     """Tenant that the job is charged to: the one that has the namespace, which need not be named. Where no Tenant has
     the namespace: any name that is not a Tenant's; default: the namespace's name."""
+    metadata: ClientMetadata = Field(default_factory=dict[str, str])
+    """Free text of your own, such as a customer's number: it is in the document and the manifest, as `metadata`."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Among the waiting jobs of a tenant, those with a higher priority start first."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 2

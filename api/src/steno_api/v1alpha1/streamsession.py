@@ -11,7 +11,15 @@ from steno_api.documents.warnings import MAX_SUMMARIES, WarningSummary
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
 from steno_api.usage import WorkRecord
-from steno_api.v1alpha1.common import DETECTION_RULE, LANGUAGE, QueueStatus, Results, SpokenLanguages, TenantRef
+from steno_api.v1alpha1.common import (
+    DETECTION_RULE,
+    LANGUAGE,
+    ClientMetadata,
+    QueueStatus,
+    Results,
+    SpokenLanguages,
+    TenantRef,
+)
 from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, ResourceDefinition
 from steno_api.v1alpha1.runtimepool import PoolOutputSpec
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
@@ -94,6 +102,14 @@ class StreamSessionSpec(Model):
     tenant_ref: TenantRef | None = None
     """Tenant that the session is charged to: the one that has the namespace, which need not be named. Where no Tenant
     has the namespace: any name that is not a Tenant's; default: the namespace's name."""
+    metadata: Annotated[
+        ClientMetadata,
+        Rule(
+            "self.map(key, size(key) + size(self[key])).sum() <= 768",
+            "keys and values together must have at most 768 characters: the session's token holds them",
+        ),
+    ] = Field(default_factory=dict[str, str])
+    """Free text of your own, such as a customer's number: it is in the transcript and the manifest, as `metadata`."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
     """Time from the end of the session until the resource is deleted, without its transcript; absent: never."""
 

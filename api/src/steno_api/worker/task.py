@@ -72,6 +72,8 @@ class Task(Model):
     job: ObjectRef
     attempt: int = Field(ge=1)
     tenant: str
+    metadata: dict[str, str] = Field(default_factory=dict[str, str])
+    """Free text of the job, for its document."""
     source: TaskSource
     output: TaskOutput
     egress: EgressRules = Field(default_factory=EgressRules)

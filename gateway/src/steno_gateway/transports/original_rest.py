@@ -40,6 +40,12 @@ class ClientFields(BaseModel):
     tenant_id: Text | None = None
     user_id: Text | None = None
 
+    def common_spec(self) -> dict[str, Any]:
+        """Return the fields of a job's spec that keep them."""
+        given = {"tenant_id": self.tenant_id, "user_id": self.user_id}
+        metadata = {name: value for name, value in given.items() if value}
+        return {"metadata": metadata} if metadata else {}
+
 
 class SpeechFields(ClientFields):
     """Fields of a recording."""
@@ -54,7 +60,7 @@ class SpeechFields(ClientFields):
 
     def spec(self) -> dict[str, Any]:
         """Return the fields of the TranscriptionJob's spec."""
-        spec: dict[str, Any] = {"language": self.language, "languages": self.languages}
+        spec = self.common_spec() | {"language": self.language, "languages": self.languages}
         if self.meeting_id:
             spec["meetingID"] = self.meeting_id
         if self.channels == "split":
@@ -83,7 +89,8 @@ class DocumentFields(ClientFields):
     def spec(self) -> dict[str, Any]:
         """Return the fields of the OCRJob's spec."""
         chosen = {"languages": self.languages, "engine": self.engine, "pages": self.pages}
-        return {"mode": self.mode.capitalize(), **{name: value for name, value in chosen.items() if value}}
+        given = {name: value for name, value in chosen.items() if value}
+        return self.common_spec() | {"mode": self.mode.capitalize()} | given
 
 
 class OriginalRest:

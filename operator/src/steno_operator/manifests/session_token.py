@@ -52,6 +52,7 @@ def build_claims(session: StreamSession, tenant: str, issued: datetime, expires:
         max_duration_seconds=spec.max_duration_seconds,
         idle_timeout_seconds=spec.idle_timeout_seconds,
         outputURI=directory,
+        metadata=spec.metadata,
         formats=list(formats),
     )
 

@@ -103,6 +103,7 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
         "job": job_ref(metadata),
         "attempt": attempt.number,
         "tenant": attempt.tenant,
+        "metadata": spec.metadata,
         "source": build_source(spec.source),
         "output": build_output(spec.output, metadata, [str(item) for item in dict.fromkeys(formats)]),
         "egress": attempt.egress,

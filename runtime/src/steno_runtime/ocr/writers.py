@@ -6,8 +6,8 @@ The names and media types of the formats are known without importing an engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ class Header:
     document_id: str
     processing_time: float
     """Seconds from the task's start."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Free text of whoever asked for it."""
 
 
 Writer = Callable[["RecognitionResult", Header, Path], None]
@@ -47,6 +49,7 @@ def write_json(result: RecognitionResult, header: Header, target: Path) -> None:
         "failed_pages": result.failed_pages,
         "confidence": result.confidence,
         "processing_time": round(header.processing_time, 3),
+        "metadata": dict(header.metadata),
     }
     with target.open("w", encoding="utf-8") as file:
         file.write(json.dumps(fields, ensure_ascii=False)[:-1])

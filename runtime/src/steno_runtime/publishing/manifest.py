@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -24,12 +24,14 @@ class ManifestHeader:
         attempt: of the resource, from 1.
         tenant: whom the work is accounted to.
         source_uri: what was worked on, without credentials.
+        metadata: free text of whoever asked for it.
     """
 
     job: ObjectRef
     attempt: int
     tenant: str
     source_uri: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def find_manifest(output: OutputDirectory, uid: str) -> Manifest | None:
@@ -70,6 +72,7 @@ def write_manifest(
         tenant=header.tenant,
         created_at=datetime.now(UTC),
         source_uri=header.source_uri,
+        metadata=dict(header.metadata),
         artifacts=list(artifacts),
         summary=summary,
         warnings=summarise_warnings(warnings),

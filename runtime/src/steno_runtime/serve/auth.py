@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from steno_api.failures import FailureReason
 from steno_api.server.claims import (
     KEY_RING_AUDIENCE,
+    MAX_TOKEN_CHARS,
     TOKEN_ALGORITHM,
     TOKEN_ISSUER,
     KeyRing,
@@ -31,7 +32,6 @@ from steno_api.server.task import PoolTask
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.access import LEEWAY_SECONDS
 
-MAX_TOKEN_CHARS = 4096
 _REQUIRED = ("exp", "iat", "aud", "iss")
 _REMEDY = "Take the one in the Secret that the StreamSession's status.tokenSecretName names."
 

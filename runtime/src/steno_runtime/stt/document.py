@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.documents.transcript import Speaker, Transcript
 from steno_runtime.stt.pipeline import TranscriptionResult
@@ -10,7 +12,12 @@ from steno_runtime.stt.typography import joined
 
 
 def build_transcript(
-    result: TranscriptionResult, *, meeting_id: str, tenant_id: str, processing_time: float
+    result: TranscriptionResult,
+    *,
+    meeting_id: str,
+    tenant_id: str,
+    processing_time: float,
+    metadata: Mapping[str, str] | None = None,
 ) -> Transcript:
     """Build the document that users read.
 
@@ -19,6 +26,7 @@ def build_transcript(
         meeting_id: the recording's name.
         tenant_id: the tenant it belongs to.
         processing_time: seconds since the task began.
+        metadata: free text of whoever asked for it.
     """
     segments_of: dict[str, list[int]] = {}
     for index, segment in enumerate(result.segments):
@@ -46,6 +54,7 @@ def build_transcript(
         total_segments=len(result.segments),
         total_speakers=len(speakers),
         has_diarization=result.has_diarization,
+        metadata=dict(metadata or {}),
         warnings=[one.phrase() if isinstance(one, StretchWarning) else one for one in result.warnings],
     )
 

@@ -131,7 +131,7 @@ class OCRHandler:
         )
 
     def _header(self, seconds: float) -> Header:
-        return Header(self._task.tenant, self._task.document_id, round(seconds, 3))
+        return Header(self._task.tenant, self._task.document_id, round(seconds, 3), self._task.metadata)
 
 
 def _kind(source: Path, options: RecognitionOptions) -> str:

@@ -170,7 +170,7 @@ def publish(
     task = attempt.task
     return publish_or_adopt(
         output,
-        ManifestHeader(task.job, task.attempt, task.tenant, redact(task.source.uri)),
+        ManifestHeader(task.job, task.attempt, task.tenant, redact(task.source.uri), task.metadata),
         document,
         files,
         formats=handler.formats,

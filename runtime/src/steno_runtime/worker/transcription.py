@@ -114,6 +114,7 @@ class TranscriptionHandler:
             meeting_id=task.meeting_id,
             tenant_id=task.tenant,
             processing_time=round(attempt.seconds(), 3),
+            metadata=task.metadata,
         )
         return TranscriptDocument(transcript, result.device)
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.streamsession import StreamSession
 from steno_api.v1alpha1.tenant import Tenant
 from steno_api.v1alpha1.tenantquota import QuotaReservation, TenantQuota
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_kube.decoding import own_metadata
 from steno_kube.keys import Key, controller_uid
 from steno_kube.object_cache import Entry, Index, OwnerKey
@@ -26,6 +28,7 @@ POOL_KIND = RuntimePool.definition.kind
 PROFILE_KIND = RuntimeProfile.definition.kind
 SESSION_KIND = StreamSession.definition.kind
 TENANT_KIND = Tenant.definition.kind
+_JOB_KINDS = frozenset({TranscriptionJob.definition.kind, OCRJob.definition.kind})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def read_resource(raw: Mapping[str, Any]) -> Entry[ResourceRecord]:
     key, metadata = Key.of(raw["kind"], raw), raw["metadata"]
     record = ResourceRecord(
         key=key,
-        raw=strip(raw),
+        raw=_cached(key.kind, raw),
         quota=_quota_request(key, raw) if key.kind in ADMISSION_POLICIES else None,
         place=place_request(raw) if key.kind == SESSION_KIND else None,
         tenant=_tenant(raw) if key.kind == TENANT_KIND else None,
@@ -139,6 +142,14 @@ def strip(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return a custom resource with nothing but what is read: a user's labels and annotations are not."""
     kept = {name: raw[name] for name in ("apiVersion", "kind", "spec", "status") if name in raw}
     return {**kept, "metadata": own_metadata(raw["metadata"])}
+
+
+def _cached(kind: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a custom resource. A job's free text is not: an attempt is made from a live read."""
+    kept = strip(raw)
+    if kind in _JOB_KINDS and "metadata" in (kept.get("spec") or {}):
+        kept["spec"] = {name: value for name, value in kept["spec"].items() if name != "metadata"}
+    return kept
 
 
 def _name(reference: Mapping[str, Any] | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import json
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -46,6 +47,13 @@ RING_SECONDS = 300
 
 class UnusableKeyError(Exception):
     """The Secret holds no Ed25519 key, or something else."""
+
+
+class _Encoder(json.JSONEncoder):
+    """UTF-8 as it is: escapes would double the length of a token with, say, Korean text."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "ensure_ascii": False})
 
 
 class SigningKey:
@@ -97,7 +105,13 @@ class SigningKey:
 
     def sign(self, claims: Model) -> str:
         """Return the JWT of these claims."""
-        return jwt.encode(claims.to_wire(), self._private, algorithm=TOKEN_ALGORITHM, headers={"kid": self.key_id})
+        return jwt.encode(
+            claims.to_wire(),
+            self._private,
+            algorithm=TOKEN_ALGORITHM,
+            headers={"kid": self.key_id},
+            json_encoder=_Encoder,
+        )
 
 
 class KeyStore:

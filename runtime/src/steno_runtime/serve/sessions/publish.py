@@ -71,7 +71,11 @@ def _transcript(record: SessionRecord) -> Transcript:
         warnings=_warnings(record),
     )
     return build_transcript(
-        result, meeting_id=record.claims.meeting_id, tenant_id=record.claims.tenant, processing_time=record.seconds
+        result,
+        meeting_id=record.claims.meeting_id,
+        tenant_id=record.claims.tenant,
+        processing_time=record.seconds,
+        metadata=record.claims.metadata,
     )
 
 
@@ -129,6 +133,7 @@ def publish_session(output: OutputDirectory, record: SessionRecord) -> Manifest:
         attempt=1,
         tenant=claims.tenant,
         source_uri=f"stream://{claims.sub}",
+        metadata=claims.metadata,
     )
     contents, warnings = _contents(transcript, [fmt.value for fmt in claims.formats])
     summary = summarise(transcript, record.device)
