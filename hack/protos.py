@@ -1,7 +1,8 @@
-"""Write the Python code of `proto/`; `--check` only says whether it is up to date."""
+"""Write the Python and Go code of `proto/`; `--check` only says whether it is up to date."""
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from importlib.resources import files
@@ -9,54 +10,82 @@ from pathlib import Path
 
 from grpc_tools import protoc
 
+from hack import tools
 from hack.paths import ROOT
 
 PROTO = ROOT / "proto"
-TARGET = ROOT / "runtime/src/steno_runtime/serve/transports/grpc/pb"
+PYTHON = ROOT / "runtime/src/steno_runtime/serve/transports/grpc/pb"
 PACKAGE = "steno_runtime.serve.transports.grpc.pb.steno.v1"
+GO = ROOT / "workers/go/internal/pb/stenov1"
+GO_MODULE = "steno.dev/workers"
+GO_PACKAGE = f"{GO_MODULE}/internal/pb/stenov1"
 
 
-def generate(target: Path) -> dict[str, bytes]:
-    """Generate into `target`; return each file's bytes by its path below it."""
-    sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
+def compile_protos(*options: str) -> None:
+    """Run protoc over all of `proto/`.
+
+    Raises:
+        SystemExit: it failed, and has said why.
+    """
     well_known = str(files("grpc_tools") / "_proto")
-    code = protoc.main(
-        ["protoc", f"-I{PROTO}", f"-I{well_known}", f"--python_out={target}", f"--pyi_out={target}",
-         f"--grpc_python_out={target}", *sources]
-    )  # fmt: skip
-    if code != 0:
+    if code := protoc.main(["protoc", f"-I{PROTO}", f"-I{well_known}", *options, *sources()]):
         raise SystemExit(code)
+
+
+def sources() -> list[str]:
+    """Return the files of `proto/`, relative to it."""
+    return sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
+
+
+def python_code(folder: Path) -> dict[Path, bytes]:
+    """Generate the Python code; return each file's bytes."""
+    compile_protos(f"--python_out={folder}", f"--pyi_out={folder}", f"--grpc_python_out={folder}")
     # protoc imports by the proto package's name; ours is in our own package.
     made = {
-        str(path.relative_to(target)): path.read_text()
+        PYTHON / path.relative_to(folder): path.read_text()
         .replace("from steno.v1 import", f"from {PACKAGE} import")
         .encode()
-        for path in sorted(target.rglob("*.py*"))
+        for path in sorted(folder.rglob("*.py*"))
         if path.is_file()
     }
-    for folder in ("", "steno/", "steno/v1/"):
-        made[f"{folder}__init__.py"] = b'"""Generated from proto/ by `python -m hack.protos`."""\n'
+    for package in ("", "steno", "steno/v1"):
+        made[PYTHON / package / "__init__.py"] = b'"""Generated from proto/ by `python -m hack.protos`."""\n'
     return made
+
+
+def go_code(folder: Path) -> dict[Path, bytes]:
+    """Generate the Go code; return each file's bytes."""
+    # The files of proto/ name no Go package: that is the concern of whoever generates.
+    packages = [f"M{source}={GO_PACKAGE}" for source in sources()]
+    options = ",".join([f"module={GO_MODULE}", *packages])
+    plugins = [f"--plugin={tools.path(name)}" for name in ("protoc-gen-go", "protoc-gen-go-grpc")]
+    compile_protos(
+        *plugins, f"--go_out={folder}", f"--go_opt={options}", f"--go-grpc_out={folder}", f"--go-grpc_opt={options}"
+    )
+    return {GO / path.name: path.read_bytes() for path in folder.rglob("*.go")}
 
 
 def main() -> int:
     """Entry point; the exit code is 1 when `--check` finds a difference."""
-    with tempfile.TemporaryDirectory() as folder:
-        made = generate(Path(folder))
+    made: dict[Path, bytes] = {}
+    for generate in (python_code, go_code):
+        with tempfile.TemporaryDirectory() as folder:
+            made |= generate(Path(folder))
     existing = {
-        str(path.relative_to(TARGET)): path.read_bytes()
-        for path in TARGET.rglob("*.py*")
+        path: path.read_bytes()
+        for target, pattern in ((PYTHON, "*.py*"), (GO, "*.go"))
+        for path in target.rglob(pattern)
         if path.is_file() and "__pycache__" not in path.parts
     }
     if "--check" in sys.argv[1:]:
-        stale = sorted(name for name in made.keys() | existing.keys() if made.get(name) != existing.get(name))
+        stale = [path for path in made.keys() | existing.keys() if made.get(path) != existing.get(path)]
         if stale:
-            print(f"not up to date: {', '.join(stale)}. Run: python -m hack.protos", file=sys.stderr)
+            names = ", ".join(sorted(os.path.relpath(path, ROOT) for path in stale))
+            print(f"not up to date: {names}. Run: python -m hack.protos", file=sys.stderr)
         return 1 if stale else 0
-    for name in existing.keys() - made.keys():
-        (TARGET / name).unlink()
-    for name, data in made.items():
-        path = TARGET / name
+    for path in existing.keys() - made.keys():
+        path.unlink()
+    for path, data in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return 0

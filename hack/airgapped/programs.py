@@ -79,6 +79,15 @@ GROUPS: dict[str, Group] = {
         "github.com/zegl/kube-score",
         ("main.version={version}",),
     ),
+    "workers": Group("workers/go", {"steno-load": "./cmd/steno-load"}, "google.golang.org/grpc"),
+    "protoc-gen-go": Group(
+        f"{MODULES}/protoc-gen-go",
+        {
+            "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go",
+            "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc",
+        },
+        "google.golang.org/protobuf",
+    ),
     "versitygw": Group(
         f"{MODULES}/versitygw",
         {"versitygw": "github.com/versity/versitygw/cmd/versitygw"},

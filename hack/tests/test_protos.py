@@ -16,10 +16,14 @@ def test_the_generated_code_is_up_to_date(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_difference_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(protos, "TARGET", tmp_path)
+    monkeypatch.setattr(protos, "PYTHON", tmp_path / "python")
+    monkeypatch.setattr(protos, "GO", tmp_path / "go")
     monkeypatch.setattr(sys, "argv", ["protos", "--check"])
     assert protos.main() == 1
-    assert "steno/v1/stt_pb2.py" in capsys.readouterr().err
+    stale = capsys.readouterr().err
+    assert "python/steno/v1/stt_pb2.py" in stale
+    assert "go/stt_grpc.pb.go" in stale
     monkeypatch.setattr(sys, "argv", ["protos"])
     assert protos.main() == 0
-    assert (tmp_path / "steno/v1/stt_pb2.py").exists()
+    assert (tmp_path / "python/steno/v1/stt_pb2.py").exists()
+    assert (tmp_path / "go/stt_grpc.pb.go").exists()

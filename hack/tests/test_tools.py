@@ -49,8 +49,8 @@ def test_every_group_pins_its_programs() -> None:
         assert (ROOT / group.folder / "go.sum").exists()
         assert programs.pinned_version(go_mod, group.module).startswith("v")
         for program, package in group.programs.items():
-            here = (ROOT / group.folder / program).is_dir()
-            assert here if package.startswith("./") else f"{package}\n" in go_mod, name
+            here = (ROOT / group.folder / package).is_dir()
+            assert here if package.startswith("./") else f"{package}\n" in go_mod, (name, program)
 
 
 def test_go_versions() -> None:
