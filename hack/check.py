@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 
 from hack import tools, uv
+from hack.airgapped import golang
+from hack.airgapped.programs import ENVIRONMENT
 from hack.paths import ROOT
-from hack.steps import main, run, step
+from hack.steps import StepError, main, output, run, step
 
-PROGRAMS = ("packaged", "versitygw")
+PROGRAMS = ("packaged", "versitygw", "workers")
 """The groups of programs that tests without an apiserver run."""
 UNIT = ("-m", "not apiserver and not slow and not e2e", "-n2", "--dist=loadfile")
 
@@ -24,6 +26,8 @@ LINT = {
 }
 """Checks that read the code and run none of it, in order of speed."""
 
+GO = ROOT / "workers/go"
+
 
 def check() -> None:
     """Run the checks; the first that fails ends it."""
@@ -38,11 +42,22 @@ def lint() -> None:
         with step(title):
             for command in commands:
                 run(uv.tool(*command), cwd=ROOT)
+    with step("Go (gofmt, vet)"):
+        if unformatted := output([golang.go().with_name("gofmt"), "-l", "."], cwd=GO):
+            raise StepError(f"not formatted: {unformatted}. Run: gofmt -w workers/go")
+        run([golang.go(), "vet", "./..."], cwd=GO, env=ENVIRONMENT)
+
+
+def go_tests() -> None:
+    """Run the tests of what is written in Go."""
+    with step("Go tests"):
+        run([golang.go(), "test", "./..."], cwd=GO, env=ENVIRONMENT)
 
 
 def unit() -> None:
     """Run the unit and property tests."""
     build_programs(PROGRAMS)
+    go_tests()
     with step("unit and property tests"):
         run(uv.tool("pytest", *UNIT), cwd=ROOT)
 

@@ -60,6 +60,7 @@ def everything() -> None:
     uv.sync()
     side_by_side(lambda: check.build_programs(PROGRAMS), models.build)
     check.lint()
+    check.go_tests()
     with step("unit, property, apiserver and model tests"):
         # The same random examples each time: `make test-long` and everyday runs look for new ones.
         words = ("-m", "not e2e", "-n2", "--dist=loadfile", "--durations=60", "--hypothesis-profile=ci")
