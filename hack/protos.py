@@ -1,4 +1,4 @@
-"""Write the Python and Go code of `proto/`; `--check` only says whether it is up to date."""
+"""Write the Python and Go code of `proto/`, and its reference; `--check` only says whether they are up to date."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
-from hack import tools
+from hack import grpc_reference, tools
 from hack.paths import ROOT
 
 PROTO = ROOT / "proto"
@@ -19,6 +20,7 @@ PACKAGE = "steno_runtime.serve.transports.grpc.pb.steno.v1"
 GO = ROOT / "workers/go/internal/pb/stenov1"
 GO_MODULE = "steno.dev/workers"
 GO_PACKAGE = f"{GO_MODULE}/internal/pb/stenov1"
+REFERENCE = ROOT / "docs/grpc.md"
 
 
 def compile_protos(*options: str) -> None:
@@ -65,15 +67,23 @@ def go_code(folder: Path) -> dict[Path, bytes]:
     return {GO / path.name: path.read_bytes() for path in folder.rglob("*.go")}
 
 
+def documentation(folder: Path) -> dict[Path, bytes]:
+    """Generate the reference; return its bytes."""
+    found = folder / "descriptors"
+    compile_protos(f"--descriptor_set_out={found}", "--include_source_info")
+    descriptors = FileDescriptorSet.FromString(found.read_bytes())
+    return {REFERENCE: grpc_reference.reference(descriptors, reversed(sources())).encode()}
+
+
 def main() -> int:
     """Entry point; the exit code is 1 when `--check` finds a difference."""
     made: dict[Path, bytes] = {}
-    for generate in (python_code, go_code):
+    for generate in (python_code, go_code, documentation):
         with tempfile.TemporaryDirectory() as folder:
             made |= generate(Path(folder))
     existing = {
         path: path.read_bytes()
-        for target, pattern in ((PYTHON, "*.py*"), (GO, "*.go"))
+        for target, pattern in ((PYTHON, "*.py*"), (GO, "*.go"), (REFERENCE.parent, REFERENCE.name))
         for path in target.rglob(pattern)
         if path.is_file() and "__pycache__" not in path.parts
     }
