@@ -16,6 +16,7 @@ from steno_api.gateway.api_keys import Scope
 from steno_api.gateway.known_keys import ApiKeys
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_gateway.access.access import Access
+from steno_gateway.access.oidc import OIDCTokens
 from steno_gateway.access.rate_limits import RateLimits
 from steno_gateway.cluster.key_secrets import KeySecrets
 from steno_gateway.cluster.resources import Resources
@@ -42,7 +43,7 @@ class Gateway:
             cluster: the API server.
         """
         self.keys = ApiKeys()
-        self.access = Access(self.keys, RateLimits(settings.limits))
+        self.access = Access(self.keys, OIDCTokens(settings.oidc), RateLimits(settings.limits))
         self.resources = Resources(cluster, settings.name, [kind.model for kind in KINDS])
         store = ObjectStore(settings.store)
         self.jobs = JobService(settings, self.resources, store)

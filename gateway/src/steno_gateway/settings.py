@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import pydantic
 from pydantic import Field
 
-from steno_api.gateway.api_keys import API_KEY_SECRET
+from steno_api.gateway.api_keys import API_KEY_SECRET, Scope
 from steno_api.model import Model
 from steno_api.v1alpha1.common import EndpointURL, Name
 
+SigningAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Of JWTs; those with a shared secret and `none` are not among them."""
 MAX_UPLOAD_BYTES = 100 * 1024 * 1024
 """As the original engine."""
 
@@ -39,6 +42,39 @@ class DefaultLimits(Model):
     """Of all keys of a tenant together."""
 
 
+class OIDCIssuer(Model):
+    """An identity provider whose tokens are accepted beside API keys."""
+
+    issuer: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", max_length=512)]
+    """Its claim `iss`, an `https://` URL."""
+    audience: Annotated[str, Field(min_length=1, max_length=512)]
+    """Claim `aud` of tokens for this gateway."""
+    jwks_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = Field(None, alias="jwksURL")
+    """Where its public keys are; absent: `/.well-known/openid-configuration` says so."""
+    algorithms: tuple[SigningAlgorithm, ...] = ("RS256", "ES256", "EdDSA")
+    """With which tokens may be signed."""
+    tenant_claim: Annotated[str, Field(min_length=1)] = "tenant"
+    """Claim with the name of the Tenant."""
+    namespaces: Annotated[dict[str, Name], Field(min_length=1)]
+    """Namespace of each Tenant: where its work is created. Tokens of other Tenants are refused."""
+    scopes: tuple[Scope, ...] = tuple(Scope)
+    """What tokens may be for."""
+    scope_claim: str | None = None
+    """Claim that lists what a token is for, such as `scope`; absent: all of `scopes`."""
+    scope_prefix: str = ""
+    """Of each scope in that claim, such as `steno:`."""
+
+    @pydantic.model_validator(mode="after")
+    def _is_encrypted(self) -> OIDCIssuer:
+        urls = [self.issuer, *([self.jwks_url] if self.jwks_url else [])]
+        if not self.allow_plain_http and any(not url.startswith("https:") for url in urls):
+            raise ValueError("issuer and jwksURL must be https:// URLs (allowPlainHTTP: for tests)")
+        return self
+
+    allow_plain_http: bool = Field(default=False, alias="allowPlainHTTP")
+    """Whether keys may be fetched without TLS: whoever is between can then make tokens."""
+
+
 class Settings(Model):
     """How the gateway runs."""
 
@@ -50,6 +86,8 @@ class Settings(Model):
     """The namespaces served; empty: all."""
     key_secrets: tuple[Name, ...] = (API_KEY_SECRET,)
     """Names of the Secrets with records of API keys."""
+    oidc: tuple[OIDCIssuer, ...] = ()
+    """Identity providers whose tokens are accepted beside API keys."""
     store: StoreSettings
     """Where uploads and results are."""
     transcription: dict[str, Any] = Field(default_factory=dict[str, Any])

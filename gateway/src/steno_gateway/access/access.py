@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from steno_api.gateway.api_keys import Scope
 from steno_api.gateway.known_keys import ApiKeys
+from steno_gateway.access.oidc import OIDCTokens, looks_like_jwt
 from steno_gateway.access.principal import Principal
 from steno_gateway.access.rate_limits import Allowance, RateLimits
 
@@ -26,8 +27,16 @@ class Admitted:
 class Access:
     """Who may ask for what."""
 
-    def __init__(self, keys: ApiKeys, limits: RateLimits) -> None:
+    def __init__(self, keys: ApiKeys, tokens: OIDCTokens, limits: RateLimits) -> None:
+        """Admit whoever has a credential.
+
+        Args:
+            keys: API keys.
+            tokens: of identity providers.
+            limits: of both.
+        """
         self.keys = keys
+        self._tokens = tokens
         self._limits = limits
 
     @contextlib.asynccontextmanager
@@ -35,14 +44,19 @@ class Access:
         """Authenticate a request, and count it until it ends.
 
         Args:
-            key: the API key that it came with.
+            key: the API key or token that it came with.
             scope: what it is for; None: anything a key is for.
 
         Raises:
-            ApiError: those of `ApiKeys.authenticate`, `ScopeMissing`, `RateLimited`.
+            ApiError: those of `ApiKeys.authenticate` and `OIDCTokens.authenticate`, `ScopeMissing`, `RateLimited`.
         """
-        principal = Principal.of_key(self.keys.authenticate(key))
+        principal = await self._authenticate(key)
         if scope is not None:
             principal.require(scope)
         async with self._limits.admit(principal) as allowance:
             yield Admitted(principal, allowance)
+
+    async def _authenticate(self, key: str | None) -> Principal:
+        if key is not None and looks_like_jwt(key):
+            return await self._tokens.authenticate(key)
+        return Principal.of_key(self.keys.authenticate(key))
