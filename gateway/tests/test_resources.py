@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from steno_api.gateway.session_tokens import GATEWAY_LABEL
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
-from steno_gateway.cluster.resources import GATEWAY_LABEL, Resources
+from steno_gateway.cluster.resources import Resources
 from steno_kube.client import Cluster
 from steno_kube.keys import Key
 

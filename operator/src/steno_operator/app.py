@@ -31,7 +31,7 @@ from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.kube.leader_election import Leadership, LeaseTimes, label_pod
 from steno_operator.control.manager import Manager, ManagerOptions
 from steno_operator.control.reports.certificate import ReportTLS, issued, mounted
-from steno_operator.control.reports.server import ReportEndpoint
+from steno_operator.control.reports.server import ReportEndpoint, routes
 from steno_operator.control.reports.token_review import TokenVerifier
 from steno_operator.settings import Settings
 from steno_operator.telemetry import logs, metrics, probes
@@ -159,7 +159,8 @@ class Operator:
                     await asyncio.sleep(backoff.delay(failures))
 
     async def _serve_reports(self, stack: contextlib.AsyncExitStack) -> None:
-        app, settings, tls = ReportEndpoint(self._serving).app, self._settings, self._tls
+        settings, tls = self._settings, self._tls
+        app = ReportEndpoint(self._serving, routes(settings.gateway_accounts)).app
         context = None if tls is None else tls.certificate.context
         log.info("reports on %s", await listen(stack, app, (settings.host, settings.report_port), context))
         if tls is not None:

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     `report_ca_secret` either: plain text."""
     namespaces: str = ""
     """Namespaces to serve, separated by commas; empty: all."""
+    gateways: str = ""
+    """ServiceAccounts, `<namespace>/<name>` separated by commas, that get tokens of the sessions with their label."""
     tenantless_namespaces: Literal["allow", "refuse"] = "allow"
     """Whether work in namespaces of no Tenant starts or waits until one has them."""
     allowed_networks: str = ""
@@ -92,6 +94,11 @@ class Settings(BaseSettings):
         for network in _items(value):
             ipaddress.ip_network(network, strict=False)
         return value
+
+    @property
+    def gateway_accounts(self) -> tuple[str, ...]:
+        """The gateways' ServiceAccounts."""
+        return _items(self.gateways)
 
     def policy(self) -> Policy:
         """Return the policy that plans are made with."""

@@ -143,10 +143,10 @@ class Streams:
         return until("the report is taken", answer)
 
 
-def post(replica: Replica, token: str, body: Any) -> tuple[int, Any]:
-    """Post a server's report; returns status and body."""
+def post(replica: Replica, token: str, body: Any, path: str = "/v1/pools/reports") -> tuple[int, Any]:
+    """Post a server's report, or a gateway's request; returns status and body."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    url = f"http://127.0.0.1:{replica.report_port}/v1/pools/reports"
+    url = f"http://127.0.0.1:{replica.report_port}{path}"
     request = urllib.request.Request(url, data=data, headers={"Authorization": f"Bearer {token}"})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from steno_api.gateway.session_tokens import GATEWAY_LABEL
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.v1alpha1.meta import Resource
 from steno_kube import client
@@ -24,7 +25,6 @@ from steno_kube.reflector import Reflector, Target
 
 log = logging.getLogger(__name__)
 
-GATEWAY_LABEL = "steno.dev/gateway"
 KEY_LABEL = "steno.dev/api-key"
 DIGEST_ANNOTATION = "steno.dev/request-digest"
 """SHA-256 of the request that created a resource: the same idempotency key with another request is refused."""

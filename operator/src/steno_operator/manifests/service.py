@@ -36,9 +36,16 @@ def build_service(pool: RuntimePool) -> dict[str, Any]:
     )
 
 
+def websocket_url(session: StreamSession, pool: RuntimePool) -> str:
+    """Return where a client of `session` that is inside the cluster connects, whatever the pool says to others."""
+    metadata = session.metadata
+    scheme = "ws" if pool.spec.tls is None else "wss"
+    return f"{scheme}://{_host(pool)}:{HTTP_PORT}/stt/realtime?session={metadata.namespace}/{metadata.name}"
+
+
 def endpoints_of(session: StreamSession, pool: RuntimePool) -> list[Endpoint]:
     """Return where a client of `session` connects: what the pool says, else the Service's name in the cluster."""
-    host = f"{labels.pool_child_name(pool.metadata.name)}.{pool.metadata.namespace}.svc"
+    host = _host(pool)
     given, tls = pool.spec.endpoints or PoolEndpoints(), pool.spec.tls is not None
     websocket = given.websocket_url or f"{'wss' if tls else 'ws'}://{host}:{HTTP_PORT}"
     encrypted, grpc, grpc_tls = websocket.startswith("wss:"), given.grpc_url, tls
@@ -53,6 +60,10 @@ def endpoints_of(session: StreamSession, pool: RuntimePool) -> list[Endpoint]:
         Endpoint(protocol="WebSocket", url=f"{websocket}/stt/realtime?session={name}", tls=encrypted),
         Endpoint(protocol="GRPC", url=grpc, tls=grpc_tls),
     ]
+
+
+def _host(pool: RuntimePool) -> str:
+    return f"{labels.pool_child_name(pool.metadata.name)}.{pool.metadata.namespace}.svc"
 
 
 def _port(name: str, number: int, node_port: int | None, protocol: str) -> dict[str, Any]:

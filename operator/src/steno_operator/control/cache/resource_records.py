@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from steno_api.gateway.session_tokens import GATEWAY_LABEL
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
@@ -100,6 +101,8 @@ class ResourceRecord:
     """Of a session."""
     tenant: TenantRecord | None = None
     """Of a Tenant."""
+    gateway: str = ""
+    """Of a session: the gateway that says, by its label, to have created it."""
 
     @property
     def finished(self) -> bool:
@@ -121,6 +124,7 @@ def read_resource(raw: Mapping[str, Any]) -> Entry[ResourceRecord]:
         quota=_quota_request(key, raw) if key.kind in ADMISSION_POLICIES else None,
         place=place_request(raw) if key.kind == SESSION_KIND else None,
         tenant=_tenant(raw) if key.kind == TENANT_KIND else None,
+        gateway=(metadata.get("labels") or {}).get(GATEWAY_LABEL, "") if key.kind == SESSION_KIND else "",
     )
     return Entry(metadata["uid"], key.namespace, metadata["resourceVersion"], record)
 

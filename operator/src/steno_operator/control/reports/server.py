@@ -1,19 +1,20 @@
 """HTTP server for the reports of workers and servers: POSTs, authenticated with the pod's own projected token.
 
 A job ends the same without them; a lost report costs a progress bar. So every answer is quick, and nothing is kept but
-the latest report of each job. What pools' servers report is in `pools`.
+the latest report of each job. What pools' servers report is in `pools`; gateways ask here for `session_tokens`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pydantic
 from aiohttp import web
 
+from steno_api.gateway.session_tokens import SESSION_TOKEN_PATH, SessionTokenRequest
 from steno_api.model import Model
 from steno_api.server.reports import POOL_REPORT_PATH, PoolReport
 from steno_api.worker.report import REPORT_AUDIENCE, REPORT_PATH, Report
@@ -21,6 +22,7 @@ from steno_kube.client import ApiError, UnreachableError
 from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.reports import pools
+from steno_operator.control.reports.session_tokens import SessionTokens
 from steno_operator.control.reports.token_review import PodIdentity, TokenVerifier
 from steno_operator.plan.common.usage import process_id
 from steno_operator.telemetry import metrics
@@ -86,6 +88,16 @@ ROUTES = (
     Route(REPORT_PATH, Report, MAX_BODY, take_job_report),
     Route(POOL_REPORT_PATH, PoolReport, pools.MAX_BODY, pools.take_pool_report),
 )
+
+
+def routes(gateways: Collection[str] = ()) -> tuple[Route, ...]:
+    """Return every route.
+
+    Args:
+        gateways: `<namespace>/<name>` of the ServiceAccounts that get tokens of their sessions.
+    """
+    tokens = Route(SESSION_TOKEN_PATH, SessionTokenRequest, MAX_BODY, SessionTokens(gateways).take)
+    return (*ROUTES, tokens) if gateways else ROUTES
 
 
 class ReportEndpoint:

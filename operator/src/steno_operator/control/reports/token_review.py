@@ -23,6 +23,8 @@ class PodIdentity:
     namespace: str
     pod_name: str
     pod_uid: str
+    account: str = ""
+    """Name of its ServiceAccount."""
 
 
 class TokenVerifier:
@@ -74,4 +76,5 @@ class TokenVerifier:
         pods, uids = extra.get(_POD_NAME) or [], extra.get(_POD_UID) or []
         if not name.startswith(_SERVICE_ACCOUNT) or not pods or not uids:
             return None
-        return PodIdentity(name.removeprefix(_SERVICE_ACCOUNT).partition(":")[0], pods[0], uids[0])
+        namespace, _, account = name.removeprefix(_SERVICE_ACCOUNT).partition(":")
+        return PodIdentity(namespace, pods[0], uids[0], account)
