@@ -7,8 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -83,20 +84,31 @@ class GatewayProcess:
             "items"
         ]
 
-    def finish(self, name: str, document: dict[str, Any] | None = None, **failure: str) -> None:
-        """Do what the operator and a worker do: publish a document, or fail, and write the status."""
+    def finish(
+        self,
+        name: str,
+        document: dict[str, Any] | None = None,
+        *,
+        artifacts: dict[str, str] | None = None,
+        **failure: str,
+    ) -> None:
+        """Do what the operator and a worker do: publish a document (or several, by format), or fail."""
         job, now = self.job(name), (datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
         plural = "transcriptionjobs" if name.startswith("stt-") else "ocrjobs"
         status: dict[str, Any] = {"observedGeneration": 1, "completionTime": now, "attempt": 1}
-        if document is None:
+        published = artifacts or ({} if document is None else {"json": json.dumps(document)})
+        if not published:
             status |= {"phase": "Failed", "lastFailure": {"attempt": 1, "time": now, **failure}}
         else:
             folder = f"results/{self.namespace}/{name}/{job['metadata']['uid']}"
-            data = json.dumps(document).encode()
-            self.s3.client.put_object(Bucket="steno", Key=f"{folder}/transcript.json", Body=data)
-            uri = f"s3://steno/{folder}"
-            artifact = {"format": "json", "uri": f"{uri}/transcript.json", "sha256": "0" * 64, "bytes": len(data)}
-            status |= {"phase": "Succeeded", "results": {"manifest": f"{uri}/manifest.json", "artifacts": [artifact]}}
+            listed: list[dict[str, Any]] = []
+            for form, text in published.items():
+                data = text.encode()
+                self.s3.client.put_object(Bucket="steno", Key=f"{folder}/transcript.{form}", Body=data)
+                uri = f"s3://steno/{folder}/transcript.{form}"
+                listed.append({"format": form, "uri": uri, "sha256": "0" * 64, "bytes": len(data)})
+            results = {"manifest": f"s3://steno/{folder}/manifest.json", "artifacts": listed}
+            status |= {"phase": "Succeeded", "results": results}
         answer = self.apiserver.request(
             "PATCH", f"/apis/steno.dev/v1alpha1/namespaces/{self.namespace}/{plural}/{name}/status",
             {"status": status}, content_type="application/merge-patch+json",
@@ -158,3 +170,32 @@ def _ready(client: httpx.Client) -> bool:
 
 
 HOUR = timedelta(hours=1)
+
+
+def when_created(
+    gateway: GatewayProcess, act: Callable[[str], None], plural: str = "transcriptionjobs"
+) -> threading.Thread:
+    """Do what the operator does, as soon as there is another job."""
+    known = {job["metadata"]["name"] for job in gateway.jobs(plural)}
+
+    def watch() -> None:
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            new = {job["metadata"]["name"] for job in gateway.jobs(plural)} - known
+            if new:
+                act(new.pop())
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def until(ask: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
+    """Ask until the answer is as wanted; return it."""
+    end = time.monotonic() + SECONDS
+    while not wanted(found := ask()):
+        assert time.monotonic() < end, found
+        time.sleep(0.05)
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,32 +14,12 @@ import pytest
 
 from steno_api.gateway.api_keys import ApiKeyLimits, Scope
 
-from .conftest import HOUR, SECONDS, GatewayProcess, bearer, running
+from .conftest import HOUR, GatewayProcess, bearer, running, until, when_created
 
 pytestmark = pytest.mark.apiserver
 
 DOCUMENT = {"meeting_id": "meeting_123", "transcript": "안녕하세요", "segments": []}
 FIELDS = {"meeting_id": "meeting_123", "tenant_id": "tenant_abc", "user_id": "user_xyz", "language": "ko"}
-
-
-def when_created(
-    gateway: GatewayProcess, act: Callable[[str], None], plural: str = "transcriptionjobs"
-) -> threading.Thread:
-    """Do what the operator does, as soon as there is another job."""
-    known = {job["metadata"]["name"] for job in gateway.jobs(plural)}
-
-    def watch() -> None:
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
-            new = {job["metadata"]["name"] for job in gateway.jobs(plural)} - known
-            if new:
-                act(new.pop())
-                return
-            time.sleep(0.05)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
 
 
 def test_an_upload_becomes_a_job_and_its_document_the_answer(gateway: GatewayProcess):
@@ -75,7 +54,7 @@ def test_asynchronously_a_job_is_found_by_its_id(gateway: GatewayProcess):
     url = answer.json()["status_url"]
     assert gateway.client.get(url, headers=bearer(key)).json()["status"] == "queued"
     gateway.finish(answer.json()["job_id"], DOCUMENT)
-    state = _until(
+    state = until(
         lambda: gateway.client.get(url, headers=bearer(key)).json(), lambda each: each["status"] == "succeeded"
     )
     assert state["result"] == DOCUMENT
@@ -134,7 +113,7 @@ def test_a_revoked_key_is_void_within_seconds(gateway: GatewayProcess):
     assert gateway.client.get("/stt/status", headers=bearer(made.key)).status_code == 200
     begun = time.monotonic()
     gateway.revoke(made.record)
-    _until(lambda: gateway.client.get("/stt/status", headers=bearer(made.key)).status_code, lambda each: each == 401)
+    until(lambda: gateway.client.get("/stt/status", headers=bearer(made.key)).status_code, lambda each: each == 401)
     assert time.monotonic() - begun < 5
 
 
@@ -162,6 +141,24 @@ def test_another_tenants_job_does_not_exist(gateway: GatewayProcess):
     assert (answer.status_code, answer.json()["code"]) == (404, "JobNotFound")
 
 
+def test_the_job_of_another_tenant_of_the_namespace_does_not_exist(gateway: GatewayProcess):
+    body = {"audio_url": "https://example.com/a.wav"}
+    answer = gateway.client.post("/stt/process?async=true", headers=bearer(gateway.key().key), json=body)
+    theirs = gateway.key(tenant="other").key
+    answer = gateway.client.get(answer.json()["status_url"], headers=bearer(theirs))
+    assert (answer.status_code, answer.json()["code"]) == (404, "JobNotFound")
+
+
+@pytest.mark.parametrize("source", ["pvc://recordings/a.wav", "s3://steno/uploads/team-b/stt-7/x/a.wav"])
+def test_a_source_is_neither_a_claim_nor_what_others_have_staged(gateway: GatewayProcess, source: str):
+    key, before = gateway.key().key, len(gateway.jobs())
+    answer = gateway.client.post("/stt/process?async=true", headers=bearer(key), json={"audio_url": source})
+    assert (answer.status_code, answer.json()["code"]) == (403, "SourceNotAllowed")
+    answer = gateway.client.post("/ocr/process?async=true", headers=bearer(key), json={"document_url": source})
+    assert (answer.status_code, answer.json()["code"]) == (403, "SourceNotAllowed")
+    assert len(gateway.jobs()) == before
+
+
 @pytest.mark.parametrize(
     ("send", "code"),
     [
@@ -187,21 +184,13 @@ def test_bad_input_costs_nothing(gateway: GatewayProcess, send: dict[str, Any], 
     assert (len(gateway.jobs()), gateway.s3.keys("steno", "uploads/")) == before
 
 
-def _until(ask: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
-    until = time.monotonic() + SECONDS
-    while not wanted(found := ask()):
-        assert time.monotonic() < until, found
-        time.sleep(0.05)
-    return found
-
-
 def test_an_upload_is_deleted_once_its_job_has_ended(gateway: GatewayProcess):
     key = gateway.key().key
     answer = gateway.client.post("/ocr/process?async=true", headers=bearer(key), files={"file": ("a.png", b"\x89PNG")})
     name = answer.json()["job_id"]
     assert len(gateway.s3.keys("steno", f"uploads/{gateway.namespace}/{name}/")) == 1
     gateway.finish(name, DOCUMENT)
-    _until(lambda: gateway.s3.keys("steno", f"uploads/{gateway.namespace}/{name}/"), lambda keys: not keys)
+    until(lambda: gateway.s3.keys("steno", f"uploads/{gateway.namespace}/{name}/"), lambda keys: not keys)
 
 
 def test_a_refused_form_leaves_no_upload(gateway: GatewayProcess):
@@ -217,7 +206,7 @@ def test_the_job_of_a_client_that_went_away_is_deleted(gateway: GatewayProcess):
         gateway.client.post(
             "/stt/process", headers=bearer(key), json={"audio_url": "https://example.com/gone.wav"}, timeout=1.0
         )
-    _until(lambda: len(gateway.jobs()), lambda count: count == known)
+    until(lambda: len(gateway.jobs()), lambda count: count == known)
 
 
 def test_a_key_whose_namespace_is_gone_says_so(gateway: GatewayProcess):
@@ -244,7 +233,7 @@ def test_each_request_is_one_line_of_the_audit_log(gateway: GatewayProcess):
     form = {"files": {"file": ("secret-name.wav", b"RIFF")}, "data": {"meeting_id": "secret-meeting"}}
     name = gateway.client.post("/stt/upload?async=true&x=secret", headers=bearer(made.key), **form).json()["job_id"]
     gateway.client.get("/secret-path", headers=bearer("secret-key"))
-    lines = _until(
+    lines = until(
         lambda: [json.loads(line) for line in gateway.log.read_text().splitlines() if '"message": "request"' in line],
         lambda found: bool(found) and found[-1]["route"] == "other",
     )

@@ -117,7 +117,7 @@ class JobService:
         """
         used = False
         try:
-            job = await self.create(kind, principal, name, {**spec, "source": upload.source}, upload.sha256)
+            job = await self._create(kind, principal, name, {**spec, "source": upload.source}, upload.sha256)
             used = job.spec.source.uri == upload.source["uri"] and not has_ended(job)
         finally:
             if not used:
@@ -128,9 +128,7 @@ class JobService:
         """Delete an upload of which no job came."""
         await self._store.discard(upload.source["uri"])
 
-    async def create(
-        self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], content: str = ""
-    ) -> Job:
+    async def create(self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any]) -> Job:
         """Create a job, or return the one that the same request has created.
 
         Args:
@@ -138,11 +136,21 @@ class JobService:
             principal: whose job it is.
             name: of the job.
             spec: what the client chose, over the gateway's settings.
-            content: digest of the source, where it is an upload: a repeated request has it at another place.
 
         Raises:
-            ApiError: `InvalidRequest`, `IdempotencyConflict`, `NotReady`.
+            ApiError: `InvalidRequest`, `SourceNotAllowed`, `IdempotencyConflict`, `NotReady`.
         """
+        uri = spec["source"]["uri"]
+        # The gateway deletes what is staged in its store, and a worker's own identity may read it all.
+        if uri.startswith("pvc://") or self._store.has(uri):
+            message = "Name a source by https://… or s3://…, outside the bucket of this gateway, or send the file."
+            raise ApiError(ErrorCode.SOURCE_NOT_ALLOWED, message)
+        return await self._create(kind, principal, name, spec)
+
+    async def _create(
+        self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], content: str = ""
+    ) -> Job:
+        """Create a job; `content` is the digest of an upload, which a repeated request has at another place."""
         defaults = self._settings.transcription if kind is SPEECH else self._settings.ocr
         whole = {
             "ttlSecondsAfterFinished": self._settings.ttl_seconds,
@@ -176,7 +184,10 @@ class JobService:
         if kind is None:
             raise not_found()
         principal.require(kind.scope)
-        return _job(await self._resources.get(self._key(kind, principal, job_id)))
+        job = _job(await self._resources.get(self._key(kind, principal, job_id)))
+        if job.spec.tenant_name != principal.tenant:
+            raise not_found()
+        return job
 
     async def wait(self, principal: Principal, job: Job, seconds: float | None = None) -> Job:
         """Return a job once it has ended, or as it is when the time is over.

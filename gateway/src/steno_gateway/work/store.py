@@ -111,6 +111,12 @@ class ObjectStore:
         except _ERRORS as error:
             log.warning("an upload could not be deleted: %s", parse_error(error).phrase, extra={"uri": uri})
 
+    def has(self, uri: str) -> bool:
+        """Return whether a URI is in this store, uploads or not."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        within = not self._prefix or key.startswith(f"{self._prefix}/")
+        return uri.startswith("s3://") and bucket == self._bucket and within
+
     def is_upload(self, uri: str) -> bool:
         """Return whether a source was staged here."""
         return uri.startswith(f"{self._root}/uploads/")
@@ -121,10 +127,9 @@ class ObjectStore:
         Raises:
             ApiError: `ResultNotFound`: it is somewhere else.
         """
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        if bucket != self._bucket or (self._prefix and not key.startswith(f"{self._prefix}/")):
+        if not self.has(uri):
             raise ApiError(ErrorCode.RESULT_NOT_FOUND, "The result is not in the gateway's store.")
-        return key
+        return uri.removeprefix(f"s3://{self._bucket}/")
 
 
 def _unavailable(error: Exception) -> ApiError:
