@@ -30,6 +30,11 @@ NOT_OF_SESSIONS = {
     ErrorCode.SOURCE_NOT_ALLOWED,
     ErrorCode.QUEUE_FULL,
     ErrorCode.JOB_NOT_FOUND,
+    ErrorCode.JOB_NOT_ENDED,
+    ErrorCode.JOB_TIMEOUT,
+    ErrorCode.NOT_SUPPORTED,
+    ErrorCode.NOT_FOUND,
+    ErrorCode.METHOD_NOT_ALLOWED,
     ErrorCode.INVALID_REQUEST,
     ErrorCode.UPLOAD_TIMEOUT,
 }

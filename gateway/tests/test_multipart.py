@@ -75,6 +75,11 @@ def test_a_form_is_read_however_it_arrives(fields: dict[str, str], file: bytes, 
     assert read(request(body(fields, file, before=before), sizes)) == (fields, [("a.wav", file)])
 
 
+def test_the_values_of_a_repeated_field_are_joined():
+    twice = body({"languages[]": "ko", "languages[x": "en"}, b"").replace(b"[x", b"[]")
+    assert read(request(twice, [7])) == ({"languages[]": "ko,en"}, [("a.wav", b"")])
+
+
 @given(st.integers(0, 400))
 def test_a_form_that_ends_early_is_damaged(cut: int):
     whole = body({"language": "ko"}, b"RIFF" * 10)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from hack import uv
@@ -83,6 +84,25 @@ def test_the_original_requests_are_answered(kube: Kube, url: str, tmp_path: Path
     until = time.monotonic() + 5
     while curl(f"{url}/stt/status", *bearer)[0] != 401:
         assert time.monotonic() < until
+
+
+def test_openais_sdk_transcribes(kube: Kube, url: str) -> None:
+    key = steno_key(kube, "create", "--tenant", kube.namespace, "--for-namespace", kube.namespace)
+    sample = media.sample(".wav")
+    with openai.OpenAI(api_key=key, base_url=f"{url}/v1", max_retries=0, timeout=300) as client:
+        answer = client.audio.transcriptions.create(
+            model="whisper-1", file=sample, response_format="verbose_json", timestamp_granularities=["word", "segment"]
+        )
+        assert word_error_rate(reference_text(media.sample(".stm")), {"transcript": answer.text}) < 0.3
+        assert answer.language == "english"
+        assert answer.words
+        assert answer.words[-1].end <= answer.duration
+        spoken = client.audio.transcriptions.create(
+            model="whisper-1", file=sample, response_format="diarized_json", stream=True
+        )
+        events = list(spoken)
+    assert "".join(each.delta for each in events if each.type == "transcript.text.delta") == events[-1].text
+    assert {each.speaker for each in events if each.type == "transcript.text.segment"} >= {"A"}
 
 
 @pytest.mark.disruptive

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -23,6 +25,8 @@ from steno_gateway.cluster.resources import Resources
 from steno_gateway.settings import Settings
 from steno_gateway.transports.audit import AuditLog
 from steno_gateway.transports.http import RateLimitHeaders, admitted, problem
+from steno_gateway.transports.openai_rest import PATHS as OPENAI_PATHS
+from steno_gateway.transports.openai_rest import OpenAIRest, openai_error
 from steno_gateway.transports.original_rest import OriginalRest
 from steno_gateway.work.cleanup import UploadCleanup
 from steno_gateway.work.jobs import KINDS, JobService
@@ -74,6 +78,8 @@ def _application(settings: Settings, gateway: Gateway) -> FastAPI:
     app = FastAPI(title="Steno", version=version("steno-gateway"), lifespan=gateway.running)
     rest = OriginalRest(settings, gateway.access, gateway.jobs)
 
+    openai = OpenAIRest(settings, gateway.access, gateway.jobs)
+
     async def health(_: Request) -> Response:
         body = {"status": "ok" if gateway.ready else "loading", "version": version("steno-gateway")}
         return JSONResponse(body)
@@ -93,9 +99,13 @@ def _application(settings: Settings, gateway: Gateway) -> FastAPI:
     async def job_status(request: Request, job_id: str) -> Response:
         return await rest.job_status(request, job_id)
 
+    async def openai_model(request: Request, model: str) -> Response:
+        return await openai.model(request, model)
+
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(AuditLog)
     app.exception_handler(ApiError)(_on_api_error)
+    app.exception_handler(HTTPException)(_on_http_error)
     app.exception_handler(Exception)(_on_error)
     app.get("/health")(health)
     app.get("/livez", include_in_schema=False)(livez)
@@ -105,14 +115,33 @@ def _application(settings: Settings, gateway: Gateway) -> FastAPI:
     app.post("/stt/process")(rest.transcribe_url)
     app.post("/ocr/process")(rest.read_document)
     app.get("/status/{job_id}")(job_status)
+    app.post("/v1/audio/transcriptions")(openai.transcribe)
+    app.post("/v1/audio/translations")(openai.translate)
+    app.get("/v1/models")(openai.models)
+    app.get("/v1/models/{model:path}")(openai_model)
     return app
 
 
-async def _on_api_error(_: Request, error: Exception) -> Response:
+async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - registered for it
-    return problem(error)
+    return openai_error(request, error) if request.url.path.startswith(OPENAI_PATHS) else problem(error)
 
 
-async def _on_error(_: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """Answer what the router refuses, like all else."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        refused = ApiError(ErrorCode.METHOD_NOT_ALLOWED, "This address does not know the method.")
+    elif error.status_code == HTTPStatus.NOT_FOUND:
+        refused = ApiError(ErrorCode.NOT_FOUND, "There is nothing at this address.")
+    else:
+        refused = ApiError(ErrorCode.INVALID_REQUEST, str(error.detail))
+    answer = await _on_api_error(request, refused)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
     log.error("a request met an unexpected error", exc_info=error)
-    return problem(ApiError(ErrorCode.INTERNAL, "The gateway met an unexpected error. Please report it."))
+    message = "The gateway met an unexpected error. Please report it."
+    return await _on_api_error(request, ApiError(ErrorCode.INTERNAL, message))

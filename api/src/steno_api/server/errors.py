@@ -61,8 +61,13 @@ class ErrorCode(Enum):
     QUOTA_EXCEEDED = ErrorStatus("QuotaExceeded", 429, 1013, "RESOURCE_EXHAUSTED")
     IDEMPOTENCY_CONFLICT = ErrorStatus("IdempotencyConflict", 422, 1007, "ALREADY_EXISTS")
     JOB_NOT_FOUND = ErrorStatus("JobNotFound", 404, 4003, "NOT_FOUND")
+    JOB_NOT_ENDED = ErrorStatus("JobNotEnded", 409, 4009, "FAILED_PRECONDITION")
+    JOB_TIMEOUT = ErrorStatus("JobTimeout", 504, 4008, "DEADLINE_EXCEEDED")
     RESULT_NOT_FOUND = ErrorStatus("ResultNotFound", 404, 1011, "NOT_FOUND")
     STORE_UNAVAILABLE = ErrorStatus("StoreUnavailable", 503, 1013, "UNAVAILABLE")
+    NOT_SUPPORTED = ErrorStatus("NotSupported", 400, 1007, "UNIMPLEMENTED")
+    NOT_FOUND = ErrorStatus("NotFound", 404, 1007, "UNIMPLEMENTED")
+    METHOD_NOT_ALLOWED = ErrorStatus("MethodNotAllowed", 405, 1007, "UNIMPLEMENTED")
     INTERNAL = ErrorStatus("Internal", 500, 1011, "INTERNAL")
 
 

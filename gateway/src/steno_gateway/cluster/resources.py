@@ -39,6 +39,7 @@ class Record:
 
 
 _BY_KEY: Index[Record, Key] = Index(lambda entry: (entry.value.key,))
+_BY_NAMESPACE: Index[Record, str] = Index(lambda entry: (entry.namespace,))
 
 
 class Resources:
@@ -57,7 +58,7 @@ class Resources:
         self._models = {model.definition.kind: model for model in kinds}
         # One for each kind: a list of one says nothing of the others.
         self._caches: dict[str, ObjectCache[Record]] = {
-            kind: ObjectCache(self._read, _BY_KEY, unique=_BY_KEY) for kind in self._models
+            kind: ObjectCache(self._read, _BY_KEY, _BY_NAMESPACE, unique=_BY_KEY) for kind in self._models
         }
         self._waiting: defaultdict[Key, set[asyncio.Event]] = defaultdict(set)
         self.add_event_handler(self._wake)
@@ -148,6 +149,10 @@ class Resources:
             raise not_found()
         cache.upsert(raw)
         return self._models[key.kind].from_wire(raw)
+
+    def of(self, kind: str, namespace: str) -> list[Resource]:
+        """Return what is known of a kind in a namespace."""
+        return [entry.value.resource for entry in self._caches[kind].by_index(_BY_NAMESPACE, namespace)]
 
     async def wait(self, key: Key, until: Callable[[Resource], bool], seconds: float) -> Resource:
         """Return a resource once it is as wanted, or as it is when the time is over.

@@ -77,6 +77,8 @@ class _Events:
 async def read_form(request: Request, save: Save, *, file_field: str, max_bytes: int) -> dict[str, str]:
     """Read a form with one file; return its other fields, those before the file and those after.
 
+    The values of a field that comes several times are joined by commas.
+
     Args:
         request: multipart/form-data.
         save: is given the file.
@@ -98,11 +100,13 @@ async def _read(
     parts: AsyncIterator[tuple[_Part, AsyncIterator[bytes]]], save: Save, file_field: str, max_bytes: int
 ) -> dict[str, str]:
     fields: dict[str, str] = {}
-    saved = False
+    count, saved = 0, False
     async for part, data in parts:
         if part.filename is None:
-            fields[part.name] = (await _collect(data)).decode("utf-8", "replace")
-            if len(fields) > MAX_FIELDS:
+            count += 1
+            value = (await _collect(data)).decode("utf-8", "replace")
+            fields[part.name] = f"{fields[part.name]},{value}" if part.name in fields else value
+            if count > MAX_FIELDS:
                 raise ApiError(ErrorCode.INVALID_REQUEST, f"The form has more than {MAX_FIELDS} fields.")
         elif part.name == file_field and not saved:
             await save(part.filename, _limited(data, max_bytes))

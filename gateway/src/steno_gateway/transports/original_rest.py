@@ -5,7 +5,6 @@ What a request asks for becomes a job, and the answer is the document that the j
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
@@ -19,8 +18,8 @@ from steno_gateway.access.access import Access
 from steno_gateway.access.principal import Principal
 from steno_gateway.settings import Settings
 from steno_gateway.transports.http import NO_STORE, admitted, parse_fields, read_json
-from steno_gateway.transports.multipart import read_form
-from steno_gateway.work.jobs import DOCUMENTS, SPEECH, Job, JobKind, JobService, Upload, failure, has_ended, state
+from steno_gateway.transports.intake import KEY_HEADER, Intake, begun
+from steno_gateway.work.jobs import DOCUMENTS, SPEECH, Job, JobKind, JobService, failure, has_ended, state
 
 Text = Annotated[str, Field(max_length=512)]
 
@@ -97,9 +96,9 @@ class OriginalRest:
     """The handlers."""
 
     def __init__(self, settings: Settings, access: Access, jobs: JobService) -> None:
-        self._settings = settings
         self._access = access
         self._jobs = jobs
+        self._intake = Intake(settings, jobs)
 
     async def transcribe_file(self, request: Request) -> Response:
         """`POST /stt/upload`: a form with a file."""
@@ -129,37 +128,28 @@ class OriginalRest:
             job = await self._jobs.get(principal, job_id)
             request.state.job_id = job_id
             if state(job) == "succeeded":
-                head = _state_head(job)
-                return StreamingResponse(_with_result(head, self._jobs.result(job)), 200, NO_STORE, "application/json")
+                document = await begun(self._jobs.result(job))
+                body = _with_result(_state_head(job), document)
+                return StreamingResponse(body, 200, NO_STORE, "application/json")
             return JSONResponse(_state(job), headers=NO_STORE)
 
     async def _upload(self, request: Request, kind: JobKind, model: type[SpeechFields | DocumentFields]) -> Response:
         async with admitted(self._access, request, kind.scope) as principal:
-            name = self._jobs.new_name(kind, principal, request.headers.get("idempotency-key"))
-            uploads: list[Upload] = []
-
-            async def save(filename: str, chunks: AsyncIterator[bytes]) -> None:
-                uploads.append(await self._jobs.stage(principal, name, filename, chunks))
-
-            try:
-                form = await read_form(request, save, file_field="file", max_bytes=self._settings.max_upload_bytes)
+            name = self._jobs.new_name(kind, principal, request.headers.get(KEY_HEADER))
+            async with self._intake.received(request, principal, name) as (form, upload):
                 spec = parse_fields(model, dict(form)).spec()
-            except ApiError:
-                for upload in uploads:
-                    await self._jobs.discard(upload)
-                raise
-            job = await self._jobs.create_from_upload(kind, principal, name, spec, uploads[0])
+            job = await self._jobs.create_from_upload(kind, principal, name, spec, upload)
             return await self._answer(request, principal, job)
 
     async def _run(self, request: Request, kind: JobKind, principal: Principal, spec: Mapping[str, Any]) -> Response:
-        name = self._jobs.new_name(kind, principal, request.headers.get("idempotency-key"))
+        name = self._jobs.new_name(kind, principal, request.headers.get(KEY_HEADER))
         return await self._answer(request, principal, await self._jobs.create(kind, principal, name, spec))
 
     async def _answer(self, request: Request, principal: Principal, job: Job) -> Response:
         """Answer with a job's document once it has ended, or with its address."""
         request.state.job_id = job.metadata.name
         if request.query_params.get("async", "").lower() not in ("1", "true", "yes"):
-            job = await self._wait(request, principal, job)
+            job = await self._intake.wait(request, principal, job)
         if not has_ended(job):
             url = f"/status/{job.metadata.name}"
             body = {"job_id": job.metadata.name, "status": state(job), "status_url": url}
@@ -167,27 +157,7 @@ class OriginalRest:
         if state(job) == "failed":
             raise failure(job)
         headers = {"X-Job-ID": job.metadata.name, **NO_STORE}
-        return StreamingResponse(self._jobs.result(job), 200, headers, "application/json")
-
-    async def _wait(self, request: Request, principal: Principal, job: Job) -> Job:
-        """Wait for a job's end; if the client goes away, it has no ID to ask with, and the job is deleted."""
-        waiting = asyncio.ensure_future(self._jobs.wait(principal, job))
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                return waiting.result()
-            if "idempotency-key" not in request.headers:
-                await self._jobs.cancel(principal, job.metadata.name)
-            raise ApiError(ErrorCode.INVALID_REQUEST, "The client has disconnected.")
-        finally:
-            waiting.cancel()
-            gone.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        return StreamingResponse(await begun(self._jobs.result(job)), 200, headers, "application/json")
 
 
 def _source(url: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -135,7 +135,7 @@ class JobService:
             kind: of the job.
             principal: whose job it is.
             name: of the job.
-            spec: what the client chose, over the gateway's settings.
+            spec: what the client chose, over the gateway's settings; of its `output` only formats.
 
         Raises:
             ApiError: `InvalidRequest`, `SourceNotAllowed`, `IdempotencyConflict`, `NotReady`.
@@ -156,8 +156,8 @@ class JobService:
             "ttlSecondsAfterFinished": self._settings.ttl_seconds,
             "ttlPolicy": "DeleteResource",
             **defaults,
-            "output": {"uri": self._store.results_uri, **self._access()},
             **spec,
+            "output": {**spec.get("output", {}), "uri": self._store.results_uri, **self._access()},
             "tenantRef": {"name": principal.tenant},
         }
         metadata = {"name": name, "namespace": principal.namespace}
@@ -188,6 +188,28 @@ class JobService:
         if job.spec.tenant_name != principal.tenant:
             raise not_found()
         return job
+
+    def find(self, principal: Principal, kinds: Iterable[JobKind]) -> list[Job]:
+        """Return the client's jobs of some kinds, as far as they have been observed."""
+        found = [
+            _job(each) for kind in kinds for each in self._resources.of(kind.model.definition.kind, principal.namespace)
+        ]
+        return [job for job in found if job.spec.tenant_name == principal.tenant]
+
+    async def changes(self, principal: Principal, job: Job, beat: float) -> AsyncIterator[Job | None]:
+        """Yield a job now, whenever it has changed, and when it has ended; None after `beat` seconds without a change.
+
+        Raises:
+            ApiError: as `wait`.
+        """
+        yield job
+        key = Key(job.kind, principal.namespace, job.metadata.name)
+        while not has_ended(job):
+            version = job.metadata.resource_version
+            latest = await self._resources.wait(key, lambda each: each.metadata.resource_version != version, beat)  # noqa: B023 - within the turn
+            changed = latest.metadata.resource_version != version
+            job = _job(latest)
+            yield job if changed else None
 
     async def wait(self, principal: Principal, job: Job, seconds: float | None = None) -> Job:
         """Return a job once it has ended, or as it is when the time is over.
@@ -270,7 +292,7 @@ def failure(job: Job) -> ApiError:
         stalled = next((each for each in job.status.conditions if each.type == "Failed"), None)
         message = stalled.message if stalled else "The job failed."
         return ApiError(ErrorCode.INTERNAL, message)
-    return ApiError(ErrorCode.NOT_READY, "The job has not ended yet.", retry_after=1)
+    return ApiError(ErrorCode.JOB_NOT_ENDED, "The job has not ended yet.", retry_after=1)
 
 
 def _job(resource: Any) -> Job:
