@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from steno_client.commands import evaluate, jobs, key, local, stream, submit
+from steno_client.commands import bench, evaluate, jobs, key, local, stream, submit
 
 app = typer.Typer(
     name="steno",
@@ -43,6 +43,7 @@ app.add_typer(submit.app, name="submit")
 app.add_typer(jobs.app)
 app.add_typer(stream.app)
 app.add_typer(evaluate.app)
+app.add_typer(bench.app)
 app.add_typer(key.app, name="key")
 
 

@@ -4,6 +4,7 @@
 |---|---|
 | 0 | done; for `tail` and `submit --wait`: the resource succeeded |
 | 1 | `tail`, `submit --wait`, `stream`: it failed, the session ended before the audio did, or publishing failed |
+| 1 | `bench`: a target was missed |
 | 1 | `evaluate`: an item could not be processed, or the error rate is above `--fail-above` |
 | 2 | the command line is wrong |
 | 64 | the input is wrong: the file, the manifest, the value of an option |

@@ -48,7 +48,12 @@ class SessionRequest:
 
 
 async def stream_audio(
-    target: Target, audio: AsyncIterator[bytes], request: SessionRequest, on_event: Callable[[Event], None]
+    target: Target,
+    audio: AsyncIterator[bytes],
+    request: SessionRequest,
+    on_event: Callable[[Event], None],
+    *,
+    interruptible: bool = True,
 ) -> None:
     """Stream audio to a session until both have ended; Ctrl-C ends the audio, a second Ctrl-C the program.
 
@@ -57,13 +62,15 @@ async def stream_audio(
         audio: signed 16-bit little-endian PCM, one channel, at the pace at which it is to be sent.
         request: the parameters of the session.
         on_event: called with each message of the server, in order.
+        interruptible: whether Ctrl-C ends the audio; otherwise it ends the program.
 
     Raises:
         CommandError: the session was refused, ended before the audio did, or its transcript was not published.
     """
     socket = await _connect(target)
     async with socket:
-        await _SessionConnection(socket, target, on_event).run(audio, request)
+        connection = _SessionConnection(socket, target, on_event)
+        await (connection.run_interruptibly if interruptible else connection.run)(audio, request)
 
 
 async def _connect(target: Target) -> ClientConnection:
@@ -113,15 +120,21 @@ class _SessionConnection:
         self._session_ended: Event | None = None
         self._fatal_error: Event | None = None
 
-    async def run(self, audio: AsyncIterator[bytes], request: SessionRequest) -> None:
-        """Send and receive until the server closes the connection."""
+    async def run_interruptibly(self, audio: AsyncIterator[bytes], request: SessionRequest) -> None:
+        """Send and receive until the server closes the connection; Ctrl-C ends the audio."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
+        try:
+            await self.run(audio, request)
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+
+    async def run(self, audio: AsyncIterator[bytes], request: SessionRequest) -> None:
+        """Send and receive until the server closes the connection."""
         sender = asyncio.create_task(self._send(audio, request))
         try:
             await self._receive(sender)
         finally:
-            loop.remove_signal_handler(signal.SIGINT)
             sender.cancel()
             with suppress(asyncio.CancelledError, ConnectionClosed):
                 await sender

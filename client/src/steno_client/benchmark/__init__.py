@@ -1,0 +1,1 @@
+"""Figures of a server under load, beside the targets of the platform that Steno continues."""
