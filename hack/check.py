@@ -10,7 +10,7 @@ from hack.airgapped.programs import ENVIRONMENT
 from hack.paths import ROOT
 from hack.steps import StepError, main, output, run, step
 
-PROGRAMS = ("packaged", "versitygw", "workers")
+PROGRAMS = ("packaged", "versitygw", "workers", "redis")
 """The groups of programs that tests without an apiserver run."""
 UNIT = ("-m", "not apiserver and not slow and not e2e", "-n2", "--dist=loadfile")
 

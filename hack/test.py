@@ -20,6 +20,7 @@ from hack.steps import CommandError, MissingError, main, say, side_by_side, step
 
 PREREQUISITES = {
     "/usr/bin/espeak-ng": "espeak-ng",
+    "/usr/bin/mvn": "maven",
     "/usr/bin/pdftotext": "poppler-utils",
     "/usr/share/tesseract-ocr/5/tessdata/osd.traineddata": "tesseract-ocr",
     "/usr/share/tesseract-ocr/5/tessdata/kor.traineddata": "tesseract-ocr-kor",
@@ -28,7 +29,7 @@ PREREQUISITES = {
 }
 """What tests need besides Python, and the Debian packages that bring it."""
 
-PROGRAMS = (*check.PROGRAMS, "kubernetes", "kwok", "kube-score")
+PROGRAMS = (*check.PROGRAMS, "kubernetes", "kwok", "kube-score", "elasticmq")
 """The groups of programs that tests without a cluster run."""
 
 NO_TESTS = 5

@@ -20,6 +20,7 @@ _MINOR = int(NODE_VERSION.split(".")[1])
 FITTING: dict[str, tuple[tuple[str, ...], str]] = {
     "kind": (("version", "-q"), r"v?0\.(2[7-9]|[3-9]\d)\."),
     "helm": (("version", "--template", "{{.Version}}"), r"v(3\.1[4-9]|3\.[2-9]\d|4)\."),
+    "redis-server": (("--version",), r"v=([7-9]|[1-9]\d)\."),
     "kubectl": (("version", "--client", "-o", "yaml"), rf"gitVersion: v1\.({_MINOR - 1}|{_MINOR}|{_MINOR + 1})\."),
 }
 """Programs of PATH that are used: how they say their version, and which versions fit."""
@@ -29,8 +30,8 @@ FITTING: dict[str, tuple[tuple[str, ...], str]] = {
 def path(name: str) -> Path:
     """Return a program's path.
 
-    `KUBEBUILDER_ASSETS`, where etcd and kube-apiserver of controller-runtime's envtest are, comes first; then a kind,
-    helm or kubectl of PATH whose version fits; then one made from packages, which takes minutes the first time.
+    `KUBEBUILDER_ASSETS`, where etcd and kube-apiserver of controller-runtime's envtest are, comes first; then a program
+    of PATH that `FITTING` has and whose version fits; then one made from packages, which takes minutes the first time.
     """
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and (Path(assets) / name).is_file():

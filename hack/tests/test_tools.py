@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hack import airgapped, steps, test, tools
-from hack.airgapped import golang, programs
+from hack.airgapped import golang, packaged, programs
 from hack.paths import ROOT
 
 GO_MOD = (
@@ -63,7 +63,7 @@ def test_every_part_of_the_cluster_is_of_one_kubernetes() -> None:
     staging = airgapped.NODE_VERSION.replace("v1.", "v0.")
     go_mod = (ROOT / programs.GROUPS["kubernetes"].folder / "go.mod").read_text()
     assert programs.pinned_version(go_mod, "k8s.io/kubelet") == staging
-    assert airgapped.NODE_VERSION.split(".")[1] in programs.PACKAGE
+    assert airgapped.NODE_VERSION.split(".")[1] in packaged.PACKAGE
 
 
 def test_a_program_that_fits_is_taken_from_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,15 @@ def test_the_assets_of_envtest_come_first(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_what_tests_run_is_built_before_them() -> None:
-    folders = ("tests/support", "api/tests", "operator/tests", "runtime/tests", "client/tests", "charts/tests")
+    folders = (
+        "tests/support",
+        "api/tests",
+        "queues/tests",
+        "operator/tests",
+        "runtime/tests",
+        "client/tests",
+        "charts/tests",
+    )
     texts = [file.read_text() for folder in folders for file in (ROOT / folder).rglob("*.py")]
     named = {name for text in texts for name in re.findall(r'(?:tools\.path\(|"path", )"([\w-]+)"', text)}
     assert {"kube-apiserver", "kwok", "versitygw", "helm"} <= named
