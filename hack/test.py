@@ -24,6 +24,7 @@ PREREQUISITES = {
     "/usr/bin/pdftotext": "poppler-utils",
     "/usr/share/tesseract-ocr/5/tessdata/osd.traineddata": "tesseract-ocr",
     "/usr/share/tesseract-ocr/5/tessdata/kor.traineddata": "tesseract-ocr-kor",
+    "/usr/sbin/clamd": "clamav-daemon",
     "/usr/share/fonts/truetype/nanum/NanumGothic.ttf": "fonts-nanum",
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf": "fonts-dejavu-core",
 }

@@ -94,6 +94,8 @@ class Settings(Model):
     """Fields of the spec of TranscriptionJobs, such as `model` and `profileRef`, unless the client chooses."""
     ocr: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Fields of the spec of OCRJobs."""
+    clamd: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$")] | None = None
+    """`host:port` of ClamAV's daemon, which uploads have to pass; absent: they are not scanned."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES
     """Of one file."""
     wait_seconds: Annotated[float, Field(gt=0)] = 600.0

@@ -65,6 +65,8 @@ class ErrorCode(Enum):
     JOB_TIMEOUT = ErrorStatus("JobTimeout", 504, 4008, "DEADLINE_EXCEEDED")
     RESULT_NOT_FOUND = ErrorStatus("ResultNotFound", 404, 1011, "NOT_FOUND")
     STORE_UNAVAILABLE = ErrorStatus("StoreUnavailable", 503, 1013, "UNAVAILABLE")
+    MALWARE_FOUND = ErrorStatus("MalwareFound", 422, 1007, "INVALID_ARGUMENT")
+    SCANNER_UNAVAILABLE = ErrorStatus("ScannerUnavailable", 503, 1013, "UNAVAILABLE")
     NOT_SUPPORTED = ErrorStatus("NotSupported", 400, 1007, "UNIMPLEMENTED")
     NOT_FOUND = ErrorStatus("NotFound", 404, 1007, "UNIMPLEMENTED")
     METHOD_NOT_ALLOWED = ErrorStatus("MethodNotAllowed", 405, 1007, "UNIMPLEMENTED")

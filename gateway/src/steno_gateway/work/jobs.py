@@ -11,6 +11,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_gateway.access.principal import Principal
 from steno_gateway.cluster.resources import Resources, not_found
 from steno_gateway.settings import Settings
+from steno_gateway.work.malware import Clamd
 from steno_gateway.work.store import ObjectStore
 from steno_kube.keys import Key
 
@@ -65,6 +67,7 @@ class JobService:
         self._settings = settings
         self._resources = resources
         self._store = store
+        self._scanner = None if settings.clamd is None else Clamd(settings.clamd)
 
     def new_name(self, kind: JobKind, principal: Principal, idempotency_key: str | None) -> str:
         """Return the name of a job that is about to be created.
@@ -91,13 +94,17 @@ class JobService:
             chunks: its bytes.
 
         Raises:
-            ApiError: `StoreUnavailable`, `TooLarge`, or whatever the stream raises.
+            ApiError: `StoreUnavailable`, `MalwareFound`, `ScannerUnavailable`, or whatever the stream raises.
         """
         # A place of its own: a repeated request must not touch what the first one's worker reads.
         place = f"{name}/{secrets.token_hex(8)}"
         uri = self._store.upload_uri(principal.namespace, place, _safe(filename))
         hashed = hashlib.sha256()
-        await self._store.put(uri, _hashed(chunks, hashed))
+        if self._scanner is None:
+            await self._store.put(uri, _hashed(chunks, hashed))
+        else:
+            async with aclosing(self._scanner.passed(_hashed(chunks, hashed))) as scanned:
+                await self._store.put(uri, scanned)
         return Upload({"uri": uri, **self._access()}, hashed.hexdigest())
 
     async def create_from_upload(
