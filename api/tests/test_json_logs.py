@@ -30,7 +30,7 @@ def test_a_line_has_the_fixed_fields_those_of_the_program_and_its_own():
     entry = line(JsonFormatter(JOB | {"attempt": 2}), pages=7)
     assert entry.pop("time").endswith("+00:00")
     assert entry == {
-        "level": "warning",
+        "level": "WARNING",
         "logger": "steno",
         "message": "read 2 pages",
         "resource": {"kind": "OCRJob", "namespace": "team-a", "name": "scan"},

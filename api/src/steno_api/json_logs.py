@@ -5,7 +5,7 @@ Apart from each program's own logging set-up, which may import neither of the ot
 | field | |
 |---|---|
 | `time` | ISO 8601 in UTC, to the millisecond |
-| `level` | `debug`, `info`, `warning`, `error` or `critical` |
+| `level` | `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`: `grep ERROR` finds the errors |
 | `logger` | the Python module |
 | `message` | for people; never a token, a credential, or text of a transcript or document |
 | `resource` | the custom resource that the line is about, as `kind`, `namespace` and `name`, where there is one |
@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         """Return the record as one line of JSON."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
+            "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
             **self._fields,

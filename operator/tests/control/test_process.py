@@ -37,7 +37,7 @@ def test_a_log_line_is_json_and_names_the_resource():
     record.resource = {"kind": "TranscriptionJob", "namespace": "a", "name": "b"}
     line = json.loads(JsonFormatter().format(record))
     assert line["message"] == "started attempt 2"
-    assert line["level"] == "info"
+    assert line["level"] == "INFO"
     assert line["resource"]["name"] == "b"
 
 
