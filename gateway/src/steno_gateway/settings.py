@@ -31,6 +31,20 @@ class StoreSettings(Model):
     """Its region."""
 
 
+class SourceRoot(Model):
+    """A directory that clients name sources in by path, such as `/recordings/talk.wav`."""
+
+    path: Annotated[str, Field(pattern=r"^(/[^/\s]+)+$", max_length=256)]
+    """As clients write it."""
+    claim: Name
+    """PersistentVolumeClaim that has it, in each namespace that a key names; workers mount it."""
+
+    def source(self, path: str) -> str | None:
+        """Return the URI of a file in it; None: the path is elsewhere."""
+        inside = path.removeprefix(f"{self.path}/")
+        return None if inside == path else f"pvc://{self.claim}/{inside}"
+
+
 class DefaultLimits(Model):
     """Limits of keys that have none of their own."""
 
@@ -94,6 +108,8 @@ class Settings(Model):
     """Fields of the spec of TranscriptionJobs, such as `model` and `profileRef`, unless the client chooses."""
     ocr: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Fields of the spec of OCRJobs."""
+    source_roots: tuple[SourceRoot, ...] = ()
+    """Directories in which clients may name sources by path; empty: none."""
     clamd: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$")] | None = None
     """`host:port` of ClamAV's daemon, which uploads have to pass; absent: they are not scanned."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES

@@ -148,11 +148,26 @@ class JobService:
             ApiError: `InvalidRequest`, `SourceNotAllowed`, `IdempotencyConflict`, `NotReady`.
         """
         uri = spec["source"]["uri"]
+        if uri.startswith("/"):
+            return await self._create(kind, principal, name, {**spec, "source": {"uri": self._in_root(uri)}})
         # The gateway deletes what is staged in its store, and a worker's own identity may read it all.
         if uri.startswith("pvc://") or self._store.has(uri):
             message = "Name a source by https://… or s3://…, outside the bucket of this gateway, or send the file."
             raise ApiError(ErrorCode.SOURCE_NOT_ALLOWED, message)
         return await self._create(kind, principal, name, spec)
+
+    def _in_root(self, path: str) -> str:
+        """Return the URI of a path in a directory that the administrator has named.
+
+        Raises:
+            ApiError: `SourceNotAllowed`.
+        """
+        found = next(filter(None, (root.source(path) for root in self._settings.source_roots)), None)
+        if found is None:
+            roots = ", ".join(root.path for root in self._settings.source_roots) or "none"
+            message = f"A path has to be in a directory that the gateway serves ({roots}). Or send the file."
+            raise ApiError(ErrorCode.SOURCE_NOT_ALLOWED, message)
+        return found
 
     async def _create(
         self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], content: str = ""
