@@ -24,6 +24,7 @@ from steno_gateway.cluster.key_secrets import KeySecrets
 from steno_gateway.cluster.resources import Resources
 from steno_gateway.settings import Settings
 from steno_gateway.transports.audit import AuditLog
+from steno_gateway.transports.cors import allow_cors
 from steno_gateway.transports.http import RateLimitHeaders, admitted, problem
 from steno_gateway.transports.openai_rest import PATHS as OPENAI_PATHS
 from steno_gateway.transports.openai_rest import OpenAIRest, openai_error
@@ -104,6 +105,7 @@ def _application(settings: Settings, gateway: Gateway) -> FastAPI:
 
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(AuditLog)
+    allow_cors(app, settings.cors_origins)
     app.exception_handler(ApiError)(_on_api_error)
     app.exception_handler(HTTPException)(_on_http_error)
     app.exception_handler(Exception)(_on_error)

@@ -108,6 +108,8 @@ class Settings(Model):
     """Fields of the spec of TranscriptionJobs, such as `model` and `profileRef`, unless the client chooses."""
     ocr: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Fields of the spec of OCRJobs."""
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^\s/]+)$")], ...] = ()
+    """Origins of web pages that may call the gateway, such as `https://app.example.com`; `*`: all; empty: none."""
     source_roots: tuple[SourceRoot, ...] = ()
     """Directories in which clients may name sources by path; empty: none."""
     clamd: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$")] | None = None
