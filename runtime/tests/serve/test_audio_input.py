@@ -30,7 +30,7 @@ URL_SAFE = base64.urlsafe_b64encode(b"\xff\xfe" * 60).decode()
         (None, "string"),
         (URL_SAFE, "URL-safe"),
         (base64.b64encode(SECOND[:3_200]).decode().rstrip("="), "padding"),
-        ("data:audio/webm;codecs=opus;base64,GkXfow==", "audio/webm"),
+        ("data:audio/mpeg;base64,GkXfow==", "audio/mpeg"),
         ("data:audio/wav,AAAA", "without base64"),
         ("data:,", "without base64"),
     ],
@@ -113,7 +113,7 @@ def converted(messages: list[bytes], rate: int = 16_000) -> bytes:
 @pytest.mark.parametrize("as_text", [False, True])
 @pytest.mark.parametrize(
     ("extension", "name"),
-    [("webm", "WebM"), ("ogg", "Ogg"), ("mp3", "MP3"), ("m4a", "M4A"), ("mp4", "MP4"), ("flac", "FLAC")],
+    [("mp3", "MP3"), ("m4a", "M4A"), ("mp4", "MP4"), ("flac", "FLAC")],
 )
 async def test_s9_a_container_is_refused_by_name(
     start_server: StartServer, issuer: TokenIssuer, media: dict[str, Path], *, extension: str, name: str, as_text: bool

@@ -135,6 +135,19 @@ async def test_a_document_without_text_says_so(start_server: StartServer, issuer
 
 
 @pytest.mark.parametrize("extension", ["webm", "ogg"])
+async def test_s9_what_a_browser_records_is_decoded(
+    start_server: StartServer, issuer: TokenIssuer, media: dict[str, Path], extension: str
+):
+    server = await start_server()
+    async with Call(server, issuer.token(uid=extension)) as call:
+        await call.send(Chunk(audio_data=media[extension].read_bytes()[:20_000], is_last=True))
+        await wait_until(lambda: extension in server.engine.sessions)
+        session = server.engine.sessions[extension]
+        assert (await call.read_all())[1] == grpc.StatusCode.OK
+    assert len(session.audio) > 20_000
+
+
+@pytest.mark.parametrize("extension", ["mp3", "m4a"])
 async def test_s9_a_container_is_refused_by_name(
     start_server: StartServer, issuer: TokenIssuer, media: dict[str, Path], extension: str
 ):

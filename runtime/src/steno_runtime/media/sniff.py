@@ -42,7 +42,9 @@ _CONTAINERS = (
     (0, b".snd\x00", "AU"),
 )
 FRAME_BYTES = 4096
-"""How much of a stream of frames without a container (MP3, AAC) shows what it is."""
+"""How much of a stream of frames without a header (MP3, AAC, a later piece of WebM) shows what it is."""
+_BLOCK = re.compile(rb"\xa3([\x81-\xfe]|[\x40-\x7f].|[\x20-\x3f]..)[\x81\x82]..[\x00\x80]", re.DOTALL)
+"""Matroska's SimpleBlock, of track 1 or 2, with its size in one to three bytes."""
 _MPEG_KBITS = {  # of layer 3, by version: ISO/IEC 11172-3 and 13818-3
     3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -94,8 +96,25 @@ def is_encoded_text(head: bytes) -> bool:
 
 
 def may_be_frames(head: bytes) -> bool:
-    """Return whether frames of MP3 or AAC may begin here; only more of them tells it from PCM."""
-    return _mpeg_frame(head) > 0 or _adts_frame(head) > 0
+    """Return whether frames of MP3 or AAC, or blocks of WebM, may begin here; only more of them tells it from PCM."""
+    return _mpeg_frame(head) > 0 or _adts_frame(head) > 0 or _webm_block(head) > 0
+
+
+def is_later_piece(head: bytes) -> bool:
+    """Return whether this is WebM or Ogg from the middle of a recording, without the header at its beginning."""
+    if head.startswith(b"OggS\x00") and len(head) > 5:
+        return not head[5] & 2
+    after = head[_webm_block(head) :]
+    return after.startswith(b"\x1f\x43\xb6\x75") or (after != head and _webm_block(after) > 0)
+
+
+def _webm_block(head: bytes) -> int:
+    """Return the length of the SimpleBlock whose first bytes these are; 0: it is none."""
+    found = _BLOCK.match(head)
+    if found is None:
+        return 0
+    size = found[1]
+    return 1 + len(size) + (int.from_bytes(size) & ~(0x80 << 7 * (len(size) - 1)))
 
 
 def _has_frames(head: bytes, size: Callable[[bytes], int]) -> bool:

@@ -18,11 +18,12 @@ from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import SessionResult
 from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionStats
+from steno_runtime.errors import WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.errors import to_api_error
+from steno_runtime.serve.sessions.audio_input import AudioInput, Pcm
 from steno_runtime.serve.sessions.live_session import LiveSession
-from steno_runtime.serve.sessions.pcm_input import PcmInput
 from steno_runtime.serve.sessions.registry import SessionOverrides, SessionRegistry
 from steno_runtime.stream.events import Event
 
@@ -63,9 +64,9 @@ class Start:
 
 @dataclass(frozen=True)
 class Audio:
-    """Signed 16-bit little-endian mono PCM at the session's sample rate; may end in the middle of a sample."""
+    """A piece of the client's audio: PCM at the session's sample rate, or a container; see `AudioInput`."""
 
-    pcm: bytes
+    data: bytes
 
 
 class Unreadable:
@@ -168,8 +169,8 @@ class SessionDriver:
         """
         ending: SessionEnding | ApiError | None
         try:
-            live, started, pcm = await self._open(connection, claims, session)
-            ending = await _converse(connection, live, started, pcm)
+            live, started, audio = await self._open(connection, claims, session)
+            ending = await _converse(connection, live, started, audio)
         except Disconnected:
             return
         except ApiError as error:
@@ -182,7 +183,7 @@ class SessionDriver:
 
     async def _open(
         self, connection: ClientConnection, claims: SessionClaims | None, session: str | None
-    ) -> tuple[LiveSession, Started, PcmInput]:
+    ) -> tuple[LiveSession, Started, AudioInput]:
         start = await self._first_message(connection)
         if claims is None:
             claims = self._authenticator.authenticate(start.token)
@@ -191,9 +192,9 @@ class SessionDriver:
         claims = self._authenticator.check_claims(
             claims, session=start.session, tenant=start.tenant, meeting=start.meeting
         )
-        pcm = PcmInput(start.sample_rate)
+        audio = AudioInput(start.sample_rate, max_seconds=claims.max_duration_seconds)
         live = self._registry.open(claims, start.overrides, connection.send)
-        return live, Started(start.session or claims.name, claims), pcm
+        return live, Started(start.session or claims.name, claims), audio
 
     async def _first_message(self, connection: ClientConnection) -> Start:
         try:
@@ -205,7 +206,7 @@ class SessionDriver:
 
 
 async def _converse(
-    connection: ClientConnection, live: LiveSession, started: Started, pcm: PcmInput
+    connection: ClientConnection, live: LiveSession, started: Started, audio: AudioInput
 ) -> SessionEnding | None:
     """Take messages until the session ends, for any reason.
 
@@ -213,7 +214,7 @@ async def _converse(
         connection: to the client.
         live: the session, which has ended when this returns or raises.
         started: the first event.
-        pcm: converts what the client sends.
+        audio: converts what the client sends; it is closed when this returns or raises.
 
     Returns:
         How the session ended; None if the client has gone.
@@ -225,7 +226,7 @@ async def _converse(
     try:
         with contextlib.suppress(Exception):  # a client that has left already is noticed by the next receive
             await connection.send(started)
-        receiving = asyncio.create_task(_receive(connection, live, pcm))
+        receiving = asyncio.create_task(_receive(connection, live, audio))
         tasks = [receiving, asyncio.create_task(_wait(live.ending))]
         await asyncio.wait((*tasks, live.decoded), return_when=asyncio.FIRST_COMPLETED)
         if receiving.done():
@@ -238,13 +239,14 @@ async def _converse(
     finally:
         for task in tasks:
             task.cancel()
+        audio.close()
         live.end(SessionEnd.CLIENT_GONE)
     result = live.published.result() if live.published.done() else None
     error = None if failure is None else to_api_error(failure)
     return SessionEnding(live.reason, live.stats, result, error)
 
 
-async def _receive(connection: ClientConnection, live: LiveSession, pcm: PcmInput) -> None:
+async def _receive(connection: ClientConnection, live: LiveSession, audio: AudioInput) -> None:
     """Pass messages to the session until the client leaves.
 
     After the session's end they are read and dropped: a client's pings stand in line with them, and the rest of its
@@ -257,8 +259,11 @@ async def _receive(connection: ClientConnection, live: LiveSession, pcm: PcmInpu
         try:
             message = await connection.receive()
             if not live.ending.is_set():
-                await _handle(message, live, pcm)
+                await _handle(message, live, audio)
         except Disconnected:
+            if not live.ending.is_set():
+                with contextlib.suppress(ApiError, WorkError):  # there is nobody to tell
+                    await _feed(live, audio, audio.finish())
             live.end(SessionEnd.CLIENT_GONE)
             return
         except ApiError:
@@ -266,20 +271,31 @@ async def _receive(connection: ClientConnection, live: LiveSession, pcm: PcmInpu
                 raise
 
 
-async def _handle(message: ClientMessage, live: LiveSession, pcm: PcmInput) -> None:
+async def _handle(message: ClientMessage, live: LiveSession, audio: AudioInput) -> None:
     match message:
         case Audio():
-            await live.feed(pcm.convert(message.pcm))
+            await _feed(live, audio, audio.convert(message.data))
         case Unreadable():
             live.skip_unreadable()
         case Finalize():
-            await live.feed(pcm.flush())
+            await _feed(live, audio, audio.flush())
             live.finalize()
         case End():
-            await live.feed(pcm.flush())
+            await _feed(live, audio, audio.finish())
             live.end(SessionEnd.CLIENT_ENDED)
         case KeepAlive():
             pass
+
+
+async def _feed(live: LiveSession, audio: AudioInput, blocks: Pcm) -> None:
+    """Give the session audio, as fast as it takes it, until it ends."""
+    damaged = audio.damaged
+    async with contextlib.aclosing(blocks):
+        async for pcm in blocks:
+            if live.ending.is_set():
+                return
+            await live.feed(pcm)
+    live.skip_unreadable(audio.damaged - damaged)
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -118,11 +118,13 @@ class LiveSession:
         if not self.ending.is_set():
             self._add(None)
 
-    def skip_unreadable(self) -> None:
-        """Remember that a piece of audio could not be read, at this place of the audio."""
+    def skip_unreadable(self, count: int = 1) -> None:
+        """Remember that so many pieces of audio could not be read, at this place of the audio."""
+        if not count:
+            return
         place = round(self._accepted_seconds, 3)
         self._unreadable = (place if self._unreadable is None else self._unreadable[0], place)
-        self._unreadable_count += 1
+        self._unreadable_count += count
 
     @property
     def _accepted_seconds(self) -> float:
@@ -289,8 +291,8 @@ class LiveSession:
         if self._unreadable is None:
             return tuple(uncertain)
         message = (
-            f"Audio from the client could not be read ({self._unreadable_count} times) and is missing. The client was "
-            "told why: see the errors that it received."
+            f"Audio from the client could not be read ({self._unreadable_count} times) and is missing: packets that "
+            "are damaged, or chunks that the client was told of by an error."
         )
         first, last = self._unreadable
         lost = ResultWarning(reason=WarningReason.DAMAGED_SOURCE, message=message, start=first, end=last)

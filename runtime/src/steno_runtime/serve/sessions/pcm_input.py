@@ -1,8 +1,8 @@
 """PCM input of a live session: a client's bytes as 16 kHz PCM, or an error that names what they are instead.
 
-The commonest mistake of clients is to send a file, or what a browser's MediaRecorder makes, as if it were samples: the
-session would be noise. A WAV header that says what the session was started with is taken off, and so are the chunks
-that follow its data, wherever files are sent one after the other.
+A common mistake of clients is to send a file as if it were samples: the session would be noise. A WAV header that says
+what the session was started with is taken off, and so are the chunks that follow its data, wherever files are sent one
+after the other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from enum import Enum, auto
 
 from steno_api.server.errors import ApiError, ErrorCode
-from steno_runtime.media.sniff import FRAME_BYTES, container_name, is_encoded_text, may_be_frames
+from steno_runtime.media.sniff import FRAME_BYTES, container_name, is_encoded_text, is_later_piece, may_be_frames
 from steno_runtime.serve.sessions.resampler import Resampler
 
 _HEAD_BYTES = 12
@@ -158,6 +158,12 @@ def _begins_wav(data: bytes) -> bool:
 
 
 def _require_pcm(data: bytes) -> bytes:
+    if is_later_piece(data):
+        raise ApiError(
+            ErrorCode.INVALID_AUDIO,
+            "The audio is a later piece of WebM or Ogg, without the header that only the first piece has. Start the "
+            "MediaRecorder once the session has started, another one for each connection, and send all it makes.",
+        )
     if (name := container_name(data)) is not None:
         raise _not_pcm(name)
     if is_encoded_text(data):
@@ -176,6 +182,6 @@ def _padded(size: bytes) -> int:
 def _not_pcm(name: str) -> ApiError:
     return ApiError(
         ErrorCode.INVALID_AUDIO,
-        f"The audio is {name}, not PCM. Send 16-bit little-endian samples of one channel: in a browser those of an "
-        "AudioWorklet, not of a MediaRecorder; decode files first, as `steno stream` does.",
+        f"The audio is {name}, not PCM. Send 16-bit little-endian samples of one channel, or WebM or Ogg as a "
+        "browser's MediaRecorder makes it; decode files first, as `steno stream` does.",
     )

@@ -108,7 +108,7 @@ class GrpcConnection:
                 return End()
             self._pending += _messages(chunk)
         message = self._pending.popleft()
-        if isinstance(message, Audio) and len(message.pcm) > MAX_AUDIO_BYTES:
+        if isinstance(message, Audio) and len(message.data) > MAX_AUDIO_BYTES:
             raise ApiError(ErrorCode.TOO_LARGE, "audio_data may have at most 1 MiB: send pieces of a second or less.")
         return message
 

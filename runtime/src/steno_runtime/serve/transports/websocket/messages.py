@@ -20,11 +20,16 @@ from steno_runtime.serve.sessions.registry import SessionOverrides
 from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded, SpeechStarted
 
 _LINE_BREAKS = str.maketrans("", "", " \t\r\n")
-_PCM_TYPES = frozenset(
-    {"", "application/octet-stream", "audio/l16", "audio/pcm", "audio/raw", "audio/vnd.wave", "audio/wav",
-     "audio/wave", "audio/x-pcm", "audio/x-raw", "audio/x-wav"}
+_AUDIO_TYPES = frozenset(
+    {"", "application/octet-stream", "application/ogg", "audio/l16", "audio/ogg", "audio/opus", "audio/pcm",
+     "audio/raw", "audio/vnd.wave", "audio/wav", "audio/wave", "audio/webm", "audio/x-matroska", "audio/x-pcm",
+     "audio/x-raw", "audio/x-wav", "video/webm", "video/x-matroska"}
 )  # fmt: skip
-"""Media types of a data: URL that may hold PCM."""
+"""Media types of a data: URL that may hold PCM, WebM or Ogg; which of them it is, its bytes say."""
+_BASE64_FOLLOWS = re.compile(r";\s*base64\s*,", re.IGNORECASE)
+_MAX_HEAD_CHARS = 300
+_ENCODINGS = frozenset({"pcm_s16le", "linear16", "webm_opus", "ogg_opus"})
+_REMEDY = "Send base64 of 16-bit little-endian PCM, or of WebM or Ogg"
 _Short = Annotated[str, Field(max_length=512)]
 
 
@@ -73,8 +78,11 @@ def parse_start(fields: dict[str, Any]) -> Start:
     except ValidationError as error:
         names = sorted({str(item["loc"][0]) for item in error.errors(include_input=False)})
         raise ApiError(ErrorCode.INVALID_MESSAGE, f"start_session: wrong value of {', '.join(names)}.") from None
-    if message.encoding not in ("pcm_s16le", "linear16"):
-        raise ApiError(ErrorCode.INVALID_AUDIO, "encoding must be pcm_s16le: 16-bit little-endian PCM of one channel.")
+    if message.encoding not in _ENCODINGS:
+        raise ApiError(
+            ErrorCode.INVALID_AUDIO,
+            "encoding must be pcm_s16le (16-bit little-endian PCM of one channel), webm_opus or ogg_opus.",
+        )
     return Start(
         session=message.session_id,
         tenant=message.tenant_id,
@@ -94,14 +102,14 @@ class InvalidChunkError(ApiError):
 
 
 def parse_audio(fields: dict[str, Any]) -> bytes:
-    """Return the PCM of an `audio_chunk`: base64 (RFC 4648), with line breaks as MIME has them, or as a data: URL.
+    """Return the audio of an `audio_chunk`: base64 (RFC 4648), with line breaks as MIME has them, or as a data: URL.
 
     Raises:
         InvalidChunkError: it is something else; nothing of the data is in the message.
     """
     encoded = fields.get("audio_data")
     if not isinstance(encoded, str):
-        raise InvalidChunkError("audio_data must be a string, base64 of 16-bit little-endian PCM.")
+        raise InvalidChunkError(f"audio_data must be a string. {_REMEDY}.")
     if encoded.startswith("data:"):
         encoded = _data_url_content(encoded)
     encoded = encoded.translate(_LINE_BREAKS)
@@ -112,15 +120,15 @@ def parse_audio(fields: dict[str, Any]) -> bytes:
 
 
 def _data_url_content(url: str) -> str:
-    """Return what a data: URL holds, if its type may be PCM (a WAV header is taken off later)."""
-    head, comma, content = url.partition(",")
-    kind, *parameters = head.removeprefix("data:").lower().split(";")
-    if not comma or "base64" not in (parameter.strip() for parameter in parameters):
-        raise InvalidChunkError("audio_data is a data: URL without base64. Send base64 of 16-bit little-endian PCM.")
-    if kind.strip() not in _PCM_TYPES:
+    """Return what a data: URL holds, if its type is one that can be read."""
+    base64_follows = _BASE64_FOLLOWS.search(url, 0, _MAX_HEAD_CHARS)  # a comma may be in the codecs, too
+    if base64_follows is None:
+        raise InvalidChunkError(f"audio_data is a data: URL without base64. {_REMEDY}.")
+    kind = url[len("data:") : base64_follows.start()].lower().partition(";")[0].strip()
+    if kind not in _AUDIO_TYPES:
         shown = kind if re.fullmatch(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,40}", kind) else "another type"
-        raise InvalidChunkError(f"audio_data is a data: URL of {shown}. Send base64 of 16-bit little-endian PCM.")
-    return content
+        raise InvalidChunkError(f"audio_data is a data: URL of {shown}. {_REMEDY}.")
+    return url[base64_follows.end() :]
 
 
 def _why_not_base64(encoded: str) -> str:
@@ -132,7 +140,7 @@ def _why_not_base64(encoded: str) -> str:
         why = "the length of audio_data is no multiple of four: it was cut, or encoded without padding (=)"
     else:
         why = "audio_data is not base64"
-    return f"{why}. Send base64 of 16-bit little-endian PCM, or the PCM as a binary message."
+    return f"{why}. {_REMEDY}, or the same as a binary message."
 
 
 def started_message(started: Started) -> dict[str, Any]:
