@@ -22,6 +22,7 @@ from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.event_recorder import EventRecorder
 from steno_operator.control.manager import controllers
 from steno_operator.control.reconcile.executor import Executor
+from steno_operator.control.reconcile.job_attempts import JobAttempts
 from steno_operator.control.reconcile.reconciler import Reconciler
 from steno_operator.control.reconcile.tenant_controller import QuotaActions
 from steno_operator.control.reconcile.work_queue import RetryError
@@ -178,8 +179,9 @@ class SimulatedOperator:
             self.delivered[plural] = len(server.history)
             for raw in server.all(plural):
                 self._put(plural, raw)
-        executor = Executor(server, self.state, QuotaActions(server, self.state).handlers)
-        served = controllers(server, self.state)
+        attempts, quotas = JobAttempts(server, self.state), QuotaActions(server, self.state)
+        executor = Executor(server, self.state, {**attempts.handlers, **quotas.handlers})
+        served = controllers(server, self.state, attempts)
         self._reconciler = Reconciler(
             self.state, executor, EventRecorder(server, "operator-0"), served, POLICY, clock=lambda: server.now
         )

@@ -26,8 +26,8 @@ from steno_operator.plan.common.plan import (
     SuspendAttempt,
 )
 from steno_operator.plan.common.pods import ObservedPod, ended
+from steno_operator.plan.job.child_job import is_live
 from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
-from steno_operator.plan.job.outcome import is_live
 from steno_operator.plan.job.planner import plan_job
 
 from .builders import POLICY, PROFILE, SUCCESSES, T0, failure_message

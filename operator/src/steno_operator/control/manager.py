@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
@@ -23,8 +23,10 @@ from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.event_recorder import EventRecorder
 from steno_operator.control.kube.signing import Signer
 from steno_operator.control.reconcile import tenant_controller
+from steno_operator.control.reconcile.attempts import Attempts
 from steno_operator.control.reconcile.controller import AnyController, resource_type
 from steno_operator.control.reconcile.executor import Executor
+from steno_operator.control.reconcile.job_attempts import JobAttempts
 from steno_operator.control.reconcile.job_controller import JobController
 from steno_operator.control.reconcile.pool_actions import PoolActions
 from steno_operator.control.reconcile.pool_controller import PoolController
@@ -96,9 +98,10 @@ class Manager:
         self.ready = False
         self._signer = Signer(cluster, options.own_namespace, options.session_key, self._keys_changed)
         self._recorder = EventRecorder(cluster, options.instance)
-        pools, quotas = PoolActions(cluster, self.state, self._signer), QuotaActions(cluster, self.state)
-        executor = Executor(cluster, self.state, {**pools.handlers, **quotas.handlers})
-        served = controllers(cluster, self.state)
+        attempts, pools = JobAttempts(cluster, self.state), PoolActions(cluster, self.state, self._signer)
+        quotas = QuotaActions(cluster, self.state)
+        executor = Executor(cluster, self.state, {**attempts.handlers, **pools.handlers, **quotas.handlers})
+        served = controllers(cluster, self.state, attempts)
         self._reconciler = Reconciler(self.state, executor, self._recorder, served, policy)
         watched = watched_kinds(self.state, served.values(), options.namespaces)
         self._sources: list[Source] = [
@@ -191,16 +194,17 @@ def watched_kinds(state: ClusterState, served: Iterable[AnyController], namespac
     return found
 
 
-def controllers(cluster: Cluster, state: ClusterState) -> dict[str, AnyController]:
+def controllers(cluster: Cluster, state: ClusterState, attempts: Attempts[Any, Any]) -> dict[str, AnyController]:
     """Return the controller of every kind that is reconciled, by the kind's name.
 
     Args:
         cluster: the API server.
         state: what snapshots are made from.
+        attempts: what carries out the attempts of jobs.
     """
     every: list[AnyController] = [
-        JobController(TranscriptionJob, cluster, state),
-        JobController(OCRJob, cluster, state),
+        JobController(TranscriptionJob, state, attempts),
+        JobController(OCRJob, state, attempts),
         PoolController(cluster, state),
         SessionController(state),
         TenantController(state),

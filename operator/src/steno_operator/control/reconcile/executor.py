@@ -7,22 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from steno_api.v1alpha1.meta import ResourceDefinition
-from steno_kube.client import CONFLICT, JOBS, NOT_FOUND, ApiError, Cluster
+from steno_kube.client import CONFLICT, NOT_FOUND, ApiError, Cluster
 from steno_kube.keys import Key
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.job_records import is_child
 from steno_operator.control.cache.resource_records import strip
 from steno_operator.control.reconcile.controller import RefusedError, resource_type
 from steno_operator.control.reconcile.work_queue import RetryError
-from steno_operator.manifests import labels
-from steno_operator.plan.common.plan import (
-    Action,
-    DeleteResource,
-    SetDeadline,
-    StartAttempt,
-    StopAttempt,
-    SuspendAttempt,
-)
+from steno_operator.plan.common.plan import Action, DeleteResource
 from steno_operator.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -41,23 +32,17 @@ class GoneError(Exception):
 class Executor:
     """Carries out actions and writes statuses; every answer goes into the caches, so that the next snapshot has it."""
 
-    def __init__(self, cluster: Cluster, state: ClusterState, more: Mapping[type, ActionHandler] | None = None) -> None:
+    def __init__(self, cluster: Cluster, state: ClusterState, handlers: Mapping[type, ActionHandler]) -> None:
         """Make an executor.
 
         Args:
             cluster: where to act.
             state: where the answers go.
-            more: handlers of actions beside those of jobs.
+            handlers: what carries out each type of action.
         """
         self._cluster = cluster
         self._state = state
-        self._handlers: dict[type, ActionHandler] = {
-            StartAttempt: self._start,
-            StopAttempt: self._stop,
-            SuspendAttempt: self._suspend,
-            SetDeadline: self._set_deadline,
-            **(more or {}),
-        }
+        self._handlers = handlers
 
     async def act(self, key: Key, uid: str, action: Action) -> None:
         """Carry out an action of the plan for a resource.
@@ -74,73 +59,6 @@ class Executor:
         """
         await self._handlers[type(action)](key, uid, action)
         metrics.ACTIONS.labels(type(action).__name__).inc()
-
-    async def _start(self, key: Key, uid: str, action: StartAttempt) -> None:
-        name = action.manifest["metadata"]["name"]
-        # Created, not applied: an apply would take over a Job of that name, whosever it is.
-        try:
-            job = await self._cluster.create(JOBS, key.namespace, action.manifest)
-        except ApiError as error:
-            if error.status == CONFLICT:
-                await self._adopt(key, uid, name)
-                return
-            raise refusal(error) from None
-        self._state.jobs.upsert(job)
-        metrics.ATTEMPTS.labels(key.kind).inc()
-        log.info("started attempt %d", action.attempt, extra=key.log())
-
-    async def _adopt(self, key: Key, uid: str, name: str) -> None:
-        """Adopt a Job of that name that is ours from before a crash, else record the conflict."""
-        try:
-            job = await self._cluster.get(JOBS, key.namespace, name)
-        except ApiError as error:
-            if error.status == NOT_FOUND:
-                raise RetryError(f"Job {name} existed and is gone") from None
-            raise
-        if is_child(job, key, uid):
-            self._state.jobs.upsert(job)
-            return
-        self._state.conflicts.add(uid, name)
-        raise RetryError(f"Job {name} belongs to something else", after=0)
-
-    async def _stop(self, key: Key, uid: str, action: StopAttempt) -> None:  # noqa: ARG002 - one signature for all actions
-        try:
-            answer = await self._cluster.delete(JOBS, key.namespace, action.name, action.uid, "Foreground")
-        except ApiError as error:
-            if error.status not in (NOT_FOUND, CONFLICT):  # conflict: another Job has that name by now
-                raise
-            self._state.jobs.delete(action.uid)
-            return
-        if answer.get("kind") == "Job":  # it exists until its pods are gone
-            self._state.jobs.upsert(answer)
-        else:
-            self._state.jobs.delete(action.uid)
-        log.info("stopped %s", action.name, extra=key.log())
-
-    async def _suspend(self, key: Key, uid: str, action: SuspendAttempt) -> None:  # noqa: ARG002
-        mark = "true" if action.suspend else None
-        await self._change(key, action, {"suspend": action.suspend}, {labels.SUSPENDED: mark})
-        log.info("%s %s", "suspended" if action.suspend else "resumed", action.name, extra=key.log())
-
-    async def _set_deadline(self, key: Key, uid: str, action: SetDeadline) -> None:  # noqa: ARG002
-        mark = None if action.seconds is None else str(action.seconds)
-        await self._change(key, action, {"activeDeadlineSeconds": action.seconds}, {labels.DEADLINE: mark})
-        log.info("set the deadline of %s to %s s", action.name, action.seconds, extra=key.log())
-
-    async def _change(
-        self,
-        key: Key,
-        action: SuspendAttempt | SetDeadline,
-        spec: dict[str, Any],
-        annotations: dict[str, str | None],
-    ) -> None:
-        body = {"metadata": {"uid": action.uid, "annotations": annotations}, "spec": spec}
-        try:
-            self._state.jobs.upsert(await self._cluster.merge_patch(JOBS, key.namespace, action.name, body))
-        except ApiError as error:
-            if error.status in (NOT_FOUND, CONFLICT):
-                raise RetryError(f"Job {action.name} is not the one planned for") from None
-            raise
 
     async def delete(self, definition: ResourceDefinition, key: Key, action: DeleteResource) -> None:
         """Delete the custom resource; its children follow by owner reference.

@@ -1,22 +1,22 @@
 """Attempt history: each attempt is evaluated exactly once; `status.lastFailure.attempt` says up to which.
 
-Children outlive their attempt until the TTL, so what a lost status write would have said can be read again: all
-attempts after the last evaluated one are evaluated again, in order, from the children as they are.
+What carried an attempt out outlives it (a child Job until the TTL), so what a lost status write would have said can be
+read again: all attempts after the last evaluated one are evaluated again, in order, as they are observed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from steno_api.failures import FailureClass, FailureReason
 from steno_api.v1alpha1.common import LastFailure
-from steno_operator.manifests.labels import child_name
 from steno_operator.plan.common.conditions import clip
 from steno_operator.plan.common.policy import Policy
-from steno_operator.plan.job.observed import ObservedChild, ObservedJob
-from steno_operator.plan.job.outcome import Failure, Published, classify_failure, is_live, published
+from steno_operator.plan.job.child_job import missing_child_job
+from steno_operator.plan.job.observed import Job
+from steno_operator.plan.job.outcome import Failure, ObservedAttempt, Published
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class AttemptHistory:
     failures: int
     out_of_memory: int
     last_failure: LastFailure | None
-    live: ObservedChild | None = None
-    """The latest attempt's child, while it may still succeed."""
-    surplus: tuple[ObservedChild, ...] = ()
-    """Children that may still work but must not: their attempt is over."""
+    live: ObservedAttempt | None = None
+    """The latest attempt, while it may still succeed."""
+    surplus: tuple[ObservedAttempt, ...] = ()
+    """Attempts that may still work but must not: they are over."""
     published: Published | None = None
     rejections: int = 0
     """How many of the latest attempts in a row their nodes rejected."""
@@ -44,38 +44,41 @@ class AttemptHistory:
         return last if last is not None and last.attempt == self.attempt else None
 
 
-def evaluate_attempts(observed: ObservedJob, now: datetime, policy: Policy, expiry: datetime | None) -> AttemptHistory:
+def evaluate_attempts(
+    job: Job, observed: Sequence[ObservedAttempt], now: datetime, policy: Policy, expiry: datetime | None
+) -> AttemptHistory:
     """Return the attempt history of a job that has not finished.
 
     Args:
-        observed: the job and its children.
+        job: the resource.
+        observed: its attempts.
         now: the present, in whole seconds.
         policy: the operator's settings.
         expiry: when the job's deadline ran or will run out. A failure after it is not counted: whatever goes wrong
             from then on may well be the stop that the deadline caused.
     """
-    status = observed.job.status
-    children = {child.attempt: child for child in observed.children}
-    latest = max([status.attempt, *children])
+    status = job.status
+    attempts = {each.number: each for each in observed}
+    latest = max([status.attempt, *attempts])
     evaluated = status.last_failure.attempt if status.last_failure is not None else 0
     failures, out_of_memory, last = status.failures, status.out_of_memory, status.last_failure
-    live: ObservedChild | None = None
+    live: ObservedAttempt | None = None
     again = False
-    for attempt in range(max(evaluated + 1, status.attempt, 1), latest + 1):
-        child = children.get(attempt)
-        if child is not None and published(child, now) is not None:
+    for number in range(max(evaluated + 1, status.attempt, 1), latest + 1):
+        attempt = attempts.get(number)
+        if attempt is not None and attempt.published is not None:
             continue
-        failure = _missing(observed, attempt, now) if child is None else classify_failure(child, now, policy)
+        failure = missing_child_job(job, number, now) if attempt is None else attempt.failure
         if failure is None:
-            live = child
+            live = attempt
             continue
         if expiry is not None and failure.time >= expiry:
             continue
-        again = failure.never_ran and failure.reason is FailureReason.START_FAILED and _follows(last, attempt)
-        last = LastFailure(attempt=attempt, reason=failure.reason, message=clip(failure.message), time=failure.time)
-        failures += not (failure.reason.free or _in_patience(failure, children, attempt, policy))
+        again = failure.never_ran and failure.reason is FailureReason.START_FAILED and _follows(last, number)
+        last = LastFailure(attempt=number, reason=failure.reason, message=clip(failure.message), time=failure.time)
+        failures += not (failure.reason.free or _in_patience(failure, attempts, number, policy))
         out_of_memory += failure.reason.failure_class is FailureClass.SIZE
-    live = live if live is not None and live.attempt == latest else None
+    live = live if live is not None and live.number == latest else None
     failed = last is not None and last.attempt == latest
     return AttemptHistory(
         attempt=latest,
@@ -83,9 +86,9 @@ def evaluate_attempts(observed: ObservedJob, now: datetime, policy: Policy, expi
         out_of_memory=out_of_memory,
         last_failure=last,
         live=live,
-        surplus=tuple(child for child in observed.children if child is not live and is_live(child, now)),
-        published=next(filter(None, (published(child, now) for child in observed.children)), None),
-        rejections=len(_rejected(children, latest)) if failed else 0,
+        surplus=tuple(each for each in observed if each is not live and each.live),
+        published=next((each.published for each in observed if each.published is not None), None),
+        rejections=len(_rejected(attempts, latest)) if failed else 0,
         start_failed_again=failed and again,
     )
 
@@ -95,26 +98,21 @@ def _follows(last: LastFailure | None, attempt: int) -> bool:
     return last is not None and last.attempt == attempt - 1 and last.reason is FailureReason.START_FAILED
 
 
-def _in_patience(failure: Failure, children: Mapping[int, ObservedChild], attempt: int, policy: Policy) -> bool:
+def _in_patience(failure: Failure, attempts: Mapping[int, ObservedAttempt], number: int, policy: Policy) -> bool:
     """Tell whether a rejection by a node does not count yet: nothing ran, and the node may only be starting."""
     if not failure.never_ran or failure.reason is not FailureReason.POD_REJECTED:
         return False
-    streak = _rejected(children, attempt)
+    streak = _rejected(attempts, number)
     return bool(streak) and failure.time < streak[-1].created + policy.pod_start_timeout
 
 
-def _rejected(children: Mapping[int, ObservedChild], attempt: int) -> list[ObservedChild]:
-    """Return the children whose pods their nodes rejected, from an attempt's back to the first of that row."""
-    streak: list[ObservedChild] = []
-    while (child := children.get(attempt)) is not None and child.failed and any(pod.rejected for pod in child.pods):
-        streak.append(child)
-        attempt -= 1
+def _rejected(attempts: Mapping[int, ObservedAttempt], number: int) -> list[ObservedAttempt]:
+    """Return the attempts that nodes rejected, from one back to the first of that row."""
+    streak: list[ObservedAttempt] = []
+    while (attempt := attempts.get(number)) is not None and attempt.rejected:
+        streak.append(attempt)
+        number -= 1
     return streak
-
-
-def _missing(observed: ObservedJob, attempt: int, now: datetime) -> Failure:
-    name = child_name(observed.job.metadata.name, attempt)
-    return Failure(FailureReason.POD_LOST, f"The child Job {name} was deleted before it ended.", now)
 
 
 def may_retry(reason: FailureReason, failures: int, backoff_limit: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,9 +15,11 @@ from steno_operator.plan.common.plan import Plan
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job import transitions
 from steno_operator.plan.job.attempts import AttemptHistory, evaluate_attempts, may_retry
+from steno_operator.plan.job.child_job import observe_child_job
 from steno_operator.plan.job.cleanup import plan_deleted, plan_finished, record_usage
 from steno_operator.plan.job.conditions import events_of, phase_of
 from steno_operator.plan.job.observed import Job, ObservedJob
+from steno_operator.plan.job.outcome import ObservedAttempt
 from steno_operator.plan.job.transitions import Context, JobTransition, StatusUpdate
 
 
@@ -31,42 +34,35 @@ def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         now: the present; any time zone.
         policy: the operator's settings.
     """
-    plan = _plan(observed, truncate_to_seconds(now), policy)
-    return replace(plan, requires_live_read=plan.requires_live_read or _may_be_outdated(observed))
+    now = truncate_to_seconds(now)
+    attempts = [observe_child_job(child, observed.job, now, policy) for child in observed.children]
+    plan = _plan(observed, attempts, now, policy)
+    return replace(plan, requires_live_read=plan.requires_live_read or _may_be_outdated(observed, attempts))
 
 
-def _may_be_outdated(observed: ObservedJob) -> bool:
-    """Tell whether what is observed may be out of date.
-
-    Conflicting Jobs are not watched. Jobs and pods come over two watches, so a finished Job may be seen before its
-    pod's termination message.
-    """
-    latest = observed.children[-1] if observed.children else None
-    return bool(observed.conflicting) or (
-        latest is not None
-        and latest.done
-        and not latest.pods_read_live
-        and all(pod.exit_code is None for pod in latest.pods)
-    )
+def _may_be_outdated(observed: ObservedJob, attempts: Sequence[ObservedAttempt]) -> bool:
+    """Tell whether what is observed may be out of date: conflicting Jobs, for one, are not watched."""
+    return bool(observed.conflicting) or (bool(attempts) and attempts[-1].unconfirmed)
 
 
-def _plan(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
+def _plan(observed: ObservedJob, attempts: Sequence[ObservedAttempt], now: datetime, policy: Policy) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
-        return plan_deleted(observed, now, policy)
+        return plan_deleted(observed, attempts, now)
     if is_finished(job.status.conditions):
-        return plan_finished(observed, now, policy)
+        return plan_finished(observed, attempts, now)
     expiry = _expiry(job)
     expired = expiry is not None and now >= expiry
-    history = evaluate_attempts(observed, now, policy, expiry if expired else None)
-    context = Context(observed, history, now, policy, expiry)
+    history = evaluate_attempts(job, attempts, now, policy, expiry if expired else None)
+    context = Context(observed, attempts, history, now, policy, expiry)
     transition = _decide(context, expired=expired)
+    reports = history.live is None or _shows_progress(job, transition)
     update = StatusUpdate(
         attempt=history.attempt,
         failures=history.failures,
         out_of_memory=history.out_of_memory,
         last_failure=history.last_failure,
-        usage=record_usage(observed, reports=history.live is None or _shows_progress(job, transition)),
+        usage=record_usage(observed, attempts, reports=reports),
     )
     # A failure may be concluded from what was not seen: a child, a pod, or its termination message.
     concluded = history.last_failure != job.status.last_failure
@@ -97,8 +93,8 @@ def _decide(context: Context, *, expired: bool) -> JobTransition:
         return transitions.fail(context, FailureReason.DEADLINE_EXCEEDED, message, context.now)
     if spec.suspend:
         return transitions.suspend(context)
-    if history.live is not None:
-        return transitions.track(context, history.live)
+    if history.live is not None and history.live.activity is not None:
+        return transitions.track(context, history.live, history.live.activity)
     return transitions.start(context)
 
 

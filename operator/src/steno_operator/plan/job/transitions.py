@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypedDict
@@ -15,7 +16,7 @@ from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
-from steno_operator.manifests.job import build_job, deadline_of
+from steno_operator.manifests.job import build_job
 from steno_operator.manifests.labels import child_name
 from steno_operator.manifests.paths import misplaced
 from steno_operator.manifests.task import Attempt
@@ -23,19 +24,15 @@ from steno_operator.plan.common.clock import earliest, ttl_left
 from steno_operator.plan.common.conditions import Fact, clip, find, holds
 from steno_operator.plan.common.finish import Transition
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_refusal
-from steno_operator.plan.common.plan import Action, SetDeadline, StartAttempt, SuspendAttempt
-from steno_operator.plan.common.pods import ObservedPod, ended, pull_started, start_blocked
+from steno_operator.plan.common.plan import StartAttempt
 from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
 from steno_operator.plan.common.profiles import usable_profile
 from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
-from steno_operator.plan.job.cleanup import stop, stop_remaining
-from steno_operator.plan.job.observed import ObservedChild, ObservedJob
-from steno_operator.plan.job.outcome import Published, current_pod, explain, is_live, lost_at, outstays_at, summary_of
+from steno_operator.plan.job.cleanup import stop_live, stop_remaining
+from steno_operator.plan.job.observed import ObservedJob
+from steno_operator.plan.job.outcome import Activity, ObservedAttempt, Published, summary_of
 
-HELD = (
-    'Another controller, such as Kueue, suspends Job "{}": the worker starts once it sets spec.suspend to false there.'
-)
 DONE = Progress.from_wire({"stage": Stage.PUBLISHING, "percent": 100})
 
 
@@ -67,6 +64,7 @@ class Context:
     """Everything a transition is decided from."""
 
     observed: ObservedJob
+    attempts: Sequence[ObservedAttempt]
     history: AttemptHistory
     now: datetime
     policy: Policy
@@ -100,7 +98,7 @@ def publish(context: Context, done: Published) -> JobTransition:
     job, result = context.observed.job, done.result
     if fault := misplaced(result.manifest, job.spec.output.uri, job.metadata):
         return fail(context, FailureReason.INTERNAL, fault, context.now)
-    stops, again = stop_remaining(context.observed.children, context.now, context.policy)
+    stops, again = stop_remaining(context.attempts, context.now)
     return JobTransition(
         facts=conditions.complete(
             accepted=context.accepted_before,
@@ -114,8 +112,8 @@ def publish(context: Context, done: Published) -> JobTransition:
             completion_time=min(done.time, context.now),  # a node's clock may be ahead
             progress=DONE,
             queue=None,
-            pod_name=done.pod.name,
-            node_name=done.pod.node,
+            pod_name=done.worker,
+            node_name=done.node,
             summary=summary_of(job, result),
             warnings=result.warnings or None,
         ),
@@ -129,7 +127,7 @@ def fail(context: Context, reason: FailureReason, message: str, time: datetime) 
         facts=conditions.failed(
             accepted=context.accepted_before, admitted=context.admitted, reason=reason, message=clip(message)
         ),
-        actions=_stop_live(context),
+        actions=stop_live(context.attempts),
         update=StatusUpdate(completion_time=time, queue=None),
         requeue_after=ttl_left(context.observed.job.spec.ttl_seconds_after_finished, time, context.now),
     )
@@ -138,9 +136,7 @@ def fail(context: Context, reason: FailureReason, message: str, time: datetime) 
 def suspend(context: Context) -> JobTransition:
     """`spec.suspend`: the worker is stopped, the attempt is kept."""
     live = context.history.live
-    actions: tuple[Action, ...] = _stop_surplus(context)
-    if live is not None and not live.suspended:
-        actions += (SuspendAttempt(live.name, live.uid, suspend=True),)
+    actions = (*stop_live(context.history.surplus), *(() if live is None else live.pause))
     return JobTransition(
         facts=conditions.suspended(accepted=context.accepted_before, admitted=context.admitted),
         actions=actions,
@@ -149,19 +145,18 @@ def suspend(context: Context) -> JobTransition:
     )
 
 
-def track(context: Context, child: ObservedChild) -> JobTransition:
+def track(context: Context, attempt: ObservedAttempt, activity: Activity) -> JobTransition:
     """An attempt is live: show what it does, or why it does not."""
-    actions: tuple[Action, ...] = _stop_surplus(context)
-    if child.suspended and not context.observed.admission.open:
+    if attempt.paused and not context.observed.admission.open:
         return _unadmitted(context)
-    if child.deadline != (deadline := deadline_of(context.observed.job.spec)):
-        actions += (SetDeadline(child.name, child.uid, deadline),)
-    if child.suspended and not child.held:
-        actions += (SuspendAttempt(child.name, child.uid, suspend=False),)
-    pod = current_pod(child)
-    step = _show_work(context, pod) if pod is not None and _is_working(pod) else _show_wait(context, child, pod)
-    requeue = earliest(step.requeue_after, _time_left(context, child, pod))
-    return JobTransition(step.facts, _started(context, step.update), actions, requeue)
+    step = _show_work(context, activity) if activity.waits_for is None else _waiting(context, activity.waits_for)
+    look_again = None if activity.look_again is None else activity.look_again - context.now
+    return JobTransition(
+        step.facts,
+        _started(context, step.update | StatusUpdate(pod_name=activity.worker, node_name=activity.node)),
+        (*stop_live(context.history.surplus), *attempt.align),
+        earliest(step.requeue_after, _deadline_of(context), look_again),
+    )
 
 
 def start(context: Context) -> JobTransition:
@@ -200,7 +195,7 @@ def _start(context: Context, profile: RuntimeProfile) -> JobTransition:
     step = _waiting(context, WAITING_FOR_POD, admitted=Fact(True, Reason.ADMITTED))
     update = _started(context, step.update) | StatusUpdate(attempt=number)
     # Never two at once: whatever may still work is stopped first.
-    actions = (*_stop_surplus(context), StartAttempt(number, manifest))
+    actions = (*stop_live(context.history.surplus), StartAttempt(number, manifest))
     return JobTransition(step.facts, update, actions, _deadline_of(context))
 
 
@@ -250,33 +245,23 @@ def _refused(context: Context) -> JobTransition:
     return _queued(context, explain_refusal(refusal), context.policy.backoff_base)
 
 
-def _show_work(context: Context, pod: ObservedPod) -> JobTransition:
+def _show_work(context: Context, activity: Activity) -> JobTransition:
     status = context.observed.job.status
-    same_pod = status.pod_name == pod.name and status.attempt == context.history.attempt
+    same_pod = status.pod_name == activity.worker and status.attempt == context.history.attempt
     latest = context.observed.progress
     progress = progress_to_show(
         status.progress if same_pod else None, latest, context.policy, due=context.observed.progress_due
     )
     if progress is None:
-        running = Fact(True, Reason.WORKING, f"Worker pod {pod.name} runs on node {pod.node}.")
+        running = Fact(True, Reason.WORKING, activity.message)
     else:
         parts = [f"{progress.percent} %", *([progress.message] if progress.message else [])]
         running = Fact(True, progress.stage, ", ".join(parts))
     return JobTransition(
         facts=conditions.in_progress(accepted=context.accepted, admitted=context.admitted, running=running),
-        update=StatusUpdate(progress=progress, queue=None, pod_name=pod.name, node_name=pod.node),
+        update=StatusUpdate(progress=progress, queue=None),
         requeue_after=None if latest in (None, progress) else context.policy.progress_interval,
     )
-
-
-def _show_wait(context: Context, child: ObservedChild, pod: ObservedPod | None) -> JobTransition:
-    queue = explain(child, context.observed.job.status.queue)
-    if child.held and (pod is None or not pod.works):
-        queue = QueueStatus(reason=Reason.CHILD_SUSPENDED, message=HELD.format(child.name))
-    step = _waiting(context, queue)
-    if pod is None:
-        return step
-    return replace(step, update=step.update | StatusUpdate(pod_name=pod.name, node_name=pod.node))
 
 
 def _waiting(context: Context, queue: QueueStatus, *, admitted: Fact | None = None) -> JobTransition:
@@ -297,7 +282,7 @@ def _queued(
     """The next attempt cannot be started yet."""
     step = _waiting(context, queue, admitted=admitted)
     requeue = earliest(requeue_after, _remaining(context))
-    return JobTransition(step.facts, step.update, _stop_surplus(context), requeue)
+    return JobTransition(step.facts, step.update, stop_live(context.history.surplus), requeue)
 
 
 def _retry_later(context: Context, retry_at: datetime) -> JobTransition:
@@ -307,7 +292,7 @@ def _retry_later(context: Context, retry_at: datetime) -> JobTransition:
     running = Fact(False, Reason.RETRYING, message)
     return JobTransition(
         facts=conditions.in_progress(accepted=context.accepted, admitted=context.admitted, running=running),
-        actions=_stop_surplus(context),
+        actions=stop_live(context.history.surplus),
         update=_started(
             context, StatusUpdate(progress=None, queue=QueueStatus(reason=str(Reason.RETRYING), message=message))
         ),
@@ -326,37 +311,9 @@ def _usable_profile(context: Context) -> RuntimeProfile | Fact:
     return usable_profile(context.observed.profile, name, tenant, remedy="name another in a new resource")
 
 
-def _is_working(pod: ObservedPod) -> bool:
-    """Tell whether a worker runs, or ran and its Job is about to say how it ended."""
-    return pod.started and not pod.deleting and (not ended(pod) or pod.disruption is None)
-
-
-def _stop_surplus(context: Context) -> tuple[Action, ...]:
-    return tuple(stop(child) for child in context.history.surplus)
-
-
-def _stop_live(context: Context) -> tuple[Action, ...]:
-    return tuple(stop(child) for child in context.observed.children if is_live(child, context.now))
-
-
 def _started(context: Context, update: StatusUpdate) -> StatusUpdate:
     """Return `update` with the start of the deadline's clock, which it keeps."""
     return update | StatusUpdate(start_time=context.observed.job.status.start_time or context.now)
-
-
-def _time_left(context: Context, child: ObservedChild, pod: ObservedPod | None) -> timedelta | None:
-    """Return how long until an attempt that hangs is given up."""
-    waits = [_deadline_of(context)]
-    outstays = outstays_at(child, context.policy)
-    waits.append(None if outstays is None else outstays - context.now)
-    if pod is not None and not ended(pod):
-        since = pull_started(pod)
-        waits.append(None if since is None else since + context.policy.image_pull_timeout - context.now)
-        blocked = start_blocked(pod, context.now)
-        waits.append(None if blocked is None else blocked + context.policy.pod_start_timeout - context.now)
-        lost = lost_at(pod, context.policy)
-        waits.append(None if lost is None else lost - context.now)
-    return earliest(*waits)
 
 
 def _deadline_of(context: Context) -> timedelta | None:
