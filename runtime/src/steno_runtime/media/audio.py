@@ -1,7 +1,8 @@
 """Audio decoding through FFmpeg (PyAV): an audio track of a media file, as mono float32 at 16 kHz.
 
 Two restrictions keep a source from making the worker fetch anything: only containers that hold media themselves are
-opened, never playlists that refer to others, and only local files are read.
+opened, never playlists that refer to others, and only local files are read. A third keeps what it can attack small: of
+FFmpeg's decoders, only those of recordings are opened.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from steno_runtime.errors import Check, WorkError
 from steno_runtime.media.decoder import Decoder, LengthLimit, unsupported
 from steno_runtime.media.parts import Part, PartFile, find_parts, unread_bytes
 from steno_runtime.media.sniff import describe_unreadable
-from steno_runtime.media.tracks import Selection, Track, describe_choice, list_tracks
+from steno_runtime.media.tracks import CODECS, Selection, Track, describe_choice, list_tracks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,11 @@ SAMPLE_RATE = 16_000
 CONTAINERS = (
     "wav,w64,mp3,mov,mp4,m4a,3gp,3g2,mj2,flac,ogg,matroska,webm,aac,ac3,eac3,aiff,amr,asf,au,avi,caf,flv,mpeg,mpegts"
 )
-OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+OPTIONS = {
+    "format_whitelist": CONTAINERS,
+    "protocol_whitelist": "file",
+    "codec_whitelist": ",".join(sorted(CODECS)),  # to probe, which would open those of pictures and subtitles, too
+}
 
 MAX_JITTER_SECONDS = 0.2
 """How late a track may be against its timestamps. Longer gaps, and those of damage, become silence, so that times

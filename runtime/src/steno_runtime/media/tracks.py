@@ -13,6 +13,20 @@ from steno_runtime.errors import WorkError
 if TYPE_CHECKING:
     from av.container import InputContainer
 
+_NAMES = """
+aac aac_fixed aac_latm ac3 ac3_fixed adpcm_ima_qt adpcm_ima_wav adpcm_ms adpcm_swf adpcm_yamaha alac als amrnb amrwb
+ape dca dss_sp dvaudio eac3 evrc flac g722 g723_1 g726 g726le g728 g729 gsm gsm_ms ilbc libopencore_amrnb
+libopencore_amrwb libopus libspeex libvorbis mace3 mace6 mlp mp1 mp1float mp2 mp2float mp3 mp3adu mp3adufloat
+mp3float mp3on4 mp3on4float nellymoser opus pcm_alaw pcm_bluray pcm_dvd pcm_f16le pcm_f24le pcm_f32be pcm_f32le
+pcm_f64be pcm_f64le pcm_mulaw pcm_s16be pcm_s16be_planar pcm_s16le pcm_s16le_planar pcm_s24be pcm_s24le
+pcm_s24le_planar pcm_s32be pcm_s32le pcm_s32le_planar pcm_s64be pcm_s64le pcm_s8 pcm_s8_planar pcm_u16be pcm_u16le
+pcm_u24be pcm_u24le pcm_u32be pcm_u32le pcm_u8 qcelp qdm2 s302m sbc shorten sipr siren speex tak truehd truespeech
+tta vorbis wavpack wmalossless wmapro wmav1 wmav2 wmavoice
+"""
+CODECS = frozenset(_NAMES.split())
+"""FFmpeg's names of the decoders that a file may choose: those of recorders, phones, broadcasts and videos. It has as
+many again that only games and a few players of the nineties had, which nobody misses and few have ever looked at."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -63,7 +77,7 @@ def list_tracks(container: InputContainer, selection: Selection) -> list[Track]:
     found: list[Track] = []
     for index, stream in enumerate(streams):
         context = stream.codec_context
-        if context is None:  # pyright: ignore[reportUnnecessaryComparison] - no decoder for its codec
+        if context is None or context.name not in CODECS:  # pyright: ignore[reportUnnecessaryComparison] - no decoder
             continue
         words = [stream.metadata.get("language", ""), stream.metadata.get("title", "")]
         label = ", ".join(word for word in words if word and word != "und")
