@@ -47,6 +47,10 @@ class PoolTask(Model):
     nobody is let in."""
     anonymous: bool = False
     """Accept every client, without a token: for local use."""
+    api_keys: str | None = None
+    """File or directory with the records of API keys that clients have instead of tokens, where there is no cluster."""
+    audio_root: str | None = None
+    """Directory below which `audio_url` and `document_url` may be a path; absent: they must be URLs."""
     host: str = "0.0.0.0"  # noqa: S104 - a pod's own address is not known beforehand
     """Address that the ports are opened on."""
     output: PoolOutput | None = None

@@ -59,15 +59,19 @@ class SessionAccess:
         revision: of the operator's list of open sessions; empty: there is none.
     """
 
-    def __init__(self, *, enforced: bool = True) -> None:
+    def __init__(
+        self, *, enforced: bool = True, revoked: Callable[[SessionClaims], ApiError | None] = lambda _: None
+    ) -> None:
         """Know nothing yet: every token is valid until it expires.
 
         Args:
-            enforced: whether clients have tokens at all.
+            enforced: whether clients have session tokens at all.
+            revoked: returns why another credential, such as an API key, is void.
         """
         self.ended = EndedSessions()
         self.revision = ""
         self._enforced = enforced
+        self._revoked = revoked
         self._open: frozenset[str] = frozenset()
         self._as_of = 0.0
         """When the list was true, by the operator's clock."""
@@ -84,7 +88,7 @@ class SessionAccess:
     def revocation(self, claims: SessionClaims) -> ApiError | None:
         """Return why a token is void although it is signed and has not expired; None: it is not."""
         if not self._enforced:
-            return None
+            return self._revoked(claims)
         # One issued within the second in which the list was made may be of a session that is newer than the list.
         if self.revision and claims.uid not in self._open and claims.iat + 1 <= self._as_of:
             message = (
@@ -154,6 +158,10 @@ class SessionAccess:
             self.revision = ""  # have it sent
             return
         self._as_of = answer.time.timestamp()
+        self.recheck()
+
+    def recheck(self) -> None:
+        """End what was begun with credentials that are void by now."""
         for hold in self._holds:
             if self.revocation(hold.claims) is not None and not hold.scope.expired():
                 hold.scope.reschedule(asyncio.get_running_loop().time())

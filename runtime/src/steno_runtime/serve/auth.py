@@ -1,6 +1,7 @@
-"""Bearer-token authentication: the signed token of a StreamSession, compared with what a client claims.
+"""Bearer-token authentication: the signed token of a StreamSession, compared with what a client claims; or an API key.
 
-The same for every protocol; nothing a client sends is read before its token.
+The same for every protocol; nothing a client sends is read before its token. API keys take the place of tokens where
+there is no cluster: of each key's client, every connection gets a session of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import ValidationError
 
 from steno_api.failures import FailureReason
+from steno_api.gateway.api_keys import Scope
+from steno_api.gateway.known_keys import ApiKeys, require_scope
 from steno_api.server.claims import (
     KEY_RING_AUDIENCE,
     MAX_TOKEN_CHARS,
@@ -129,31 +132,64 @@ def _decode(token: str, keys: Mapping[str, Ed25519PublicKey], audience: str) -> 
     raise _invalid("The token is not signed by this cluster's operator.")
 
 
-class Authenticator:
-    """Authenticates the clients of one pool. Of an anonymous server (local use) each gets a session of its own."""
+class KeyClaims(SessionClaims):
+    """Of a client with an API key: a session that nobody else knows, and the key it came with."""
 
-    def __init__(self, task: PoolTask) -> None:
+    key_id: str
+
+
+class Authenticator:
+    """Authenticates the clients of one server: by tokens of a pool, by API keys, or not at all (local use)."""
+
+    def __init__(self, task: PoolTask, keys: ApiKeys | None = None) -> None:
+        """Prepare for one of the three.
+
+        Args:
+            task: the server's.
+            keys: those that are valid now; None: clients have tokens, or the task says that they are anonymous.
+
+        Raises:
+            WorkError: `InvalidSpec`: see `TokenVerifier`.
+        """
         self._task = task
+        self._keys = keys
         audience = token_audience(task.pool.namespace, task.pool.name)
-        self._verifier = None if task.anonymous else TokenVerifier(task.token_keys, audience)
+        local = task.anonymous or keys is not None
+        self._verifier = None if local else TokenVerifier(task.token_keys, audience)
 
     @property
     def allows_anonymous(self) -> bool:
-        """Whether tokens are not needed."""
-        return self._verifier is None
+        """Whether neither a token nor a key is needed."""
+        return self._verifier is None and self._keys is None
 
     @property
     def verifier(self) -> TokenVerifier | None:
         """What checks tokens; None where they are not needed."""
         return self._verifier
 
-    def authenticate(self, token: str | None) -> SessionClaims:
-        """Return the claims of a client's token.
+    def authenticate(self, token: str | None, scope: Scope | None = None) -> SessionClaims:
+        """Return the claims of a client's token, or those of a new session of an API key's client.
+
+        Args:
+            token: the token or key.
+            scope: what it has to be for, if it is a key; None: for anything.
 
         Raises:
-            ApiError: `TokenMissing`, `TokenInvalid` or `TokenExpired`.
+            ApiError: `TokenMissing`, `TokenInvalid` or `TokenExpired`; those of `ApiKeys.authenticate`, `ScopeMissing`.
         """
-        return self._anonymous_claims() if self._verifier is None else self._verifier.verify(token)
+        if self._keys is not None:
+            record = self._keys.authenticate(token)
+            if scope is not None:
+                require_scope(record.scopes, scope)
+            own = self._local_claims(record.tenant)
+            return KeyClaims(**dict(own), key_id=record.id)
+        return self._local_claims(self._task.tenant) if self._verifier is None else self._verifier.verify(token)
+
+    def key_revocation(self, claims: SessionClaims) -> ApiError | None:
+        """Return why the API key that work was begun with is void by now; None: it is not, or there was none."""
+        if self._keys is None or not isinstance(claims, KeyClaims) or self._keys.is_known(claims.key_id):
+            return None
+        return ApiError(ErrorCode.KEY_INVALID, "The API key was revoked, or has expired. Have another one made.")
 
     def check_claims(
         self,
@@ -169,13 +205,13 @@ class Authenticator:
             claims: those of its token.
             session: `<namespace>/<name>`, name or UID of the session.
             tenant: the tenant.
-            meeting: the meeting; used only where tokens are not needed.
+            meeting: the meeting; used only where there are no tokens.
 
         Raises:
             ApiError: `TenantMismatch` or `SessionMismatch`.
         """
-        if self._verifier is None:
-            named = {"tenant": tenant, "meeting_id": meeting or session}
+        if self._verifier is None:  # what a client calls its meeting and session is free text
+            named = {"tenant": None if self._keys is not None else tenant, "meeting_id": meeting or session}
             return claims.model_copy(update={name: value for name, value in named.items() if value})
         if tenant and tenant != claims.tenant:
             message = "tenant_id is not the token's tenant. Leave it out, or send the token's own."
@@ -185,7 +221,7 @@ class Authenticator:
             raise ApiError(ErrorCode.SESSION_MISMATCH, message)
         return claims
 
-    def _anonymous_claims(self) -> SessionClaims:
+    def _local_claims(self, tenant: str) -> SessionClaims:
         uid, now = str(uuid.uuid4()), int(time.time())
         pool = self._task.pool
         return SessionClaims(
@@ -194,15 +230,21 @@ class Authenticator:
             iat=now,
             exp=now + 3600,
             uid=uid,
-            tenant=self._task.tenant,
+            tenant=tenant,
             meetingID=uid,
         )
 
 
-def bearer_token(header: str | None) -> str | None:
-    """Return the token of an `Authorization` header, if it has one."""
-    scheme, _, token = (header or "").strip().partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+def header_token(headers: Mapping[str, str]) -> str | None:
+    """Return the token or API key in the headers of a request, or the metadata of a call, with names in lower case."""
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    return bearer or headers.get("x-api-key", "").strip() or None
+
+
+def query_token(query: Mapping[str, str]) -> str | None:
+    """Return the token or API key in the query of a WebSocket's URL: browsers cannot set its headers."""
+    return query.get("token") or query.get("api_key") or None
 
 
 def _claims(document: dict[str, Any]) -> SessionClaims:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 
 from steno_api.failures import FailureReason
+from steno_api.gateway.key_files import KeyFile, KeyFileError
 from steno_api.server.task import PoolTask
 from steno_api.tls import HANDSHAKE_SECONDS, CertificateError, ServingCertificate, read_key_pair
 from steno_runtime import sandbox
@@ -40,6 +42,7 @@ from steno_runtime.serve.unauthenticated import UnauthenticatedClients
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 from steno_runtime.serve.uploads.documents import DocumentService
 from steno_runtime.serve.uploads.job_queue import JobQueue
+from steno_runtime.serve.uploads.mounted_files import MountedFiles
 from steno_runtime.serve.uploads.service import UploadService
 from steno_runtime.serve.uploads.transcription import TranscriptionService
 from steno_runtime.stream.engine import StreamEngine
@@ -72,11 +75,17 @@ class Ports(NamedTuple):
 class Server:
     """One replica of a pool."""
 
-    def __init__(self, task: PoolTask, load: EngineLoader = StreamEngine.load) -> None:
+    def __init__(self, task: PoolTask, load: EngineLoader = StreamEngine.load, *, hf_token: str | None = None) -> None:
         """Wire everything; nothing listens yet.
 
+        Args:
+            task: what is served, and how.
+            load: loads the model.
+            hf_token: Hugging Face token with which uploads' speakers are told apart by community-1; None: by the
+                models of the store.
+
         Raises:
-            WorkError: `InvalidSpec`: the task cannot be served, or its certificate.
+            WorkError: `InvalidSpec`: the task cannot be served, or its certificate or file of keys.
         """
         self._task = task
         self._load = load
@@ -87,8 +96,11 @@ class Server:
         scratch = Path(task.scratch_dir)
         scratch.mkdir(parents=True, exist_ok=True)
         self.readiness = Readiness()
-        authenticator = Authenticator(task)
-        access = SessionAccess(enforced=not authenticator.allows_anonymous)
+        self._keys = None if task.api_keys is None else _key_file(Path(task.api_keys))
+        authenticator = Authenticator(task, None if self._keys is None else self._keys.keys)
+        self._access = access = SessionAccess(
+            enforced=authenticator.verifier is not None, revoked=authenticator.key_revocation
+        )
         self.registry = SessionRegistry(task, self.readiness, access, on_change=self._on_sessions_change)
         meter = UploadMeter(reported=task.reporting is not None and not authenticator.allows_anonymous)
         self._queue = JobQueue(scratch, access, meter)
@@ -107,10 +119,11 @@ class Server:
             )
         self._unauthenticated = UnauthenticatedClients(task.unauthenticated)
         driver = SessionDriver(self.registry, authenticator)
-        sources = AllowedSources(task.allowed_sources, task.output, task.egress)
+        files = None if task.audio_root is None else MountedFiles(Path(task.audio_root))
+        sources = AllowedSources(task.allowed_sources, task.output, task.egress, files)
         uploads = UploadService(authenticator, self.readiness, access, self._queue)
         documents = DocumentService(task, uploads, sources)
-        transcriptions = TranscriptionService(task, uploads, sources)
+        transcriptions = TranscriptionService(task, uploads, sources, hf_token=hf_token)
         status = StatusRoutes(task, uploads, self.registry, metrics)
         self._probes = make_probe_app(status)
         self._app = make_app(
@@ -148,6 +161,8 @@ class Server:
         if self._certificate is not None and (folder := self._task.tls_dir) is not None:
             watching = self._certificate.watch(lambda: read_key_pair(Path(folder)))
             others.append(asyncio.create_task(watching, name="certificate"))
+        if self._keys is not None:
+            others.append(asyncio.create_task(self._keys.watch(self._access.recheck), name="keys"))
         try:
             await asyncio.wait((stopping, loading, serving), return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
@@ -248,14 +263,14 @@ class _Http(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    sock = socket.socket()
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen(1024)
-    except OSError:
+    except OSError as error:
         sock.close()
-        raise _port_in_use(port) from None
+        raise _port_in_use(host, port, error) from None
     sock.setblocking(False)
     return sock
 
@@ -268,11 +283,23 @@ def _certificate(directory: Path) -> ServingCertificate:
 
 
 def _grpc_port(grpc: GrpcServer, host: str, port: int, certificate: ServingCertificate | None) -> int:
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        return grpc.listen(f"{host}:{port}", certificate)
+        return grpc.listen(address, certificate)
     except RuntimeError:
-        raise _port_in_use(port) from None
+        raise _port_in_use(host, port) from None
 
 
-def _port_in_use(port: int) -> WorkError:
-    return WorkError(FailureReason.INVALID_SPEC, f"Port {port} cannot be opened: another process uses it.")
+def _port_in_use(host: str, port: int, error: OSError | None = None) -> WorkError:
+    why = "another process uses it"
+    if error is not None and error.errno != errno.EADDRINUSE:
+        why = f"{host} is not an address that this machine can listen on ({error.strerror})"
+    return WorkError(FailureReason.INVALID_SPEC, f"Port {port} cannot be opened: {why}.")
+
+
+def _key_file(path: Path) -> KeyFile:
+    try:
+        return KeyFile(path)
+    except KeyFileError as error:
+        message = f"The API keys cannot be used: {error}. Make one: steno key create --file {path}"
+        raise WorkError(FailureReason.INVALID_SPEC, message) from None

@@ -18,7 +18,7 @@ from steno_runtime.errors import Check, WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.models import hub
 from steno_runtime.models import store as model_store
-from steno_runtime.models.pins import COMMUNITY
+from steno_runtime.models.pins import COMMUNITY, PINS
 from steno_runtime.stt.segments import SpeakerTurn
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 EMBEDDING = "ge2e"
 """The speaker encoder's name in the model store."""
 ENCODER_FILE = "pretrained.pt"
+
+COMMUNITY_NAME = "community-1"
+"""The name in the model store of pyannote's pipeline, which is used there without a token."""
 
 PipelineFactory = Callable[[float], Any]
 """Builds the pipeline from models on disk, for a file of that many seconds."""
@@ -47,9 +50,9 @@ MAX_STEP_SECONDS = 2.5
 CLUSTERING = {"method": "average", "min_cluster_size": 6, "threshold": 0.165}
 
 
-def has_encoder(store: Path) -> bool:
-    """Return whether the model store has the speaker encoder that diarization without a token needs."""
-    return (store / EMBEDDING / ENCODER_FILE).is_file()
+def has_speaker_models(store: Path) -> bool:
+    """Return whether the model store has what diarization without a token needs."""
+    return (store / EMBEDDING / ENCODER_FILE).is_file() or (store / COMMUNITY_NAME).is_dir()
 
 
 def find_speaker_models(
@@ -58,7 +61,7 @@ def find_speaker_models(
     """Find the models, or download community-1's: whatever can be missing is reported before any work.
 
     Args:
-        store: the model store; it has `ge2e/pretrained.pt`.
+        store: the model store; what it has is used first: `community-1`, without a token `ge2e/pretrained.pt`.
         token: a Hugging Face token that may read community-1; None uses the store's models.
         min_speakers: at least this many, if known.
         max_speakers: at most this many, if known.
@@ -75,6 +78,9 @@ def find_speaker_models(
             FailureReason.INVALID_SPEC,
             f"minSpeakers ({min_speakers}) is more than maxSpeakers ({max_speakers}). Correct spec.diarization.",
         )
+    stored = model_store.find(store, COMMUNITY_NAME, tuple(PINS[COMMUNITY].files))
+    if stored is not None:
+        return functools.partial(_community, stored)
     if token:
         return functools.partial(_community, _download(token))
     return functools.partial(_offline, *_find_offline(store))

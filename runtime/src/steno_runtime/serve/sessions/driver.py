@@ -13,6 +13,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from steno_api.gateway.api_keys import Scope
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import SessionResult
@@ -186,7 +187,7 @@ class SessionDriver:
     ) -> tuple[LiveSession, Started, AudioInput]:
         start = await self._first_message(connection)
         if claims is None:
-            claims = self._authenticator.authenticate(start.token)
+            claims = self._authenticator.authenticate(start.token, Scope.STREAM)
             connection.authenticate()
             self._authenticator.check_claims(claims, session=session)
         claims = self._authenticator.check_claims(

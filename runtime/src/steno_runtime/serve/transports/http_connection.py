@@ -21,7 +21,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from steno_api.server.errors import ApiError, ErrorCode
-from steno_runtime.serve.auth import bearer_token
+from steno_runtime.serve.auth import header_token, query_token
 from steno_runtime.serve.transports.problem_details import error_response
 from steno_runtime.serve.unauthenticated import Connection, UnauthenticatedClients
 
@@ -67,8 +67,8 @@ class Authentication:
 
 def _token(scope: Scope) -> str | None:
     request = HTTPConnection(scope)
-    in_query = request.query_params.get("token") if scope["type"] == "websocket" else None
-    return bearer_token(request.headers.get("authorization")) or in_query
+    in_query = query_token(request.query_params) if scope["type"] == "websocket" else None
+    return header_token(request.headers) or in_query
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

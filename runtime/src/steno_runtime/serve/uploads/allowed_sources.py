@@ -1,4 +1,7 @@
-"""URL allow list: a client may have the server fetch what is under the pool's `allowedSources`, and nothing else."""
+"""URL allow list: a client may have the server fetch what is under the pool's `allowedSources`, and nothing else.
+
+A server without a cluster may also have a directory of its own machine, whose files are named by their paths.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from steno_api.server.task import PoolOutput
 from steno_api.worker.task import EgressRules, TaskSource
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.serve.uploads.body import MAX_UPLOAD_BYTES
+from steno_runtime.serve.uploads.mounted_files import MountedFiles
 from steno_runtime.storage import fetch
 from steno_runtime.storage.download import OnBytes
 
@@ -33,13 +37,20 @@ class _Location:
 class AllowedSources:
     """The allowed sources of a pool."""
 
-    def __init__(self, allowed: Sequence[str], store: PoolOutput | None, egress: EgressRules | None = None) -> None:
+    def __init__(
+        self,
+        allowed: Sequence[str],
+        store: PoolOutput | None,
+        egress: EgressRules | None = None,
+        files: MountedFiles | None = None,
+    ) -> None:
         """Parse the prefixes.
 
         Args:
             allowed: the prefixes.
             store: how S3 is reached.
             egress: networks that sources may be on; None: all that are not always denied.
+            files: what paths name; None: nothing.
 
         Raises:
             WorkError: `InvalidSpec`: one of them is not a URL.
@@ -47,6 +58,7 @@ class AllowedSources:
         self._prefixes = [_prefix(url) for url in allowed]
         self._store = store
         self._egress = egress
+        self._files = files
 
     def allows(self, url: str) -> bool:
         """Return whether `url` is at, or under, one of the prefixes.
@@ -58,20 +70,25 @@ class AllowedSources:
         return location is not None and any(_under(location, prefix) for prefix in self._prefixes)
 
     def check(self, url: str) -> None:
-        """Check that a URL is allowed.
+        """Check that a URL, or the path of a mounted file, is allowed.
 
         Raises:
             ApiError: `SourceNotAllowed`.
         """
-        if not self.allows(url):
+        if self._files is not None and _is_path(url):
+            self._files.check(url)
+        elif not self.allows(url):
             raise ApiError(
                 ErrorCode.SOURCE_NOT_ALLOWED,
                 "This URL is not under one of the pool's allowedSources. Upload the file, or have its prefix added "
-                "to the RuntimePool's spec.allowedSources.",
+                "to the RuntimePool's spec.allowedSources; of `steno serve`, to --allow-source, and a path's directory "
+                "be its --audio-root.",
             )
 
     def fetch(self, url: str, folder: Path, *, check: Check, on_bytes: OnBytes) -> Path:
-        """Download an allowed URL to a file in `folder`; a redirect to a URL that is not allowed is not followed.
+        """Download an allowed URL to a file in `folder`, or copy a mounted file.
+
+        A redirect to a URL that is not allowed is not followed.
 
         Args:
             url: what to fetch.
@@ -80,8 +97,11 @@ class AllowedSources:
             on_bytes: called with the bytes received, and their total if it is known.
 
         Raises:
+            ApiError: `SourceNotAllowed`: a path is a link that leads elsewhere.
             WorkError: see `storage.fetch`.
         """
+        if self._files is not None and _is_path(url):
+            return self._files.copy(url, folder, check=check, on_bytes=on_bytes)
         source = TaskSource(uri=url, max_bytes=MAX_UPLOAD_BYTES)
         if url.startswith("s3://") and self._store is not None:
             store = self._store
@@ -93,6 +113,10 @@ class AllowedSources:
                 }
             )
         return fetch(source, folder, check=check, on_bytes=on_bytes, egress=self._egress, allowed=self.allows)
+
+
+def _is_path(url: str) -> bool:
+    return "://" not in url
 
 
 def _prefix(url: str) -> _Location:

@@ -74,7 +74,9 @@ class DocumentService:
                 ),
             )
             result = recognize(source, options, scratch=folder, on_progress=on_progress, check=check)
-            header = Header(claims.tenant, fields.document_id or str(uuid.uuid4()), time.monotonic() - started)
+            header = Header(
+                claims.tenant, fields.document_id or str(uuid.uuid4()), time.monotonic() - started, claims.metadata
+            )
             target = folder / "result.json"
             write_json(result, header, target)
             return target

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from steno_api.gateway.api_keys import Scope
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.serve.access import SessionAccess
@@ -46,13 +47,17 @@ class UploadService:
     access: SessionAccess
     queue: JobQueue
 
-    def authenticate(self, token: str | None) -> SessionClaims:
-        """Return the claims of a client's token; nothing of the request's body is needed for that.
+    def authenticate(self, token: str | None, scope: Scope | None = None) -> SessionClaims:
+        """Return the claims of a client's token or API key; nothing of the request's body is needed for that.
+
+        Args:
+            token: the token or key.
+            scope: what a key has to be for; None: for anything.
 
         Raises:
             ApiError: those of `Authenticator.authenticate` and `SessionAccess.check`.
         """
-        claims = self.authenticator.authenticate(token)
+        claims = self.authenticator.authenticate(token, scope)
         self.access.check(claims, new_work=True)
         return claims
 
@@ -62,7 +67,7 @@ class UploadService:
         Raises:
             ApiError: those of `authenticate`, `NotReady`, `Draining`, `QueueFull` or `QuotaExceeded`.
         """
-        claims = self.authenticate(token)
+        claims = self.authenticate(token, Scope(kind))
         self.readiness.require_engine()
         self.queue.check_capacity(kind)
         return claims
@@ -70,10 +75,15 @@ class UploadService:
     def submitter(self, claims: SessionClaims, fields: RequestFields) -> SessionClaims:
         """Return the claims that a job is submitted with: the token's, or, without tokens, what the fields say.
 
+        The fields' tenant and user are free text, and become part of the document's `metadata`.
+
         Raises:
             ApiError: `TenantMismatch`.
         """
-        return self.authenticator.check_claims(claims, tenant=fields.tenant_id)
+        given = {"tenant_id": fields.tenant_id, "user_id": fields.user_id}
+        metadata = claims.metadata | {name: value for name, value in given.items() if value}
+        checked = self.authenticator.check_claims(claims, tenant=fields.tenant_id)
+        return checked.model_copy(update={"metadata": metadata})
 
     def job(self, claims: SessionClaims, job_id: str) -> Job:
         """Return a job of the client's tenant.

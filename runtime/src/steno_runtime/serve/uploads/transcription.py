@@ -24,7 +24,7 @@ from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 from steno_runtime.serve.uploads.job_queue import Job, JobFunction
 from steno_runtime.serve.uploads.service import Languages, Name, RequestFields, UploadService
 from steno_runtime.stt.channels import merge_channels
-from steno_runtime.stt.diarization import EMBEDDING, ENCODER_FILE, has_encoder
+from steno_runtime.stt.diarization import COMMUNITY_NAME, EMBEDDING, ENCODER_FILE, has_speaker_models
 from steno_runtime.stt.document import build_transcript
 from steno_runtime.stt.languages import match_language
 from steno_runtime.stt.options import TranscriptionOptions
@@ -64,8 +64,10 @@ class TranscriptionUrlFields(TranscriptionFields):
 class TranscriptionService:
     """Queues recordings."""
 
-    def __init__(self, task: PoolTask, uploads: UploadService, sources: AllowedSources) -> None:
-        self._task = task
+    def __init__(
+        self, task: PoolTask, uploads: UploadService, sources: AllowedSources, *, hf_token: str | None = None
+    ) -> None:
+        self._options = TranscriptionOptions.from_task(task, hf_token=hf_token)
         self._uploads = uploads
         self._sources = sources
 
@@ -113,17 +115,18 @@ class TranscriptionService:
             raise ApiError(ErrorCode.LANGUAGE_UNKNOWN, message)
         if fields.language != "auto" and fields.languages:
             raise ApiError(ErrorCode.INVALID_REQUEST, "languages restricts what is detected: leave language out.")
-        _check_speakers(fields, Path(self._task.model_store))
+        _check_speakers(fields, self._options)
 
         def transcribe_source(folder: Path, on_progress: ProgressCallback, check: Check) -> Path:
             started = time.monotonic()
             file = source(folder, on_progress, check)
-            result = _transcribe(self._task, engine, file, fields, on_progress=on_progress, check=check)
+            result = _transcribe(self._options, engine, file, fields, on_progress=on_progress, check=check)
             transcript = build_transcript(
                 result,
                 meeting_id=fields.meeting_id or str(uuid.uuid4()),
                 tenant_id=claims.tenant,
                 processing_time=time.monotonic() - started,
+                metadata=claims.metadata,
             )
             target = folder / FILE_NAMES["json"]
             target.write_bytes(WRITERS["json"](transcript))
@@ -132,23 +135,24 @@ class TranscriptionService:
         return self._uploads.queue.submit("stt", claims, folder, transcribe_source)
 
 
-def _check_speakers(fields: TranscriptionFields, store: Path) -> None:
+def _check_speakers(fields: TranscriptionFields, options: TranscriptionOptions) -> None:
     """Reject, with the names of the request's fields and before the job is queued, what the pipeline would reject."""
     if fields.min_speakers and fields.max_speakers and fields.min_speakers > fields.max_speakers:
         raise ApiError(ErrorCode.INVALID_REQUEST, "min_speakers is more than max_speakers.")
     if fields.channels == "split" and (fields.min_speakers or fields.max_speakers):
         message = "With channels=split each channel is a speaker: leave min_speakers and max_speakers out."
         raise ApiError(ErrorCode.INVALID_REQUEST, message)
-    if fields.diarize and fields.channels != "split" and not has_encoder(store):
+    has_models = options.hf_token is not None or has_speaker_models(options.model_store)
+    if fields.diarize and fields.channels != "split" and not has_models:
         raise ApiError(
             failure_status(FailureReason.MODEL_NOT_FOUND),
-            "Speakers cannot be distinguished here: the pool's model store has no speaker encoder. Send diarize=false, "
-            f"or put {EMBEDDING}/{ENCODER_FILE} there.",
+            "Speakers cannot be distinguished here: the server's model store has no speaker models. Send "
+            f"diarize=false, or put {EMBEDDING}/{ENCODER_FILE} or {COMMUNITY_NAME} there.",
         )
 
 
 def _transcribe(
-    task: PoolTask,
+    options: TranscriptionOptions,
     engine: StreamEngine,
     file: Path,
     fields: TranscriptionFields,
@@ -164,7 +168,7 @@ def _transcribe(
         file, check=check, on_warning=warnings.append, selection=selection, max_seconds=MAX_SECONDS
     )
     options = replace(
-        TranscriptionOptions.from_task(task),
+        options,
         language=None if fields.language == "auto" else fields.language,
         languages=fields.languages,
         diarize=fields.diarize and not selection.split,

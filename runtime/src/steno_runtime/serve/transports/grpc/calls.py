@@ -11,16 +11,19 @@ from typing import Any, NoReturn
 import grpc
 
 from steno_api.server.errors import ApiError
-from steno_runtime.serve.auth import bearer_token
+from steno_runtime.serve.auth import header_token
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def metadata_token(metadata: Any) -> str | None:
-    """Return the token in a call's metadata."""
-    values = [value for key, value in metadata or () if key == "authorization"]
-    return bearer_token(values[0]) if values and isinstance(values[0], str) else None
+    """Return the token or API key in a call's metadata."""
+    found: dict[str, str] = {}
+    for key, value in metadata or ():
+        if isinstance(value, str):
+            found.setdefault(key, value)
+    return header_token(found)
 
 
 async def abort(context: Context, error: ApiError) -> NoReturn:

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 
 from steno_api.documents import pages
+from steno_api.gateway.api_keys import Scope
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.serve.errors import to_api_error
@@ -64,7 +65,7 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
                 yield ocr_pb2.OCRResponse(document_id=request.document_id, error=problem)
 
     def _claims(self, context: Context) -> SessionClaims:
-        return self._uploads.authenticate(metadata_token(context.invocation_metadata()))
+        return self._uploads.authenticate(metadata_token(context.invocation_metadata()), Scope.OCR)
 
     async def _read(self, request: ocr_pb2.DocumentRequest, claims: SessionClaims) -> ocr_pb2.OCRResponse:
         self._uploads.readiness.require_engine()

@@ -29,7 +29,7 @@ from steno_runtime.serve.uploads.service import UploadService
 
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 _WATCH = f"{_HEALTH_PREFIX}Watch"
-_LIVE_PREFIX = "/steno.v1.STTService/"
+_LIVE = ("/steno.v1.STTService/", "/STTService/")
 EXTRA_CALLS = 32
 """With a token, beside one for each session: documents, and calls that end with an error."""
 MAX_UNAUTHENTICATED_CALLS = 8
@@ -86,8 +86,9 @@ class GrpcServer:
                 ("grpc.max_connection_idle_ms", int(IDLE_SECONDS * 1000)),
             ],
         )
-        stt_pb2_grpc.add_STTServiceServicer_to_server(STTService(driver, authenticator), self.server)
-        ocr_pb2_grpc.add_OCRServiceServicer_to_server(OCRService(uploads, documents), self.server)
+        for server in (self.server, _WithoutPackage(self.server)):
+            stt_pb2_grpc.add_STTServiceServicer_to_server(STTService(driver, authenticator), server)
+            ocr_pb2_grpc.add_OCRServiceServicer_to_server(OCRService(uploads, documents), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         if task.grpc_reflection:
             names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
@@ -110,7 +111,7 @@ class GrpcServer:
     async def set_ready(self, *, ready: bool) -> None:
         """Set whether the services are reported as serving."""
         serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *SERVICES):
+        for name in ("", *SERVICES, *(service.rpartition(".")[2] for service in SERVICES)):
             await self._health.set(name, serving)
 
 
@@ -122,6 +123,21 @@ def _credentials(certificate: ServingCertificate) -> grpc.ServerCredentials:
         return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)])
 
     return grpc.dynamic_ssl_server_credentials(configuration(), configuration)
+
+
+class _WithoutPackage:
+    """Adds services to a server under their names without the package, as the original engine's proto has them."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, _: Any) -> None:
+        """They have the package in their names."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        """Add the methods of a service."""
+        name = service.rpartition(".")[2]
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
 
 class _AuthInterceptor(grpc.aio.ServerInterceptor):
@@ -153,7 +169,7 @@ class _AuthInterceptor(grpc.aio.ServerInterceptor):
         except ApiError as error:
             return _error_handler(error, self._unauthenticated)
         guard = contextlib.nullcontext
-        if not method.startswith(_LIVE_PREFIX):  # a live session ends by itself, with what was said published
+        if not method.startswith(_LIVE):  # a live session ends by itself, with what was said published
             guard = partial(self._uploads.access.hold, claims)
         handler = await continuation(handler_call_details)
         return None if handler is None else self._authenticated.wrap(handler, guard)

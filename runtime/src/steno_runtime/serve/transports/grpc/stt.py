@@ -7,6 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 
+from steno_api.gateway.api_keys import Scope
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
@@ -47,7 +48,7 @@ class STTService(stt_pb2_grpc.STTServiceServicer):
         """See the proto."""
         connection = GrpcConnection(request_iterator, context)
         try:
-            claims = self._authenticator.authenticate(metadata_token(context.invocation_metadata()))
+            claims = self._authenticator.authenticate(metadata_token(context.invocation_metadata()), Scope.STREAM)
         except ApiError as error:
             await abort(context, error)
         await self._driver.serve(connection, claims)

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.task import PoolTask
-from steno_runtime.serve.auth import bearer_token
+from steno_runtime.serve.auth import header_token
 from steno_runtime.serve.metrics import Metrics
 from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES
 from steno_runtime.serve.sessions.registry import SessionRegistry
@@ -170,4 +170,4 @@ class StatusRoutes:
 
 
 def _token(request: Request) -> str | None:
-    return bearer_token(request.headers.get("authorization"))
+    return header_token(request.headers)

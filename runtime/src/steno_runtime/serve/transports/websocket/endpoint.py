@@ -9,9 +9,10 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from steno_api.gateway.api_keys import Scope
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError, ErrorCode
-from steno_runtime.serve.auth import Authenticator, bearer_token
+from steno_runtime.serve.auth import Authenticator, header_token, query_token
 from steno_runtime.serve.sessions.driver import (
     Audio,
     ClientMessage,
@@ -61,10 +62,10 @@ class WebSocketEndpoint:
 
     def _authenticate(self, socket: WebSocket, session: str | None) -> SessionClaims | None:
         """Return the claims of a token in a header or the URL; None: it will come with `start_session`."""
-        token = bearer_token(socket.headers.get("authorization")) or socket.query_params.get("token")
+        token = header_token(socket.headers) or query_token(socket.query_params)
         if token is None and not self._authenticator.allows_anonymous:
             return None
-        return self._authenticator.check_claims(self._authenticator.authenticate(token), session=session)
+        return self._authenticator.check_claims(self._authenticator.authenticate(token, Scope.STREAM), session=session)
 
 
 class WebSocketConnection:

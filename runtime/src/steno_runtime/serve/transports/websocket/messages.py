@@ -46,6 +46,7 @@ class _StartSession(BaseModel):
     sample_rate: int = SAMPLE_RATE
     encoding: Annotated[str, Field(max_length=32)] = "pcm_s16le"
     token: str | None = None
+    api_key: str | None = None
     interim_results: bool | None = None
 
 
@@ -87,7 +88,7 @@ def parse_start(fields: dict[str, Any]) -> Start:
         session=message.session_id,
         tenant=message.tenant_id,
         meeting=message.meeting_id,
-        token=message.token,
+        token=message.token or message.api_key,
         sample_rate=message.sample_rate,
         overrides=SessionOverrides(message.language, message.interim_results, tuple(message.languages)),
     )
