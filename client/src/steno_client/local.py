@@ -164,11 +164,16 @@ def recognize_file(request: RecognitionRequest, scratch: Path, on_progress: Prog
     return LocalResult(write, warnings=result.warnings)
 
 
+def disable_telemetry() -> None:
+    """Keep libraries from sending telemetry."""
+    for name in ("PYANNOTE_METRICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
+        os.environ.setdefault(name, "0" if name.endswith("_ENABLED") else "1")
+
+
 @contextmanager
 def quiet_libraries(*, debug: bool) -> Generator[None]:
     """Keep libraries from writing over the progress bar, and from sending telemetry."""
-    for name in ("PYANNOTE_METRICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
-        os.environ.setdefault(name, "0" if name.endswith("_ENABLED") else "1")
+    disable_telemetry()
     if debug:
         yield
         return
