@@ -13,6 +13,7 @@ TRANSCRIPT_FORMATS = ("json", "srt", "vtt", "txt")
 PAGE_FORMATS = ("json", "txt", "markdown", "pdf")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show libraries' warnings, and a traceback on errors.")]
+Translate = Annotated[bool, typer.Option("--translate", help="Write English, whatever is spoken.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Directory = Annotated[
     str, typer.Option("--output", "-o", metavar="DIR", help="Directory to write FILE.<format> into; - prints it.")

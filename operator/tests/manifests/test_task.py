@@ -122,6 +122,7 @@ def test_the_task_survives_its_way_to_the_worker():
 
 def test_an_ocr_jobs_task():
     assert task(languages=["ko", "en-GB"]).languages == ["ko", "en-GB"]
+    assert (task().translate, task(translate=True).translate) == (False, True)
     spec = {"languages": ["ko"], "engine": "Tesseract", "pages": "2-", "mode": "Force", "documentID": "contract-7"}
     where = {"source": {"uri": "pvc://scans/a.pdf"}, "output": {"uri": "s3://t", "formats": ["pdf", "json", "pdf"]}}
     owner = OCRJob.from_wire({"metadata": job().metadata, "spec": {**where, **spec}})

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_runtime.stt.languages import language_tag, match_language, whisper_code
+from steno_api.failures import FailureReason
+from steno_runtime.errors import WorkError
+from steno_runtime.stt.languages import language_tag, match_language, require_translation, whisper_code
 
 KNOWN = frozenset({"en", "ko", "zh", "jv", "no", "he", "id", "tl", "ja", "pt", "de", "fa", "ro", "yi", "nn"})
 
@@ -33,3 +35,16 @@ def test_s16_codes_that_only_whisper_has_stay_inside():
 @given(st.text(max_size=12))
 def test_any_text_is_a_known_language_or_none(text):
     assert match_language(text, KNOWN) in {*KNOWN, None}
+
+
+@pytest.mark.parametrize("model", ["turbo", "large-v3-turbo", "Systran/faster-distil-whisper-large-v3", "small.en"])
+def test_models_that_do_not_translate_are_refused_before_they_are_loaded(model):
+    with pytest.raises(WorkError, match="does not translate") as error:
+        require_translation(model)
+    assert error.value.reason is FailureReason.INVALID_SPEC
+
+
+def test_an_english_model_by_any_name_does_not_translate():
+    require_translation("own-model", frozenset({"en", "ko"}))
+    with pytest.raises(WorkError, match="does not translate"):
+        require_translation("own-model", frozenset({"en"}))

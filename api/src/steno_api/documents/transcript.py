@@ -60,6 +60,9 @@ class Transcript(_Document):
     processing_time: float
     """Seconds from the task's start to the finished document."""
     language: str
+    """That was spoken."""
+    translated: bool = False
+    """Whether the text is an English translation of it."""
     duration: float
     """Seconds of audio."""
     model: str

@@ -109,6 +109,9 @@ class TranscriptionJobSpec(JobSpec):
     """BCP 47 tag of the spoken language (a region does not matter), or `auto` to detect it."""
     languages: SpokenLanguages = Field(default=[])
     """With `language: auto`: BCP 47 tags of the only languages that may be detected; empty: all of the model's."""
+    translate: bool = False
+    """Write what is said in English, as Whisper translates it, instead of the language that is spoken. Word times are
+    those of the translation, and less precise. Not all models can: `turbo`, distilled and English ones cannot."""
     audio: AudioSelection | None = None
     """The track and channel to transcribe; absent: chosen by what they hold, with a warning where that is a guess."""
     diarization: Diarization | None = None

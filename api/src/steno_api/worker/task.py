@@ -100,6 +100,7 @@ class TranscriptionTask(Task):
     model: SpeechModel
     language: str = "auto"
     languages: list[str] = Field(default_factory=list[str])
+    translate: bool = False
     audio: AudioSelection | None = None
     diarization: Diarization | None = None
 

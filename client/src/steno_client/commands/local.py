@@ -36,6 +36,7 @@ def transcribe(
         ),
     ] = "auto",
     languages: options.Languages = [],  # noqa: B006 - typer copies it
+    translate: options.Translate = False,
     channels: Annotated[
         Literal["mix", "split"], typer.Option(help="split: each channel on its own, as a speaker.")
     ] = "mix",
@@ -86,6 +87,7 @@ def transcribe(
             model_store=model_store or local.default_model_store(),
             language=None if language == "auto" else language,
             languages=tuple(languages),
+            translate=translate,
             diarize=diarize or min_speakers is not None or max_speakers is not None,
             min_speakers=min_speakers,
             max_speakers=max_speakers,

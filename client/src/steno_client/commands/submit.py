@@ -115,6 +115,7 @@ def transcription(
     model: Annotated[str | None, typer.Option(help="Speech model.", show_default="large-v3")] = None,
     language: Annotated[str | None, typer.Option("--language", "-l", help="BCP 47 tag.", show_default="auto")] = None,
     languages: options.Languages = [],  # noqa: B006 - typer copies it
+    translate: options.Translate = False,
     channels: Annotated[
         Literal["mix", "split"] | None,
         typer.Option(help="split: each channel on its own, as a speaker.", show_default="mix"),
@@ -145,6 +146,7 @@ def transcription(
         "model": None if model is None else {"name": model},
         "language": language,
         "languages": languages or None,
+        "translate": translate or None,
         "audio": None if channels is None else {"channels": channels.capitalize()},
         "diarization": {"minSpeakers": min_speakers, "maxSpeakers": max_speakers} if speakers else None,
         "profileRef": None if profile is None else {"name": profile},

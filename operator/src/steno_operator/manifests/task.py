@@ -78,6 +78,7 @@ def build_transcription_task(job: TranscriptionJob, attempt: Attempt) -> Transcr
         model=spec.model,
         language=spec.language,
         languages=spec.languages,
+        translate=spec.translate,
         audio=spec.audio,
         diarization=spec.diarization,
     )

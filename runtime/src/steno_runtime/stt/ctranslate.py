@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - full-width punctuation is meant
 """Whisper through CTranslate2 in this process.
 
 Windows are only as long as the speech needs, not 30 s each: the encoder is most of the cost of short speech.
@@ -19,16 +18,16 @@ from steno_runtime.stt.chunks import FULL_FRAMES, longest_audio, mel_frames
 from steno_runtime.stt.engine import (
     LOG_PROB_THRESHOLD,
     NO_SPEECH_THRESHOLD,
-    UNSPACED,
     AutoLanguage,
     Decoded,
     DecodeProfile,
     TimedWord,
     needs_fallback,
 )
-from steno_runtime.stt.languages import language_tag, whisper_code
+from steno_runtime.stt.languages import language_tag
 from steno_runtime.stt.quantization import byte_sums_overflow, quantized_files
 from steno_runtime.stt.repetition import is_loop, is_repetitive, longest_run
+from steno_runtime.stt.tokenizers import Tokenizers
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
@@ -41,8 +40,6 @@ MAX_WORKERS = 4
 """Each has a batch of its own in memory."""
 WORKER_SECONDS = 17.0
 """Of audio from which on another worker has something to do."""
-_PREPENDED = "\"'“¿([{-「『（《"
-_APPENDED = "\"'.。,，!！?？:：”)]}、」』）》…"
 _GIB = 1024**3
 
 
@@ -101,6 +98,7 @@ class CTranslateEngine:
         batch_divisor: divides the batch size, after an attempt that ran out of memory.
         memory_mib: GPU memory (MiB) to choose the batch size by; None: the device's.
         workers: calls to run side by side on a CPU; its cores are divided among them. One on a GPU.
+        translate: whether to write English, whatever is spoken.
 
     Raises:
         WorkError: `ModelNotFound` when the directory is not such a model, `InvalidSpec` when the device cannot do
@@ -117,6 +115,7 @@ class CTranslateEngine:
         batch_divisor: int = 1,
         memory_mib: int | None = None,
         workers: int = 1,
+        translate: bool = False,
     ) -> None:
         import ctranslate2
         from faster_whisper import WhisperModel
@@ -150,7 +149,7 @@ class CTranslateEngine:
         windows = batch_size or default_batch_size(self.device, memory_mib)
         self.batch_size = max(1, windows // self.workers // batch_divisor)
         self.languages = frozenset(map(language_tag, self._whisper.supported_languages))
-        self._tokenizers: dict[str, Any] = {}
+        self._tokenizers = Tokenizers(self._whisper, translate=translate)
 
     def detect_languages(self, windows: Sequence[Samples]) -> list[Mapping[str, float]]:
         """Return the probability of each language in each window; see `Engine`."""
@@ -274,7 +273,7 @@ class CTranslateEngine:
             greedy: no beam search, and no word times.
             encoded: the windows, if they are encoded in that size already.
         """
-        tokenizer = self._tokenizer(language)
+        tokenizer = self._tokenizers.of(language)
         if encoded is None:
             encoded = self._encode(windows, size)
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
@@ -291,7 +290,7 @@ class CTranslateEngine:
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,
-            suppress_tokens=self._suppressed(tokenizer),
+            suppress_tokens=self._tokenizers.suppressed(language),
             length_penalty=1.0,
             **search,
         )
@@ -299,7 +298,7 @@ class CTranslateEngine:
         times = (
             [()] * len(texts)
             if greedy
-            else self._align(encoded, tokenizer, texts, [mel_frames(len(window)) for window in windows])
+            else self._align(encoded, language, texts, [mel_frames(len(window)) for window in windows])
         )
         decoded: list[Decoded] = []
         for result, tokens, words in zip(results, texts, times, strict=True):
@@ -310,19 +309,13 @@ class CTranslateEngine:
         return decoded
 
     def _align(
-        self, encoded: Any, tokenizer: Any, texts: Sequence[list[int]], frames: Sequence[int]
+        self, encoded: Any, language: str, texts: Sequence[list[int]], frames: Sequence[int]
     ) -> list[tuple[TimedWord, ...]]:
         """Time words by Whisper's own cross-attention; rows without text have none."""
-        from faster_whisper.transcribe import merge_punctuations
-
         # One row of words for each row of the batch: faster-whisper's annotations say otherwise.
         align: Any = self._whisper.find_alignment
-        rows = align(tokenizer, list(texts), encoded, list(frames))
-        timed: list[tuple[TimedWord, ...]] = []
-        for row in rows:
-            merge_punctuations(row, _PREPENDED, _APPENDED)
-            timed.append(_words(row, spaced=tokenizer.language_code not in UNSPACED))
-        return timed
+        rows = align(self._tokenizers.of(language), list(texts), encoded, list(frames))
+        return [self._tokenizers.words(row, language) for row in rows]
 
     def _encode(self, windows: Sequence[Samples], size: int) -> Any:
         import numpy as np
@@ -340,41 +333,6 @@ class CTranslateEngine:
             return [{"en": 1.0}] * encoded.shape[0]
         found = self._model.detect_language(encoded)
         return [{language_tag(token[2:-2]): probability for token, probability in row} for row in found]
-
-    def _tokenizer(self, language: str) -> Any:
-        if language not in self._tokenizers:
-            from faster_whisper.tokenizer import Tokenizer
-
-            self._tokenizers[language] = Tokenizer(
-                self._whisper.hf_tokenizer,
-                self._model.is_multilingual,
-                task="transcribe",
-                language=whisper_code(language),
-            )
-        return self._tokenizers[language]
-
-    def _suppressed(self, tokenizer: Any) -> list[int]:
-        from faster_whisper.transcribe import get_suppressed_tokens
-
-        return list(get_suppressed_tokens(tokenizer, [-1]) or ())  # pyright: ignore[reportArgumentType]
-
-
-def _words(row: Sequence[Mapping[str, Any]], *, spaced: bool) -> tuple[TimedWord, ...]:
-    """Build words from an alignment; where words are spaced, a part without a leading space (`%`) joins its word."""
-    words: list[TimedWord] = []
-    for item in row:
-        raw, text = str(item["word"]), str(item["word"]).strip()
-        if not text:
-            continue
-        start, end = float(item["start"]), float(item["end"])
-        probability = min(1.0, max(0.0, float(item["probability"])))
-        space = raw.startswith(" ")
-        if spaced and words and not space:
-            last = words[-1]
-            words[-1] = TimedWord(last.text + text, last.start, max(last.end, end), last.probability, last.spaced)
-        else:
-            words.append(TimedWord(text, start, end, probability, spaced or space))
-    return tuple(words)
 
 
 def _needs_fallback(decoded: Decoded, window: Samples) -> bool:

@@ -49,6 +49,7 @@ def build_transcript(
         confidence=result.confidence,
         processing_time=round(processing_time, 3),
         language=result.language,
+        translated=result.translated,
         duration=result.duration,
         model=result.model,
         total_segments=len(result.segments),

@@ -27,6 +27,27 @@ _THREE = {
 }  # fmt: skip
 
 
+TRANSLATION_LANGUAGE = "en"
+"""Whisper translates into no other."""
+_NOT_TRANSLATING = ("turbo", "distil", ".en")
+"""In the names of models that were not trained to translate: they write what is spoken."""
+
+
+def require_translation(model: str, known: Collection[str] = ()) -> None:
+    """Check that a model translates.
+
+    Args:
+        model: its name.
+        known: languages that it knows, once it is loaded.
+
+    Raises:
+        WorkError: `InvalidSpec`: it does not.
+    """
+    if any(part in model.lower() for part in _NOT_TRANSLATING) or set(known) == {TRANSLATION_LANGUAGE}:
+        message = f"The model {model} does not translate. Choose one such as large-v3, or leave translate out."
+        raise WorkError(FailureReason.INVALID_SPEC, message)
+
+
 def whisper_code(tag: str) -> str:
     """Return Whisper's code of a language that an engine knows."""
     return _WHISPER.get(tag, tag)

@@ -34,6 +34,8 @@ class TranscriptionOptions:
     """ISO 639 code; None or `auto`: detected."""
     languages: tuple[str, ...] = ()
     """The only ones that may be detected; empty: all that the model knows."""
+    translate: bool = False
+    """Write English, whatever is spoken."""
     diarize: bool = False
     min_speakers: int | None = None
     max_speakers: int | None = None
@@ -70,6 +72,7 @@ class TranscriptionOptions:
             batch_divisor=task.batch_divisor,
             language=None if task.language == "auto" else task.language,
             languages=tuple(task.languages),
+            translate=task.translate,
             diarize=diarization is not None,
             min_speakers=diarization.min_speakers if diarization else None,
             max_speakers=diarization.max_speakers if diarization else None,

@@ -23,7 +23,12 @@ from steno_runtime.stt.chunks import Chunk, Span, pack
 from steno_runtime.stt.decoding import decode_chunks, profiles_of
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine, TimedWord
 from steno_runtime.stt.language_changes import describe_languages, main_language
-from steno_runtime.stt.languages import allowed_languages, require_language
+from steno_runtime.stt.languages import (
+    TRANSLATION_LANGUAGE,
+    allowed_languages,
+    require_language,
+    require_translation,
+)
 from steno_runtime.stt.mixed_languages import split_at_changes
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.review import StretchWarning
@@ -33,6 +38,7 @@ from steno_runtime.stt.segments import (
     clamp_to_speech,
     group_into_segments,
     in_order,
+    rename_speakers,
     smooth_speakers,
 )
 
@@ -58,6 +64,8 @@ class TranscriptionResult:
     device: str
     model: str
     has_diarization: bool
+    translated: bool = False
+    """Whether the text is an English translation."""
     warnings: tuple[ResultWarning | StretchWarning, ...] = ()
     """What was lost, doubted or guessed, of the source and of the text."""
 
@@ -113,16 +121,24 @@ def transcribe(
         language = main_language(evidence, split.part_languages)
         warnings += describe_languages([part.chunk for part in split.parts], evidence, split.part_languages)
     words, dropped = _words_of(chunks, decoded, spans)
-    doubtful = [chunk for chunk in chunks if chunk.is_doubtful]
-    words, undecoded = _decode_uncovered(
-        samples, spans, words, engine, doubtful=doubtful, language=requested, check=check
-    )
+    undecoded: Sequence[Span]
+    if options.translate:
+        # A translation's words are not where they are spoken: what has none of its own says nothing.
+        words = [replace(word, language=TRANSLATION_LANGUAGE) for word in words]
+        undecoded = [
+            chunk for chunk, row in zip(chunks, decoded, strict=True) if not (row.text.strip() or chunk.is_doubtful)
+        ]
+    else:
+        doubtful = [chunk for chunk in chunks if chunk.is_doubtful]
+        words, undecoded = _decode_uncovered(
+            samples, spans, words, engine, doubtful=doubtful, language=requested, check=check
+        )
     silent = any(warning.reason is WarningReason.SILENT_TRACK for warning in warnings)
     warnings += review.describe_text(words, named=bool(dropped or undecoded), silent=silent)
     warnings += [*review.describe_dropped(dropped), *review.describe_undecoded(undecoded)]
     device = engine.device
     del engine  # frees its memory for the speaker models
-    if words:
+    if words and not options.translate:
         words = _realign(samples, words, options, device=device, on_progress=on_progress, check=check)
     turns: Sequence[SpeakerTurn] = ()
     if pipeline_factory is not None and words:
@@ -143,13 +159,14 @@ def transcribe(
         speakers = {word.speaker for segment in segments for word in segment.words} - {None}
         warnings += review.describe_speakers(len(words), len(speakers), options.min_speakers)
     return TranscriptionResult(
-        segments=tuple(_rename_speakers(segments)),
+        segments=tuple(rename_speakers(segments)),
         language=language,
         duration=round(len(samples) / SAMPLE_RATE, 3),
         confidence=round(sum(word.probability for word in words) / len(words), 4) if words else 0.0,
         device=device,
         model=options.model,
         has_diarization=options.diarize,
+        translated=options.translate,
         warnings=tuple(warnings),
     )
 
@@ -166,11 +183,13 @@ def load_engine(options: TranscriptionOptions, check: Check = lambda: None, *, s
         WorkError: see the two.
     """
     use_passive_openmp_waits()
+    if options.translate:
+        require_translation(options.model)
     from steno_runtime.stt.ctranslate import CTranslateEngine, default_workers
 
     folder = store.whisper(options.model_store, options.model, options.hub_downloads)
     check()
-    return CTranslateEngine(
+    engine = CTranslateEngine(
         folder,
         device=options.device,
         compute_type=options.compute_type,
@@ -178,7 +197,11 @@ def load_engine(options: TranscriptionOptions, check: Check = lambda: None, *, s
         batch_divisor=options.batch_divisor,
         memory_mib=options.memory_mib,
         workers=default_workers(seconds, available_cores()),
+        translate=options.translate,
     )
+    if options.translate:
+        require_translation(options.model, engine.languages)
+    return engine
 
 
 def _find_speaker_models(options: TranscriptionOptions) -> PipelineFactory | None:
@@ -362,24 +385,3 @@ def _realign(
             check=check,
         )
     return timed if len(found) == 1 else in_order(sorted(timed, key=lambda word: word.start))
-
-
-def _rename_speakers(segments: Sequence[Segment]) -> list[Segment]:
-    """Rename speakers to SPEAKER_00, SPEAKER_01, … in the order they first appear."""
-    names: dict[str, str] = {}
-    for segment in segments:
-        if segment.speaker is not None:
-            names.setdefault(segment.speaker, f"SPEAKER_{len(names):02d}")
-
-    def renamed(name: str | None) -> str | None:
-        return None if name is None else names[name]
-
-    return [
-        segment.model_copy(
-            update={
-                "speaker": renamed(segment.speaker),
-                "words": [word.model_copy(update={"speaker": renamed(word.speaker)}) for word in segment.words],
-            }
-        )
-        for segment in segments
-    ]

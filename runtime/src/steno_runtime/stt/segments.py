@@ -212,3 +212,24 @@ def _segment(words: Sequence[TimedWord], speaker: str | None) -> Segment:
             for word in words
         ],
     )
+
+
+def rename_speakers(segments: Sequence[Segment]) -> list[Segment]:
+    """Rename speakers to SPEAKER_00, SPEAKER_01, … in the order they first appear."""
+    names: dict[str, str] = {}
+    for segment in segments:
+        if segment.speaker is not None:
+            names.setdefault(segment.speaker, f"SPEAKER_{len(names):02d}")
+
+    def renamed(name: str | None) -> str | None:
+        return None if name is None else names[name]
+
+    return [
+        segment.model_copy(
+            update={
+                "speaker": renamed(segment.speaker),
+                "words": [word.model_copy(update={"speaker": renamed(word.speaker)}) for word in segment.words],
+            }
+        )
+        for segment in segments
+    ]
