@@ -80,9 +80,8 @@ class AllowedSources:
         elif not self.allows(url):
             raise ApiError(
                 ErrorCode.SOURCE_NOT_ALLOWED,
-                "This URL is not under one of the pool's allowedSources. Upload the file, or have its prefix added "
-                "to the RuntimePool's spec.allowedSources; of `steno serve`, to --allow-source, and a path's directory "
-                "be its --audio-root.",
+                "The server may not fetch this: it is no allowed source. Upload the file, or have it allowed "
+                "(spec.allowedSources of the RuntimePool; --allow-source or, for paths, --audio-root of `steno serve`).",
             )
 
     def fetch(self, url: str, folder: Path, *, check: Check, on_bytes: OnBytes) -> Path:
