@@ -81,7 +81,7 @@ class AllowedSources:
             raise ApiError(
                 ErrorCode.SOURCE_NOT_ALLOWED,
                 "The server may not fetch this: it is no allowed source. Upload the file, or have it allowed "
-                "(spec.allowedSources of the RuntimePool; --allow-source or, for paths, --audio-root of `steno serve`).",
+                "(spec.allowedSources of a RuntimePool; --allow-source or, for paths, --audio-root of `steno serve`).",
             )
 
     def fetch(self, url: str, folder: Path, *, check: Check, on_bytes: OnBytes) -> Path:
