@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from steno_client.commands import bench, evaluate, jobs, key, local, serve, stream, submit
+from steno_client.commands import bench, evaluate, jobs, key, local, models, serve, stream, submit
 
 app = typer.Typer(
     name="steno",
@@ -40,6 +40,7 @@ def steno(
 
 app.add_typer(local.app)
 app.add_typer(serve.app)
+app.add_typer(models.app, name="models")
 app.add_typer(submit.app, name="submit")
 app.add_typer(jobs.app)
 app.add_typer(stream.app)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 import grpc
 import pytest
 import websockets
+import yaml
 
+from hack.paths import ROOT
 from runtime.tests.conftest import Web
 from steno_api.failures import FailureReason
 from steno_api.gateway import key_files
@@ -22,7 +25,7 @@ from steno_api.gateway.api_keys import NewApiKey, Scope, new_api_key
 from steno_api.gateway.key_files import change_entries
 from steno_runtime import logs
 from steno_runtime.errors import WorkError
-from steno_runtime.serve.main import serve_standalone
+from steno_runtime.serve.main import _parser, serve_standalone  # pyright: ignore[reportPrivateUsage]
 from steno_runtime.serve.standalone import StandaloneOptions, environment
 from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, stt_pb2
 from steno_runtime.serve.uploads.mounted_files import MountedFiles
@@ -326,6 +329,24 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, caplog, monkeypatch
     monkeypatch.setattr(logs, "configure", lambda *_: None)
     assert serve_standalone(StandaloneOptions(model_store=tmp_path, **options)) == 64
     assert word in caplog.records[-1].why
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", ".env.example", "docs/serve.md"])
+def test_names_of_variables_are_those_that_are_read(file: str):
+    names = set(re.findall(r"\b(?:STENO_[A-Z_]+|PORT|WHISPER_BATCH_SIZE)\b", (ROOT / file).read_text()))
+    compose_only = {"STENO_IMAGE", "STENO_AUDIO_DIR", "STENO_KEYS_DIR"}
+    assert {name for name in names - compose_only if not environment({name: "1"})} == set()
+    assert "WHISPER_BATCH_SIZE" in names
+
+
+def test_compose_starts_the_server_with_options_that_it_has():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    server, models = compose["services"]["steno"], compose["services"]["models"]
+    set_here = {name: str(value) for name, value in server["environment"].items() if value and "$" not in str(value)}
+    arguments = _parser(environment({**set_here, "PORT": "8001"})).parse_args(server["entrypoint"][1:])
+    assert (arguments.standalone, str(arguments.audio_root), arguments.port) == (True, "/audio", 8001)
+    assert server["build"] == models["build"]
+    assert (ROOT / server["build"]["dockerfile"]).is_file()
 
 
 def test_the_environment_of_the_original_engine():

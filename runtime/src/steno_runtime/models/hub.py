@@ -38,11 +38,21 @@ def download_pinned(repo: str, *, token: str | None = None) -> Path:
         complete = False
     if not complete:
         folder = Path(snapshot_download(repo, revision=pin.revision, allow_patterns=names, token=token))
-    _verify(folder, repo, pin)
+    verify(folder, repo, pin)
     return folder
 
 
-def _verify(folder: Path, repo: str, pin: Pin) -> None:
+def verify(folder: Path, repo: str, pin: Pin) -> None:
+    """Check the files of a model; one that is not the pinned one is deleted.
+
+    Args:
+        folder: the files.
+        repo: the model's name on the hub, for the error.
+        pin: what they have to be.
+
+    Raises:
+        WorkError: `ModelUnavailable`.
+    """
     for name, expected in pin.files.items():
         path = folder / name
         if path.is_file() and file_digest(path.resolve()) == expected:
