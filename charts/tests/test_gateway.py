@@ -44,14 +44,18 @@ def test_its_settings_are_the_programs():
 
 def test_its_defaults_are_the_programs():
     text = named(render(*ON), "ConfigMap")["data"]["settings.json"]
-    ours = Settings.model_validate(
-        {"store": {"uri": "s3://steno/a"}, "name": "steno-gateway", "namespace": "steno-system"}
-    )
+    operator = {
+        "url": "https://steno-operator.steno-system.svc:8080",
+        "tokenFile": "/var/run/steno/operator/token",
+        "caFile": "/var/run/steno/operator/ca.crt",
+    }
+    given = {"store": {"uri": "s3://steno/a"}, "name": "steno-gateway", "namespace": "steno-system"}
+    ours = Settings.model_validate({**given, "operator": operator})
     assert Settings.model_validate_json(text) == ours
 
 
 @pytest.mark.parametrize("namespaces", ["", "team-a"])
-def test_it_may_create_jobs_and_read_the_keys_and_nothing_else(namespaces: str):
+def test_it_may_create_work_and_read_the_keys_and_nothing_else(namespaces: str):
     objects = render(*ON, *([f"--set=watchNamespaces={{{namespaces}}}"] if namespaces else []))
     bindings = [
         each
@@ -66,7 +70,7 @@ def test_it_may_create_jobs_and_read_the_keys_and_nothing_else(namespaces: str):
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["steno-api-keys"], "verbs": reads},
         {
             "apiGroups": ["steno.dev"],
-            "resources": ["transcriptionjobs", "ocrjobs"],
+            "resources": ["transcriptionjobs", "ocrjobs", "streamsessions"],
             "verbs": [*reads, "create", "delete"],
         },
     ]
@@ -80,3 +84,34 @@ def test_the_network_policy_admits_clients_to_its_port_alone():
         rule, metrics = policy["spec"]["ingress"]
         assert metrics["ports"] == [{"port": "metrics"}]
         assert (rule["ports"], rule.get("from")) == ([{"port": "http"}], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "secret"),
+    [
+        ((), {"name": "steno-operator-report-ca", "items": [{"key": "tls.crt", "path": "ca.crt"}], "optional": True}),
+        (
+            ("--set=reports.tls.secretName=mine",),
+            {"name": "mine", "items": [{"key": "ca.crt", "path": "ca.crt"}], "optional": True},
+        ),
+        (("--set=reports.tls.enabled=false",), None),
+    ],
+)
+def test_it_is_known_to_the_operator_and_gets_no_key_of_its_ca(options: tuple[str, ...], secret: Any):
+    objects = render(*ON, *options)
+    (_, volume) = named(objects, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    token, *more = volume["projected"]["sources"]
+    assert token["serviceAccountToken"]["audience"] == "steno-operator"
+    assert [each["secret"] for each in more] == ([secret] if secret else [])
+    settings = Settings.model_validate_json(named(objects, "ConfigMap")["data"]["settings.json"])
+    operator = named(objects, "Deployment", "steno-operator")["spec"]["template"]["spec"]["containers"][0]
+    environment = {each["name"]: each.get("value") for each in operator["env"]}
+    assert settings.operator is not None
+    assert settings.operator.url == environment["STENO_REPORT_URL"]
+    assert (settings.operator.ca_file is None) == (secret is None)
+    assert environment["STENO_GATEWAYS"] == "steno-system/steno-gateway"
+    workers, gateway = named(objects, "NetworkPolicy", "steno-operator")["spec"]["ingress"][0]["from"]
+    assert "namespaceSelector" in workers
+    labels = named(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert gateway["podSelector"]["matchLabels"].items() <= labels.items()
+    assert "namespaceSelector" not in gateway, "only in the release's own namespace"

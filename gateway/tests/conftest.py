@@ -128,6 +128,7 @@ def running(
     settings = {
         "namespace": namespace, "name": namespace, "waitSeconds": 20, "maxUploadBytes": 2_000_000,
         "store": {"uri": "s3://steno", "endpointURL": s3.endpoint},
+        "operator": {"url": "https://127.0.0.1:1", "tokenFile": str(folder / "none")},
         "transcription": {"model": {"name": "whisper-base"}, "profileRef": {"name": "cpu"}}, **settings,
     }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings))

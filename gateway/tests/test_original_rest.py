@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from steno_api.gateway.api_keys import ApiKeyLimits, Scope
 
@@ -242,3 +243,11 @@ def test_each_request_is_one_line_of_the_audit_log(gateway: GatewayProcess):
     assert (upload["method"], upload["job"], upload["client"]) == ("POST", name, "127.0.0.1")
     assert (lines[-1]["status"], "api_key" in lines[-1]) == (404, False)
     assert "secret" not in gateway.log.read_text()
+
+
+def test_a_key_in_the_url_of_a_websocket_is_in_no_log(gateway: GatewayProcess):
+    url = f"ws://{gateway.client.base_url.netloc.decode()}/stt/realtime?api_key=secret-key"
+    with connect(url, proxy=None) as socket:
+        assert json.loads(socket.recv(timeout=60))["code"] == "KeyInvalid"
+    until(lambda: '"route": "/stt/realtime"' in gateway.log.read_text(), bool)
+    assert "secret-key" not in gateway.log.read_text()

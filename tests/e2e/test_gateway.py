@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -13,10 +14,11 @@ from typing import Any
 
 import openai
 import pytest
+from websockets.sync.client import connect
 
 from hack import uv
 from hack.deploy import GATEWAY_BUCKET, NAMESPACE
-from tests.e2e import media, scans
+from tests.e2e import media, scans, streams
 from tests.e2e.kube import GROUP, PLURAL, VERSION, Kube, Store
 from tests.e2e.scoring import reference_text, word_error_rate
 
@@ -123,3 +125,42 @@ def test_a_job_outlives_the_replica_that_took_it(kube: Kube, url: str) -> None:
         state = curl(f"{again}{taken['status_url']}", *bearer)[1]
     assert (state["status"], state["result"]) == ("succeeded", repeated)
     assert len(kube.custom.list_namespaced_custom_object(GROUP, VERSION, kube.namespace, PLURAL)["items"]) == 1
+
+
+# What JSON.stringify makes of the objects in the original engine's example.
+START = (
+    '{"type":"start_session","session_id":"session_123","tenant_id":"tenant_abc","meeting_id":"meeting_456",'
+    '"language":"ko"}'
+)
+
+
+@pytest.mark.streams
+def test_the_original_websocket_messages_are_answered(kube: Kube, url: str) -> None:
+    streams.pool(kube, minReplicas=1, service={"type": "ClusterIP"}, endpoints={})
+    who = ("--tenant", kube.namespace, "--for-namespace", kube.namespace)
+    key = steno_key(kube, "create", *who, "--scopes", "stream")
+    address = f"ws{url.removeprefix('http')}/stt/realtime"
+    received = streams.Received()
+    with connect(f"{address}?api_key={key}", proxy=None) as socket:  # as a browser, which sets no header
+        socket.send(START)
+        for chunk in streams.chunks(streams.pcm(media.sample(".wav"))):
+            socket.send(f'{{"type":"audio_chunk","audio_data":"{base64.b64encode(chunk).decode()}"}}')
+        socket.send('{"type":"end_session"}')
+        streams.receive(socket, received)
+    assert received.code == 1000, received.events[-1]
+    started, last = received.events[0], received.events[-1]
+    assert (started["type"], started["session_id"]) == ("session_started", "session_123")
+    assert started["meeting_id"] == "meeting_456"
+    assert received.of("partial")
+    assert {final["language"] for final in received.of("final")} == {"ko"}
+    assert last["type"] == "session_ended"
+    (session,) = kube.custom.list_namespaced_custom_object(GROUP, VERSION, kube.namespace, "streamsessions")["items"]
+    assert session["spec"]["metadata"] == {"session_id": "session_123", "tenant_id": "tenant_abc"}
+    with connect(address, additional_headers={"X-API-Key": key}, proxy=None) as socket:
+        socket.send('{"type":"start_session","session_id":"session_123"}')
+        assert json.loads(socket.recv(timeout=60))["session_id"] == "session_123", "the ended one has made way"
+        steno_key(kube, "revoke", key)
+        begun, again = time.monotonic(), streams.Received()
+        streams.receive(socket, again)
+    assert (again.code, again.events[-1]["code"]) == (4001, "KeyInvalid")
+    assert time.monotonic() - begun < 5

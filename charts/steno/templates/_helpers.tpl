@@ -21,6 +21,11 @@
 {{- include "steno.operator" . -}}{{- if .Values.watchNamespaces -}}-{{ .Release.Namespace }}{{- end -}}
 {{- end -}}
 
+{{/* The report endpoint, as pods of the cluster reach it. */}}
+{{- define "steno.reportURL" -}}
+http{{ if .Values.reports.tls.enabled }}s{{ end }}://{{ include "steno.operator" . }}.{{ .Release.Namespace }}.svc:8080
+{{- end -}}
+
 {{/* The gateway's name: its Deployment, Service, ServiceAccount, and the label of what it creates. */}}
 {{- define "steno.gateway" -}}
 {{- include "steno.fullname" . -}}-gateway

@@ -13,15 +13,19 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.websockets import WebSocket
 
 from steno_api.gateway.api_keys import Scope
 from steno_api.gateway.known_keys import ApiKeys
 from steno_api.server.errors import ApiError, ErrorCode
+from steno_api.v1alpha1.streamsession import StreamSession
 from steno_gateway.access.access import Access
 from steno_gateway.access.oidc import OIDCTokens
 from steno_gateway.access.rate_limits import RateLimits
 from steno_gateway.cluster.key_secrets import KeySecrets
 from steno_gateway.cluster.resources import Resources
+from steno_gateway.live.sessions import LiveSessions
+from steno_gateway.live.tokens import OperatorTokens
 from steno_gateway.settings import Settings
 from steno_gateway.transports.audit import AuditLog
 from steno_gateway.transports.cors import allow_cors
@@ -29,6 +33,7 @@ from steno_gateway.transports.http import RateLimitHeaders, admitted, problem
 from steno_gateway.transports.openai_rest import PATHS as OPENAI_PATHS
 from steno_gateway.transports.openai_rest import OpenAIRest, openai_error
 from steno_gateway.transports.original_rest import OriginalRest
+from steno_gateway.transports.original_websocket import OriginalWebSocket
 from steno_gateway.work.cleanup import UploadCleanup
 from steno_gateway.work.jobs import KINDS, JobService
 from steno_gateway.work.store import ObjectStore
@@ -49,10 +54,12 @@ class Gateway:
         """
         self.keys = ApiKeys()
         self.access = Access(self.keys, OIDCTokens(settings.oidc), RateLimits(settings.limits))
-        self.resources = Resources(cluster, settings.name, [kind.model for kind in KINDS])
+        self.resources = Resources(cluster, settings.name, [*(kind.model for kind in KINDS), StreamSession])
         store = ObjectStore(settings.store)
         self.jobs = JobService(settings, self.resources, store)
         self._cleanup = UploadCleanup(self.resources, store)
+        tokens = settings.operator and OperatorTokens(settings.operator)
+        self.sessions = LiveSessions(settings, self.resources, tokens) if tokens else None
         self._reflectors = [
             *self.resources.reflectors(settings.namespaces or [None]),
             *KeySecrets(cluster, settings.namespace, settings.key_secrets, self.keys).reflectors(),
@@ -70,6 +77,8 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(each.run(), name=each.name) for each in self._reflectors]
             running.append(tasks.create_task(self._cleanup.run(), name="cleanup"))
+            if self.sessions is not None:
+                running.append(tasks.create_task(self.sessions.run(), name="sessions"))
             yield
             for task in running:
                 task.cancel()
@@ -121,6 +130,13 @@ def _application(settings: Settings, gateway: Gateway) -> FastAPI:
     app.post("/v1/audio/translations")(openai.translate)
     app.get("/v1/models")(openai.models)
     app.get("/v1/models/{model:path}")(openai_model)
+    if gateway.sessions is not None:
+        live = OriginalWebSocket(gateway.access, gateway.sessions)
+
+        async def realtime(websocket: WebSocket) -> None:
+            await live.serve(websocket)
+
+        app.websocket("/stt/realtime")(realtime)
     return app
 
 

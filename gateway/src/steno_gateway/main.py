@@ -15,6 +15,7 @@ from prometheus_client import start_http_server
 from steno_api.json_logs import JsonFormatter
 from steno_gateway.app import Gateway
 from steno_gateway.settings import Settings
+from steno_gateway.transports.websocket_client import MAX_FRAME_BYTES
 from steno_kube.client import Cluster
 
 DEFAULT_PORT = 8001
@@ -42,7 +43,20 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
     try:
         gateway = Gateway(settings, cluster)
         config = uvicorn.Config(
-            gateway.app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30
+            gateway.app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            log_level=logging.WARNING,  # else it logs the URLs of WebSockets, and keys in them
+            timeout_graceful_shutdown=30,
+            ws="websockets-sansio",
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_per_message_deflate=False,
+            # Pings keep connections open through proxies. Whether a client is alive they do not show: its answer
+            # waits behind its audio while the server is slow.
+            ws_ping_interval=20.0,
+            ws_ping_timeout=None,
         )
         await uvicorn.Server(config).serve()
     finally:

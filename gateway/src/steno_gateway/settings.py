@@ -89,6 +89,17 @@ class OIDCIssuer(Model):
     """Whether keys may be fetched without TLS: whoever is between can then make tokens."""
 
 
+class OperatorSettings(Model):
+    """Where the operator's report endpoint is, and who asks there."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/\s@]+$")]
+    """`https://host:port`."""
+    token_file: Path
+    """The gateway's own ServiceAccount token, for the operator's audience."""
+    ca_file: Path | None = Field(default=None, alias="caFile")
+    """CA certificates (PEM) of an `https://` operator; absent, or no such file: those of the system."""
+
+
 class Settings(Model):
     """How the gateway runs."""
 
@@ -114,6 +125,14 @@ class Settings(Model):
     """Directories in which clients may name sources by path; empty: none."""
     clamd: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$")] | None = None
     """`host:port` of ClamAV's daemon, which uploads have to pass; absent: they are not scanned."""
+    operator: OperatorSettings | None = None
+    """Who gives tokens of live sessions; absent: there are none."""
+    stream: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Fields of the spec of StreamSessions, such as `poolRef` and `idleTimeoutSeconds`."""
+    stream_wait_seconds: Annotated[float, Field(gt=0)] = 180.0
+    """For which a client waits until its session is ready."""
+    stream_ca_file: Path | None = Field(default=None, alias="streamCAFile")
+    """CA certificates (PEM) of pools with TLS; absent, or no such file: those of the system."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES
     """Of one file."""
     wait_seconds: Annotated[float, Field(gt=0)] = 600.0

@@ -5,6 +5,7 @@ Separate because every protocol needs it, and neither keys nor limits know the o
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from steno_gateway.access.oidc import OIDCTokens, looks_like_jwt
 from steno_gateway.access.principal import Principal
 from steno_gateway.access.rate_limits import Allowance, RateLimits
 
+REVOCATION_SECONDS = 1.0
+"""How often it is looked whether a key is valid still."""
+
 
 @dataclass(frozen=True)
 class Admitted:
@@ -22,6 +26,8 @@ class Admitted:
 
     principal: Principal
     allowance: Allowance
+    is_key: bool
+    """Whether it came with an API key, which may be revoked; a token cannot be."""
 
 
 class Access:
@@ -54,7 +60,12 @@ class Access:
         if scope is not None:
             principal.require(scope)
         async with self._limits.admit(principal) as allowance:
-            yield Admitted(principal, allowance)
+            yield Admitted(principal, allowance, is_key=not looks_like_jwt(key or ""))
+
+    async def revoked(self, admitted: Admitted) -> None:
+        """Wait until the key of a request is not valid any more, for work that takes long."""
+        while not admitted.is_key or self.keys.is_known(admitted.principal.id):  # noqa: ASYNC110 - a key also expires
+            await asyncio.sleep(REVOCATION_SECONDS)
 
     async def _authenticate(self, key: str | None) -> Principal:
         if key is not None and looks_like_jwt(key):

@@ -1,7 +1,8 @@
-"""Audit log and metrics: one line for each request: who asked for what, when, and what came of it; never any text.
+"""Audit log and metrics: one line for each request or session: who asked for what, and what came of it; never any text.
 
 ASGI middleware, so that it sees what was answered, also to those who were not let in. Handlers say in the request's
-state who it was (`principal`) and which job it is about (`job_id`).
+state who it was (`principal`) and which job or session it is about (`job_id`, `session`). The status of a session is
+its close code, and its line comes at its end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import time
 
 from prometheus_client import Counter, Histogram
-from starlette.routing import Match, Route
+from starlette.routing import Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("steno_gateway.audit")
@@ -24,6 +25,8 @@ SECONDS = Histogram(
 )
 _QUIET = frozenset({"/livez", "/readyz", "/health"})
 """Asked for every few seconds by those who run the gateway."""
+_ABOUT = {"job": "job_id", "session": "session", "error": "error_code"}
+"""Fields of a line that a handler says."""
 _OTHER = "other"
 """Route of what does not exist: its paths are the client's, and without number."""
 
@@ -36,7 +39,7 @@ class AuditLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         begun, status = time.monotonic(), 0
@@ -44,12 +47,21 @@ class AuditLog:
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
+            elif message["type"] == "websocket.close":
+                status = message.get("code", 1000)
             await send(message)
 
+        async def receive_and_note() -> Message:
+            nonlocal status
+            message = await receive()
+            if message["type"] == "websocket.disconnect" and not status:
+                status = message.get("code", 1005)
+            return message
+
         try:
-            await self._app(scope, receive, send_and_note)
+            await self._app(scope, receive_and_note, send_and_note)
         finally:
             seconds, route = time.monotonic() - begun, _route(scope)
             REQUESTS.labels(route, str(status)).inc()
@@ -57,14 +69,15 @@ class AuditLog:
             if route not in _QUIET:
                 principal = state.get("principal")
                 who = {} if principal is None else {"api_key": principal.id, "tenant": principal.tenant}
-                what = {"method": scope["method"], "route": route, "status": status, "millis": round(seconds * 1000)}
-                about = {"job": state["job_id"]} if "job_id" in state else {}
+                method = scope.get("method", "WEBSOCKET")
+                what = {"method": method, "route": route, "status": status, "millis": round(seconds * 1000)}
+                about = {name: state[key] for name, key in _ABOUT.items() if key in state}
                 log.info("request", extra={**who, **what, **about, "client": (scope.get("client") or ("",))[0]})
 
 
 def _route(scope: Scope) -> str:
     """Return the template of the route that a request has matched."""
     for route in getattr(scope.get("app"), "routes", ()):
-        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+        if isinstance(route, Route | WebSocketRoute) and route.matches(scope)[0] is not Match.NONE:
             return route.path
     return _OTHER

@@ -1,0 +1,1 @@
+"""Live sessions as StreamSessions, and the connections to their servers."""

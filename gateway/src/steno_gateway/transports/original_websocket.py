@@ -1,0 +1,259 @@
+"""The original engine's WebSocket `/stt/realtime`: a proxy between a client with an API key and its session's server.
+
+Of the client's messages only the first is read, and of the server's only the answer to it; all others pass as they are.
+What the client calls itself, its session and its meeting stays its own: the server is not told, and the client is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator, Coroutine
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.websockets import WebSocket
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from steno_api.gateway.api_keys import Scope
+from steno_api.server.errors import ApiError, ErrorCode
+from steno_gateway.access.access import Access
+from steno_gateway.live.sessions import LiveSessions, SessionRequest
+from steno_gateway.live.upstream import Opened
+from steno_gateway.transports.http import api_key
+from steno_gateway.transports.websocket_client import Disconnected, WebSocketClient
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 10.0
+"""Within which the first message has to arrive."""
+MAX_START_CHARS, MAX_MESSAGES_BEFORE_START = 16 * 1024, 4
+MAX_WAITING = 256
+"""Connections that have not sent a key yet; for one more, the oldest of them is closed."""
+_OURS = ("type", "event", "session_id", "tenant_id", "meeting_id", "user_id", "api_key", "token")
+"""Fields of `start_session` that the server does not get."""
+_ABNORMAL = 1006
+_Text = Annotated[str, Field(max_length=512)]
+
+
+class StartSession(BaseModel):
+    """The fields of `start_session` that are the gateway's; the others are the server's."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    session_id: _Text | None = None
+    tenant_id: _Text | None = None
+    meeting_id: Annotated[str, Field(max_length=253)] | None = None
+    user_id: _Text | None = None
+    api_key: Annotated[str, Field(max_length=8192)] | None = None
+    token: Annotated[str, Field(max_length=8192)] | None = None
+
+    @property
+    def key(self) -> str | None:
+        """The API key, where it was not sent before."""
+        return self.api_key or self.token
+
+    def request(self, session_id: str) -> SessionRequest:
+        """Return what is asked for.
+
+        Args:
+            session_id: the client's, or one that was made for it.
+        """
+        given = {"session_id": self.session_id, "tenant_id": self.tenant_id, "user_id": self.user_id}
+        start = {name: value for name, value in (self.model_extra or {}).items() if name not in _OURS}
+        return SessionRequest(
+            session_id,
+            self.meeting_id or None,
+            {name: value for name, value in given.items() if value},
+            start,
+            is_new=not self.session_id,
+        )
+
+
+class OriginalWebSocket:
+    """The endpoint."""
+
+    def __init__(self, access: Access, sessions: LiveSessions) -> None:
+        self._access = access
+        self._sessions = sessions
+        self._waiting: dict[asyncio.Timeout, None] = {}
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Serve one connection to its end. Never raises, unless it is cancelled."""
+        # Accepted before the key is checked: a browser learns nothing of a handshake that is refused.
+        try:
+            await socket.accept()
+        except (RuntimeError, OSError):
+            return
+        client = WebSocketClient(socket)
+        async with _running(client.pump()):
+            try:
+                await self._serve(socket, client)
+            except Disconnected:
+                pass
+            except ApiError as error:
+                socket.state.error_code = error.status.code
+                await client.fail(error)
+            except Exception:
+                log.exception("a live session met an unexpected error")
+                message = "The gateway met an unexpected error. Please report it."
+                await client.fail(ApiError(ErrorCode.INTERNAL, message))
+
+    async def _serve(self, socket: WebSocket, client: WebSocketClient) -> None:
+        key, start = api_key(socket), None
+        if key is None:
+            start = await self._start_of_stranger(client)
+            key = start.key
+        async with self._access.admit(key, Scope.STREAM) as admitted:
+            socket.state.principal = admitted.principal
+            if start is None:
+                async with _start_timeout():
+                    start = await _first_message(client)
+            session_id = start.session_id or secrets.token_hex(16)
+            socket.state.session = self._sessions.name(admitted.principal, session_id)
+            async with _running(self._access.revoked(admitted)) as revoked:
+                opening = self._sessions.open(admitted.principal, start.request(session_id))
+                opened = await _unless(opening, client.gone.wait(), revoked)
+                try:
+                    await client.send_json(_as_the_client_says(opened.first, session_id, start.meeting_id))
+                    await _relay(client, opened.socket, revoked)
+                finally:
+                    await _leave(opened)
+
+    async def _start_of_stranger(self, client: WebSocketClient) -> StartSession:
+        """Return the first message of a client that sends its key with it."""
+        async with _start_timeout() as scope:
+            if len(self._waiting) >= MAX_WAITING:
+                next(iter(self._waiting)).reschedule(0)
+                self._waiting.pop(next(iter(self._waiting)))
+            self._waiting[scope] = None
+            try:
+                return await _first_message(client)
+            finally:
+                self._waiting.pop(scope, None)
+
+
+async def _relay(client: WebSocketClient, server: ClientConnection, revoked: asyncio.Task[None]) -> None:
+    """Pass messages both ways until one side ends.
+
+    Raises:
+        ApiError: the key was revoked, or the server is lost.
+        Disconnected: the client has left.
+    """
+
+    async def to_server() -> None:
+        while True:
+            await server.send(await client.receive())
+
+    async def to_client() -> None:
+        async for message in server:
+            await client.send(message)
+
+    async with _running(to_server()) as up, _running(to_client()) as down:
+        await asyncio.wait((up, down, revoked), return_when=asyncio.FIRST_COMPLETED)
+        if revoked.done():
+            raise _revoked()
+        if up.done() and not isinstance(up.exception(), ConnectionClosed):
+            up.result()
+        # The server has closed, or is about to: what it sent before comes first.
+        await asyncio.wait((down, revoked), return_when=asyncio.FIRST_COMPLETED)
+        if down.done() and not isinstance(down.exception(), ConnectionClosed):
+            down.result()
+    code = server.close_code or _ABNORMAL
+    if code == _ABNORMAL:
+        message = "The session's server was lost. Connect again with the same session_id: another server goes on."
+        raise ApiError(ErrorCode.DRAINING, message)
+    await client.close(code, server.close_reason or "")
+
+
+async def _leave(opened: Opened) -> None:
+    """Close the connection to the server: it ends the session if it has not ended already."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(5):
+            await opened.socket.close(1001)
+
+
+async def _unless(
+    opening: Coroutine[Any, Any, Opened], gone: Coroutine[Any, Any, object], revoked: asyncio.Task[None]
+) -> Opened:
+    """Wait for a session, unless its client leaves or its key is revoked."""
+    async with _running(opening) as work, _running(gone) as left:
+        await asyncio.wait((work, left, revoked), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        if revoked.done():
+            raise _revoked()
+        raise Disconnected
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[Any]]:
+    """Run something beside; it is over when this is."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # whoever wanted it has seen it
+
+
+@contextlib.asynccontextmanager
+async def _start_timeout() -> AsyncIterator[asyncio.Timeout]:
+    try:
+        async with asyncio.timeout(START_SECONDS) as scope:
+            yield scope
+    except TimeoutError:
+        message = f"The first message did not arrive within {START_SECONDS:g} s."
+        raise ApiError(ErrorCode.START_TIMEOUT, message) from None
+
+
+async def _first_message(client: WebSocketClient) -> StartSession:
+    """Read `start_session`, before which only `keep_alive` may come.
+
+    Raises:
+        ApiError: `InvalidMessage` or `TooLarge`.
+        Disconnected: there will be none.
+    """
+    for _ in range(MAX_MESSAGES_BEFORE_START):
+        frame = await client.receive()
+        if isinstance(frame, bytes):
+            raise _invalid("Audio arrived before start_session: send that first, as text.")
+        if len(frame) > MAX_START_CHARS:
+            raise ApiError(ErrorCode.TOO_LARGE, "start_session may have at most 16 KiB.")
+        try:
+            message = json.loads(frame)
+        except (ValueError, RecursionError):
+            raise _invalid("The message is not JSON. Send JSON objects as text, and audio as binary.") from None
+        kind = message.get("type", message.get("event")) if isinstance(message, dict) else None
+        if kind == "start_session":
+            return _start(message)
+        if kind != "keep_alive":
+            break
+    raise _invalid("The first message must be start_session.")
+
+
+def _start(message: dict[str, Any]) -> StartSession:
+    try:
+        return StartSession.model_validate(message)
+    except ValidationError as error:
+        names = sorted({str(item["loc"][0]) for item in error.errors(include_input=False)})
+        raise _invalid(f"start_session: wrong value of {', '.join(names)}.") from None
+
+
+def _as_the_client_says(started: dict[str, Any], session_id: str, meeting_id: str | None) -> dict[str, Any]:
+    """Return `session_started` in the client's words."""
+    return {**started, "session_id": session_id, "meeting_id": meeting_id or session_id}
+
+
+def _invalid(message: str) -> ApiError:
+    return ApiError(ErrorCode.INVALID_MESSAGE, message)
+
+
+def _revoked() -> ApiError:
+    return ApiError(ErrorCode.KEY_INVALID, "The API key was revoked or has expired: have another made.")
