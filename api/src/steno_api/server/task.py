@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,15 @@ class PoolOutput(Model):
     region: str | None = None
     credentials_dir: str | None = None
     """Directory with one file per Secret key."""
+
+
+class PoolQueue(Model):
+    """The queue of a pool whose servers make attempts of jobs."""
+
+    settings: dict[str, Any]
+    """As `steno_queue.settings.QueueSettings` reads them, which is above this package."""
+    credentials_root: str
+    """Directory with a directory for each Secret that jobs may use; `credentialsDir` of a task is one of them."""
 
 
 class PoolTask(Model):
@@ -71,3 +80,5 @@ class PoolTask(Model):
     drain_seconds: int = Field(default=25, ge=0)
     """Time that sessions have to end after SIGTERM; shorter than the pod's grace period."""
     reporting: TaskReporting | None = None
+    queue: PoolQueue | None = None
+    """Absent: only sessions and uploads are served. Needs `reporting`."""

@@ -23,7 +23,7 @@ from steno_runtime.worker.recognition import OCRHandler
 from steno_runtime.worker.reporter import Reporter
 from steno_runtime.worker.signals import StopSignal
 from steno_runtime.worker.task_handler import TaskHandler
-from steno_runtime.worker.termination import DEFAULT_PATH, STOPPED, TerminationWriter, exit_code, failure
+from steno_runtime.worker.termination import DEFAULT_PATH, STOPPED, TerminationWriter, exit_code, logged_failure
 from steno_runtime.worker.transcription import TranscriptionHandler
 
 log = logging.getLogger(__name__)
@@ -78,13 +78,8 @@ def _result(task: Task, stop: StopSignal, reporter: Reporter, termination: Termi
         from steno_runtime.worker.run import run
 
         return run(task, handler, stop=stop, on_progress=on_progress, on_document=termination.count_document)
-    except BaseException as error:  # whatever it is, the termination message must be written
-        result = failure(error, handler.remedy)
-        if result.reason in (FailureReason.INTERNAL, FailureReason.OUT_OF_MEMORY):
-            log.exception("failed", extra={"reason": result.reason})
-        else:
-            log.warning("failed", extra={"reason": result.reason, "why": result.message})
-        return result
+    except BaseException as error:  # noqa: BLE001  (whatever it is, the termination message must be written)
+        return logged_failure(error, handler.remedy)
 
 
 def _give_up(termination: TerminationWriter) -> None:

@@ -76,9 +76,10 @@ class OCRHandler:
         attempt.check()
         from steno_runtime.ocr.pipeline import recognize
 
-        result = recognize(
-            source, self._options(), scratch=attempt.scratch, on_progress=attempt.on_progress, check=attempt.check
-        )
+        with attempt.turn():
+            result = recognize(
+                source, self._options(), scratch=attempt.scratch, on_progress=attempt.on_progress, check=attempt.check
+            )
         return PagesDocument(result, self._header(attempt.seconds()))
 
     def load_existing(self, data: bytes, attempt: AttemptContext) -> PagesDocument:

@@ -7,6 +7,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from steno_api.documents.manifest import MANIFEST_NAME, AnySummary, Manifest
@@ -27,7 +28,7 @@ from steno_runtime.publishing import (
 )
 from steno_runtime.storage import OutputDirectory, fetch, open_output
 from steno_runtime.storage.common import redact
-from steno_runtime.worker.signals import StopSignal
+from steno_runtime.worker.signals import StopRequest
 from steno_runtime.worker.task_handler import AttemptContext, TaskHandler
 
 log = logging.getLogger(__name__)
@@ -40,9 +41,10 @@ def run(
     task: Task,
     handler: TaskHandler,
     *,
-    stop: StopSignal,
+    stop: StopRequest,
     on_progress: ProgressCallback,
-    on_document: Callable[[AnySummary], None] = lambda _: None,
+    on_document: Callable[[AnySummary], object] = lambda _: None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Succeeded:
     """Do a task: return what an earlier attempt published, or do the work and publish it.
 
@@ -52,6 +54,7 @@ def run(
         stop: ends the work early.
         on_progress: called with the progress.
         on_document: called with the summary of a document that this attempt made, not of one that it found.
+        turn: see `AttemptContext`.
 
     Raises:
         WorkError: with the reason, in words for the user.
@@ -78,6 +81,7 @@ def run(
             scratch=Path(folder),
             fetch=functools.cache(lambda share: _fetch(task, Path(folder), stop, on_progress, share)),
             seconds=lambda: time.monotonic() - started,
+            turn=turn,
         )
         document = find_document(output, handler, attempt)
         if document is None:
@@ -205,7 +209,7 @@ def _check_formats(task: Task, handler: TaskHandler) -> None:
         )
 
 
-def _fetch(task: Task, folder: Path, stop: StopSignal, on_progress: ProgressCallback, share: float) -> Path:
+def _fetch(task: Task, folder: Path, stop: StopRequest, on_progress: ProgressCallback, share: float) -> Path:
     def on_bytes(received: int, total: int | None) -> None:
         on_progress(ProgressUpdate(Stage.FETCHING, share * received / total if total else 0.0))
 

@@ -6,6 +6,7 @@ A new kind of task is one more handler, registered in `main`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,7 @@ class AttemptContext:
         fetch: returns a local file with the source's bytes, which are fetched once; its argument is the share of the
             stage `Fetching` that this takes.
         seconds: returns the seconds since the attempt's start.
+        turn: is held while the models work: other attempts of this process wait for it, and may fetch meanwhile.
     """
 
     task: Task
@@ -37,6 +39,7 @@ class AttemptContext:
     scratch: Path
     fetch: Callable[[float], Path]
     seconds: Callable[[], float]
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class TaskHandler(Protocol):

@@ -31,6 +31,29 @@ DEFAULT_PATH = "/dev/termination-log"
 """Where kubelet mounts the message's file; outside a pod there is none, and none is created."""
 
 
+class WorkCounter:
+    """Counts what an attempt does: what its progress says, and the document that it made."""
+
+    def __init__(self) -> None:
+        self.done = Work()
+
+    def count(self, update: ProgressUpdate) -> bool:
+        """Count what progress says was done; return whether that is more than before."""
+        return self._count(Work.of(update.audio_seconds, update.pages))
+
+    def count_document(self, summary: AnySummary) -> bool:
+        """Count the whole document that was made; see `count`."""
+        match summary:
+            case TranscriptionSummary():
+                return self._count(Work.of(summary.duration, None))
+            case OCRSummary():
+                return self._count(Work.of(None, summary.pages))
+
+    def _count(self, work: Work) -> bool:
+        before, self.done = self.done, self.done.union(work)
+        return self.done != before
+
+
 class TerminationWriter:
     """Writes the termination message once: the first result counts, whether of the work or of a stop."""
 
@@ -38,33 +61,27 @@ class TerminationWriter:
         self._path = Path(path)
         self._lock = threading.Lock()
         self._result: Succeeded | Failed | None = None
-        self._used = Work()
+        self._used = WorkCounter()
         self._noted: float | None = None
 
     def count(self, update: ProgressUpdate) -> None:
         """Count what progress says was done, and note it in case the process is killed. Never raises."""
-        self._count(Work.of(update.audio_seconds, update.pages))
+        self._note(grew=self._used.count(update))
 
     def count_document(self, summary: AnySummary) -> None:
         """Count the whole document that was made."""
-        match summary:
-            case TranscriptionSummary():
-                self._count(Work.of(summary.duration, None))
-            case OCRSummary():
-                self._count(Work.of(None, summary.pages))
+        self._note(grew=self._used.count_document(summary))
 
-    def _count(self, work: Work) -> None:
-        used = self._used.union(work)
-        if used == self._used:
+    def _note(self, *, grew: bool) -> None:
+        if not grew:
             return
-        self._used = used
         now = time.monotonic()
         if self._noted is not None and now - self._noted < NOTE_SECONDS:
             return
         with self._lock:
             if self._result is None:
                 self._noted = now
-                self._write(TerminationMessage(used=used).to_json().encode())
+                self._write(TerminationMessage(used=self._used.done).to_json().encode())
 
     def write(self, result: Succeeded | Failed) -> Succeeded | Failed:
         """Write `result` unless one was written before; return the one that counts. Never raises."""
@@ -72,7 +89,7 @@ class TerminationWriter:
         try:
             if self._result is None:
                 self._result = result
-                self._write(encode(result, self._used))
+                self._write(encode(result, self._used.done))
             return self._result
         finally:
             if locked:
@@ -126,6 +143,21 @@ def failure(error: BaseException, remedy: str = "use a RuntimeProfile with more 
     retry = f"Steno tries again with half the batch; if it fails again, {remedy}."
     explained = explain(error, "The worker", remedy=retry)
     return Failed(reason=explained.reason, message=explained.message)
+
+
+def logged_failure(error: BaseException, remedy: str) -> Failed:
+    """Return `failure`, and log it: with a traceback where that is needed.
+
+    Args:
+        error: what ended the work.
+        remedy: see `failure`.
+    """
+    result = failure(error, remedy)
+    if result.reason in (FailureReason.INTERNAL, FailureReason.OUT_OF_MEMORY):
+        log.error("failed", extra={"reason": result.reason}, exc_info=error)
+    else:
+        log.warning("failed", extra={"reason": result.reason, "why": result.message})
+    return result
 
 
 def exit_code(result: Succeeded | Failed) -> int:

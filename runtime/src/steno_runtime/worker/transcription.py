@@ -29,6 +29,7 @@ from steno_runtime.worker.task_handler import AttemptContext
 
 if TYPE_CHECKING:
     from steno_runtime.media.channels import Recording
+    from steno_runtime.stt.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,17 @@ class TranscriptionHandler:
     formats: Mapping[str, Format] = FORMATS
     remedy = "set a smaller model.batchSize, a smaller model, or a RuntimeProfile with more memory"
 
-    def __init__(self, task: TranscriptionTask) -> None:
+    def __init__(self, task: TranscriptionTask, *, engine: Engine | None = None, memory: int | None = None) -> None:
+        """Prepare.
+
+        Args:
+            task: what is to be done.
+            engine: of the task's model, loaded already; None: it is loaded for this attempt.
+            memory: bytes that this attempt may use; None: all that the process may.
+        """
         self._task = task
+        self._engine = engine
+        self._memory = memory
 
     @property
     def weights(self) -> Mapping[Stage, float]:
@@ -102,13 +112,15 @@ class TranscriptionHandler:
         from steno_runtime.stt.pipeline import transcribe
 
         options = TranscriptionOptions.from_task(task, hf_token=token)
-        result = transcribe(
-            recording.samples,
-            options,
-            on_progress=capped(attempt.on_progress, recording.duration),
-            check=attempt.check,
-            source_warnings=warnings,
-        )
+        with attempt.turn():
+            result = transcribe(
+                recording.samples,
+                options,
+                on_progress=capped(attempt.on_progress, recording.duration),
+                check=attempt.check,
+                engine=self._engine,
+                source_warnings=warnings,
+            )
         transcript = build_transcript(
             merge_channels(result, recording),
             meeting_id=task.meeting_id,
@@ -127,7 +139,7 @@ class TranscriptionHandler:
         def on_read(share: float) -> None:
             attempt.on_progress(ProgressUpdate(Stage.FETCHING, FETCHED_SHARE + (1 - FETCHED_SHARE) * share))
 
-        memory, diarize = available_memory(), self._task.diarization is not None
+        memory, diarize = self._memory or available_memory(), self._task.diarization is not None
         recording = read_recording_sandboxed(
             path,
             check=attempt.check,

@@ -1,0 +1,282 @@
+"""Consumer of a pool's queue: a message is acknowledged once the operator has recorded how its attempt ended.
+
+Delivery is at least once, and so is the work: what was published is found and reported again. A lost worker's message
+comes to another one when its lease ends; while a worker lives, its heartbeat keeps the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from steno_api.model import ObjectRef
+from steno_api.v1alpha1.job import Progress
+from steno_api.worker.report import ATTEMPT_REPORT_PATH, AttemptAnswer, AttemptReport
+from steno_api.worker.task import AnyTask, TaskReporting
+from steno_api.worker.termination import TerminationMessage
+from steno_queue.errors import MessageMalformedError, QueueError
+from steno_queue.interface import Delivery, Queue
+from steno_runtime.operator_client import AsyncOperatorClient
+from steno_runtime.worker.signals import SHIELDED_GRACE_SECONDS, StopRequest
+from steno_runtime.worker.warm import WarmWorker
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 2
+"""Attempts at a time: while the model works on one, the next is fetched and decoded, and the last published."""
+WAIT_SECONDS = 5.0
+"""For a message; not interrupted by a drain, since what the server has just handed out must not be lost."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
+"""Before something is tried again; doubled each time."""
+
+
+class Reports(Protocol):
+    """Where attempts are reported."""
+
+    async def send(self, report: AttemptReport) -> AttemptAnswer | None:
+        """Send a report; None: it was lost."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class OperatorReports:
+    """See `Reports`: the operator's endpoint."""
+
+    def __init__(self, reporting: TaskReporting) -> None:
+        self._client = AsyncOperatorClient(reporting, ATTEMPT_REPORT_PATH)
+
+    async def send(self, report: AttemptReport) -> AttemptAnswer | None:
+        """See `Reports`."""
+        return await self._client.post(report, AttemptAnswer)
+
+    async def aclose(self) -> None:
+        """See `Reports`."""
+        await self._client.aclose()
+
+
+@dataclass(eq=False)
+class _Attempt:
+    """One delivery of a message, being worked on."""
+
+    pool: ObjectRef
+    task: AnyTask
+    delivery: Delivery
+    process: str
+    stop: StopRequest
+    progress: Progress | None = None
+    wanted: bool = True
+
+    def report(self, ended: TerminationMessage | None = None) -> AttemptReport:
+        """Return the report of its present state."""
+        return AttemptReport(
+            pool=self.pool,
+            job=self.task.job,
+            kind=self.task.kind,
+            attempt=self.task.attempt,
+            process=self.process,
+            progress=self.progress if ended is None else None,
+            ended=ended,
+        )
+
+    def on_progress(self, progress: Progress) -> None:
+        """Remember the progress; called by the thread that works."""
+        self.progress = progress
+
+
+class Consumer:
+    """Takes messages of a queue and makes their attempts, until it is drained."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        worker: WarmWorker,
+        reports: Reports,
+        *,
+        pool: ObjectRef,
+        heartbeat_seconds: float,
+        report_seconds: float,
+        at_once: int = AT_ONCE,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            queue: of the pool.
+            worker: makes the attempts.
+            reports: to the operator.
+            pool: whose queue it is.
+            heartbeat_seconds: after which a message is extended, well within its visibility timeout.
+            report_seconds: between reports of progress, and thus until a job that is cancelled is noticed.
+            at_once: attempts at a time.
+            wait_seconds: for a message; a drain waits for its end.
+        """
+        self._queue, self._worker, self._reports, self._pool = queue, worker, reports, pool
+        self._heartbeat_seconds, self._report_seconds = heartbeat_seconds, report_seconds
+        self._at_once, self._wait_seconds = at_once, wait_seconds
+        self._threads = ThreadPoolExecutor(at_once, "attempt")
+        self._attempts: set[_Attempt] = set()
+        self._draining, self._abandoned = asyncio.Event(), asyncio.Event()
+        self._idle = asyncio.Event()
+        self._receiving, self._received_last = 0, asyncio.Event()
+
+    async def run(self) -> None:
+        """Consume until `drain`."""
+        try:
+            await asyncio.gather(*(self._consume() for _ in range(self._at_once)))
+        finally:
+            self._threads.shutdown(wait=False)
+            self._idle.set()
+
+    async def drain(self, until: float) -> None:
+        """Take no more messages, finish what goes on, and give back what is not finished by `until` (loop time)."""
+        self._draining.set()
+        self._note_last()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._idle.wait()
+                return
+        self._abandoned.set()
+        for attempt in self._attempts:
+            attempt.stop.request()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SHIELDED_GRACE_SECONDS):
+                await self._idle.wait()
+
+    async def _consume(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not self._draining.is_set():
+            try:
+                for delivery in await self._receive():
+                    await self._handle(delivery)
+                pause = FIRST_PAUSE_SECONDS
+            except QueueError as error:
+                log.warning("the queue cannot be used", extra={"why": str(error)})
+                await _wait(self._draining, pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _receive(self) -> list[Delivery]:
+        self._receiving += 1
+        try:
+            return await self._queue.receive(1, self._wait_seconds)
+        finally:
+            self._receiving -= 1
+            self._note_last()
+
+    def _note_last(self) -> None:
+        if self._draining.is_set() and not self._receiving:
+            self._received_last.set()
+
+    async def _give_back(self, delivery: Delivery) -> None:
+        # Not while this consumer itself would receive it once more: a message has so many deliveries.
+        await self._received_last.wait()
+        await delivery.release()
+
+    async def _handle(self, delivery: Delivery) -> None:
+        if self._draining.is_set():
+            await self._give_back(delivery)
+            return
+        try:
+            task = self._worker.task_of(delivery.message)
+        except MessageMalformedError as error:
+            log.warning("a message is refused", extra={"message_id": delivery.message.id, "why": str(error)})
+            await delivery.reject(str(error))
+            return
+        attempt = _Attempt(self._pool, task, delivery, _process_id(), StopRequest())
+        async with self._kept(attempt):
+            await self._attend(attempt)
+
+    async def _attend(self, attempt: _Attempt) -> None:
+        """Ask whether an attempt is wanted, make it, and report its end until that is recorded."""
+        fields = {"job": f"{attempt.task.job.namespace}/{attempt.task.job.name}", "attempt": attempt.task.attempt}
+        answer = await self._send(attempt.report(), lambda _: True, self._draining)
+        if answer is None:
+            await self._give_back(attempt.delivery)
+            return
+        if answer.recorded or not answer.wanted:
+            log.info("an attempt is not wanted any more", extra=fields)
+            await attempt.delivery.ack()
+            return
+        log.info("attempt", extra=fields | {"receives": attempt.delivery.receives})
+        ended = await self._work(attempt)
+        if ended.result is None and not attempt.wanted:
+            await self._reports.send(attempt.report(ended))
+            await attempt.delivery.ack()
+        elif ended.result is None:
+            await self._reports.send(attempt.report(ended))
+            await self._give_back(attempt.delivery)
+        else:
+            done = await self._send(attempt.report(ended), lambda it: it.recorded or not it.wanted, self._abandoned)
+            log.info("done", extra=fields | {"outcome": ended.result.outcome, "recorded": done is not None})
+            await (self._give_back(attempt.delivery) if done is None else attempt.delivery.ack())
+
+    async def _work(self, attempt: _Attempt) -> TerminationMessage:
+        """Make an attempt in a thread, and report its progress meanwhile."""
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._threads, self._worker.work, attempt.task, attempt.stop, attempt.on_progress)
+        while True:
+            await asyncio.wait((work,), timeout=self._report_seconds)
+            if work.done():
+                return work.result()
+            answer = await self._reports.send(attempt.report())
+            if answer is not None and not answer.wanted and attempt.wanted:
+                attempt.wanted = False
+                attempt.stop.request()
+
+    async def _send(
+        self, report: AttemptReport, enough: Callable[[AttemptAnswer], bool], given_up: asyncio.Event
+    ) -> AttemptAnswer | None:
+        """Send a report until an answer is enough; None: `given_up` came first."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            answer = await self._reports.send(report)
+            if answer is not None and enough(answer):
+                return answer
+            if given_up.is_set():
+                return None
+            await _wait(given_up, pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _kept(self, attempt: _Attempt) -> AsyncIterator[None]:
+        """Keep a message while it is worked on."""
+        self._attempts.add(attempt)
+        if self._abandoned.is_set():
+            attempt.stop.request()
+        heartbeat = asyncio.create_task(self._beat(attempt.delivery), name="heartbeat")
+        try:
+            yield
+        finally:
+            self._attempts.discard(attempt)
+            heartbeat.cancel()
+
+    async def _beat(self, delivery: Delivery) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_seconds)
+            try:
+                if not await delivery.extend():
+                    # Another worker has it too. Whoever publishes first is right, and both report the same.
+                    log.warning("a message's lease has ended", extra={"message_id": delivery.message.id})
+                    return
+            except QueueError as error:
+                log.warning("a message could not be extended", extra={"why": str(error)})
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+def _process_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{socket.gethostname()[:40]}-{secrets.token_hex(4)}"

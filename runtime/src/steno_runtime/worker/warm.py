@@ -1,0 +1,151 @@
+"""Warm worker: attempts of a pool's queue, made in this process with the model that is loaded already.
+
+A message is trusted less than a pod's task: whoever can write to the queue's server is not the operator. What says
+where this machine's files are, what may be reached and which device is used comes from the pool; and credentials are
+those of the Secrets that the pool names.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steno_api.server.task import PoolTask
+from steno_api.v1alpha1.job import Progress
+from steno_api.worker.task import AnyTask, TranscriptionTask
+from steno_api.worker.termination import TerminationMessage
+from steno_queue.errors import MessageMalformedError
+from steno_queue.message import Message
+from steno_runtime.errors import Check, Stopped
+from steno_runtime.memory import available_memory
+from steno_runtime.progress import ProgressMeter, ProgressUpdate
+from steno_runtime.worker.recognition import OCRHandler
+from steno_runtime.worker.run import run
+from steno_runtime.worker.signals import StopRequest
+from steno_runtime.worker.task_handler import TaskHandler
+from steno_runtime.worker.termination import WorkCounter, encode, logged_failure
+from steno_runtime.worker.transcription import TranscriptionHandler
+
+if TYPE_CHECKING:
+    from steno_runtime.stt.engine import Engine
+
+POLL_SECONDS = 0.1
+"""How often one that waits for its turn looks whether it is to stop."""
+
+
+class WarmWorker:
+    """Makes attempts, several at a time: their models work in turn, while others fetch, decode or publish."""
+
+    def __init__(self, pool: PoolTask, engine: Engine | None, *, at_once: int = 1) -> None:
+        """Prepare.
+
+        Args:
+            pool: what this process serves.
+            engine: of the pool's model; None: each transcription loads it.
+            at_once: attempts that share the process's memory.
+        """
+        self._pool = pool
+        self._engine = engine
+        self._memory = available_memory() // at_once
+        self._lock = threading.Lock()
+
+    def task_of(self, message: Message) -> AnyTask:
+        """Return what a message asks for, as this pool does it.
+
+        Raises:
+            MessageMalformedError: this pool does not do that; the text is the dead letter's reason.
+        """
+        task = message.task()
+        pool = self._pool
+        why = self._refusal(message, task)
+        if why:
+            raise MessageMalformedError(f"The pool {pool.pool.name} cannot make this attempt: {why}.")
+        return task.model_copy(
+            update={
+                "device": pool.device,
+                "memory_mib": pool.memory_mib,
+                "model_store": pool.model_store,
+                "hub_downloads": pool.hub_downloads,
+                "scratch_dir": pool.scratch_dir,
+                "egress": pool.egress,
+                "reporting": None,
+            }
+        )
+
+    def work(self, task: AnyTask, stop: StopRequest, on_progress: Callable[[Progress], None]) -> TerminationMessage:
+        """Make an attempt; return how it ended, without a result if it was stopped. Never raises.
+
+        Args:
+            task: of `task_of`.
+            stop: ends it early.
+            on_progress: called with the progress, in this thread.
+        """
+        handler = self._handler(task)
+        meter, counter = ProgressMeter(handler.weights, started=time.monotonic()), WorkCounter()
+
+        def on_update(update: ProgressUpdate) -> None:
+            counter.count(update)
+            on_progress(meter.measure(update, now=time.monotonic()))
+
+        try:
+            result = run(
+                task,
+                handler,
+                stop=stop,
+                on_progress=on_update,
+                on_document=counter.count_document,
+                turn=partial(self._turn, stop.check),
+            )
+        except Stopped:
+            return TerminationMessage(used=counter.done)
+        except BaseException as error:  # noqa: BLE001  (whatever it is, the end of the attempt must be reported)
+            result = logged_failure(error, handler.remedy)
+        # As long as a pod's may be: what the operator keeps is the same.
+        return TerminationMessage.model_validate_json(encode(result, counter.done))
+
+    def _handler(self, task: AnyTask) -> TaskHandler:
+        if isinstance(task, TranscriptionTask):
+            return TranscriptionHandler(task, engine=self._engine, memory=self._memory)
+        return OCRHandler(task)
+
+    @contextmanager
+    def _turn(self, check: Check) -> Iterator[None]:
+        while not self._lock.acquire(timeout=POLL_SECONDS):
+            check()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _refusal(self, message: Message, task: AnyTask) -> str:
+        """Return why this pool does not do a task; empty: it does."""
+        pool = self._pool
+        stt = task if isinstance(task, TranscriptionTask) else None
+        token = stt is not None and stt.diarization is not None and stt.diarization.token_secret_ref is not None
+        locations = (task.source, task.output)
+        checks = {
+            "the message's id is not that of its attempt": message.id != f"{task.job.uid}/{task.attempt}",
+            f"it is for {message.source[:200]}": message.source != f"/steno/{pool.pool.namespace}/{pool.pool.name}",
+            "its job is in another namespace": task.job.namespace != pool.pool.namespace,
+            "its job is another tenant's": task.tenant != pool.tenant,
+            "it reads or writes a volume, which needs a pod of its own (execution: Job)": any(
+                where.path is not None for where in locations
+            ),
+            "it uses a Secret that the pool does not list": not all(
+                self._has_credentials(where.credentials_dir) for where in locations
+            ),
+            f"it wants another model than {pool.model.name}": stt is not None and stt.model.name != pool.model.name,
+            "diarization.tokenSecretRef needs a pod of its own (execution: Job)": token,
+        }
+        return next((why for why, refused in checks.items() if refused), "")
+
+    def _has_credentials(self, folder: str | None) -> bool:
+        if folder is None:
+            return True
+        queue, path = self._pool.queue, Path(folder)
+        return queue is not None and path.parent == Path(queue.credentials_root) and path.name not in ("", "..", ".")
