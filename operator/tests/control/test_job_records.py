@@ -9,7 +9,7 @@ from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.job_records import read_job, read_worker
 from steno_operator.control.cache.pool_records import read_server
 from steno_operator.control.cache.resource_records import read_resource, strip
-from steno_operator.manifests.labels import DEADLINE, SUSPENDED
+from steno_operator.manifests.labels import DEADLINE, MANAGED_BY, MANAGED_BY_VALUE, SUSPENDED
 
 from .objects import container, job, pod, resource
 
@@ -37,6 +37,15 @@ def test_a_jobs_free_text_is_not_kept_and_a_sessions_is_for_its_tokens():
     assert strip(raw)["spec"]["metadata"] == {"tenant_id": "tenant_abc"}, "what is read live has it"
     session = {**raw, "kind": "StreamSession", "spec": {"metadata": {"tenant_id": "tenant_abc"}}}
     assert read_resource(session).value.raw["spec"] == session["spec"]
+
+
+def test_of_a_pools_labels_the_one_is_kept_that_says_it_was_made_on_demand():
+    ours, others = {MANAGED_BY: MANAGED_BY_VALUE}, {MANAGED_BY: "Helm"}
+    for labels, kept in (({**ours, "team": "a"}, ours), (others, None)):
+        raw = {**resource(), "kind": "RuntimePool"}
+        raw["metadata"] = {**raw["metadata"], "labels": labels}
+        assert read_resource(raw).value.raw["metadata"].get("labels") == kept
+        assert "labels" not in read_resource({**raw, "kind": "StreamSession"}).value.raw["metadata"]
 
 
 def test_a_running_child():

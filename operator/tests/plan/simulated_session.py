@@ -78,7 +78,7 @@ class SimulatedSession:
         match action:
             case CreatePool(manifest):
                 self.pool = self.pool or RuntimePool.from_wire(
-                    {**manifest, "metadata": {"name": "default", "namespace": "ns", "uid": "u2"}}
+                    {**manifest, "metadata": {**manifest["metadata"], "namespace": "ns", "uid": "u2"}}
                 )
             case IssueToken(claims, _):
                 self.token = self.key, claims.exp

@@ -200,6 +200,23 @@ def test_the_pool_that_one_without_an_output_made_serves_those_with_one():
     assert ready(other).reason == "EndpointReady"
 
 
+@pytest.mark.parametrize("field", ["endpointURL", "secretRef"])
+def test_l4_nobody_inherits_where_another_sessions_transcripts_go(field: str):
+    given = {"endpointURL": "https://s3.example", "secretRef": {"name": "keys"}, "region": "x"}
+    first = SimulatedSession(make_session(output={"uri": "s3://mine", **given}), None)
+    first.reconcile()
+    pool = first.pool.model_copy(update={"status": make_pool(1).status})
+    assert ready(SimulatedSession(make_session(output={"uri": "s3://t", **given}), pool)).reason == "EndpointReady"
+    assert ready(SimulatedSession(make_session(), pool)).reason == "EndpointReady"
+    others = {key: value for key, value in given.items() if key not in (field, "region")}
+    outcome = ready(SimulatedSession(make_session(output={"uri": "s3://t", **others}), pool))
+    assert outcome.reason == "OutputNotOfPool"
+    assert f"the spec.output.{field} of that one" in outcome.message
+    assert "kubectl label runtimepool default -n ns app.kubernetes.io/managed-by-" in outcome.message
+    released = pool.model_copy(update={"metadata": pool.metadata.model_copy(update={"labels": {}})})
+    assert ready(SimulatedSession(make_session(output={"uri": "s3://t"}), released)).reason == "EndpointReady"
+
+
 def test_what_is_to_be_pasted_into_a_shell_is_quoted():
     url = "http://s3';reboot;'"
     simulation = SimulatedSession(make_session(output={"uri": "s3://t", "endpointURL": url}), make_pool(output={}))

@@ -45,7 +45,8 @@ class SessionOutput(PoolOutputSpec):
     """Where the transcript is published: `<uri>/<namespace>/<name>/<uid>/`.
 
     The pool's servers publish it with the pool's credentials: `secretRef`, `endpointURL` and `region`, where given,
-    must be those of the pool.
+    must be those of the pool. With a pool that was made for another session's, the first two must be given if that one
+    gave them.
     """
 
     uri: Annotated[

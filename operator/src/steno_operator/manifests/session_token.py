@@ -15,6 +15,8 @@ from steno_operator.manifests import labels
 
 OUTPUT_FIELDS = ("secretRef", "endpointURL", "region")
 """Fields of a session's output that must be its pool's."""
+WHERE_TO = ("endpointURL", "secretRef")
+"""Those that decide to whom transcripts go, and in whose name."""
 TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
 
 

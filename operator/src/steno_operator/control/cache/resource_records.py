@@ -22,6 +22,7 @@ from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_kube.decoding import own_metadata
 from steno_kube.keys import Key, controller_uid
 from steno_kube.object_cache import Entry, Index, OwnerKey
+from steno_operator.manifests import labels
 from steno_operator.plan.common.admission import ADMISSION_POLICIES
 from steno_operator.plan.pool.places import PlaceRequest, place_request
 
@@ -153,6 +154,9 @@ def _cached(kind: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     kept = strip(raw)
     if kind in _JOB_KINDS and "metadata" in (kept.get("spec") or {}):
         kept["spec"] = {name: value for name, value in kept["spec"].items() if name != "metadata"}
+    made_by = (raw["metadata"].get("labels") or {}).get(labels.MANAGED_BY)
+    if kind == POOL_KIND and made_by == labels.MANAGED_BY_VALUE:  # on demand, for a session
+        kept["metadata"]["labels"] = {labels.MANAGED_BY: made_by}
     return kept
 
 

@@ -13,7 +13,8 @@ from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.streamsession import DEFAULT_POOL, StreamSession
-from steno_operator.manifests.session_token import OUTPUT_FIELDS, build_default_pool
+from steno_operator.manifests import labels
+from steno_operator.manifests.session_token import OUTPUT_FIELDS, WHERE_TO, build_default_pool
 from steno_operator.plan.common.admission import Admission
 from steno_operator.plan.common.conditions import Fact, find, holds
 from steno_operator.plan.common.plan import Action, CreatePool, EmitEvent
@@ -125,7 +126,10 @@ def _fault(session: StreamSession, pool: RuntimePool) -> Fact | None:
 
 
 def _output_fault(session: StreamSession, pool: RuntimePool) -> str | None:
-    """Servers publish with the pool's credentials: a session's output must agree with the pool's."""
+    """Servers publish with the pool's credentials: a session's output must agree with the pool's.
+
+    What it leaves out is the pool's, where somebody set it up; not where another session's author did, by being first.
+    """
     output, given, name = session.spec.output, pool.spec.output, pool.metadata.name
     if output is None:
         return None
@@ -138,6 +142,14 @@ def _output_fault(session: StreamSession, pool: RuntimePool) -> str | None:
         return (
             f'RuntimePool "{name}" has no spec.output, so its servers cannot publish: set it there (`{set_it}`;'
             " `output: {}` is the pods' own identity), or leave spec.output out of a new session."
+        )
+    on_demand = pool.metadata.labels.get(labels.MANAGED_BY) == labels.MANAGED_BY_VALUE
+    inherited = next((field for field in WHERE_TO if on_demand and field in theirs and field not in ours), None)
+    if inherited is not None:
+        return (
+            f'RuntimePool "{name}" was made for another session and has the spec.output.{inherited} of that one: give '
+            "the same in a new session, or have an administrator of the namespace say that it is everybody's: "
+            f"`kubectl label runtimepool {name} -n {namespace} {labels.MANAGED_BY}-`."
         )
     different = next((field for field in ours if ours[field] != theirs.get(field)), None)
     if different is None:
