@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import struct
@@ -10,22 +9,20 @@ import time
 import wave
 import zipfile
 import zlib
+from itertools import cycle
 from pathlib import Path
 
 import httpx
-import jiwer
 import pytest
 
 from runtime.tests.ocr.test_sandboxed import forms
-from runtime.tests.serve.conftest import TokenIssuer, WebSocketClient
-from runtime.tests.serve.process import Process, paced
-from runtime.tests.stt.conftest import normal
+from runtime.tests.serve.process import Process
 
-pytestmark = pytest.mark.slow
+from .paired import Stage, p95
+
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 
 MIB = 1 << 20
-ROUNDS = 2
-"""Times that the recording of half a minute is spoken."""
 SECONDS = 45.0
 """For one file: a page has half a minute, and its process as long to start on a busy machine."""
 
@@ -94,55 +91,43 @@ def resident(process: Process) -> int:
     return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
 
-async def attack(server: Process, token: str) -> dict[str, tuple[int, str, float]]:
-    """Send every file, one after the other; return the status, the code and the seconds of each answer."""
-    found: dict[str, tuple[int, str, float]] = {}
+async def send(server: Process, token: str, path: str, data: bytes) -> tuple[int, str, float]:
+    """Send a file; return the status, the code and the seconds of the answer."""
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{server.http}", timeout=2 * SECONDS, trust_env=False,
         headers={"Authorization": f"Bearer {token}"},
     ) as client:  # fmt: skip
-        for path, files in (("/ocr/process", DOCUMENTS), ("/stt/upload", RECORDINGS)):
-            for name, data in files.items():
-                began = time.monotonic()
-                fields = {"mode": "force"} if path.startswith("/ocr") else {"diarize": "false"}
-                answer = await client.post(path, files={"file": ("a", data)}, data=fields)
-                code = answer.json().get("code", "")
-                found[name] = answer.status_code, code, time.monotonic() - began
-    return found
+        began = time.monotonic()
+        fields = {"mode": "force"} if path.startswith("/ocr") else {"diarize": "false"}
+        answer = await client.post(path, files={"file": ("a", data)}, data=fields)
+        return answer.status_code, answer.json().get("code", ""), time.monotonic() - began
 
 
-async def speak(server: Process, token: str, pcm: bytes) -> WebSocketClient:
-    """Speak in real time, and return the client once its session has ended."""
-    async with server.connect(token) as socket:
-        ws = WebSocketClient(socket)
-        await ws.start()
-        ending = asyncio.create_task(ws.closed())
-        await paced(pcm, socket.send)
-        await ws.send("end_session")
-        assert await ending == 1000
-    return ws
+async def test_hostile_files_beside_live_sessions(stage: Stage):
+    server, token = stage.server, stage.issuer.token()
+    files = [("/ocr/process", *each) for each in DOCUMENTS.items()]
+    files += [("/stt/upload", *each) for each in RECORDINGS.items()]
+    following, found = cycle(files), dict[str, tuple[int, str, float]]()
 
+    async def attack(seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            path, name, data = next(following)
+            found[name] = await send(server, token, path, data)
 
-async def test_hostile_files_beside_a_live_session(server: Process, issuer: TokenIssuer, sample_wav: Path):
-    with wave.open(str(sample_wav)) as file:
-        pcm = file.readframes(file.getnframes()) * ROUNDS
     before = resident(server)
-    speaking = asyncio.create_task(speak(server, issuer.token(language="en"), pcm))
-    found = await attack(server, issuer.token())
+    latencies = await stage.converse(stage.crossover.run(attack))
+    for path, name, data in files:
+        if name not in found:
+            found[name] = await send(server, token, path, data)
     grown = resident(server) - before
-    ws = await speaking
     for name, (status, code, seconds) in found.items():
         print(f"{name}: {status} {code} after {seconds:.1f} s")
     print(f"the server has grown by {grown // MIB} MiB")
     assert {name: (status, code) for name, (status, code, _) in found.items() if not refused(status, code)} == {}
     assert max(seconds for *_, seconds in found.values()) < SECONDS
     assert grown < 200 * MIB
-    [last] = [message for message in ws.received if message["type"] == "session_ended"]
-    assert last["stats"]["audio_seconds"] == pytest.approx(len(pcm) / 32_000, abs=0.1)
-    words = " ".join(
-        line.split(maxsplit=5)[5] for line in sample_wav.with_suffix(".stm").read_text().splitlines() if line
-    )
-    assert jiwer.wer(" ".join([normal(words)] * ROUNDS), normal(" ".join(ws.texts()))) < 0.35
+    stage.crossover.check(latencies, p95)
 
 
 def refused(status: int, code: str) -> bool:

@@ -37,12 +37,10 @@ def pool_task(issuer: TokenIssuer, folder: Path, **fields: Any) -> dict[str, Any
 class Process:
     """A server process, ready."""
 
-    def __init__(self, log: Path, *arguments: str, ready: bool = True) -> None:
+    def __init__(self, log: Path, *arguments: str, ready: bool = True, module: str = "steno_runtime.serve") -> None:
         self.log = log
         with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "steno_runtime.serve", *arguments], stdout=stderr, stderr=stderr
-            )
+            self.process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=stderr, stderr=stderr)
         if ready:
             self._await("ready")
             listening = next(entry for entry in self.entries if entry["message"] == "listening")
