@@ -23,6 +23,7 @@ from steno_runtime.errors import WorkError
 from steno_runtime.ocr.deskew import Deskewed, measure_skew
 from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord, moved
 from steno_runtime.ocr.engines.detector import LineDetector
+from steno_runtime.ocr.engines.unread import unread_rows
 from steno_runtime.ocr.geometry import Quad, box
 from steno_runtime.ocr.languages import OSD_SCRIPTS, script, tesseract_names
 
@@ -43,6 +44,10 @@ _FROM_THE_RIGHT = frozenset({"Arab", "Hebr"})
 _LATIN_LANGUAGES = ("en",)
 _AS_SURE = 0.8
 """Share of the confidence of a model of Arabic or Hebrew in a few digits at which that of Latin letters is taken."""
+_EDGE = 8
+"""Pixels of white around a line that is read alone."""
+_MIN_LOST_CONFIDENCE = 0.3
+"""Of a line that the page analysis left out; texture is read with less. Doubtful ones count for the page's doubt."""
 _TURN_CONFIDENCE = 2.0
 """Below this Tesseract's own guess of the orientation is no better than a coin."""
 
@@ -104,12 +109,31 @@ class TesseractEngine:
         if quality.is_print and all(script(language) == "Latn" for language in languages):
             angle = measure_skew(image)
             upright = Deskewed(image, angle) if angle else None
+            pixels = upright.pixels if upright else image
             api = self._api(tesseract_names(languages), tesserocr.PSM.AUTO)
-            _set(api, upright.pixels if upright else image, quality.dpi)
+            _set(api, pixels, quality.dpi)
             api.Recognize()
-            return [moved(line, upright.on_page) for line in _lines(api)] if upright else _lines(api)
+            lines = self._with_lost(_lines(api), pixels, languages, quality.dpi)
+            return [moved(line, upright.on_page) for line in lines] if upright else lines
         read = (self._line(quad, crop, languages, quality.dpi) for quad, crop in self._detector.find(image))
         return [line for line in read if line is not None]
+
+    def _with_lost(
+        self, lines: list[RecognizedLine], image: np.ndarray, languages: Sequence[str], dpi: int
+    ) -> list[RecognizedLine]:
+        """Return the lines that the page analysis found and those that it lost.
+
+        Where it lost lines, such as the head of a table, its blocks are wrong as well: the lines' places decide.
+        """
+        edge = ((_EDGE, _EDGE), (_EDGE, _EDGE), (0, 0))
+        lost: list[RecognizedLine] = []
+        for left, top, right, bottom in unread_rows(image, lines):
+            crop = np.pad(image[top:bottom, left:right], edge, constant_values=255)
+            quad = box(left - _EDGE, top - _EDGE, right + _EDGE, bottom + _EDGE)
+            line = self._single(quad, crop, tesseract_names(languages), dpi)
+            if line is not None and line.confidence >= _MIN_LOST_CONFIDENCE:
+                lost.append(line)
+        return [replace(line, block=None) for line in (*lines, *lost)] if lost else lines
 
     def _line(self, quad: Quad, crop: np.ndarray, languages: Sequence[str], dpi: int) -> RecognizedLine | None:
         """Read one line's crop, whose corners on the page are `quad`."""
