@@ -1,4 +1,7 @@
-"""`steno models`: downloads speech and speaker models to the model store of this machine."""
+"""`steno models`: downloads speech and speaker models to the model store of this machine.
+
+Separate because each group of commands is.
+"""
 
 from __future__ import annotations
 
