@@ -94,7 +94,6 @@ class GatewayProcess:
     ) -> None:
         """Do what the operator and a worker do: publish a document (or several, by format), or fail."""
         job, now = self.job(name), (datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        plural = "transcriptionjobs" if name.startswith("stt-") else "ocrjobs"
         status: dict[str, Any] = {"observedGeneration": 1, "completionTime": now, "attempt": 1}
         published = artifacts or ({} if document is None else {"json": json.dumps(document)})
         if not published:
@@ -109,6 +108,14 @@ class GatewayProcess:
                 listed.append({"format": form, "uri": uri, "sha256": "0" * 64, "bytes": len(data)})
             results = {"manifest": f"s3://steno/{folder}/manifest.json", "artifacts": listed}
             status |= {"phase": "Succeeded", "results": results}
+        self._write_status(name, status)
+
+    def progress(self, name: str, stage: str, percent: int) -> None:
+        """Do what the operator does while a worker works."""
+        self._write_status(name, {"phase": "Running", "progress": {"stage": stage, "percent": percent}})
+
+    def _write_status(self, name: str, status: dict[str, Any]) -> None:
+        plural = "transcriptionjobs" if name.startswith("stt-") else "ocrjobs"
         answer = self.apiserver.request(
             "PATCH", f"/apis/steno.dev/v1alpha1/namespaces/{self.namespace}/{plural}/{name}/status",
             {"status": status}, content_type="application/merge-patch+json",

@@ -150,13 +150,21 @@ def test_the_job_of_another_tenant_of_the_namespace_does_not_exist(gateway: Gate
     assert (answer.status_code, answer.json()["code"]) == (404, "JobNotFound")
 
 
-@pytest.mark.parametrize("source", ["pvc://recordings/a.wav", "s3://steno/uploads/team-b/stt-7/x/a.wav"])
-def test_a_source_is_neither_a_claim_nor_what_others_have_staged(gateway: GatewayProcess, source: str):
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("pvc://recordings/a.wav", (400, "InvalidRequest")),
+        ("s3://steno/uploads/team-b/stt-7/x/a.wav", (403, "SourceNotAllowed")),
+    ],
+)
+def test_a_source_is_neither_a_claim_nor_what_others_have_staged(
+    gateway: GatewayProcess, source: str, expected: tuple[int, str]
+):
     key, before = gateway.key().key, len(gateway.jobs())
     answer = gateway.client.post("/stt/process?async=true", headers=bearer(key), json={"audio_url": source})
-    assert (answer.status_code, answer.json()["code"]) == (403, "SourceNotAllowed")
+    assert (answer.status_code, answer.json()["code"]) == expected
     answer = gateway.client.post("/ocr/process?async=true", headers=bearer(key), json={"document_url": source})
-    assert (answer.status_code, answer.json()["code"]) == (403, "SourceNotAllowed")
+    assert (answer.status_code, answer.json()["code"]) == expected
     assert len(gateway.jobs()) == before
 
 

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match, Route
 from starlette.websockets import WebSocket
 
-from steno_api.gateway.api_keys import Scope
 from steno_api.gateway.known_keys import ApiKeys
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.v1alpha1.streamsession import StreamSession
@@ -29,9 +29,11 @@ from steno_gateway.live.tokens import OperatorTokens
 from steno_gateway.settings import Settings
 from steno_gateway.transports.audit import AuditLog
 from steno_gateway.transports.cors import allow_cors
-from steno_gateway.transports.http import RateLimitHeaders, admitted, problem
+from steno_gateway.transports.http import RateLimitHeaders, problem
+from steno_gateway.transports.jobs_rest import JobsRest
 from steno_gateway.transports.openai_rest import PATHS as OPENAI_PATHS
 from steno_gateway.transports.openai_rest import OpenAIRest, openai_error
+from steno_gateway.transports.openapi import Health, complete, describe
 from steno_gateway.transports.original_rest import OriginalRest
 from steno_gateway.transports.original_websocket import OriginalWebSocket
 from steno_gateway.work.cleanup import UploadCleanup
@@ -86,10 +88,28 @@ class Gateway:
 
 def _application(settings: Settings, gateway: Gateway) -> FastAPI:
     app = FastAPI(title="Steno", version=version("steno-gateway"), lifespan=gateway.running)
-    rest = OriginalRest(settings, gateway.access, gateway.jobs)
+    app.add_middleware(RateLimitHeaders)
+    app.add_middleware(AuditLog)
+    allow_cors(app, settings.cors_origins)
+    app.exception_handler(ApiError)(_on_api_error)
+    app.exception_handler(HTTPException)(_on_http_error)
+    app.exception_handler(Exception)(_on_error)
+    _add_probes(app, gateway)
+    OriginalRest(settings, gateway.access, gateway.jobs, lambda: gateway.ready).add_routes(app)
+    OpenAIRest(settings, gateway.access, gateway.jobs).add_routes(app)
+    JobsRest(settings, gateway.access, gateway.jobs).add_routes(app)
+    if gateway.sessions is not None:
+        live = OriginalWebSocket(gateway.access, gateway.sessions)
 
-    openai = OpenAIRest(settings, gateway.access, gateway.jobs)
+        async def realtime(websocket: WebSocket) -> None:
+            await live.serve(websocket)
 
+        app.websocket("/stt/realtime")(realtime)
+    complete(app)
+    return app
+
+
+def _add_probes(app: FastAPI, gateway: Gateway) -> None:
     async def health(_: Request) -> Response:
         body = {"status": "ok" if gateway.ready else "loading", "version": version("steno-gateway")}
         return JSONResponse(body)
@@ -100,44 +120,9 @@ def _application(settings: Settings, gateway: Gateway) -> FastAPI:
     async def readyz(_: Request) -> Response:
         return PlainTextResponse("ok" if gateway.ready else "loading", 200 if gateway.ready else 503)
 
-    async def stt_status(request: Request) -> Response:
-        async with admitted(gateway.access, request, Scope.STT) as principal:
-            model = settings.transcription.get("model", {}).get("name", "large-v3")
-            limits = {"max_upload_bytes": settings.max_upload_bytes}
-            return JSONResponse({"ready": gateway.ready, "model": model, "tenant": principal.tenant, "limits": limits})
-
-    async def job_status(request: Request, job_id: str) -> Response:
-        return await rest.job_status(request, job_id)
-
-    async def openai_model(request: Request, model: str) -> Response:
-        return await openai.model(request, model)
-
-    app.add_middleware(RateLimitHeaders)
-    app.add_middleware(AuditLog)
-    allow_cors(app, settings.cors_origins)
-    app.exception_handler(ApiError)(_on_api_error)
-    app.exception_handler(HTTPException)(_on_http_error)
-    app.exception_handler(Exception)(_on_error)
-    app.get("/health")(health)
+    app.get("/health", **describe("Whether the gateway is ready", Health, credentials=False))(health)
     app.get("/livez", include_in_schema=False)(livez)
     app.get("/readyz", include_in_schema=False)(readyz)
-    app.get("/stt/status")(stt_status)
-    app.post("/stt/upload")(rest.transcribe_file)
-    app.post("/stt/process")(rest.transcribe_url)
-    app.post("/ocr/process")(rest.read_document)
-    app.get("/status/{job_id}")(job_status)
-    app.post("/v1/audio/transcriptions")(openai.transcribe)
-    app.post("/v1/audio/translations")(openai.translate)
-    app.get("/v1/models")(openai.models)
-    app.get("/v1/models/{model:path}")(openai_model)
-    if gateway.sessions is not None:
-        live = OriginalWebSocket(gateway.access, gateway.sessions)
-
-        async def realtime(websocket: WebSocket) -> None:
-            await live.serve(websocket)
-
-        app.websocket("/stt/realtime")(realtime)
-    return app
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
@@ -156,7 +141,16 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         refused = ApiError(ErrorCode.INVALID_REQUEST, str(error.detail))
     answer = await _on_api_error(request, refused)
     answer.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the router knows those of one route only
+        answer.headers["Allow"] = ", ".join(_methods(request))
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that the address of a request knows."""
+    routes = [each for each in request.app.routes if isinstance(each, Route)]
+    matching = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for each in matching for method in each.methods or ()})
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -133,6 +133,8 @@ class Settings(Model):
     """For which a client waits until its session is ready."""
     stream_ca_file: Path | None = Field(default=None, alias="streamCAFile")
     """CA certificates (PEM) of pools with TLS; absent, or no such file: those of the system."""
+    max_priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """The highest `priority` that a client may give a job."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES
     """Of one file."""
     wait_seconds: Annotated[float, Field(gt=0)] = 600.0

@@ -13,6 +13,12 @@ from steno_api.v1alpha1.common import Output
 from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
 
+PAGES = (
+    r"([1-9][0-9]{0,5}(-([1-9][0-9]{0,5})?)?|-[1-9][0-9]{0,5})"
+    r"(,([1-9][0-9]{0,5}(-([1-9][0-9]{0,5})?)?|-[1-9][0-9]{0,5}))*"
+)
+"""Pages and ranges of pages."""
+
 
 class OCREngine(StrEnum):
     """Engine that reads the pages."""
@@ -72,11 +78,7 @@ class OCRJobSpec(JobSpec):
         Annotated[
             str,
             Field(min_length=1, max_length=256),
-            Pattern(
-                r"([1-9][0-9]{0,5}(-([1-9][0-9]{0,5})?)?|-[1-9][0-9]{0,5})"
-                r"(,([1-9][0-9]{0,5}(-([1-9][0-9]{0,5})?)?|-[1-9][0-9]{0,5}))*",
-                "must be pages and ranges such as 1-20,25 or 3-",
-            ),
+            Pattern(PAGES, "must be pages and ranges such as 1-20,25 or 3-"),
         ]
         | None
     ) = None

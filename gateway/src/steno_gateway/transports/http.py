@@ -35,20 +35,24 @@ def api_key(connection: HTTPConnection) -> str | None:
 
 
 def problem(error: ApiError) -> JSONResponse:
-    """Return the problem document of an error."""
+    """Return the answer of an error."""
     headers = dict(NO_STORE)
     if error.status.http == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    body = {
+    return JSONResponse(problem_document(error), error.status.http, headers, PROBLEM)
+
+
+def problem_document(error: ApiError) -> dict[str, Any]:
+    """Return an error as RFC 9457 has it."""
+    return {
         "type": "about:blank",
         "title": HTTPStatus(error.status.http).phrase,
         "status": error.status.http,
         "detail": error.message,
         "code": error.status.code,
     }
-    return JSONResponse(body, error.status.http, headers, PROBLEM)
 
 
 @contextlib.asynccontextmanager

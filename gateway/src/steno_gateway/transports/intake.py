@@ -20,9 +20,22 @@ from steno_gateway.transports.http import NO_STORE
 from steno_gateway.transports.multipart import read_form
 from steno_gateway.work.jobs import Job, JobService, Upload
 
-KEY_HEADER = "idempotency-key"
+MAX_KEY_CHARS = 255
 HEARTBEAT_SECONDS = 15.0
 """After which an event stream without events has a comment: proxies close what is silent."""
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return what the client calls the request, if it does.
+
+    Raises:
+        ApiError: `InvalidRequest`.
+    """
+    key = request.headers.get("idempotency-key", "").strip()
+    if len(key) > MAX_KEY_CHARS:
+        message = f"An Idempotency-Key may have {MAX_KEY_CHARS} characters."
+        raise ApiError(ErrorCode.INVALID_REQUEST, message)
+    return key or None
 
 
 class Intake:
@@ -79,7 +92,7 @@ class Intake:
 
     async def abandon(self, request: Request, principal: Principal, job: Job) -> None:
         """Delete the job of a client that went away, unless it can find the job again."""
-        if KEY_HEADER not in request.headers:
+        if idempotency_key(request) is None:
             with contextlib.suppress(ApiError):
                 await self._jobs.cancel(principal, job.metadata.name)
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
+from fastapi import FastAPI
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -22,12 +23,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from steno_api.documents.transcript import Transcript
 from steno_api.gateway import openai
 from steno_api.gateway.api_keys import Scope
+from steno_api.gateway.jobs import SpokenTag, Tag
 from steno_api.server.errors import ApiError, ErrorCode, ErrorStatus
 from steno_gateway.access.access import Access
 from steno_gateway.access.principal import Principal
 from steno_gateway.settings import Settings
 from steno_gateway.transports.http import NO_STORE, admitted, problem
-from steno_gateway.transports.intake import HEARTBEAT_SECONDS, KEY_HEADER, EventStream, Intake, begun
+from steno_gateway.transports.intake import HEARTBEAT_SECONDS, EventStream, Intake, begun, idempotency_key
+from steno_gateway.transports.openapi import EVENT, IDEMPOTENCY_KEY, describe, form_of, schema_of
 from steno_gateway.work.jobs import SPEECH, Job, JobService, failure, has_ended
 
 PATHS = ("/v1/audio/", "/v1/models")
@@ -53,14 +56,12 @@ class TranscriptionFields(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    model: Annotated[str, Field(max_length=253)]
+    model: Annotated[str, Field(min_length=1, max_length=253)]
     """`whisper-1`, `gpt-4o-transcribe` and its relatives, or the gateway's own: they all mean the gateway's model."""
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"] = "json"
-    language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
+    language: SpokenTag | None = None
     """Of the speech, as a BCP 47 tag; absent: detected."""
-    languages: Annotated[
-        list[Annotated[str, Field(min_length=2, max_length=35)]], Field(max_length=16), BeforeValidator(_split)
-    ] = []
+    languages: Annotated[list[Tag], Field(max_length=16), BeforeValidator(_split)] = []
     """The only ones that may be detected."""
     timestamp_granularities: Annotated[list[Literal["word", "segment"]], BeforeValidator(_split)] = []
     """For `verbose_json`; default: segments."""
@@ -121,11 +122,30 @@ class OpenAIRest:
         own = str(settings.transcription.get("model", {}).get("name", "large-v3"))
         self._models = tuple(dict.fromkeys((own, *ALIASES)))
 
+    def add_routes(self, app: FastAPI) -> None:
+        """Add the routes, with their descriptions."""
+        json_shapes = openai.Transcription | openai.VerboseTranscription | openai.DiarizedTranscription
+        texts = {media_type: {"type": "string"} for media_type in ("text/plain", *_SUBTITLES.values())}
+        transcribe = describe(
+            "Transcribe a recording",
+            {"application/json": schema_of(json_shapes), **texts, "text/event-stream": EVENT},
+            openai=True,
+            parameters=[IDEMPOTENCY_KEY],
+            body={"multipart/form-data": form_of(TranscriptionFields)},
+        )
+        translate = describe("Refused: nothing here translates", openai=True, body={"multipart/form-data": {}})
+        models = describe("The models that requests may name", openai.SpeechModelList, openai=True)
+        model = describe("A model", openai.SpeechModelEntry, openai=True, errors=[404])
+        app.post("/v1/audio/transcriptions", response_class=Response, **transcribe)(self.transcribe)
+        app.post("/v1/audio/translations", **translate)(self.translate)
+        app.get("/v1/models", **models)(self.models)
+        app.get("/v1/models/{model:path}", **model)(self.model)
+
     async def transcribe(self, request: Request) -> Response:
         """`POST /v1/audio/transcriptions`."""
         async with contextlib.AsyncExitStack() as held:
             principal = await held.enter_async_context(admitted(self._access, request, Scope.STT))
-            name = self._jobs.new_name(SPEECH, principal, request.headers.get(KEY_HEADER))
+            name = self._jobs.new_name(SPEECH, principal, idempotency_key(request))
             async with self._intake.received(request, principal, name) as (form, upload):
                 asked = self._parse(form)
             job = await self._jobs.create_from_upload(SPEECH, principal, name, asked.spec(), upload)
@@ -135,7 +155,7 @@ class OpenAIRest:
                 return self._stream(request, principal, job, asked, held=held.pop_all(), headers=headers)
             job = await self._intake.wait(request, principal, job)
             if not has_ended(job):
-                message = f"The job has not ended yet, and goes on: ask for it at /status/{name}."
+                message = f"The job has not ended yet, and goes on: ask for it at /v1/jobs/{name}."
                 raise ApiError(ErrorCode.JOB_TIMEOUT, message)
             return await self._answer(job, asked, {**NO_STORE, **headers})
 

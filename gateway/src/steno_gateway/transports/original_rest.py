@@ -6,19 +6,36 @@ What a request asks for becomes a job, and the answer is the document that the j
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Literal
 
+from fastapi import FastAPI
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from steno_api.documents.pages import Pages
+from steno_api.documents.transcript import Transcript
+from steno_api.gateway.api_keys import Scope
+from steno_api.gateway.jobs import Pages as PageRanges
+from steno_api.gateway.jobs import SourceURI, SpokenTag, Tag
 from steno_api.server.errors import ApiError, ErrorCode
+from steno_api.v1alpha1.ocrjob import OCREngine
 from steno_gateway.access.access import Access
 from steno_gateway.access.principal import Principal
 from steno_gateway.settings import Settings
 from steno_gateway.transports.http import NO_STORE, admitted, parse_fields, read_json
-from steno_gateway.transports.intake import KEY_HEADER, Intake, begun
+from steno_gateway.transports.intake import Intake, begun, idempotency_key
+from steno_gateway.transports.openapi import (
+    IDEMPOTENCY_KEY,
+    LATER,
+    Accepted,
+    SpeechStatus,
+    WorkState,
+    describe,
+    form_of,
+    schema_of,
+)
 from steno_gateway.work.jobs import DOCUMENTS, SPEECH, Job, JobKind, JobService, failure, has_ended, state
 
 Text = Annotated[str, Field(max_length=512)]
@@ -28,7 +45,7 @@ def _split(given: Any) -> Any:
     return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
 
 
-Languages = Annotated[list[Annotated[str, Field(max_length=35)]], Field(max_length=16), BeforeValidator(_split)]
+Languages = Annotated[list[Tag], Field(max_length=16), BeforeValidator(_split)]
 
 
 class ClientFields(BaseModel):
@@ -50,7 +67,7 @@ class SpeechFields(ClientFields):
     """Fields of a recording."""
 
     meeting_id: Annotated[str, Field(max_length=253)] | None = None
-    language: Annotated[str, Field(max_length=35)] = "auto"
+    language: SpokenTag = "auto"
     languages: Languages = []
     channels: Literal["mix", "split"] = "mix"
     diarize: bool = True
@@ -73,16 +90,16 @@ class SpeechFields(ClientFields):
 class SpeechUrlFields(SpeechFields):
     """Fields of a recording that a worker fetches."""
 
-    audio_url: Annotated[str, Field(max_length=2048)]
+    audio_url: SourceURI
 
 
 class DocumentFields(ClientFields):
     """Fields of a document."""
 
-    document_url: Annotated[str, Field(max_length=2048)] | None = None
+    document_url: SourceURI | None = None
     languages: Languages = []
-    engine: Annotated[str, Field(max_length=32)] | None = None
-    pages: Annotated[str, Field(max_length=200)] | None = None
+    engine: OCREngine | None = None
+    pages: PageRanges | None = None
     mode: Literal["skip", "redo", "force"] = "skip"
 
     def spec(self) -> dict[str, Any]:
@@ -95,10 +112,49 @@ class DocumentFields(ClientFields):
 class OriginalRest:
     """The handlers."""
 
-    def __init__(self, settings: Settings, access: Access, jobs: JobService) -> None:
+    def __init__(self, settings: Settings, access: Access, jobs: JobService, ready: Callable[[], bool]) -> None:
+        """Serve nothing yet.
+
+        Args:
+            settings: of the gateway.
+            access: who may ask.
+            jobs: what is asked for.
+            ready: whether all that exists has been observed.
+        """
+        self._ready = ready
+        self._settings = settings
         self._access = access
         self._jobs = jobs
         self._intake = Intake(settings, jobs)
+
+    def add_routes(self, app: FastAPI) -> None:
+        """Add the routes, with their descriptions."""
+        options = [IDEMPOTENCY_KEY, LATER]
+        form, url = form_of(SpeechFields), schema_of(SpeechUrlFields)
+        documents = {"multipart/form-data": form_of(DocumentFields), "application/json": schema_of(DocumentFields)}
+        upload = describe(
+            "Transcribe a recording", Transcript, later=Accepted, parameters=options, body={"multipart/form-data": form}
+        )
+        process = describe(
+            "Transcribe what a URL names",
+            Transcript,
+            later=Accepted,
+            parameters=options,
+            body={"application/json": url},
+        )
+        read = describe("Read a document", Pages, later=Accepted, parameters=options, body=documents)
+        app.get("/stt/status", **describe("The model and the limits", SpeechStatus))(self.speech_status)
+        app.post("/stt/upload", **upload)(self.transcribe_file)
+        app.post("/stt/process", **process)(self.transcribe_url)
+        app.post("/ocr/process", **read)(self.read_document)
+        app.get("/status/{job_id}", **describe("A job", WorkState, errors=[404]))(self.job_status)
+
+    async def speech_status(self, request: Request) -> Response:
+        """`GET /stt/status`: the model and the limits."""
+        async with admitted(self._access, request, Scope.STT) as principal:
+            model = self._settings.transcription.get("model", {}).get("name", "large-v3")
+            limits = {"max_upload_bytes": self._settings.max_upload_bytes}
+            return JSONResponse({"ready": self._ready(), "model": model, "tenant": principal.tenant, "limits": limits})
 
     async def transcribe_file(self, request: Request) -> Response:
         """`POST /stt/upload`: a form with a file."""
@@ -135,14 +191,14 @@ class OriginalRest:
 
     async def _upload(self, request: Request, kind: JobKind, model: type[SpeechFields | DocumentFields]) -> Response:
         async with admitted(self._access, request, kind.scope) as principal:
-            name = self._jobs.new_name(kind, principal, request.headers.get(KEY_HEADER))
+            name = self._jobs.new_name(kind, principal, idempotency_key(request))
             async with self._intake.received(request, principal, name) as (form, upload):
                 spec = parse_fields(model, dict(form)).spec()
             job = await self._jobs.create_from_upload(kind, principal, name, spec, upload)
             return await self._answer(request, principal, job)
 
     async def _run(self, request: Request, kind: JobKind, principal: Principal, spec: Mapping[str, Any]) -> Response:
-        name = self._jobs.new_name(kind, principal, request.headers.get(KEY_HEADER))
+        name = self._jobs.new_name(kind, principal, idempotency_key(request))
         return await self._answer(request, principal, await self._jobs.create(kind, principal, name, spec))
 
     async def _answer(self, request: Request, principal: Principal, job: Job) -> Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
@@ -30,6 +31,7 @@ from steno_kube.keys import Key
 
 Job = TranscriptionJob | OCRJob
 _NAME_BYTES = 10
+_NAME_CHARS = _NAME_BYTES * 8 // 5
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class JobService:
         Raises:
             ApiError: `JobNotFound`, `NotReady`, `ScopeMissing`.
         """
-        kind = next((each for each in KINDS if job_id.startswith(f"{each.prefix}-")), None)
+        kind = next((each for each in KINDS if re.fullmatch(f"{each.prefix}-[a-z2-7]{{{_NAME_CHARS}}}", job_id)), None)
         if kind is None:
             raise not_found()
         principal.require(kind.scope)
