@@ -147,7 +147,7 @@ async def test_the_session_of_a_lost_client_is_published(start_server: StartServ
 async def test_audio_dropped_by_a_drain_is_reported_and_the_rest_is_published(
     start_server: StartServer, issuer: TokenIssuer, s3: S3, place
 ):
-    server = await start_server(engine={"stuck": True}, output=place, drainSeconds=1)
+    server = await start_server(engine={"stuck": True}, output=place, drainSeconds=4)
     report = asyncio.create_task(next_ended(server))
     prefix = str(uuid.uuid4())
     async with server.connect(issuer.token(outputURI=f"s3://transcripts/{prefix}")) as socket:
@@ -162,7 +162,7 @@ async def test_audio_dropped_by_a_drain_is_reported_and_the_rest_is_published(
         last = await ws.expect("session_ended")
         assert await ws.closed() == 1012
     result = (await report).result
-    assert (result.reason, result.failure) == (SessionEnd.DRAINED, FailureReason.PREEMPTED)
+    assert (result.reason, result.failure) == (SessionEnd.DRAINED, FailureReason.PREEMPTED), result.message
     assert "last 0.5 s of audio" in result.message
     assert last["failure"] == {"reason": "Preempted", "message": result.message}
     assert last["manifest"] == result.manifest == f"s3://transcripts/{prefix}/manifest.json"
