@@ -25,6 +25,7 @@ from steno_runtime.ocr.page import Limits, PageError, PageInput, PageSource, sel
 from steno_runtime.ocr.reader import PageReader, failed_page
 from steno_runtime.ocr.spool import PageSpool
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
+from steno_runtime.triton.client import TritonClient, TritonServer
 
 LOW_CONFIDENCE = 0.7
 """Mean confidence of a page's lines below which its text is doubtful: wrong scripts and noise are read at less."""
@@ -48,6 +49,7 @@ class RecognitionOptions:
             replaces the text layer of an earlier OCR, `force` reads them as images.
         model_store: where `paddleocr/` is looked for.
         workers: pages read at a time; None: one per core, four at most.
+        triton: the server that has the PP-OCR models; None: this process.
         limits: what is refused.
         sandboxed: whether a child process opens the document, as one of a stranger; only where there are sandboxes.
     """
@@ -58,6 +60,7 @@ class RecognitionOptions:
     mode: Literal["skip", "redo", "force"] = "skip"
     model_store: Path | None = None
     workers: int | None = None
+    triton: TritonServer | None = None
     limits: Limits = field(default_factory=Limits)
     sandboxed: bool = sys.platform == "linux"
 
@@ -140,6 +143,7 @@ def recognize(
                 collector.add(waiting.popleft().result())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            readers.close()
     if collector.failed == len(numbers):
         raise WorkError(
             collector.reason or FailureReason.UNSUPPORTED_MEDIA,
@@ -213,7 +217,13 @@ class _Readers:
         self._options = options
         self._warn = warn
         self._threads = threads
+        self._triton = TritonClient(options.triton) if options.triton else None
         self._local = threading.local()
+
+    def close(self) -> None:
+        """Close the connection to a Triton server."""
+        if self._triton:
+            self._triton.close()
 
     def read(self, page: PageInput) -> Page:
         """Read `page`; an error of one page becomes a failed page."""
@@ -226,6 +236,7 @@ class _Readers:
                     languages=options.languages,
                     model_store=options.model_store,
                     threads=self._threads,
+                    triton=self._triton,
                     warn=self._warn,
                 )
             return reader.read(page)

@@ -31,6 +31,7 @@ from steno_runtime.ocr.languages import may_be_in, script
 from steno_runtime.ocr.layout import Block, arrange, is_order_guessed, outline
 from steno_runtime.ocr.page import PageError, PageInput
 from steno_runtime.ocr.resolution import assumed_dpi, is_blank, letter_height, scale_for_reading
+from steno_runtime.triton.client import TritonClient
 
 _MIN_SIDE = 12
 """Pixels; smaller pages hold no text."""
@@ -105,6 +106,7 @@ class PageReader:
         languages: Sequence[str],
         model_store: Path | None,
         threads: int,
+        triton: TritonClient | None = None,
         warn: Callable[[ResultWarning], None] = lambda _: None,
     ) -> None:
         """Prepare the engines; nothing is loaded yet.
@@ -114,13 +116,15 @@ class PageReader:
             languages: BCP 47, the main one first; empty: each page's script decides.
             model_store: where `paddleocr/` is looked for.
             threads: CPU threads of one engine.
+            triton: the server that has the PP-OCR models; None: this process.
             warn: called with what is doubtful.
         """
         self._warn = warn
         self._wanted = engine
         self._languages = tuple(languages)
-        self._tesseract = TesseractEngine(threads)
-        engines: list[RecognitionEngine] = [self._tesseract, RapidEngine(threads), PaddleEngine(model_store)]
+        self._tesseract = TesseractEngine(threads, triton=triton)
+        rapid, paddle = RapidEngine(threads, triton=triton), PaddleEngine(model_store)
+        engines: list[RecognitionEngine] = [self._tesseract, rapid, paddle]
         self._engines = {known.name: known for known in engines}
 
     def read(self, page: PageInput) -> Page:

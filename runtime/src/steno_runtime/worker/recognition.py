@@ -119,6 +119,7 @@ class OCRHandler:
     def _options(self) -> RecognitionOptions:
         from steno_runtime.cores import available_cores
         from steno_runtime.ocr.pipeline import MAX_WORKERS, RecognitionOptions
+        from steno_runtime.triton.client import TritonServer
 
         task = self._task
         workers = min(available_cores(), MAX_WORKERS)
@@ -129,6 +130,7 @@ class OCRHandler:
             mode=cast("Literal['skip', 'redo', 'force']", task.mode.lower()),
             model_store=Path(task.model_store),
             workers=max(1, workers // task.batch_divisor),
+            triton=TritonServer.from_environment(),
         )
 
     def _header(self, seconds: float) -> Header:

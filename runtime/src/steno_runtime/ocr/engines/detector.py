@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,29 +11,35 @@ from steno_runtime.ocr.engines.tiling import may_need_tiles, merge, tiles
 from steno_runtime.ocr.geometry import Quad
 from steno_runtime.ocr.resolution import letter_height
 
+if TYPE_CHECKING:
+    from steno_runtime.triton.client import TritonClient
+
 DETECTION_SIDE = 1280
 """The longer side of a page, or of a tile of a large one, is scaled to this for detection: a third of the time of
 2,000, and no line is missed."""
 
 
-def rapid_ocr(threads: int, **params: Any) -> Any:
-    """Return a RapidOCR of the packaged PP-OCRv6 models.
+def rapid_ocr(threads: int, *, triton: TritonClient | None = None, **params: Any) -> Any:
+    """Return a RapidOCR of the packaged PP-OCRv6 models, which run in this process or on a Triton server.
 
     Its direction classifier is off: on upright lines it turns some round (8 % of the characters of a clean page),
     and whole pages that lie on their side or head are turned by the pipeline.
     """
-    return _rapid_class()(
-        params={
-            "Global.use_cls": False,
-            "Global.max_side_len": 100_000,
-            "Global.log_level": "error",
-            "Rec.rec_batch_num": 1,  # on a CPU a batch only pads the shorter lines
-            "Det.limit_type": "max",
-            "Det.limit_side_len": DETECTION_SIDE,
-            "EngineConfig.onnxruntime.intra_op_num_threads": threads,
-            **params,
-        }
-    )
+    params = {
+        "Global.use_cls": False,
+        "Global.max_side_len": 100_000,
+        "Global.log_level": "error",
+        "Rec.rec_batch_num": 1,  # on a CPU a batch only pads the shorter lines
+        "Det.limit_type": "max",
+        "Det.limit_side_len": DETECTION_SIDE,
+        "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+        **params,
+    }
+    if triton is None:
+        return _rapid_class()(params=params)
+    from steno_runtime.ocr.engines.triton import remote_class
+
+    return remote_class(_rapid_class())(params, triton)
 
 
 @cache
@@ -89,8 +95,9 @@ def quad_of(corners: Any) -> Quad:
 class LineDetector:
     """Finds lines of text. An instance belongs to one thread."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, *, triton: TritonClient | None = None) -> None:
         self._threads = threads
+        self._triton = triton
         self._rapid: Any = None
 
     def find(self, image: np.ndarray) -> list[tuple[Quad, np.ndarray]]:
@@ -98,7 +105,7 @@ class LineDetector:
         from rapidocr.utils.process_img import get_rotate_crop_image
 
         if self._rapid is None:
-            self._rapid = rapid_ocr(self._threads)
+            self._rapid = rapid_ocr(self._threads, triton=self._triton)
         found = self._rapid(np.ascontiguousarray(image[:, :, ::-1]), use_det=True, use_cls=False, use_rec=False)
         if found.boxes is None:
             return []

@@ -6,7 +6,7 @@ Separate because every engine is a file of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,17 +15,26 @@ from steno_runtime.ocr.engines.columns import columns_marked
 from steno_runtime.ocr.engines.detector import quad_of, rapid_ocr
 from steno_runtime.ocr.languages import script
 
+if TYPE_CHECKING:
+    from steno_runtime.triton.client import TritonClient
+
 SCRIPTS = frozenset({"Latn", "Hani", "Jpan"})
 """Scripts of the packaged recognition model; its dictionary has no Hangul, Cyrillic, Arabic or Indic letters."""
 
 
 class RapidEngine:
-    """RapidOCR, as a `RecognitionEngine`."""
+    """RapidOCR, as a `RecognitionEngine`.
+
+    Args:
+        threads: of its models in this process.
+        triton: the server that has its models; None: this process.
+    """
 
     name = "rapidocr"
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, *, triton: TritonClient | None = None) -> None:
         self._threads = threads
+        self._triton = triton
         self._rapid: Any = None
 
     def reads(self, languages: Sequence[str]) -> bool:
@@ -35,7 +44,7 @@ class RapidEngine:
     def recognize(self, image: np.ndarray, languages: Sequence[str], quality: PageQuality) -> list[RecognizedLine]:  # noqa: ARG002
         """See `RecognitionEngine`; one model reads all its languages at once, and columns as well as rows."""
         if self._rapid is None:
-            self._rapid = rapid_ocr(self._threads, **{"Global.return_word_box": True})
+            self._rapid = rapid_ocr(self._threads, triton=self._triton, **{"Global.return_word_box": True})
         result = self._rapid(np.ascontiguousarray(image[:, :, ::-1]), use_det=True, use_rec=True)
         if result.boxes is None or not result.txts:
             return []

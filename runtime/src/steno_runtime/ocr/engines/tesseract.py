@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from steno_runtime.ocr.engines.detector import LineDetector
 from steno_runtime.ocr.engines.unread import unread_rows
 from steno_runtime.ocr.geometry import Quad, box
 from steno_runtime.ocr.languages import OSD_SCRIPTS, script, tesseract_names
+
+if TYPE_CHECKING:
+    from steno_runtime.triton.client import TritonClient
 
 _TESSDATA = (
     "/usr/share/tesseract-ocr/5/tessdata",
@@ -80,14 +83,14 @@ def _load() -> None:
 
 
 class TesseractEngine:
-    """Tesseract, as a `RecognitionEngine`."""
+    """Tesseract, as a `RecognitionEngine`; `triton` is the server that has the detector, if this process has not."""
 
     name = "tesseract"
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, *, triton: TritonClient | None = None) -> None:
         _load()
         self._data = tessdata()
-        self._detector = LineDetector(threads)
+        self._detector = LineDetector(threads, triton=triton)
         self._apis: dict[str, Any] = {}
 
     def missing(self, languages: Sequence[str]) -> list[str]:

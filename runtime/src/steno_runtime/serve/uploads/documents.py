@@ -59,6 +59,7 @@ class DocumentService:
             from steno_runtime.ocr.page import Limits
             from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
             from steno_runtime.ocr.writers import Header, write_json
+            from steno_runtime.triton.client import TritonServer
 
             started = time.monotonic()
             source = file or self._fetch(fields.document_url or "", folder, on_progress, check)
@@ -69,6 +70,7 @@ class DocumentService:
                 mode=fields.mode,
                 model_store=Path(self._task.model_store),
                 workers=max(1, available_cores() // 4),  # live speech comes first
+                triton=TritonServer.from_environment(),
                 limits=Limits(
                     max_pages=self._task.max_document_pages, remedy="name fewer `pages`, or create an OCRJob"
                 ),
