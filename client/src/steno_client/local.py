@@ -41,6 +41,8 @@ class RecognitionRequest:
     engine: Literal["auto", "tesseract", "rapidocr", "paddleocr"] = "auto"
     pages: str | None = None
     mode: Literal["skip", "redo", "force"] = "skip"
+    triton_url: str | None = None
+    triton_ca_file: Path | None = None
 
 
 def default_model_store() -> Path:
@@ -143,17 +145,22 @@ def recognize_file(request: RecognitionRequest, scratch: Path, on_progress: Prog
     """
     from steno_runtime.ocr import pipeline  # noqa: PLC0415 - transcription does not need these
     from steno_runtime.ocr.writers import WRITERS, Header  # noqa: PLC0415
+    from steno_runtime.triton.client import TritonServer  # noqa: PLC0415
 
     on_progress(ProgressUpdate(Stage.STARTING))
     started = time.monotonic()
-    options = pipeline.RecognitionOptions(
-        languages=request.languages,
-        engine=request.engine,
-        pages=request.pages,
-        mode=request.mode,
-        model_store=request.model_store,
-    )
     with _errors_explained() as check:
+        triton = (
+            TritonServer.from_url(request.triton_url, ca_file=request.triton_ca_file) if request.triton_url else None
+        )
+        options = pipeline.RecognitionOptions(
+            languages=request.languages,
+            engine=request.engine,
+            pages=request.pages,
+            mode=request.mode,
+            model_store=request.model_store,
+            triton=triton,
+        )
         result = pipeline.recognize(request.file, options, scratch=scratch, on_progress=on_progress, check=check)
     header = Header(TENANT, request.file.stem, round(time.monotonic() - started, 3))
 

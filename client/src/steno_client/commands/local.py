@@ -134,6 +134,26 @@ def ocr(
         ),
     ] = "skip",
     model_store: options.ModelStore = None,
+    triton: Annotated[
+        str | None,
+        typer.Option(
+            envvar="STENO_TRITON_URL",
+            metavar="URL",
+            help="Triton server that runs the PP-OCR models: grpc://HOST:8001, or grpcs:// for TLS.",
+            show_default="this machine",
+        ),
+    ] = None,
+    triton_ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="STENO_TRITON_CA_FILE",
+            metavar="FILE",
+            help="CA certificates (PEM) to verify a grpcs:// server with.",
+            show_default="the system's",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     formats: Annotated[
         list[str],
         typer.Option(
@@ -165,6 +185,8 @@ def ocr(
             engine=engine,
             pages=pages,
             mode=mode,
+            triton_url=triton,
+            triton_ca_file=triton_ca_file,
         )
         with local.quiet_libraries(debug=debug), tempfile.TemporaryDirectory(prefix="steno-") as scratch:
             with progress.progress_bar(progress.recognition_meter(), quiet=quiet) as on_progress:

@@ -1,11 +1,12 @@
-"""`steno models`: downloads speech and speaker models to the model store of this machine.
+"""`steno models`: downloads models to the store of this machine, and writes them as other servers take them.
 
 Separate because each group of commands is.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,3 +46,37 @@ def download(
                 typer.echo(models.download(store, name))
             except WorkError as error:
                 raise CommandError(error.message, EXIT_CODES[error.reason.failure_class]) from error
+
+
+@app.command("export-triton")
+def export_triton(
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Model repository to write: a new or empty directory.")
+    ],
+    backend: Annotated[
+        Literal["onnxruntime", "python"],
+        typer.Option(help="What the server runs ONNX models with; python: one without the onnxruntime backend."),
+    ] = "onnxruntime",
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Device that the models run on.")] = "cpu",
+    instances: Annotated[int, typer.Option(min=1, max=64, help="Of each model, side by side.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="CPU threads of each instance.")] = 1,
+    debug: options.Debug = False,
+) -> None:
+    """Write a model repository for a Triton Inference Server: PP-OCR's detection and recognition.
+
+    `steno-manifest.json` in it has a digest of every file. Serve it with tritonserver --model-repository=DIR, and read
+    documents with steno ocr --triton grpc://HOST:8001.
+    """
+    with report_errors(debug=debug):
+        from steno_api.failures import EXIT_CODES  # noqa: PLC0415
+        from steno_runtime.errors import WorkError  # noqa: PLC0415 - they need the runtime
+        from steno_runtime.triton import repository  # noqa: PLC0415
+
+        chosen = repository.ExportOptions(backend=backend, device=device, instances=instances, threads=threads)
+        try:
+            manifest = repository.export(output, chosen)
+        except WorkError as error:
+            raise CommandError(error.message, EXIT_CODES[error.reason.failure_class]) from error
+        for file in manifest["files"]:
+            typer.echo(f"{file['sha256']}  {file['path']}")
