@@ -92,6 +92,8 @@ class AskedTranscription(_AskedSpec):
     """BCP 47 tag of the spoken language, or `auto`."""
     languages: Annotated[list[Tag], Field(max_length=16, json_schema_extra=_EACH_ONCE)] | None = None
     """The only ones that may be detected; without `language`."""
+    translate: bool | None = None
+    """Write what is said in English."""
     audio: AskedAudio | None = None
     """Which audio; absent: chosen by what the tracks hold."""
     diarization: AskedDiarization | None = None

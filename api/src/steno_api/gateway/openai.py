@@ -83,7 +83,7 @@ class VerboseSegment(_Shape):
 class VerboseTranscription(_Shape):
     """Answer of `response_format=verbose_json`."""
 
-    task: Literal["transcribe"] = "transcribe"
+    task: Literal["transcribe", "translate"] = "transcribe"
     language: str
     duration: float
     text: str
@@ -168,18 +168,20 @@ def transcription(document: Transcript) -> Transcription:
     return Transcription(text=document.transcript, usage=_usage(document))
 
 
-def verbose(document: Transcript, granularities: Collection[str]) -> VerboseTranscription:
+def verbose(document: Transcript, granularities: Collection[str], *, translated: bool = False) -> VerboseTranscription:
     """Return the answer of `verbose_json`.
 
     Args:
         document: the job's.
         granularities: `word`, `segment` or both.
+        translated: whether the text is a translation: its language is English, whatever is spoken.
     """
     words = [
         VerboseWord(word=word.word, start=word.start, end=word.end) for each in document.segments for word in each.words
     ]
     return VerboseTranscription(
-        language=_LANGUAGES.get(document.language.partition("-")[0], document.language),
+        task="translate" if translated else "transcribe",
+        language="english" if translated else _LANGUAGES.get(document.language.partition("-")[0], document.language),
         duration=document.duration,
         text=document.transcript,
         words=words if "word" in granularities else None,

@@ -77,6 +77,11 @@ class TranscriptionFields(BaseModel):
     """Ignored."""
 
     @property
+    def translated(self) -> bool:
+        """Whether the answer is a translation."""
+        return False
+
+    @property
     def ignored(self) -> list[str]:
         """Names of the fields that were given and have no effect."""
         known = {
@@ -97,7 +102,18 @@ class TranscriptionFields(BaseModel):
             spec["language"] = self.language
         if self.response_format == "diarized_json":
             spec["diarization"] = {}
-        return spec
+        return spec | ({"translate": True} if self.translated else {})
+
+
+class TranslationFields(TranscriptionFields):
+    """Fields of the form of a translation: a transcription in English, without speakers or streams."""
+
+    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
+
+    @property
+    def translated(self) -> bool:
+        """Whether the answer is a translation."""
+        return True
 
 
 class OpenAIError(ApiError):
@@ -133,21 +149,34 @@ class OpenAIRest:
             parameters=[IDEMPOTENCY_KEY],
             body={"multipart/form-data": form_of(TranscriptionFields)},
         )
-        translate = describe("Refused: nothing here translates", openai=True, body={"multipart/form-data": {}})
+        translate = describe(
+            "Translate a recording into English",
+            {"application/json": schema_of(openai.Transcription | openai.VerboseTranscription), **texts},
+            openai=True,
+            parameters=[IDEMPOTENCY_KEY],
+            body={"multipart/form-data": form_of(TranslationFields)},
+        )
         models = describe("The models that requests may name", openai.SpeechModelList, openai=True)
         model = describe("A model", openai.SpeechModelEntry, openai=True, errors=[404])
         app.post("/v1/audio/transcriptions", response_class=Response, **transcribe)(self.transcribe)
-        app.post("/v1/audio/translations", **translate)(self.translate)
+        app.post("/v1/audio/translations", response_class=Response, **translate)(self.translate)
         app.get("/v1/models", **models)(self.models)
         app.get("/v1/models/{model:path}", **model)(self.model)
 
     async def transcribe(self, request: Request) -> Response:
         """`POST /v1/audio/transcriptions`."""
+        return await self._run(request, TranscriptionFields)
+
+    async def translate(self, request: Request) -> Response:
+        """`POST /v1/audio/translations`."""
+        return await self._run(request, TranslationFields)
+
+    async def _run(self, request: Request, fields: type[TranscriptionFields]) -> Response:
         async with contextlib.AsyncExitStack() as held:
             principal = await held.enter_async_context(admitted(self._access, request, Scope.STT))
             name = self._jobs.new_name(SPEECH, principal, idempotency_key(request))
             async with self._intake.received(request, principal, name) as (form, upload):
-                asked = self._parse(form)
+                asked = self._parse(fields, form)
             job = await self._jobs.create_from_upload(SPEECH, principal, name, asked.spec(), upload)
             request.state.job_id = name
             headers = {"X-Job-ID": name, **({IGNORED: ", ".join(asked.ignored)} if asked.ignored else {})}
@@ -158,12 +187,6 @@ class OpenAIRest:
                 message = f"The job has not ended yet, and goes on: ask for it at /v1/jobs/{name}."
                 raise ApiError(ErrorCode.JOB_TIMEOUT, message)
             return await self._answer(job, asked, {**NO_STORE, **headers})
-
-    async def translate(self, request: Request) -> Response:
-        """`POST /v1/audio/translations`: an error, since the workers do not translate."""
-        async with admitted(self._access, request, Scope.STT):
-            message = "This server does not translate. /v1/audio/transcriptions answers in the language that is spoken."
-            raise ApiError(ErrorCode.NOT_SUPPORTED, message)
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
@@ -177,7 +200,7 @@ class OpenAIRest:
             self._require(model)
             return JSONResponse(openai.SpeechModelEntry(id=model).model_dump())
 
-    def _parse(self, form: Mapping[str, str]) -> TranscriptionFields:
+    def _parse(self, fields: type[TranscriptionFields], form: Mapping[str, str]) -> TranscriptionFields:
         """Read the fields.
 
         Raises:
@@ -189,7 +212,7 @@ class OpenAIRest:
                 message = f"{name} is not supported by this server: leave it out."
                 raise OpenAIError(ErrorCode.NOT_SUPPORTED, message, name)
         try:
-            asked = TranscriptionFields.model_validate(given)
+            asked = fields.model_validate(given)
         except ValidationError as error:
             name = str(error.errors(include_input=False)[0]["loc"][0])
             message = f"{name} is {'missing' if name not in given else 'no value that this server knows'}."
@@ -198,8 +221,8 @@ class OpenAIRest:
         if asked.timestamp_granularities and asked.response_format != "verbose_json":
             message = "timestamp_granularities is for response_format=verbose_json only."
             raise OpenAIError(ErrorCode.INVALID_REQUEST, message, "timestamp_granularities")
-        if asked.stream and asked.response_format not in _STREAMED:
-            message = f"stream is for the formats {', '.join(_STREAMED)}."
+        if asked.stream and (asked.translated or asked.response_format not in _STREAMED):
+            message = f"stream is for transcriptions in the formats {', '.join(_STREAMED)}."
             raise OpenAIError(ErrorCode.INVALID_REQUEST, message, "stream")
         if asked.language is not None and asked.languages:
             message = "languages restricts what is detected: leave language out, or leave languages out."
@@ -279,7 +302,7 @@ def _body(document: Transcript, asked: TranscriptionFields) -> str:
         return openai.diarized(document).model_dump_json()
     if asked.response_format == "verbose_json":
         granularities: Collection[str] = asked.timestamp_granularities or ("segment",)
-        return openai.verbose(document, granularities).model_dump_json(exclude_none=True)
+        return openai.verbose(document, granularities, translated=asked.translated).model_dump_json(exclude_none=True)
     return openai.transcription(document).model_dump_json()
 
 
