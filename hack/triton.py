@@ -28,13 +28,23 @@ class Triton:
     folder: Path
     python: Path
 
-    def command(self, repository: Path, *, port: int) -> list[str]:
+    def command(self, repository: Path, *, port: int, certificate: Path | None = None) -> list[str]:
         """Return the command line of a server on loopback, with gRPC alone.
 
         Args:
             repository: a folder of models.
             port: of gRPC.
+            certificate: a folder with `tls.crt` and `tls.key`; None: without TLS.
         """
+        tls = (
+            ()
+            if certificate is None
+            else (
+                "--grpc-use-ssl=true",
+                f"--grpc-server-cert={certificate / 'tls.crt'}",
+                f"--grpc-server-key={certificate / 'tls.key'}",
+            )
+        )
         return [
             str(self.folder / _SERVER / "bin/tritonserver"),
             f"--model-repository={repository}",
@@ -45,7 +55,8 @@ class Triton:
             "--allow-http=false",
             "--allow-metrics=false",
             "--exit-timeout-secs=2",
-            "--model-load-thread-count=1",  # side by side they time out on each other's locks on a busy machine
+            "--model-load-thread-count=1",  # their imports would only compete for the cores
+            *tls,
         ]
 
     @staticmethod

@@ -16,6 +16,7 @@ from steno_runtime.ocr.pipeline import RecognitionOptions, RecognitionResult, re
 from steno_runtime.triton import repository
 from steno_runtime.triton.client import TritonClient, TritonServer
 from tests.support import triton
+from tests.support.certificates import Authority
 
 from .pages import PAGES, document, page
 
@@ -74,15 +75,25 @@ def test_sixteen_clients_run_in_batches(server):
         assert executions < rows / 1.5, f"{rows} rows of {model} ran in {executions} executions"
 
 
-def test_a_server_that_is_killed_mid_way(models, tmp_path):
+def test_a_server_with_tls_that_is_killed_mid_way(models, tmp_path):
     path = document(tmp_path / "four.tif", copies=2)
-    with triton.serve(models, tmp_path / "triton.log") as own:
+    certificate, stranger = Authority().write(tmp_path / "tls", "127.0.0.1"), tmp_path / "other.crt"
+    stranger.write_bytes(Authority().pem)
+    seen: list[int] = []
+    with triton.serve(models, tmp_path / "triton.log", certificate=certificate) as own:
+        url = f"grpcs://{own.url}"
+        with pytest.raises(WorkError, match="cannot be reached"):
+            read(path, tmp_path / "refused", triton=TritonServer.from_url(url, ca_file=stranger))
 
         def kill(update) -> None:
+            seen.append(update.pages)
             if update.pages == 1:
                 own.process.kill()
                 own.process.wait()
 
+        server = TritonServer.from_url(url, ca_file=own.ca_file)
         with pytest.raises(WorkError, match="cannot be reached") as caught:
-            read(path, tmp_path / "scratch", on_progress=kill, triton=TritonServer.from_url(own.url))
+            read(path, tmp_path / "scratch", on_progress=kill, triton=server)
+    assert 1 in seen
+    assert 4 not in seen
     assert caught.value.reason is FailureReason.MODEL_UNAVAILABLE
