@@ -46,7 +46,7 @@ def test_a_path_in_a_root(gateway: GatewayProcess, path: str, uri: str):
         ("/recordings/", "InvalidRequest"),
         ("/recordings/folder/", "InvalidRequest"),
         ("//recordings/talk.wav", "SourceNotAllowed"),
-        ("pvc://recordings/talk.wav", "SourceNotAllowed"),
+        ("pvc://recordings/talk.wav", "InvalidRequest"),
         ("file:///recordings/talk.wav", "InvalidRequest"),
     ],
 )

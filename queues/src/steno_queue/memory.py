@@ -34,7 +34,7 @@ class _State:
     entries: dict[str, _Entry] = field(default_factory=dict[str, _Entry])
     done: dict[str, float] = field(default_factory=dict[str, float])
     """Ids of messages that are done, and until when they are remembered."""
-    dead: list[tuple[_Entry, str]] = field(default_factory=list[tuple[_Entry, str]])
+    dead: list[tuple[_Entry, str, int]] = field(default_factory=list[tuple[_Entry, str, int]])
     order: count[int] = field(default_factory=count)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -96,12 +96,12 @@ class MemoryQueue:
     async def dead_letters(self, limit: int = 10) -> list[DeadLetter]:
         """See `Queue`."""
 
-        async def forget(letter: tuple[_Entry, str]) -> None:
+        async def forget(letter: tuple[_Entry, str, int]) -> None:
             if letter in self._state.dead:
                 self._state.dead.remove(letter)
 
         return [
-            DeadLetter(letter[0].body, letter[1], letter[0].receives, partial(forget, letter))
+            DeadLetter(letter[0].body, letter[1], letter[2], partial(forget, letter))
             for letter in self._state.dead[:limit]
         ]
 
@@ -116,14 +116,14 @@ class MemoryQueue:
         """Return whether a message is there, and leased by `lease`."""
         return self._state.entries.get(entry.id) is entry and entry.lease is lease
 
-    def finish(self, entry: _Entry, reason: str | None = None) -> None:
-        """Remove a message; with a reason, put it to the dead letters."""
+    def finish(self, entry: _Entry, reason: str | None = None, receives: int = 0) -> None:
+        """Remove a message; with a reason, and how often it was delivered, put it to the dead letters."""
         if self._state.entries.get(entry.id) is not entry:
             return
         del self._state.entries[entry.id]
         self._state.done[entry.id] = self.now() + self._settings.deduplication_seconds
         if reason is not None:
-            self._state.dead.append((entry, reason))
+            self._state.dead.append((entry, reason, receives))
 
     def put_raw(self, body: str) -> None:
         """Put something into the queue as it is, as a strange publisher might."""
@@ -143,7 +143,7 @@ class MemoryQueue:
             try:
                 message = admit(entry.body, entry.receives, self._settings.max_receives)
             except MessageMalformedError as error:
-                self.finish(entry, str(error))
+                self.finish(entry, str(error), entry.receives)
                 continue
             entry.visible, entry.lease = now + self.visibility_seconds, object()
             found.append(MemoryDelivery(message, entry.receives, self, entry, entry.lease))
@@ -175,7 +175,7 @@ class MemoryDelivery:
 
     async def reject(self, reason: str) -> None:
         """See `Delivery`."""
-        self.queue.finish(self.entry, reason)
+        self.queue.finish(self.entry, reason, self.receives)
 
     def _set(self, seconds: float) -> bool:
         held = self.queue.holds(self.entry, self.lease)

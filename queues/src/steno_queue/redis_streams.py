@@ -123,7 +123,7 @@ class RedisQueue:
     async def keep(self, lease: RedisDelivery, idle_ms: int) -> bool:
         """Set the idle time of a message; return whether it is still this consumer's."""
         with _errors():
-            args = [GROUP, self.consumer, lease.entry, idle_ms]
+            args = [GROUP, self.consumer, lease.entry, idle_ms, lease.receives]
             return bool(await self._keep(keys=[lease.stream], args=args))
 
     async def finish(self, stream: str, entry: str, message_id: str, dead: tuple[str, str, int] | None = None) -> None:
