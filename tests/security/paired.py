@@ -20,9 +20,11 @@ import jiwer
 from runtime.tests.serve.conftest import TokenIssuer, WebSocketClient
 from runtime.tests.serve.process import Process
 from runtime.tests.stt.conftest import normal
+from tests.support.properties import LONG
 
-MAX_RATIO = 1.5
-"""Of the 95th percentile beside an attack to that without."""
+MAX_RATIO = 1.5 if LONG else 5.0
+"""Of the 95th percentile beside an attack to that without. In `make test` attacker, server and another test share two
+cores, so that it is twice as long for that alone: there only a collapse is noticed, `make test-long` has the limit."""
 
 BYTES_A_SECOND = 32_000
 CHUNK_BYTES = 3_200

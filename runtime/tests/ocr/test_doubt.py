@@ -251,7 +251,7 @@ def test_a_page_with_many_doubtful_words_has_a_warning(monkeypatch, tmp_path, wo
             mean = sum(len(word.text) * word.confidence for word in found) / sum(len(word.text) for word in found)
             return [RecognizedLine(box(20, 20, 300, 40), " ".join(word.text for word in found), mean, tuple(found))]
 
-    monkeypatch.setattr(reader_module, "TesseractEngine", lambda _: Words(lambda *_: []))
+    monkeypatch.setattr(reader_module, "TesseractEngine", lambda *_, **__: Words(lambda *_: []))
     monkeypatch.setattr(Words, "orientation", lambda *_: None, raising=False)
     image = Image.new("RGB", (400, 300), "white")
     ImageDraw.Draw(image).text((20, 20), "harbour", fill="black")

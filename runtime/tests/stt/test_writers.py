@@ -87,8 +87,8 @@ def test_the_document_has_what_users_read():
     read = json.loads(WRITERS["json"](transcript([one, two, three])))
     assert set(read) == {
         "schema_version", "meeting_id", "tenant_id", "transcript", "segments", "speakers", "confidence",
-        "processing_time", "language", "duration", "model", "total_segments", "total_speakers", "has_diarization",
-        "warnings",
+        "processing_time", "language", "translated", "duration", "model", "total_segments", "total_speakers",
+        "has_diarization", "metadata", "warnings",
     }  # fmt: skip
     assert read["transcript"] == "Hello. Hi. Bye."
     assert read["speakers"]["SPEAKER_00"] == {

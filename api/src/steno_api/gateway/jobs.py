@@ -50,7 +50,7 @@ class AskedAudio(_Asked):
 
 
 class AskedDiarization(_Asked):
-    """That speakers are told apart."""
+    """That speakers are identified."""
 
     min_speakers: SpeakerCount | None = None
     """At least this many."""
@@ -97,7 +97,7 @@ class AskedTranscription(_AskedSpec):
     audio: AskedAudio | None = None
     """Which audio; absent: chosen by what the tracks hold."""
     diarization: AskedDiarization | None = None
-    """Absent: speakers are not told apart. Not together with `audio.channels: Split`."""
+    """Absent: speakers are not identified. Not together with `audio.channels: Split`."""
     output: TranscriptFormats | None = None
     """Absent: JSON."""
 

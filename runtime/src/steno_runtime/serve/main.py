@@ -101,11 +101,14 @@ async def _run(task: PoolTask, hf_token: str | None) -> None:
     from steno_runtime.serve.server import Server
 
     server = Server(task, hf_token=hf_token)
-    tempfile.tempdir = task.scratch_dir  # where forms are spooled while they come in; the process is ours
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
-    await server.run()
+    before, tempfile.tempdir = tempfile.tempdir, task.scratch_dir  # where forms are spooled while they come in
+    try:
+        await server.run()
+    finally:
+        tempfile.tempdir = before
 
 
 def _task(arguments: argparse.Namespace) -> PoolTask:

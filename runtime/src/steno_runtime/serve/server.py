@@ -81,7 +81,7 @@ class Server:
         Args:
             task: what is served, and how.
             load: loads the model.
-            hf_token: Hugging Face token with which uploads' speakers are told apart by community-1; None: by the
+            hf_token: Hugging Face token with which community-1 identifies uploads' speakers; None: by the
                 models of the store.
 
         Raises:
