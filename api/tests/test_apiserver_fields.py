@@ -19,6 +19,7 @@ def test_defaults_are_filled_in_and_nothing_is_invented(apiserver: ApiServer, na
         "output": {"uri": "s3://transcripts", "formats": ["json"]},
         "model": {"name": "large-v3", "computeType": "Auto", "batchSize": "Auto"},
         "language": "auto",
+        "translate": False,
         "profileRef": {"name": "gpu"},
         "priority": 0,
         "backoffLimit": 2,
