@@ -22,6 +22,7 @@ import jwt
 
 from steno_api.gateway.api_keys import ApiKeyLimits, Scope
 from steno_api.server.errors import ApiError, ErrorCode
+from steno_gateway.access.answers import AnswerTooLargeError, read_answer
 from steno_gateway.access.principal import Principal
 from steno_gateway.settings import OIDCIssuer
 
@@ -40,6 +41,16 @@ LEEWAY_SECONDS = 30
 
 class UnusableAnswerError(Exception):
     """An issuer's answer is not what it should be."""
+
+
+_UNUSABLE = (
+    aiohttp.ClientError,
+    TimeoutError,
+    AnswerTooLargeError,
+    UnusableAnswerError,
+    ValueError,
+    jwt.PyJWTError,
+)
 
 
 def looks_like_jwt(credential: str) -> bool:
@@ -117,7 +128,7 @@ class OIDCTokens:
                 try:
                     keys.known = await _fetch(issuer)
                     keys.fetched = now
-                except (aiohttp.ClientError, TimeoutError, UnusableAnswerError, ValueError, jwt.PyJWTError) as error:
+                except _UNUSABLE as error:
                     log.warning("the keys of an issuer cannot be fetched: %s", error, extra={"issuer": issuer.issuer})
         if key_id in keys.known:
             return keys.known[key_id]
@@ -132,7 +143,7 @@ async def _fetch(issuer: OIDCIssuer) -> dict[str | None, jwt.PyJWK]:
 
     Raises:
         aiohttp.ClientError, TimeoutError: the issuer does not answer.
-        UnusableAnswerError, ValueError, jwt.PyJWTError: the answer is no set of keys.
+        AnswerTooLargeError, UnusableAnswerError, ValueError, jwt.PyJWTError: the answer is no set of keys.
     """
     # What the environment says of certificates and proxies holds; redirects do not: an issuer says where its keys are.
     async with aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True) as session:
@@ -153,11 +164,7 @@ async def _get(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     async with session.get(url, allow_redirects=False, raise_for_status=True) as response:
         if response.status != HTTPStatus.OK:
             raise UnusableAnswerError(f"{url} answers {response.status}")
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > MAX_DOCUMENT_BYTES:
-                raise UnusableAnswerError(f"{url} has more than {MAX_DOCUMENT_BYTES // 1024} KiB")
+        body = await read_answer(response, MAX_DOCUMENT_BYTES)
     document = json.loads(body)
     if not isinstance(document, dict):
         raise UnusableAnswerError(f"{url} is no JSON object")

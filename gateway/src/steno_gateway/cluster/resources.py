@@ -7,12 +7,17 @@ it, is read live.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import logging
+import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import pydantic
 
 from steno_api.gateway.session_tokens import GATEWAY_LABEL
 from steno_api.server.errors import ApiError, ErrorCode
@@ -24,6 +29,11 @@ from steno_kube.object_cache import Change, Entry, Index, ObjectCache
 from steno_kube.reflector import Reflector, Target
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Resource)
+_NAME_BYTES = 10
+NAME_CHARS = _NAME_BYTES * 8 // 5
+"""Of a name that was made here, after its prefix."""
 
 KEY_LABEL = "steno.dev/api-key"
 DIGEST_ANNOTATION = "steno.dev/request-digest"
@@ -217,6 +227,45 @@ class Resources:
             return await self._cluster.get(kind, namespace, name)
         except UnreachableError as error:
             raise _unreachable() from error
+
+
+def derived_name(prefix: str, *parts: str) -> str:
+    """Return a resource's name that follows from some texts.
+
+    Args:
+        prefix: of the name.
+        parts: what it follows from, such as a tenant and what its client says.
+    """
+    return _name(prefix, hashlib.sha256("\n".join(parts).encode()).digest())
+
+
+def random_name(prefix: str) -> str:
+    """Return a name that is no other resource's."""
+    return _name(prefix, secrets.token_bytes(_NAME_BYTES))
+
+
+def _name(prefix: str, seed: bytes) -> str:
+    return f"{prefix}-{base64.b32encode(seed[:_NAME_BYTES]).decode().lower()}"
+
+
+def read_resource(model: type[R], namespace: str, name: str, spec: Mapping[str, Any]) -> R:
+    """Return the resource that is to be created.
+
+    Args:
+        model: its kind.
+        namespace: where.
+        name: its name.
+        spec: what clients and the settings say.
+
+    Raises:
+        ApiError: `InvalidRequest`, with the fields that are wrong.
+    """
+    try:
+        return model.from_wire({"metadata": {"name": name, "namespace": namespace}, "spec": dict(spec)})
+    except pydantic.ValidationError as error:
+        fields = sorted({".".join(map(str, fault["loc"][1:])) for fault in error.errors(include_input=False)})
+        message = f"Fields that are missing or have an invalid value: {', '.join(fields)}."
+        raise ApiError(ErrorCode.INVALID_REQUEST, message) from None
 
 
 def _type(model: type[Resource]) -> ResourceType:

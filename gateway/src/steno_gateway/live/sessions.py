@@ -7,9 +7,7 @@ that has ended makes way for a new one.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import logging
 import ssl
 import time
@@ -18,15 +16,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pydantic
-
 from steno_api.failures import FailureReason
 from steno_api.gateway.session_tokens import SessionTokenRequest
 from steno_api.server.errors import ApiError, ErrorCode, failure_status
 from steno_api.v1alpha1.reasons import Reason
 from steno_api.v1alpha1.streamsession import StreamSession
 from steno_gateway.access.principal import Principal
-from steno_gateway.cluster.resources import Resources
+from steno_gateway.cluster.resources import Resources, derived_name, read_resource
 from steno_gateway.live.tokens import NotReadyYetError, OperatorTokens, tls_context
 from steno_gateway.live.upstream import Opened, RefusedError, open_upstream
 from steno_gateway.settings import Settings
@@ -98,8 +94,7 @@ class LiveSessions:
     @staticmethod
     def name(principal: Principal, session_id: str) -> str:
         """Return the name of the StreamSession of a client's session."""
-        text = f"{principal.tenant}\n{principal.namespace}\n{session_id}"
-        return f"{PREFIX}-{base64.b32encode(hashlib.sha256(text.encode()).digest()[:10]).decode().lower()}"
+        return derived_name(PREFIX, principal.tenant, principal.namespace, session_id)
 
     async def run(self) -> None:
         """Delete what clients have left behind, until cancelled; every replica does so for all."""
@@ -202,13 +197,7 @@ class LiveSessions:
             "metadata": dict(request.metadata),
             "tenantRef": {"name": principal.tenant},
         }
-        name = self.name(principal, request.session_id)
-        try:
-            return StreamSession.from_wire({"metadata": {"name": name, "namespace": principal.namespace}, "spec": spec})
-        except pydantic.ValidationError as error:
-            fields = sorted({".".join(map(str, fault["loc"][1:])) for fault in error.errors(include_input=False)})
-            message = f"Fields that are missing or have an invalid value: {', '.join(fields)}."
-            raise ApiError(ErrorCode.INVALID_REQUEST, message) from None
+        return read_resource(StreamSession, principal.namespace, self.name(principal, request.session_id), spec)
 
     async def _discard(self, key: Key) -> None:
         await self._delete(_session(await self._resources.get(key)))

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from steno_api.gateway.session_tokens import SESSION_TOKEN_PATH, SessionToken, SessionTokenRequest
 from steno_api.server.errors import ApiError, ErrorCode
+from steno_gateway.access.answers import AnswerTooLargeError, read_answer
 from steno_gateway.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
@@ -59,12 +60,12 @@ class OperatorTokens:
                     allow_redirects=False,
                 ) as response,
             ):
-                body = await response.content.read(_MAX_ANSWER_BYTES)
+                body = await read_answer(response, _MAX_ANSWER_BYTES)
                 if response.status == _CONFLICT:
                     raise NotReadyYetError
                 response.raise_for_status()
                 return SessionToken.model_validate_json(body)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValidationError) as error:
+        except (aiohttp.ClientError, AnswerTooLargeError, TimeoutError, OSError, ValidationError) as error:
             # Of an answer that cannot be read the text may quote the token.
             why = type(error).__name__ if isinstance(error, ValidationError) else str(error) or type(error).__name__
             log.warning("the operator gives no token of a session: %s", why, extra={"session": request.name})

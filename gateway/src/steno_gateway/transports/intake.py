@@ -67,7 +67,7 @@ class Intake:
         try:
             form = await read_form(request, save, file_field="file", max_bytes=self._settings.max_upload_bytes)
             yield form, uploads[0]
-        except ApiError:
+        except BaseException:  # also where the client has left, or the gateway stops
             for upload in uploads:
                 await self._jobs.discard(upload)
             raise

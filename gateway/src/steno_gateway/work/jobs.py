@@ -6,7 +6,6 @@ follows from it, so that the same request finds the job it made before.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -16,22 +15,18 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pydantic
-
 from steno_api.gateway.api_keys import Scope
 from steno_api.server.errors import ApiError, ErrorCode, failure_status
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_gateway.access.principal import Principal
-from steno_gateway.cluster.resources import Resources, not_found
+from steno_gateway.cluster.resources import NAME_CHARS, Resources, derived_name, not_found, random_name, read_resource
 from steno_gateway.settings import Settings
 from steno_gateway.work.malware import Clamd
 from steno_gateway.work.store import ObjectStore
 from steno_kube.keys import Key
 
 Job = TranscriptionJob | OCRJob
-_NAME_BYTES = 10
-_NAME_CHARS = _NAME_BYTES * 8 // 5
 
 
 @dataclass(frozen=True)
@@ -80,11 +75,9 @@ class JobService:
             idempotency_key: what the client calls the request, if it does.
         """
         if idempotency_key is None:
-            random = secrets.token_bytes(_NAME_BYTES)
-        else:  # of the tenant, not of the key: keys are replaced
-            text = f"{principal.tenant}\n{principal.namespace}\n{kind.prefix}\n{idempotency_key}"
-            random = hashlib.sha256(text.encode()).digest()[:_NAME_BYTES]
-        return f"{kind.prefix}-{base64.b32encode(random).decode().lower()}"
+            return random_name(kind.prefix)
+        # Of the tenant, not of the key: keys are replaced.
+        return derived_name(kind.prefix, principal.tenant, principal.namespace, kind.prefix, idempotency_key)
 
     async def stage(self, principal: Principal, name: str, filename: str, chunks: AsyncIterator[bytes]) -> Upload:
         """Write an upload to the store.
@@ -184,13 +177,7 @@ class JobService:
             "output": {**spec.get("output", {}), "uri": self._store.results_uri, **self._access()},
             "tenantRef": {"name": principal.tenant},
         }
-        metadata = {"name": name, "namespace": principal.namespace}
-        try:
-            job = kind.model.from_wire({"metadata": metadata, "spec": whole})
-        except pydantic.ValidationError as error:
-            fields = sorted({".".join(map(str, fault["loc"][1:])) for fault in error.errors(include_input=False)})
-            message = f"Fields that are missing or have an invalid value: {', '.join(fields)}."
-            raise ApiError(ErrorCode.INVALID_REQUEST, message) from None
+        job = read_resource(kind.model, principal.namespace, name, whole)
         # Of what the client asked for: settings may change between two requests.
         asked = {**spec, "source": content} if content else dict(spec)
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -204,7 +191,7 @@ class JobService:
         Raises:
             ApiError: `JobNotFound`, `NotReady`, `ScopeMissing`.
         """
-        kind = next((each for each in KINDS if re.fullmatch(f"{each.prefix}-[a-z2-7]{{{_NAME_CHARS}}}", job_id)), None)
+        kind = next((each for each in KINDS if re.fullmatch(f"{each.prefix}-[a-z2-7]{{{NAME_CHARS}}}", job_id)), None)
         if kind is None:
             raise not_found()
         principal.require(kind.scope)

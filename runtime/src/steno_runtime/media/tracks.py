@@ -25,7 +25,7 @@ tta vorbis wavpack wmalossless wmapro wmav1 wmav2 wmavoice
 """
 CODECS = frozenset(_NAMES.split())
 """FFmpeg's names of the decoders that a file may choose: those of recorders, phones, broadcasts and videos. It has as
-many again that only games and a few players of the nineties had, which nobody misses and few have ever looked at."""
+many again for formats of games and old players, which are seldom used and seldom reviewed."""
 
 
 @dataclass(frozen=True)
