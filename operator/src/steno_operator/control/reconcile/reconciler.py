@@ -22,7 +22,7 @@ from steno_operator.control.reconcile.controller import (
     parse,
 )
 from steno_operator.control.reconcile.executor import Executor, GoneError
-from steno_operator.plan.common.conditions import unreadable_status
+from steno_operator.plan.common.finish import unreadable_status
 from steno_operator.plan.common.plan import DeleteResource, EmitEvent
 from steno_operator.plan.common.policy import Policy
 
