@@ -12,6 +12,8 @@ from steno_api.gateway.api_keys import API_KEY_SECRET, Scope
 from steno_api.model import Model
 from steno_api.v1alpha1.common import EndpointURL, Name
 
+MAX_DIRECT_UPLOAD_BYTES = 5 * 1024**3
+"""The most that one PUT to S3 takes, and that workers fetch."""
 SigningAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Of JWTs; those with a shared secret and `none` are not among them."""
 MAX_UPLOAD_BYTES = 100 * 1024 * 1024
@@ -27,6 +29,8 @@ class StoreSettings(Model):
     """Secret of the workers' credentials, in each namespace that a key names."""
     endpoint_url: EndpointURL | None = Field(default=None, alias="endpointURL")
     """URL of the S3 server; absent: AWS."""
+    public_endpoint_url: EndpointURL | None = Field(default=None, alias="publicEndpointURL")
+    """URL of the same server for clients, in presigned URLs; absent: `endpointURL`."""
     region: str | None = None
     """Its region."""
 
@@ -136,7 +140,11 @@ class Settings(Model):
     max_priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """The highest `priority` that a client may give a job."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES
-    """Of one file."""
+    """Of one file in a request."""
+    max_direct_upload_bytes: Annotated[int, Field(ge=1)] = MAX_DIRECT_UPLOAD_BYTES
+    """Of one file that a client puts into the store itself."""
+    upload_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = Field(default=3600, alias="uploadURLSeconds")
+    """For which such a PUT may begin."""
     wait_seconds: Annotated[float, Field(gt=0)] = 600.0
     """For which a request waits for its result; then the answer is 202 with the job's address."""
     ttl_seconds: Annotated[int, Field(ge=60)] = 86_400

@@ -6,9 +6,10 @@ it runs, with which credentials, and for how long is the gateway's; fields of th
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from steno_api.documents.warnings import WarningSummary
 from steno_api.model import Model
@@ -33,11 +34,19 @@ class _Asked(Model, extra="forbid", populate_by_name=False):
     """What a client says: unknown fields are refused."""
 
 
-class AskedSource(_Asked):
-    """A file that the worker reads without credentials."""
+class AskedSource(_Asked, json_schema_extra={"oneOf": [{"required": ["uri"]}, {"required": ["upload"]}]}):
+    """A file that the worker reads without credentials, or one that the client has uploaded."""
 
-    uri: SourceURI
+    uri: SourceURI | SkipJsonSchema[None] = None
     """`https://…` or `s3://…`, outside the gateway's own bucket, or a path in a directory that it serves."""
+    upload: Annotated[str, Field(pattern=r"^up-[a-z2-7]{16}$")] | SkipJsonSchema[None] = None
+    """`id` of an upload, for this one job."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.uri is None) == (self.upload is None):
+            raise ValueError("name either uri or upload")
+        return self
 
 
 class AskedAudio(_Asked):
@@ -157,6 +166,21 @@ class JobForm(_Asked):
     kind: Kind
     spec: str = "{}"
     """JSON: the spec, without a source."""
+
+
+class UploadView(Model):
+    """Where to put a file: one `PUT` of the whole, without the gateway's key."""
+
+    id: str
+    """To be named as `spec.source.upload` of a job."""
+    url: str
+    """Presigned: whoever has it may write the file."""
+    method: Literal["PUT"] = "PUT"
+    """Of the request to `url`."""
+    expires: AwareDatetime
+    """Until when that may begin."""
+    max_bytes: int
+    """The largest file that may become a job."""
 
 
 class JobsQuery(_Asked):

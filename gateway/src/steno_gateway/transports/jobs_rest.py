@@ -65,6 +65,8 @@ class JobsRest:
             body={"application/json": schema_of(shapes.JobRequest), "multipart/form-data": form},
         )
         app.post("/v1/jobs", **create)(self.create)
+        upload = describe("A place in the store for a file of a job", shapes.UploadView, status=201)
+        app.post("/v1/uploads", **upload)(self.offer_upload)
         page = describe("Jobs, the newest first", shapes.JobPage, parameters=query_of(shapes.JobsQuery))
         app.get("/v1/jobs", **page)(self.list)
         one = "/v1/jobs/{job_id}"
@@ -95,6 +97,20 @@ class JobsRest:
             request.state.job_id = job.metadata.name
             headers = {"Location": f"/v1/jobs/{job.metadata.name}", **NO_STORE}
             return JSONResponse(view(job).to_wire(), 202, headers)
+
+    async def offer_upload(self, request: Request) -> Response:
+        """`POST /v1/uploads`: a presigned URL."""
+        async with admitted(self._access, request, None) as principal:
+            if not principal.scopes & {kind.scope for kind in KINDS}:
+                principal.require(SPEECH.scope)
+            offered = await self._jobs.direct_uploads.offer(principal)
+            answer = shapes.UploadView(
+                id=offered.id,
+                url=offered.url,
+                expires=offered.expires,
+                max_bytes=self._settings.max_direct_upload_bytes,
+            )
+            return JSONResponse(answer.to_wire(), 201, NO_STORE)
 
     async def list(self, request: Request) -> Response:
         """`GET /v1/jobs`: a page."""

@@ -6,6 +6,7 @@ follows from it, so that the same request finds the job it made before.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -20,8 +21,17 @@ from steno_api.server.errors import ApiError, ErrorCode, failure_status
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_gateway.access.principal import Principal
-from steno_gateway.cluster.resources import NAME_CHARS, Resources, derived_name, not_found, random_name, read_resource
+from steno_gateway.cluster.resources import (
+    DIGEST_ANNOTATION,
+    NAME_CHARS,
+    Resources,
+    derived_name,
+    not_found,
+    random_name,
+    read_resource,
+)
 from steno_gateway.settings import Settings
+from steno_gateway.work.direct_uploads import DirectUploads
 from steno_gateway.work.malware import Clamd
 from steno_gateway.work.store import ObjectStore
 from steno_kube.keys import Key
@@ -65,6 +75,7 @@ class JobService:
         self._resources = resources
         self._store = store
         self._scanner = None if settings.clamd is None else Clamd(settings.clamd)
+        self.direct_uploads = DirectUploads(settings, store, self._scanner)
 
     def new_name(self, kind: JobKind, principal: Principal, idempotency_key: str | None) -> str:
         """Return the name of a job that is about to be created.
@@ -140,8 +151,11 @@ class JobService:
             spec: what the client chose, over the gateway's settings; of its `output` only formats.
 
         Raises:
-            ApiError: `InvalidRequest`, `SourceNotAllowed`, `IdempotencyConflict`, `NotReady`.
+            ApiError: `InvalidRequest`, `SourceNotAllowed`, `IdempotencyConflict`, `NotReady`, and those of
+                `DirectUploads.find`.
         """
+        if (upload := spec["source"].get("upload")) is not None:
+            return await self._create_from_direct_upload(kind, principal, name, spec, upload)
         uri = spec["source"]["uri"]
         if uri.startswith("/"):
             return await self._create(kind, principal, name, {**spec, "source": {"uri": self._in_root(uri)}})
@@ -150,6 +164,21 @@ class JobService:
             message = "Name a source by https://… or s3://…, outside the bucket of this gateway, or send the file."
             raise ApiError(ErrorCode.SOURCE_NOT_ALLOWED, message)
         return await self._create(kind, principal, name, spec)
+
+    async def _create_from_direct_upload(
+        self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], upload: str
+    ) -> Job:
+        content = f"upload {upload}"
+        try:
+            uri = await self.direct_uploads.find(principal, upload)
+        except ApiError:
+            # A request that is repeated once its job has ended: the upload is gone, and the job is the answer.
+            with contextlib.suppress(ApiError):
+                known = await self.get(principal, name)
+                if known.metadata.annotations.get(DIGEST_ANNOTATION) == _digest(spec, content):
+                    return known
+            raise
+        return await self._create(kind, principal, name, {**spec, "source": {"uri": uri, **self._access()}}, content)
 
     def _in_root(self, path: str) -> str:
         """Return the URI of a path in a directory that the administrator has named.
@@ -178,10 +207,7 @@ class JobService:
             "tenantRef": {"name": principal.tenant},
         }
         job = read_resource(kind.model, principal.namespace, name, whole)
-        # Of what the client asked for: settings may change between two requests.
-        asked = {**spec, "source": content} if content else dict(spec)
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-        created = await self._resources.create(job, key_id=principal.id, digest=digest)
+        created = await self._resources.create(job, key_id=principal.id, digest=_digest(spec, content))
         assert isinstance(created, (TranscriptionJob, OCRJob))  # noqa: S101 - it is of the kind that was sent
         return created
 
@@ -282,6 +308,12 @@ async def _hashed(chunks: AsyncIterator[bytes], into: hashlib._Hash) -> AsyncIte
     async for chunk in chunks:
         into.update(chunk)
         yield chunk
+
+
+def _digest(spec: Mapping[str, Any], content: str) -> str:
+    """Return the digest of what a client asked for; settings may change between two requests."""
+    asked = {**spec, "source": content} if content else dict(spec)
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def has_ended(job: Job) -> bool:

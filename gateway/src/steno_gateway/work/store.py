@@ -44,11 +44,15 @@ class ObjectStore:
         self._root = settings.uri.rstrip("/")
         self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
         endpoint = settings.endpoint_url
-        config: S3Config = {"region": settings.region or os.environ.get("AWS_REGION") or DEFAULT_REGION}
+        self._store = self._connect(endpoint, settings.region)
+        self._public = self._connect(settings.public_endpoint_url or endpoint, settings.region)
+
+    def _connect(self, endpoint: str | None, region: str | None) -> S3Store:
+        config: S3Config = {"region": region or os.environ.get("AWS_REGION") or DEFAULT_REGION}
         if endpoint is not None:
             config["endpoint"] = endpoint
         config["virtual_hosted_style_request"] = endpoint is None
-        self._store = S3Store(
+        return S3Store(
             self._bucket,
             config=config,
             client_options={
@@ -83,6 +87,49 @@ class ObjectStore:
             async with obstore.open_writer_async(self._store, self._key(uri), buffer_size=PART_BYTES) as writer:
                 async for chunk in chunks:
                     await writer.write(chunk)
+        except _ERRORS as error:
+            raise _unavailable(error) from error
+
+    async def presign_put(self, uri: str, lifetime: timedelta) -> str:
+        """Return a URL with which anyone may write an object.
+
+        Args:
+            uri: the object's.
+            lifetime: for how long a PUT may begin.
+
+        Raises:
+            ApiError: `StoreUnavailable`: there are no credentials to sign with.
+        """
+        try:
+            return await obstore.sign_async(self._public, "PUT", self._key(uri), lifetime)
+        except _ERRORS as error:
+            raise _unavailable(error) from error
+
+    async def size(self, uri: str) -> int | None:
+        """Return the bytes of an object; None: there is none.
+
+        Raises:
+            ApiError: `StoreUnavailable`.
+        """
+        try:
+            return (await obstore.head_async(self._store, self._key(uri)))["size"]
+        except FileNotFoundError:
+            return None
+        except _ERRORS as error:
+            raise _unavailable(error) from error
+
+    async def copy(self, uri: str, to: str) -> None:
+        """Copy an object within the store.
+
+        Args:
+            uri: the object's.
+            to: URI of the copy.
+
+        Raises:
+            ApiError: `StoreUnavailable`.
+        """
+        try:
+            await obstore.copy_async(self._store, self._key(uri), self._key(to))
         except _ERRORS as error:
             raise _unavailable(error) from error
 
