@@ -58,7 +58,7 @@ def test_every_answer_is_described(apiserver: ApiServer, s3: S3Server, tmp_path:
     with running(apiserver, s3, tmp_path, apiserver.namespace(), **settings) as gateway:
         key = gateway.key(limits=ApiKeyLimits(requests_per_minute=1_000_000)).key
         # This S3 server deletes folders with their last object, and then refuses who writes there at the same time.
-        s3.client.put_object(Bucket="steno", Key=f"uploads/{gateway.namespace}/kept", Body=b"")
+        s3.client.put_object(Bucket="steno", Key=f"uploads/{gateway.namespace}/form/kept", Body=b"")
         with failing(gateway):
             done = subprocess.run(
                 [sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.client.base_url}/openapi.json",
