@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno_runtime.ocr.engines.base import RecognizedLine
+from steno_runtime.ocr.engines.base import RecognizedLine, RecognizedWord
 from steno_runtime.ocr.geometry import box
 from steno_runtime.ocr.layout import arrange, is_order_guessed, skew
 
@@ -115,6 +115,32 @@ def test_o19_a_hebrew_word_in_an_english_table_does_not_turn_it_round():
     cells = [line(f"row{row}", 100, 100 + 30 * row, 60) for row in range(6)]
     cells += [line(HEBREW, 400, 100 + 30 * row, 60) for row in range(2)]
     assert texts(cells)[:2] == [f"row0 {HEBREW}", f"row1 {HEBREW}"]
+
+
+def figures(top: float, *cells: tuple[float, str]) -> RecognizedLine:
+    """Return a row of figures as the text layer of a PDF has it: from the left, since no letter says otherwise."""
+    words = tuple(RecognizedWord(box(left, top, left + 11 * len(text), top + 20), text, 1.0) for left, text in cells)
+    around = box(cells[0][0], top, words[-1].quad[1][0], top + 20)
+    return RecognizedLine(around, " ".join(word.text for word in words), 1.0, words)
+
+
+def test_o19_the_years_above_a_hebrew_table_are_read_from_the_right_like_the_figures_below():
+    years = figures(40, (370, "2014"), (470, "2013"), (550, "2012"))
+    rows = [line(f"{HEBREW} {row}.1 {row}.2 {row}.3", 370, 100 + 30 * row, 900) for row in range(3)]
+    assert texts([years, *rows])[0] == "2012 2013 2014"
+    (joined, *_) = (read for block in arrange([years, *rows]) for read in block.lines)
+    assert [word.text for word in joined.words] == ["2012", "2013", "2014"]
+    assert joined.quad == years.quad
+    assert texts([years, line("Growth 0.1 0.2 0.3", 370, 100, 900)])[0] == "2014 2013 2012"
+
+
+def test_o19_the_parts_of_a_number_in_hebrew_stay_in_order():
+    number = figures(40, (370, "03"), (400, "555"), (440, "1234"))
+    assert texts([number, line(HEBREW, 370, 100, 900)])[0] == "03 555 1234"
+    paired = figures(40, (370, "5"), (388, "000"), (600, "7"), (618, "250"))
+    assert texts([paired, line(HEBREW, 370, 100, 900)])[0] == "7 250 5 000"
+    from_the_right = figures(40, (370, "2012"))
+    assert texts([from_the_right, line(HEBREW, 370, 100, 900)])[0] == "2012"
 
 
 def test_a_tables_wrapped_headings_are_read_cell_by_cell():

@@ -16,13 +16,13 @@ from fpdf import FPDF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from steno_runtime.ocr.assembly import build_page
 from steno_runtime.ocr.engines.base import RecognizedLine
 from steno_runtime.ocr.geometry import box
 from steno_runtime.ocr.markdown import markdown
 from steno_runtime.ocr.open import open_source
 from steno_runtime.ocr.page import Limits, PageInput
 from steno_runtime.ocr.pdf_text import is_readable
-from steno_runtime.ocr.reader import build_page
 
 from .render import FONTS
 

@@ -10,13 +10,13 @@ import pytest
 from fpdf import FPDF
 from PIL import Image, ImageDraw, ImageFont
 
+from steno_runtime.ocr.assembly import build_page
 from steno_runtime.ocr.engines.base import RecognizedLine, RecognizedWord
 from steno_runtime.ocr.engines.columns import columns_marked, is_written_in_columns
 from steno_runtime.ocr.geometry import box
 from steno_runtime.ocr.layout import arrange
 from steno_runtime.ocr.ocrmypdf_plugin import element
 from steno_runtime.ocr.page import PageInput
-from steno_runtime.ocr.reader import build_page
 
 from .render import FONTS
 from .test_text_layer import load

@@ -10,11 +10,11 @@ import math
 import statistics
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, product
 from typing import Literal
 
-from steno_runtime.ocr.engines.base import RecognizedLine
+from steno_runtime.ocr.engines.base import RecognizedLine, RecognizedWord
 from steno_runtime.ocr.geometry import Quad, bounds, box, direction
 from steno_runtime.ocr.vertical import laid_down, laid_down_from_up, stood_up, stood_up_again
 
@@ -42,6 +42,8 @@ _CELL_GAP = 0.3
 _GUESSED = 0.1
 """Share of a page's characters, in lines beside each other that are neither rows nor columns, from which on the order
 is named as a guess."""
+_FIGURE_GAP = 1.0
+"""The gap, in line heights, between cells of figures; between the parts of a number it is smaller."""
 _HEADING = 1.35
 """A heading's letters are at least this many times as high as the page's usual ones."""
 
@@ -94,7 +96,8 @@ def arrange(lines: Sequence[RecognizedLine]) -> list[Block]:
         ]
     else:
         mirrored = _runs_right_to_left(lines)
-        parts = _columns([_deskew(line, angle, mirrored=mirrored) for line in lines])
+        read = map(_figures_from_right, lines) if mirrored else lines
+        parts = _columns([_deskew(line, angle, mirrored=mirrored) for line in read])
         columns = [_rows(cell) for part in parts for cell in _cells(part)]
     return [_block([row.line for row in group], usual) for rows in columns for group in _paragraphs(rows, usual)]
 
@@ -161,6 +164,25 @@ def _runs_right_to_left(lines: Sequence[RecognizedLine]) -> bool:
     directions = [unicodedata.bidirectional(letter) for line in lines for letter in line.text]
     to_left = sum(direction in ("R", "AL") for direction in directions)
     return to_left > sum(direction == "L" for direction in directions)
+
+
+def _figures_from_right(line: RecognizedLine) -> RecognizedLine:
+    """Return a row of figures, such as the years above a table, whose cells are read from the right like those below.
+
+    The text layer of a PDF has them from the left, since no letter says otherwise.
+    """
+    if any(letter.isalpha() for letter in line.text):
+        return line
+    cells: list[list[RecognizedWord]] = []
+    for word in line.words:
+        before = cells[-1][-1].quad[1][0] if cells else -math.inf
+        if word.quad[0][0] - before > _FIGURE_GAP * _letter_height(line):
+            cells.append([])
+        elif word.quad[0][0] < before - _letter_height(line):  # it is not written from the left
+            return line
+        cells[-1].append(word)
+    words = tuple(word for cell in reversed(cells) for word in cell)
+    return replace(line, words=words, text=" ".join(word.text for word in words)) if len(cells) > 1 else line
 
 
 def _deskew(line: RecognizedLine, angle: float, *, mirrored: bool = False) -> _Deskewed:

@@ -19,10 +19,11 @@ from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check, WorkError
+from steno_runtime.ocr.assembly import failed_page
 from steno_runtime.ocr.languages import normalize_language
 from steno_runtime.ocr.open import open_source
 from steno_runtime.ocr.page import Limits, PageError, PageInput, PageSource, select_pages
-from steno_runtime.ocr.reader import PageReader, failed_page
+from steno_runtime.ocr.reader import PageReader
 from steno_runtime.ocr.spool import PageSpool
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.triton.client import TritonClient, TritonServer

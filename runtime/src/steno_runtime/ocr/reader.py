@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
 
 import numpy as np
 
-from steno_api.documents.pages import EngineName, Line, Page, Polygon, Region, Word
+from steno_api.documents.pages import EngineName, Page
 from steno_api.documents.warnings import ResultWarning, WarningReason
+from steno_runtime.ocr.assembly import build_page
 from steno_runtime.ocr.engine_selection import MIN_CONFIDENCE, EngineSelection, assess_page, select_engine
 from steno_runtime.ocr.engines.base import (
     PageQuality,
@@ -26,9 +26,9 @@ from steno_runtime.ocr.engines.paddle import PaddleEngine
 from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.engines.tiling import loses_letters, may_need_tiles
-from steno_runtime.ocr.geometry import Quad, bounds, shifted
-from steno_runtime.ocr.languages import may_be_in, script
-from steno_runtime.ocr.layout import Block, arrange, is_order_guessed, outline
+from steno_runtime.ocr.geometry import bounds, shifted
+from steno_runtime.ocr.languages import OSD_SCRIPTS, may_be_in, script
+from steno_runtime.ocr.layout import Block, arrange, is_order_guessed
 from steno_runtime.ocr.page import PageError, PageInput
 from steno_runtime.ocr.resolution import assumed_dpi, is_blank, letter_height, scale_for_reading
 from steno_runtime.triton.client import TritonClient
@@ -191,15 +191,22 @@ class PageReader:
             self._warn(ResultWarning(reason=WarningReason.REDUCED_RESOLUTION, message=message, page=number))
         if not self._languages:
             reading, languages = self._read_as_others(reading, page_image, first)
+            reading, languages = self._read_as_likeliest(reading, languages, page_image, upright=rotation)
             doubted = reading.confidence < MIN_CONFIDENCE or (
                 first.confidence < MIN_CONFIDENCE and first.rotation == reading.rotation and languages == _FALLBACK
             )
-            if unknown and (doubted or not reading.lines):
-                raise self._unreadable([unknown])
             if unknown or (not certain and reading.lines and doubted):
-                message = f"The script of page {number} was guessed: name the document's languages."
-                self._warn(ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, page=number))
+                self._warn_of_script(number, unknown if doubted or not reading.lines else "")
         return reading, languages
+
+    def _warn_of_script(self, number: int, unknown: str) -> None:
+        """Say that the script of page `number` was guessed; `unknown`: what it may be, but no engine here reads."""
+        message = f"The script of page {number} was guessed: name the document's languages."
+        if unknown:
+            data = ", ".join(self._tesseract.missing([unknown]))
+            remedy = f"; install Tesseract's data for {data} in the runtime's image" if data else ""
+            message = f"Page {number} may be in {unknown}, which no engine here reads: its text is doubtful{remedy}."
+        self._warn(ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, page=number))
 
     def _read_pictures(self, page: PageInput) -> Iterator[RecognizedLine]:
         """Yield the lines of a page's pictures; one that is read with little confidence is only named."""
@@ -253,7 +260,7 @@ class PageReader:
         return self._read_with(name, image, rotation=rotation, reason=reason)
 
     def _read_with(self, name: str, image: _PageImage, *, rotation: int, reason: str) -> Reading:
-        pixels = np.ascontiguousarray(np.rot90(image.pixels, -rotation // 90)) if rotation else image.pixels
+        pixels = _turn(image.pixels, rotation)
         lines = self._engines[name].recognize(pixels, image.languages, image.quality)
         return Reading(tuple(line for line in lines if not _is_noise(line, pixels)), name, reason, rotation)
 
@@ -272,7 +279,11 @@ class PageReader:
         best = max(readings, key=_score)
         if best.confidence < MIN_CONFIDENCE and len(selection.engines) > 1:
             reason = f"{best.reason}; {reading.engine} was not confident ({best.confidence:.2f})"
-            readings.append(self._read_with(selection.engines[1], image, rotation=best.rotation, reason=reason))
+            second = selection.engines[1]
+            readings.append(self._read_with(second, image, rotation=best.rotation, reason=reason))
+            if best.rotation != reading.rotation:  # it was turned for letters that were doubted
+                reason = f"{reading.reason}; {reading.engine} was not confident ({reading.confidence:.2f})"
+                readings.append(self._read_with(second, image, rotation=reading.rotation, reason=reason))
             best = max(readings, key=_score)
         if best.sideways and not best.rotation:  # nothing says how it lies but its lines
             readings += [self._turned(best, image, degrees) for degrees in (90, 270)]
@@ -313,6 +324,35 @@ class PageReader:
                 best, languages = again, (other,)
         return best, languages
 
+    def _read_as_likeliest(
+        self, reading: Reading, languages: Sequence[str], image: _PageImage, *, upright: int
+    ) -> tuple[Reading, Sequence[str]]:
+        """Read a page that is still doubtful in the script that its longest lines are read in best.
+
+        Args:
+            reading: the best so far.
+            languages: that it was read in.
+            image: the page.
+            upright: how far it must be turned by what its letters look like.
+        """
+        if reading.confidence >= MIN_CONFIDENCE or self._wanted not in ("auto", self._tesseract.name):
+            return reading, languages
+        tried = {"Latn", *map(script, (*languages, *_CONFUSED_WITH.get(image.languages[0], _FALLBACK)))}
+        others = [language for language in dict.fromkeys(OSD_SCRIPTS.values()) if script(language) not in tried]
+        likeliest = self._tesseract.likeliest(_turn(image.pixels, upright), others, image.quality.dpi)
+        if likeliest is None:
+            return reading, languages
+        as_likeliest = _PageImage(image.pixels, image.quality, (likeliest,))
+        selection = self._select(as_likeliest)
+        reason = f"{selection.reason}; its script was detected wrongly at first"
+        again = self._read_with(selection.engines[0], as_likeliest, rotation=upright, reason=reason)
+        return (again, (likeliest,)) if _score(again) > _score(reading) else (reading, languages)
+
+
+def _turn(pixels: np.ndarray, degrees: int) -> np.ndarray:
+    """Return a page turned clockwise."""
+    return np.ascontiguousarray(np.rot90(pixels, -degrees // 90)) if degrees else pixels
+
 
 def _is_upright(turned: Reading, reading: Reading) -> bool:
     """Return whether a page reads so much better when it is turned that this is how it lies."""
@@ -340,61 +380,3 @@ def _is_small_print(image: np.ndarray) -> bool:
 def _score(reading: Reading) -> float:
     """Return the number of characters, weighted by the square of their confidence."""
     return sum(line.confidence**2 * len(line.text) for line in reading.lines)
-
-
-def build_page(
-    page: PageInput,
-    lines: Sequence[RecognizedLine],
-    *,
-    engine: str | None,
-    reason: str,
-    blocks: Sequence[Block] | None = None,
-    rotation: int = 0,
-    languages: Sequence[str] = (),
-) -> Page:
-    """Return the page of a document.
-
-    Args:
-        page: what was read.
-        lines: what was recognized on it.
-        engine: the engine that recognized them; None: none was needed.
-        reason: why that engine.
-        blocks: the lines in reading order; None: they are arranged here.
-        rotation: how far the page must be turned clockwise to be upright, in degrees.
-        languages: BCP 47, that it was read as.
-    """
-    arranged = arrange(lines) if blocks is None else blocks
-    regions = tuple(
-        Region(kind=block.kind, polygon=_polygon(outline(block.lines)), lines=tuple(map(_line, block.lines)))
-        for block in arranged
-    )
-    return Page(
-        number=page.number,
-        width=page.width,
-        height=page.height,
-        dpi=page.dpi,
-        rotation=cast("Literal[0, 90, 180, 270]", rotation),
-        languages=tuple(languages),
-        engine=engine,
-        engine_reason=reason,
-        confidence=round(mean_confidence(lines), 4),
-        regions=regions,
-        text="\n\n".join("\n".join(line.text for line in region.lines) for region in regions),
-    )
-
-
-def failed_page(number: int, error: str) -> Page:
-    """Return a page that could not be read; `error` is for the user."""
-    return Page(number=number, width=0, height=0, dpi=0, error=error)
-
-
-def _line(line: RecognizedLine) -> Line:
-    words = tuple(
-        Word(polygon=_polygon(word.quad), text=word.text, confidence=round(word.confidence, 4)) for word in line.words
-    )
-    return Line(polygon=_polygon(line.quad), text=line.text, confidence=round(line.confidence, 4), words=words)
-
-
-def _polygon(quad: Quad) -> Polygon:
-    a, b, c, d = ((round(x), round(y)) for x, y in quad)
-    return a, b, c, d

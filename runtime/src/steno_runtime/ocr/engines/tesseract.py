@@ -21,7 +21,7 @@ import numpy as np
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.deskew import Deskewed, measure_skew
-from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord, moved
+from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine, RecognizedWord, mean_confidence, moved
 from steno_runtime.ocr.engines.detector import LineDetector
 from steno_runtime.ocr.engines.unread import unread_rows
 from steno_runtime.ocr.geometry import Quad, box
@@ -51,6 +51,8 @@ _EDGE = 8
 """Pixels of white around a line that is read alone."""
 _MIN_LOST_CONFIDENCE = 0.3
 """Of a line that the page analysis left out; texture is read with less. Doubtful ones count for the page's doubt."""
+_LOOKED_AT, _MIN_SCRIPT_CONFIDENCE = 3, 0.5
+"""Lines by which a script is guessed, and what they must be read with more than."""
 _TURN_CONFIDENCE = 2.0
 """Below this Tesseract's own guess of the orientation is no better than a coin."""
 
@@ -168,6 +170,24 @@ class TesseractEngine:
             for word in line.words
         ]
         return _joined(join_pieces(pieces, written), quad) if pieces else None
+
+    def likeliest(self, image: np.ndarray, languages: Sequence[str], dpi: int) -> str | None:
+        """Return which of `languages` the longest lines of an image are in; None: they are in none whose data is here.
+
+        Args:
+            image: upright (height, width, 3; RGB, uint8).
+            languages: one of each script; those whose data is not installed are left out.
+            dpi: of the image.
+        """
+        readable = [language for language in languages if self.reads([language])]
+        found = self._detector.find(image) if readable else []
+        longest = sorted(found, key=lambda line: line[1].shape[1] / line[1].shape[0])[-_LOOKED_AT:]
+        sure: dict[str, float] = {}
+        for language in readable:
+            lines = [self._single(quad, crop, tesseract_names([language]), dpi) for quad, crop in longest]
+            sure[language] = mean_confidence([line for line in lines if line])
+        best = max(sure, key=lambda language: sure[language], default=None)
+        return best if best and longest and sure[best] > _MIN_SCRIPT_CONFIDENCE else None
 
     def orientation(self, image: np.ndarray) -> tuple[int, str | None] | None:
         """Return degrees clockwise to turn `image` upright, and the language of its script; None if it is not clear."""
