@@ -23,7 +23,7 @@ from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.reports import pools
 from steno_operator.control.reports.session_tokens import SessionTokens
-from steno_operator.control.reports.token_review import PodIdentity, TokenVerifier
+from steno_operator.control.reports.token_review import PodIdentity, TokenVerifier, TooManyRefusalsError
 from steno_operator.plan.common.usage import process_id
 from steno_operator.telemetry import metrics
 
@@ -128,7 +128,9 @@ class ReportEndpoint:
         if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN:
             return _answer(401, "a bearer token is needed")
         try:
-            caller = await verifier.verify(token.strip())
+            caller = await verifier.verify(token.strip(), request.remote or "")
+        except TooManyRefusalsError:
+            return _answer(429, "too many tokens of this address were refused")
         except (ApiError, UnreachableError) as error:
             log.warning("a token could not be reviewed: %s", error)
             return _answer(503, "the token could not be verified now")
