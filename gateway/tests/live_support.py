@@ -154,8 +154,14 @@ def free_port() -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def live_gateway(folder: Path, **settings: Any) -> AsyncIterator[Live]:
-    """Run everything on loopback."""
+async def live_gateway(folder: Path, tokens: OIDCTokens | None = None, **settings: Any) -> AsyncIterator[Live]:
+    """Run everything on loopback.
+
+    Args:
+        folder: for files.
+        tokens: of identity providers; None: of none.
+        settings: of the gateway.
+    """
     cluster, server, answers = FakeCluster(), Server(), list[int]()
     (folder / "token").write_text("the gateway's own")
     async with contextlib.AsyncExitStack() as stack:
@@ -182,7 +188,7 @@ async def live_gateway(folder: Path, **settings: Any) -> AsyncIterator[Live]:
         cluster.resources = Resources(cluster, "steno-gateway", [StreamSession])
         sessions = LiveSessions(chosen, cluster.resources, OperatorTokens(told))
         keys = ApiKeys()
-        endpoint = OriginalWebSocket(Access(keys, OIDCTokens(()), RateLimits(chosen.limits)), sessions)
+        endpoint = OriginalWebSocket(Access(keys, tokens or OIDCTokens(()), RateLimits(chosen.limits)), sessions)
         app = Starlette(routes=[WebSocketRoute("/stt/realtime", endpoint.serve)])
         app.add_middleware(AuditLog)
         gateway = uvicorn.Server(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -15,16 +17,19 @@ import pydantic
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from websockets.asyncio.client import connect
 
 from steno_api.gateway.api_keys import Scope
 from steno_api.gateway.known_keys import ApiKeys
 from steno_api.server.errors import ApiError
-from steno_gateway.access import oidc
+from steno_gateway.access import access, oidc
 from steno_gateway.access.access import Access
 from steno_gateway.access.oidc import OIDCTokens
 from steno_gateway.access.principal import Principal
 from steno_gateway.access.rate_limits import RateLimits
 from steno_gateway.settings import DefaultLimits, OIDCIssuer
+
+from .live_support import live_gateway, until
 
 RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -205,17 +210,42 @@ async def test_keys_that_cannot_be_used(provider: Provider):
 
 async def test_tokens_are_limited_as_keys_are(provider: Provider):
     limits = DefaultLimits(requestsPerMinute=2)
-    access = Access(ApiKeys(), OIDCTokens([provider.issuer(scopes=["stt"])]), RateLimits(limits))
+    requests = Access(ApiKeys(), OIDCTokens([provider.issuer(scopes=["stt"])]), RateLimits(limits))
     for _ in range(2):
-        async with access.admit(provider.token(), Scope.STT) as found:
+        async with requests.admit(provider.token(), Scope.STT) as found:
             assert isinstance(found.principal, Principal)
     codes: list[str] = []
     for token, scope in ((provider.token(), Scope.STT), (provider.token(sub="b"), Scope.OCR), ("steno_a_b", None)):
         with pytest.raises(ApiError) as raised:
-            async with access.admit(token, scope):
+            async with requests.admit(token, scope):
                 pass
         codes.append(raised.value.status.code)
     assert codes == ["RateLimited", "ScopeMissing", "KeyInvalid"]
+
+
+@pytest.mark.parametrize("began", [True, False])
+async def test_a_live_session_ends_with_its_token(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, began: bool
+):
+    monkeypatch.setattr(access, "REVOCATION_SECONDS", 0.05)
+    expires, real = time.time() + 600, time.time
+    headers = {"Authorization": f"Bearer {provider.token(exp=expires)}"}
+    start = '{"type":"start_session"}'
+    async with live_gateway(tmp_path, OIDCTokens([provider.issuer()])) as live:
+        if not began:
+            live.cluster.on_create = lambda _: None  # it waits for a place
+        async with connect(live.url, additional_headers=headers, proxy=None) as socket:
+            await socket.send(start)
+            if began:
+                assert json.loads(await socket.recv())["type"] == "session_started"
+                await socket.send('{"type":"audio_chunk","audio_data":"AAAA"}')
+                assert json.loads(await socket.recv())["type"] == "partial"
+            else:
+                await until(lambda: live.cluster.objects)
+            monkeypatch.setattr(access.time, "time", lambda: real() + 600 + oidc.LEEWAY_SECONDS)
+            error = json.loads(await asyncio.wait_for(socket.recv(), 30))
+            await socket.wait_closed()
+        assert (error["code"], socket.close_code) == ("KeyExpired", 4001)
 
 
 def test_issuers_need_tls():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class Admitted:
     principal: Principal
     allowance: Allowance
     is_key: bool
-    """Whether it came with an API key, which may be revoked; a token cannot be."""
+    """Whether it came with an API key, which may be revoked; a token only expires."""
 
 
 class Access:
@@ -63,9 +64,15 @@ class Access:
             yield Admitted(principal, allowance, is_key=not looks_like_jwt(key or ""))
 
     async def revoked(self, admitted: Admitted) -> None:
-        """Wait until the key of a request is not valid any more, for work that takes long."""
-        while not admitted.is_key or self.keys.is_known(admitted.principal.id):  # noqa: ASYNC110 - a key also expires
+        """Wait until the key or token of a request is not valid any more, for work that takes long."""
+        while self._is_valid(admitted):  # noqa: ASYNC110 - a key also expires
             await asyncio.sleep(REVOCATION_SECONDS)
+
+    def _is_valid(self, admitted: Admitted) -> bool:
+        if admitted.is_key:
+            return self.keys.is_known(admitted.principal.id)
+        expires = admitted.principal.expires
+        return expires is None or time.time() < expires
 
     async def _authenticate(self, key: str | None) -> Principal:
         if key is not None and looks_like_jwt(key):

@@ -180,7 +180,8 @@ def _principal(issuer: OIDCIssuer, claims: Mapping[str, Any]) -> Principal:
         raise ApiError(ErrorCode.KEY_NOT_USABLE, message)
     # A subject may be an address: logs and labels have its digest.
     subject = hashlib.sha256(f"{issuer.issuer}\n{claims['sub']}".encode()).hexdigest()
-    return Principal(f"oidc-{subject[:16]}", tenant, namespace, _scopes(issuer, claims), ApiKeyLimits())
+    expires = float(claims["exp"]) + LEEWAY_SECONDS
+    return Principal(f"oidc-{subject[:16]}", tenant, namespace, _scopes(issuer, claims), ApiKeyLimits(), expires)
 
 
 def _scopes(issuer: OIDCIssuer, claims: Mapping[str, Any]) -> frozenset[Scope]:

@@ -5,7 +5,7 @@ Separate because both kinds of credential make one, and know nothing of each oth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from steno_api.gateway.api_keys import ApiKey, ApiKeyLimits, Scope
@@ -22,6 +22,7 @@ class Principal:
         namespace: where its resources are created.
         scopes: what it may ask for.
         limits: how much of it; absent ones are the gateway's defaults.
+        expires: when a token is not accepted any more (Unix time), not before by any clock; None: not by itself.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Principal:
     namespace: str
     scopes: frozenset[Scope]
     limits: ApiKeyLimits
+    expires: float | None = field(default=None, compare=False)
 
     def require(self, scope: Scope) -> None:
         """Check that the client may ask for this kind of work.

@@ -12,7 +12,7 @@ import json
 import logging
 import secrets
 from collections.abc import AsyncIterator, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocket
@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from steno_api.gateway.api_keys import Scope
 from steno_api.server.errors import ApiError, ErrorCode
-from steno_gateway.access.access import Access
+from steno_gateway.access.access import Access, Admitted
 from steno_gateway.live.sessions import LiveSessions, SessionRequest
 from steno_gateway.live.upstream import Opened
 from steno_gateway.transports.http import api_key
@@ -115,7 +115,7 @@ class OriginalWebSocket:
                     start = await _first_message(client)
             session_id = start.session_id or secrets.token_hex(16)
             socket.state.session = self._sessions.name(admitted.principal, session_id)
-            async with _running(self._access.revoked(admitted)) as revoked:
+            async with _running(self._until_revoked(admitted)) as revoked:
                 opening = self._sessions.open(admitted.principal, start.request(session_id))
                 opened = await _unless(opening, client.gone.wait(), revoked)
                 try:
@@ -123,6 +123,17 @@ class OriginalWebSocket:
                     await _relay(client, opened.socket, revoked)
                 finally:
                     await _leave(opened)
+
+    async def _until_revoked(self, admitted: Admitted) -> NoReturn:
+        """Wait until the credential is not valid any more.
+
+        Raises:
+            ApiError: then.
+        """
+        await self._access.revoked(admitted)
+        if admitted.is_key:
+            raise ApiError(ErrorCode.KEY_INVALID, "The API key was revoked or has expired: have another made.")
+        raise ApiError(ErrorCode.KEY_EXPIRED, "The token has expired. Connect again with another from its issuer.")
 
     async def _start_of_stranger(self, client: WebSocketClient) -> StartSession:
         """Return the first message of a client that sends its key with it."""
@@ -137,11 +148,11 @@ class OriginalWebSocket:
                 self._waiting.pop(scope, None)
 
 
-async def _relay(client: WebSocketClient, server: ClientConnection, revoked: asyncio.Task[None]) -> None:
+async def _relay(client: WebSocketClient, server: ClientConnection, revoked: asyncio.Task[NoReturn]) -> None:
     """Pass messages both ways until one side ends.
 
     Raises:
-        ApiError: the key was revoked, or the server is lost.
+        ApiError: the key was revoked or the token has expired, or the server is lost.
         Disconnected: the client has left.
     """
 
@@ -156,7 +167,7 @@ async def _relay(client: WebSocketClient, server: ClientConnection, revoked: asy
     async with _running(to_server()) as up, _running(to_client()) as down:
         await asyncio.wait((up, down, revoked), return_when=asyncio.FIRST_COMPLETED)
         if revoked.done():
-            raise _revoked()
+            revoked.result()
         if up.done() and not isinstance(up.exception(), ConnectionClosed):
             up.result()
         # The server has closed, or is about to: what it sent before comes first.
@@ -178,15 +189,15 @@ async def _leave(opened: Opened) -> None:
 
 
 async def _unless(
-    opening: Coroutine[Any, Any, Opened], gone: Coroutine[Any, Any, object], revoked: asyncio.Task[None]
+    opening: Coroutine[Any, Any, Opened], gone: Coroutine[Any, Any, object], revoked: asyncio.Task[NoReturn]
 ) -> Opened:
-    """Wait for a session, unless its client leaves or its key is revoked."""
+    """Wait for a session, unless its client leaves or its credential is not valid any more."""
     async with _running(opening) as work, _running(gone) as left:
         await asyncio.wait((work, left, revoked), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return work.result()
         if revoked.done():
-            raise _revoked()
+            revoked.result()
         raise Disconnected
 
 
@@ -253,7 +264,3 @@ def _as_the_client_says(started: dict[str, Any], session_id: str, meeting_id: st
 
 def _invalid(message: str) -> ApiError:
     return ApiError(ErrorCode.INVALID_MESSAGE, message)
-
-
-def _revoked() -> ApiError:
-    return ApiError(ErrorCode.KEY_INVALID, "The API key was revoked or has expired: have another made.")
