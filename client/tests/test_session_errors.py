@@ -30,6 +30,7 @@ NOT_OF_SESSIONS = {
     ErrorCode.SCANNER_UNAVAILABLE,
     ErrorCode.QUOTA_EXCEEDED,
     ErrorCode.SOURCE_NOT_ALLOWED,
+    ErrorCode.HOST_NOT_ALLOWED,
     ErrorCode.QUEUE_FULL,
     ErrorCode.JOB_NOT_FOUND,
     ErrorCode.JOB_NOT_ENDED,

@@ -85,9 +85,9 @@ def make_key(path: Path, **changes: Any) -> NewApiKey:
     return made
 
 
-async def ask(server: RunningServer, head: str, body: bytes = b"") -> tuple[int, Any]:
+async def ask(server: RunningServer, head: str, body: bytes = b"", port: int | None = None) -> tuple[int, Any]:
     """Send a request byte for byte."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port or server.http_port)
     length = f"Content-Length: {len(body)}\r\n" if body else ""
     writer.write(f"{head}Connection: close\r\n{length}\r\n".encode() + body)
     answer = await asyncio.wait_for(reader.read(), 30)
@@ -128,6 +128,43 @@ async def test_the_requests_of_the_original_engine(
                 assert state["status"] in ("queued", "running")
         assert state["result"]["meeting_id"] == "meeting_123"
     assert pipeline.lengths == [480_000] * 3
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8001", 200),
+        ("LOCALHOST", 200),
+        ("127.0.0.1:8001", 200),
+        ("127.9.9.9", 200),
+        ("[::1]:8001", 200),
+        ("rebound.example.com:8001", 403),
+        ("localhost.example.com", 403),
+        ("192.168.1.7:8001", 403),
+        ("127.0.0.1.example.com", 403),
+        ("", 403),
+    ],
+)
+async def test_without_keys_no_web_page_asks_by_a_name_of_its_own(
+    standalone: Start, tmp_path: Path, host: str, status: int
+):
+    server = await standalone()
+    head = f"HTTP/1.1\r\nHost: {host}\r\n"
+    found, body = await ask(server, f"GET /stt/status {head}")
+    assert (found, body.get("code")) == (status, None if status == 200 else "HostNotAllowed")
+    upgrade = f"{head}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    if status != 200:
+        found, body = await ask(server, f"GET /stt/realtime {upgrade}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")
+        assert (found, body["code"]) == (403, "HostNotAllowed")
+        assert (await ask(server, f"GET /readyz {head}", port=server.probe_port))[0] == 403
+
+
+async def test_with_keys_any_name_will_do(standalone: Start, tmp_path: Path):
+    keys = tmp_path / "keys.json"
+    made = make_key(keys)
+    server = await standalone(keys=keys)
+    head = f"GET /stt/status HTTP/1.1\r\nHost: stt.example.com\r\nAuthorization: Bearer {made.key}\r\n"
+    assert (await ask(server, head))[0] == 200
 
 
 async def test_the_messages_of_the_original_engine(standalone: Start):

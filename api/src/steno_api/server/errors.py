@@ -57,6 +57,7 @@ class ErrorCode(Enum):
     LANGUAGE_UNKNOWN = ErrorStatus("LanguageUnknown", 400, 1007, "INVALID_ARGUMENT")
     TOO_LARGE = ErrorStatus("TooLarge", 413, 1009, "INVALID_ARGUMENT")
     SOURCE_NOT_ALLOWED = ErrorStatus("SourceNotAllowed", 403, 4003, "PERMISSION_DENIED")
+    HOST_NOT_ALLOWED = ErrorStatus("HostNotAllowed", 403, 4003, "PERMISSION_DENIED")
     QUEUE_FULL = ErrorStatus("QueueFull", 429, 1013, "RESOURCE_EXHAUSTED")
     QUOTA_EXCEEDED = ErrorStatus("QuotaExceeded", 429, 1013, "RESOURCE_EXHAUSTED")
     IDEMPOTENCY_CONFLICT = ErrorStatus("IdempotencyConflict", 422, 1007, "ALREADY_EXISTS")

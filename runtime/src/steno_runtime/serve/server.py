@@ -34,11 +34,11 @@ from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, SessionDriver
 from steno_runtime.serve.sessions.registry import SessionRegistry
 from steno_runtime.serve.sessions.reporter import PoolReporter
 from steno_runtime.serve.transports.grpc.server import GrpcServer
-from steno_runtime.serve.transports.http_connection import Authentication, http_options
+from steno_runtime.serve.transports.http_connection import AllowedHosts, Authentication, http_options
 from steno_runtime.serve.transports.rest.app import make_app, make_probe_app
 from steno_runtime.serve.transports.rest.routes import StatusRoutes, UploadRoutes
 from steno_runtime.serve.transports.websocket.endpoint import WebSocketEndpoint
-from steno_runtime.serve.unauthenticated import UnauthenticatedClients
+from steno_runtime.serve.unauthenticated import UnauthenticatedClients, is_loopback
 from steno_runtime.serve.uploads.allowed_sources import AllowedSources
 from steno_runtime.serve.uploads.documents import DocumentService
 from steno_runtime.serve.uploads.job_queue import JobQueue
@@ -125,12 +125,14 @@ class Server:
         documents = DocumentService(task, uploads, sources)
         transcriptions = TranscriptionService(task, uploads, sources, hf_token=hf_token)
         status = StatusRoutes(task, uploads, self.registry, metrics)
-        self._probes = make_probe_app(status)
+        local = authenticator.allows_anonymous and is_loopback(task.host)
+        hosts = [Middleware(AllowedHosts, is_loopback)] if local else []
+        self._probes = make_probe_app(status, hosts)
         self._app = make_app(
             UploadRoutes(uploads, transcriptions, documents),
             status,
             [WebSocketRoute("/stt/realtime", WebSocketEndpoint(driver, authenticator).serve)],
-            [Middleware(Authentication, self._unauthenticated, uploads.authenticate)],
+            [*hosts, Middleware(Authentication, self._unauthenticated, uploads.authenticate)],
         )
         self._grpc = GrpcServer(task, self._unauthenticated, driver, uploads, documents)
 

@@ -6,7 +6,6 @@ environment variables are those of Steno's other commands, and those that the or
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
 from steno_api.worker.task import EgressRules
 from steno_runtime.errors import WorkError
+from steno_runtime.serve.unauthenticated import is_loopback
 
 DEFAULT_PORT, DEFAULT_GRPC_PORT, DEFAULT_PROBE_PORT = 8001, 9090, 8081
 DEFAULT_HOST = "127.0.0.1"
@@ -65,7 +65,7 @@ class StandaloneOptions:
         Raises:
             WorkError: `InvalidSpec`: the options do not go together, or have no legal value.
         """
-        if self.keys is None and not _is_loopback(self.host):
+        if self.keys is None and not is_loopback(self.host):
             raise WorkError(
                 FailureReason.INVALID_SPEC,
                 f"Others can reach {self.host}, so that clients need keys: make one with `steno key create --file "
@@ -122,10 +122,3 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 def _option(field: str) -> str:
     """Return the option that sets a field of the task."""
     return "--model" if field == "name" else "--" + re.sub("_?([A-Z])", r"-\1", field).replace("_", "-").lower()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

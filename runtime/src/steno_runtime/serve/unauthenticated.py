@@ -8,6 +8,7 @@ a proxy, all have that of the proxy.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -219,3 +220,11 @@ class Connection:
             self._deadline = None
         if seconds is not None:
             self._deadline = asyncio.get_running_loop().call_later(seconds, self._drop)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, by name or address, is this machine for itself alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from steno_runtime.serve.unauthenticated import Connection, UnauthenticatedClien
 
 MAX_HEAD_BYTES = 16 * 1024
 _STATE = "connection"
+_PORT = re.compile(r":\d*$")
 _HEALTH = "/health"
 """Cheap, and a load balancer that asks for it may share its address with its clients."""
 
@@ -65,6 +67,28 @@ class Authentication:
         await self._app(scope, receive, send)
 
 
+class AllowedHosts:
+    """Middleware that refuses requests for other hosts: a web page may give this address a name of its own."""
+
+    def __init__(self, app: ASGIApp, allowed: Callable[[str], bool]) -> None:
+        """Wrap `app`.
+
+        Args:
+            app: the application.
+            allowed: whether a host, without its port, is one of this server's.
+        """
+        self._app, self._allowed = app, allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request for another host. Browsers always name one; what names none is none of theirs."""
+        hosts = HTTPConnection(scope).headers.getlist("host")
+        if all(self._allowed(_PORT.sub("", host).strip("[]").lower()) for host in hosts):
+            await self._app(scope, receive, send)
+            return
+        message = "Without keys, this server answers requests for localhost and loopback addresses only."
+        await _respond(ApiError(ErrorCode.HOST_NOT_ALLOWED, message), scope, receive, send)
+
+
 def _token(scope: Scope) -> str | None:
     request = HTTPConnection(scope)
     in_query = query_token(request.query_params) if scope["type"] == "websocket" else None
@@ -76,7 +100,11 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
         "Too many requests without a valid token came from this address. Try again in a few seconds, or send a token "
         "with the request, WebSockets with the handshake."
     )
-    response = error_response(ApiError(ErrorCode.SERVER_FULL, message, retry_after=5))
+    await _respond(ApiError(ErrorCode.SERVER_FULL, message, retry_after=5), scope, receive, send)
+
+
+async def _respond(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    response = error_response(error)
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).send_denial_response(response)
     else:

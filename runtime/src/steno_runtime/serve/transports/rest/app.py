@@ -74,8 +74,13 @@ def make_app(
     return app
 
 
-def make_probe_app(status: StatusRoutes) -> Starlette:
-    """Build the application of the probes' port, which no Service leads to: whoever reaches it needs no token."""
+def make_probe_app(status: StatusRoutes, middleware: Sequence[Middleware] = ()) -> Starlette:
+    """Build the application of the probes' port, which no Service leads to: whoever reaches it needs no token.
+
+    Args:
+        status: endpoints about the server.
+        middleware: around them.
+    """
     return Starlette(
         routes=[
             Route("/livez", status.livez),
@@ -83,7 +88,7 @@ def make_probe_app(status: StatusRoutes) -> Starlette:
             Route("/metrics", status.metrics),
         ],
         exception_handlers={HTTPException: _on_http_error},
-        middleware=[Middleware(_UnexpectedErrors)],
+        middleware=[*middleware, Middleware(_UnexpectedErrors)],
     )
 
 
