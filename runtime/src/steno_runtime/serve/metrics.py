@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from steno_api.server.reports import SessionReport
@@ -15,6 +15,7 @@ from steno_runtime.stream import metrics as stream
 
 if TYPE_CHECKING:
     from steno_runtime.serve.access import SessionAccess
+    from steno_runtime.serve.queue_worker import QueueWorker
     from steno_runtime.serve.readiness import Readiness
     from steno_runtime.serve.sessions.registry import SessionRegistry
     from steno_runtime.serve.uploads.job_queue import JobQueue
@@ -31,7 +32,9 @@ class Metrics:
         sessions: SessionRegistry,
         jobs: JobQueue,
         access: SessionAccess,
+        *,
         certificate: ServingCertificate | None,
+        attempts: QueueWorker | None,
     ) -> None:
         """Measure these.
 
@@ -41,6 +44,7 @@ class Metrics:
             jobs: uploads.
             access: whose sessions are open.
             certificate: of the ports of clients; None: they speak plain text.
+            attempts: of the pool's queue; None: it has none.
         """
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -49,6 +53,8 @@ class Metrics:
         self.registry.register(_Gauges(readiness, sessions, jobs, access))
         if certificate is not None:
             self.registry.register(_CertificateExpiry(certificate))
+        if attempts is not None:
+            self.registry.register(_Attempts(attempts))
         self._ended = Counter("steno_server_sessions", "Sessions that ended", ["reason"], registry=self.registry)
         self._failed = Counter(
             "steno_server_session_failures", "Sessions that failed to be published or decoded", ["reason"],
@@ -117,3 +123,22 @@ class _CertificateExpiry(Collector):
         if when is not None:
             text = "When the certificate that clients see, or one of its chain, expires (Unix time)"
             yield GaugeMetricFamily("steno_server_certificate_expiry_timestamp_seconds", text, value=when)
+
+
+class _Attempts(Collector):
+    def __init__(self, attempts: QueueWorker) -> None:
+        self._attempts = attempts
+
+    def collect(self) -> Iterator[Metric]:
+        tally = self._attempts.tally
+        yield GaugeMetricFamily("steno_server_attempts_open", "Messages of the queue in work", value=tally.in_flight)
+        receives = CounterMetricFamily(
+            "steno_server_queue_receives", "Messages received, by whether they had been before", labels=["again"]
+        )
+        for again in (False, True):
+            receives.add_metric([str(again).lower()], tally.receives[again])
+        yield receives
+        ended = CounterMetricFamily("steno_server_attempts", "What became of messages", labels=["outcome"])
+        for outcome, count in tally.ended.items():
+            ended.add_metric([outcome], count)
+        yield ended

@@ -29,6 +29,7 @@ from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.metering import UploadMeter
 from steno_runtime.serve.metrics import Metrics
+from steno_runtime.serve.queue_worker import QueueWorker
 from steno_runtime.serve.readiness import Readiness
 from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, SessionDriver
 from steno_runtime.serve.sessions.registry import SessionRegistry
@@ -104,7 +105,10 @@ class Server:
         self.registry = SessionRegistry(task, self.readiness, access, on_change=self._on_sessions_change)
         meter = UploadMeter(reported=task.reporting is not None and not authenticator.allows_anonymous)
         self._queue = JobQueue(scratch, access, meter)
-        metrics = Metrics(self.readiness, self.registry, self._queue, access, self._certificate)
+        self._attempts = None if task.queue is None else QueueWorker(task, task.queue)
+        metrics = Metrics(
+            self.readiness, self.registry, self._queue, access, certificate=self._certificate, attempts=self._attempts
+        )
         self.registry.on_end = metrics.session_ended
         self._reporter = None
         if task.reporting is not None:
@@ -144,7 +148,7 @@ class Server:
         """Serve until `stop` is called.
 
         Raises:
-            WorkError: the model cannot be loaded, or does not work; a port is in use.
+            WorkError: the model cannot be loaded, or does not work; a port is in use; the queue's consumer failed.
         """
         http, probes = _Http(self._http_config()), _Http(_http_config(self._probes))
         sock, probe_sock = (_listen(self._task.host, port) for port in (self._task.http_port, self._task.probe_port))
@@ -160,6 +164,7 @@ class Server:
         loading = asyncio.create_task(self._load_engine(), name="load")
         reporting = asyncio.create_task(self._reporter.run(), name="reports") if self._reporter else None
         others = [reporting] if reporting else []
+        consuming: list[asyncio.Task[None]] = []
         if self._certificate is not None and (folder := self._task.tls_dir) is not None:
             watching = self._certificate.watch(lambda: read_key_pair(Path(folder)))
             others.append(asyncio.create_task(watching, name="certificate"))
@@ -168,9 +173,13 @@ class Server:
         try:
             await asyncio.wait((stopping, loading, serving), return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
-                loading.result()
-                await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+                consuming = self._consume(loading.result())
+                others += consuming
+                await asyncio.wait((stopping, serving, *consuming), return_when=asyncio.FIRST_COMPLETED)
             await self._drain(reporting)
+            for each in consuming:
+                if each.done():
+                    each.result()
         finally:
             for task in (stopping, loading, *others):
                 task.cancel()
@@ -184,7 +193,7 @@ class Server:
             if self.readiness.engine is not None:
                 await asyncio.to_thread(self.readiness.engine.close)
 
-    async def _load_engine(self) -> None:
+    async def _load_engine(self) -> StreamEngine:
         task = self._task
         options = TranscriptionOptions.from_task(task)
         engine = await asyncio.to_thread(self._load, options, max_sessions=task.max_sessions)
@@ -194,6 +203,12 @@ class Server:
         await self._grpc.set_ready(ready=self.readiness.ready)
         status = engine.status()
         log.info("ready", extra={"model": status.model, "device": status.device, "max_sessions": task.max_sessions})
+        return engine
+
+    def _consume(self, engine: StreamEngine) -> list[asyncio.Task[None]]:
+        if self._attempts is None:
+            return []
+        return [asyncio.create_task(self._attempts.run(engine.batch_engine), name="queue")]
 
     async def _drain(self, reporting: asyncio.Task[None] | None) -> None:
         loop = asyncio.get_running_loop()
@@ -201,8 +216,12 @@ class Server:
         log.info("draining", extra={"sessions": self.registry.open_sessions})
         self.readiness.start_draining()
         await self._grpc.set_ready(ready=False)
-        until = now + seconds
-        await asyncio.gather(self.registry.drain(now + seconds * DECODE_SHARE, until), self._queue.drain(until))
+        decoded, until = now + seconds * DECODE_SHARE, now + seconds
+        await asyncio.gather(
+            self.registry.drain(decoded, until),
+            self._queue.drain(until),
+            *([self._attempts.drain(decoded, until)] if self._attempts is not None else []),
+        )
         if self._reporter is not None:
             if reporting is not None:
                 reporting.cancel()

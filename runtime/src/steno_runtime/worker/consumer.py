@@ -11,11 +11,12 @@ import contextlib
 import logging
 import secrets
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from steno_api.model import ObjectRef
 from steno_api.v1alpha1.job import Progress
@@ -36,6 +37,28 @@ WAIT_SECONDS = 5.0
 """For a message; not interrupted by a drain, since what the server has just handed out must not be lost."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 """Before something is tried again; doubled each time."""
+
+Outcome = Literal["Succeeded", "Failed", "GivenBack", "NotWanted", "Refused"]
+"""What became of a message that was received. `GivenBack`: another server goes on with it; `NotWanted`: its job was
+deleted, suspended or is over; `Refused`: it is a dead letter now."""
+
+
+@dataclass
+class Tally:
+    """What a consumer has done since it began.
+
+    Attributes:
+        receives: messages, by whether they had been delivered before.
+        ended: of them, those that this consumer is done with.
+    """
+
+    receives: Counter[bool] = field(default_factory=Counter[bool])
+    ended: Counter[Outcome] = field(default_factory=Counter[Outcome])
+
+    @property
+    def in_flight(self) -> int:
+        """Messages that this consumer has now."""
+        return self.receives.total() - self.ended.total()
 
 
 class Reports(Protocol):
@@ -124,6 +147,7 @@ class Consumer:
         self._queue, self._worker, self._reports, self._pool = queue, worker, reports, pool
         self._heartbeat_seconds, self._report_seconds = heartbeat_seconds, report_seconds
         self._at_once, self._wait_seconds = at_once, wait_seconds
+        self.tally = Tally()
         self._threads = ThreadPoolExecutor(at_once, "attempt")
         self._attempts: set[_Attempt] = set()
         self._draining, self._abandoned = asyncio.Event(), asyncio.Event()
@@ -131,15 +155,27 @@ class Consumer:
         self._receiving, self._received_last = 0, asyncio.Event()
 
     async def run(self) -> None:
-        """Consume until `drain`."""
+        """Consume until `drain`.
+
+        Raises:
+            ExceptionGroup: of an error that nothing here is prepared for; attempts that go on are stopped.
+        """
         try:
-            await asyncio.gather(*(self._consume() for _ in range(self._at_once)))
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._at_once):
+                    group.create_task(self._consume())
         finally:
             self._threads.shutdown(wait=False)
             self._idle.set()
 
-    async def drain(self, until: float) -> None:
-        """Take no more messages, finish what goes on, and give back what is not finished by `until` (loop time)."""
+    async def drain(self, until: float, last: float | None = None) -> None:
+        """Take no more messages, finish what goes on, and give back what is not finished.
+
+        Args:
+            until: when attempts are stopped (loop time).
+            last: when this returns, whatever still goes on: the message comes to another worker when its lease ends;
+                None: after the time that shielded work may take.
+        """
         self._draining.set()
         self._note_last()
         with contextlib.suppress(TimeoutError):
@@ -150,7 +186,7 @@ class Consumer:
         for attempt in self._attempts:
             attempt.stop.request()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SHIELDED_GRACE_SECONDS):
+            async with asyncio.timeout_at(until + SHIELDED_GRACE_SECONDS if last is None else last):
                 await self._idle.wait()
 
     async def _consume(self) -> None:
@@ -158,7 +194,7 @@ class Consumer:
         while not self._draining.is_set():
             try:
                 for delivery in await self._receive():
-                    await self._handle(delivery)
+                    await self._count(delivery)
                 pause = FIRST_PAUSE_SECONDS
             except QueueError as error:
                 log.warning("the queue cannot be used", extra={"why": str(error)})
@@ -177,61 +213,73 @@ class Consumer:
         if self._draining.is_set() and not self._receiving:
             self._received_last.set()
 
-    async def _give_back(self, delivery: Delivery) -> None:
+    async def _give_back(self, delivery: Delivery) -> Outcome:
         # Not while this consumer itself would receive it once more: a message has so many deliveries.
         await self._received_last.wait()
         await delivery.release()
+        return "GivenBack"
 
-    async def _handle(self, delivery: Delivery) -> None:
+    async def _count(self, delivery: Delivery) -> None:
+        self.tally.receives[delivery.receives > 1] += 1
+        outcome: Outcome = "GivenBack"  # unless that becomes known: it is delivered again when its lease ends
+        try:
+            outcome = await self._handle(delivery)
+        finally:
+            self.tally.ended[outcome] += 1
+
+    async def _handle(self, delivery: Delivery) -> Outcome:
         if self._draining.is_set():
-            await self._give_back(delivery)
-            return
+            return await self._give_back(delivery)
         try:
             task = self._worker.task_of(delivery.message)
         except MessageMalformedError as error:
             log.warning("a message is refused", extra={"message_id": delivery.message.id, "why": str(error)})
             await delivery.reject(str(error))
-            return
+            return "Refused"
         attempt = _Attempt(self._pool, task, delivery, _process_id(), StopRequest())
         async with self._kept(attempt):
-            await self._attend(attempt)
+            return await self._attend(attempt)
 
-    async def _attend(self, attempt: _Attempt) -> None:
+    async def _attend(self, attempt: _Attempt) -> Outcome:
         """Ask whether an attempt is wanted, make it, and report its end until that is recorded."""
         fields = {"job": f"{attempt.task.job.namespace}/{attempt.task.job.name}", "attempt": attempt.task.attempt}
         answer = await self._send(attempt.report(), lambda _: True, self._draining)
         if answer is None:
-            await self._give_back(attempt.delivery)
-            return
+            return await self._give_back(attempt.delivery)
         if answer.recorded or not answer.wanted:
             log.info("an attempt is not wanted any more", extra=fields)
             await attempt.delivery.ack()
-            return
+            return "NotWanted"
         log.info("attempt", extra=fields | {"receives": attempt.delivery.receives})
         ended = await self._work(attempt)
-        if ended.result is None and not attempt.wanted:
+        if ended.result is None:
             await self._reports.send(attempt.report(ended))
+            if attempt.wanted:
+                return await self._give_back(attempt.delivery)
             await attempt.delivery.ack()
-        elif ended.result is None:
-            await self._reports.send(attempt.report(ended))
-            await self._give_back(attempt.delivery)
-        else:
-            done = await self._send(attempt.report(ended), lambda it: it.recorded or not it.wanted, self._abandoned)
-            log.info("done", extra=fields | {"outcome": ended.result.outcome, "recorded": done is not None})
-            await (self._give_back(attempt.delivery) if done is None else attempt.delivery.ack())
+            return "NotWanted"
+        done = await self._send(attempt.report(ended), lambda it: it.recorded or not it.wanted, self._abandoned)
+        log.info("done", extra=fields | {"outcome": ended.result.outcome, "recorded": done is not None})
+        if done is None:
+            return await self._give_back(attempt.delivery)
+        await attempt.delivery.ack()
+        return ended.result.outcome
 
     async def _work(self, attempt: _Attempt) -> TerminationMessage:
         """Make an attempt in a thread, and report its progress meanwhile."""
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._worker.work, attempt.task, attempt.stop, attempt.on_progress)
-        while True:
-            await asyncio.wait((work,), timeout=self._report_seconds)
-            if work.done():
-                return work.result()
-            answer = await self._reports.send(attempt.report())
-            if answer is not None and not answer.wanted and attempt.wanted:
-                attempt.wanted = False
-                attempt.stop.request()
+        try:
+            while True:
+                await asyncio.wait((work,), timeout=self._report_seconds)
+                if work.done():
+                    return work.result()
+                answer = await self._reports.send(attempt.report())
+                if answer is not None and not answer.wanted and attempt.wanted:
+                    attempt.wanted = False
+                    attempt.stop.request()
+        finally:
+            attempt.stop.request()  # of no consequence unless this consumer ends before the work
 
     async def _send(
         self, report: AttemptReport, enough: Callable[[AttemptAnswer], bool], given_up: asyncio.Event
