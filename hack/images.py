@@ -25,7 +25,7 @@ DOCKERFILES = ROOT / "build" / "images"
 OPERATOR, RUNTIME, MODELS = "steno/operator", "steno/runtime", "steno/models"
 LABEL = "app.kubernetes.io/part-of=steno"
 """What the Dockerfiles mark their images with, those of intermediate stages too."""
-SOURCES = {OPERATOR: ("api", "kube", "operator", "gateway"), RUNTIME: ("api", "queues", "runtime")}
+SOURCES = {OPERATOR: ("api", "kube", "queues", "operator", "gateway"), RUNTIME: ("api", "queues", "runtime")}
 """The workspace members that are in an image."""
 
 
