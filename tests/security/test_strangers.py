@@ -34,10 +34,15 @@ PATIENCE_SECONDS = 120.0
 
 
 @contextlib.contextmanager
-def strangers(server: Process) -> Iterator[Callable[[float], Awaitable[None]]]:
-    """Have strangers stand ready; yield what lets them act for some seconds. Then they keep their connections."""
-    command = [sys.executable, "-m", "tests.security.strangers", str(server.http), server.grpc.rpartition(":")[2]]
-    with subprocess.Popen([*command, str(STRANGERS)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+def strangers(module: str, *arguments: str) -> Iterator[Callable[[float], Awaitable[None]]]:
+    """Have strangers stand ready; yield what lets them act for some seconds. Then they keep their connections.
+
+    Args:
+        module: the program, of this package.
+        arguments: of it.
+    """
+    command = [sys.executable, "-m", f"tests.security.{module}", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
 
         async def attack(seconds: float) -> None:
@@ -113,7 +118,8 @@ async def test_strangers_beside_live_sessions(stage: Stage):
 
     await use(server, issuer)  # what is loaded with the first use of it
     before = resident(server)
-    with strangers(server) as attack:
+    grpc_port = server.grpc.rpartition(":")[2]
+    with strangers("strangers", str(server.http), grpc_port, str(STRANGERS)) as attack:
         using = asyncio.create_task(keep_using())
         latencies = await stage.converse(stage.crossover.run(attack))
         using.cancel()

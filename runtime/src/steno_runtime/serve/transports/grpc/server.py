@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -34,6 +35,10 @@ EXTRA_CALLS = 32
 """With a token, beside one for each session: documents, and calls that end with an error."""
 MAX_UNAUTHENTICATED_CALLS = 8
 """Calls of health, which need no token: of `Check`, and again of `Watch`, which a load balancer holds open."""
+MAX_HEALTH_BYTES = 1024
+"""Of the message of a call of health: the name of a service."""
+TURN_SECONDS = 0.25
+"""For such a message to arrive while other calls wait to read theirs; it comes with the call's head."""
 DELAY_SECONDS = 0.5
 """Of a call without a token that is one too many of its address."""
 IDLE_SECONDS = 15.0
@@ -151,8 +156,9 @@ class _AuthInterceptor(grpc.aio.ServerInterceptor):
         self._uploads = uploads
         self._unauthenticated = unauthenticated
         self._authenticated = ConcurrencyLimit(max_calls, RECEIVE_SECONDS)
-        self._checks = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated)
-        self._watches = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated)
+        turns = Turns()
+        self._checks = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated, turns)
+        self._watches = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated, turns)
 
     async def intercept_service(
         self,
@@ -209,26 +215,33 @@ class ConcurrencyLimit:
 class HealthLimit:
     """Limits calls that need no token: one too many takes the place of the oldest of the busiest address.
 
+    Their messages are read in turn. The library takes one into memory whole, up to the size of a document, before
+    anything here sees it; a call whose turn has not come holds no more than the window of its stream.
+
     Args:
         max_calls: how many are served at the same time.
         unauthenticated: what clients without a token may use.
+        turns: in which messages are read.
     """
 
-    def __init__(self, max_calls: int, unauthenticated: UnauthenticatedClients) -> None:
+    def __init__(self, max_calls: int, unauthenticated: UnauthenticatedClients, turns: Turns) -> None:
         self._slots = Slots(max_calls, max_calls)
         self._unauthenticated = unauthenticated
+        self._turns = turns
 
     def wrap(self, handler: Any) -> Any:
         """Return a handler whose calls count."""
 
-        async def serve(requests: AsyncIterator[Any], context: Context) -> None:
+        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             address = _address(context)
             await _delay(address, self._unauthenticated)
             scope = asyncio.timeout(None)  # a load balancer watches for as long as it lives
             slot = self._slots.take(address, lambda: scope.reschedule(asyncio.get_running_loop().time()))
             try:
                 async with scope:
-                    await _call(handler, requests, context, START_SECONDS)
+                    async with self._turns.take():
+                        request = _decode(handler, await _receive(context, START_SECONDS))
+                    await _respond(handler, request, context)
             except ApiError as error:
                 await abort(context, error)
             except TimeoutError:
@@ -236,7 +249,55 @@ class HealthLimit:
             finally:
                 self._slots.release(slot)
 
-        return grpc.stream_stream_rpc_method_handler(serve, handler.request_deserializer, handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(serve, response_serializer=handler.response_serializer)
+
+
+class Turns:
+    """A lock in order of arrival, whose holder has `TURN_SECONDS` once another waits."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._waiting = 0
+        self._held = asyncio.timeout(None)
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[None]:
+        """Wait for a turn, and have it within the context.
+
+        Raises:
+            TimeoutError: it lasted too long.
+        """
+        self._waiting += 1
+        self._limit()
+        try:
+            await self._lock.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            async with asyncio.timeout(None) as self._held:
+                self._limit()
+                yield
+        finally:
+            self._lock.release()
+
+    def _limit(self) -> None:
+        if self._waiting and self._lock.locked() and self._held.when() is None and not self._held.expired():
+            self._held.reschedule(asyncio.get_running_loop().time() + TURN_SECONDS)
+
+
+def _decode(handler: Any, message: bytes) -> Any:
+    """Parse the message of a call of health.
+
+    Raises:
+        ApiError: it is none.
+    """
+    if len(message) > MAX_HEALTH_BYTES:
+        del message
+        raise ApiError(ErrorCode.INVALID_MESSAGE, f"The message has more than {MAX_HEALTH_BYTES} bytes.")
+    try:
+        return handler.request_deserializer(message)
+    except DecodeError:
+        raise ApiError(ErrorCode.INVALID_MESSAGE, "The call's message cannot be parsed.") from None
 
 
 async def _delay(address: str, unauthenticated: UnauthenticatedClients) -> None:
@@ -252,16 +313,28 @@ def _address(context: Context) -> str:
 
 async def _call(handler: Any, requests: AsyncIterator[Any], context: Context, seconds: float) -> None:
     """Call a method of any arity, written in any of the library's styles."""
-    request: Any = requests
-    if not handler.request_streaming:
-        try:
-            async with asyncio.timeout(seconds):
-                request = await anext(requests, None)
-        except TimeoutError:
-            message = f"The call's message did not arrive within {seconds:g} s."
-            raise ApiError(ErrorCode.START_TIMEOUT, message) from None
-        if request is None:
-            raise ApiError(ErrorCode.INVALID_MESSAGE, "The call ended before its message.")
+    await _respond(handler, requests if handler.request_streaming else await _receive(context, seconds), context)
+
+
+async def _receive(context: Context, seconds: float) -> Any:
+    """Return the only message of a call, which the library's iterator would keep until garbage is collected.
+
+    Raises:
+        ApiError: it does not come.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            request = await context.read()
+    except TimeoutError:
+        message = f"The call's message did not arrive within {seconds:g} s."
+        raise ApiError(ErrorCode.START_TIMEOUT, message) from None
+    if request is grpc.aio.EOF:
+        raise ApiError(ErrorCode.INVALID_MESSAGE, "The call ended before its message.")
+    return request
+
+
+async def _respond(handler: Any, request: Any, context: Context) -> None:
+    """Call a method with its message or its stream of them."""
     methods = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
     response = next(method for method in methods if method is not None)(request, context)
     if isinstance(response, AsyncIterator):
