@@ -8,7 +8,7 @@ import yaml
 from pydantic.alias_generators import to_snake
 
 from hack.paths import ROOT
-from steno_api.v1alpha1.runtimeprofile import RuntimeProfileSpec
+from steno_api.v1alpha1.runtimeprofile import RuntimeProfileSpec, bytes_of
 from steno_operator.settings import Settings
 
 CHART = ROOT / "charts" / "steno"
@@ -31,6 +31,18 @@ def test_the_schema_knows_every_field_of_a_profile():
 def test_the_profiles_are_valid():
     for spec in VALUES["runtimeProfiles"].values():
         assert RuntimeProfileSpec.model_validate(spec).to_wire().keys() >= spec.keys()
+
+
+def test_the_profiles_bound_what_a_pod_takes_of_its_node():
+    """Of CPU there is a request alone: a limit would throttle what is otherwise idle, and bounds nothing for others."""
+    for name, wire in VALUES["runtimeProfiles"].items():
+        spec = RuntimeProfileSpec.model_validate(wire)
+        requests, limits = spec.resources.requests, spec.resources.limits
+        assert set(requests) == {"cpu", "memory", "ephemeral-storage"}, name
+        assert set(limits) == {"memory", "ephemeral-storage"}, name
+        assert all(bytes_of(requests[each]) <= bytes_of(limit) for each, limit in limits.items()), name
+        temporary = bytes_of(spec.scratch_size) + bytes_of("1Gi")  # and /tmp; what remains is for logs
+        assert bytes_of(limits["ephemeral-storage"]) > temporary, name
 
 
 def test_every_setting_is_one_of_the_operators():
