@@ -57,6 +57,15 @@ def test_images_are_built_with_the_uv_of_the_project(image: str):
     assert set(pinned) == {uv.VERSION}
 
 
+@pytest.mark.parametrize("image", ["operator", "runtime"])
+def test_every_base_is_an_argument_and_named_in_the_labels_of_the_result(image: str):
+    text = (DOCKERFILES / image / "Dockerfile").read_text()
+    stages = re.findall(r"(?m)^FROM \S+ AS (\S+)$", text)
+    assert {each for each in re.findall(r"(?m)^FROM (\S+)", text) if each not in stages} <= {"${BASE}", "${MODELS}"}
+    last = text.rsplit("\nFROM ", 1)[1]
+    assert re.search(r"(?m)^ARG BASE\nLABEL .*base\.name=\"\$\{BASE\}\"$", last)
+
+
 def test_a_tag_changes_with_content_name_and_mode_and_with_nothing_else(tmp_path: Path):
     def tag(name: str, *, file: str = "a.py", text: str = "x = 1", mode: int = 0o644) -> str:
         path = tmp_path / name / "src" / file
