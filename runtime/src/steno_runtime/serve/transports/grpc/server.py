@@ -328,7 +328,7 @@ async def _receive(context: Context, seconds: float) -> Any:
     except TimeoutError:
         message = f"The call's message did not arrive within {seconds:g} s."
         raise ApiError(ErrorCode.START_TIMEOUT, message) from None
-    if request is grpc.aio.EOF:
+    if request is grpc.aio.EOF:  # pyright: ignore[reportAttributeAccessIssue]
         raise ApiError(ErrorCode.INVALID_MESSAGE, "The call ended before its message.")
     return request
 
