@@ -210,3 +210,25 @@ def test_definitions_are_part_of_the_release_and_kept_if_wanted():
     assert {(each["metadata"].get("annotations") or {}).get(annotation) for each in loose} == {None}
     assert not of_kind(render("--set=crds.enabled=false"), "CustomResourceDefinition")
     assert len(kept) == len(loose) > 1
+
+
+def test_metrics_need_a_token_if_there_is_a_secret_with_one():
+    on = ("--set=gateway.enabled=true,gateway.store.uri=s3://a/b", "--set=metrics.serviceMonitor.enabled=true")
+    for settings, secret in ((on, None), ((*on, "--set=metrics.tokenSecret.name=prometheus"), "prometheus")):
+        objects = render(*settings)
+        (monitor,) = of_kind(objects, "ServiceMonitor")
+        (endpoint,) = monitor["spec"]["endpoints"]
+        asked = endpoint.get("authorization")
+        assert asked == (secret and {"type": "Bearer", "credentials": {"name": secret, "key": "token"}})
+        for deployment in of_kind(objects, "Deployment"):
+            pod = deployment["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            given = [each["value"] for each in container["env"] if each["name"] == "STENO_METRICS_TOKEN_FILE"]
+            given += [each.partition("=")[2] for each in container.get("args", ()) if "metrics-token-file" in each]
+            mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+            volumes = [each for each in pod["volumes"] if each.get("secret", {}).get("secretName") == "prometheus"]
+            assert len(given) == len(volumes) == (1 if secret else 0)
+            for volume in volumes:
+                (item,) = volume["secret"]["items"]
+                assert item["key"] == "token"
+                assert given == [f"{mounts[volume['name']]}/{item['path']}"]

@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from prometheus_client import start_http_server
 
 from steno_api.json_logs import JsonFormatter
+from steno_api.metrics_token import MetricsTokenError, read_token_digest
 from steno_gateway.app import Gateway
 from steno_gateway.settings import Settings
+from steno_gateway.transports.metrics import serve_metrics
 from steno_gateway.transports.websocket_client import MAX_FRAME_BYTES
 from steno_kube.client import Cluster
 
@@ -29,13 +30,21 @@ def main() -> None:
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a server in a pod
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--metrics-port", type=int, default=None, help="where /metrics is; default: nowhere")
+    parser.add_argument("--metrics-token-file", type=Path, default=None, help="token of /metrics; default: none needed")
     arguments = parser.parse_args()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=os.environ.get("STENO_LOG_LEVEL", "INFO"), handlers=[handler])
     if arguments.metrics_port is not None:
-        start_http_server(arguments.metrics_port, arguments.host)
+        _serve_metrics(arguments.host, arguments.metrics_port, arguments.metrics_token_file)
     asyncio.run(_serve(Settings.load(arguments.config), arguments.host, arguments.port))
+
+
+def _serve_metrics(host: str, port: int, token_file: Path | None) -> None:
+    try:
+        serve_metrics(host, port, None if token_file is None else read_token_digest(token_file))
+    except MetricsTokenError as error:
+        sys.exit(f"steno-gateway: the token of /metrics: {error}")
 
 
 async def _serve(settings: Settings, host: str, port: int) -> None:

@@ -23,6 +23,7 @@ import pydantic
 from aiohttp import web
 from kubernetes.aio.config import ConfigException
 
+from steno_api.metrics_token import MetricsTokenError, read_token_digest
 from steno_api.tls import HANDSHAKE_SECONDS, CertificateError, expires_at
 from steno_kube.backoff import Backoff
 from steno_kube.client import ApiError, Cluster, UnreachableError
@@ -55,6 +56,7 @@ class Operator:
         self._labelling: asyncio.Task[None] | None = None
         self._tls: ReportTLS | None = None
         self._electing = False
+        self._metrics_token = settings.metrics_token_file and read_token_digest(Path(settings.metrics_token_file))
         times = LeaseTimes(settings.lease_duration_seconds, settings.lease_renew_seconds, settings.lease_retry_seconds)
         self._leadership = Leadership(
             cluster, settings.pod_namespace, settings.lease_name, f"{settings.pod_name}_{os.getpid()}", times
@@ -64,7 +66,8 @@ class Operator:
         """Run until a signal stops it, or until something ends that must not; return the exit code of the process."""
         self._catch_signals()
         async with contextlib.AsyncExitStack() as stack:
-            probe_app = probes.make_app(self._problems, self._waits, self._refresh_metrics)
+            token = self._metrics_token or None
+            probe_app = probes.make_app(self._problems, self._waits, self._refresh_metrics, token)
             address = await listen(stack, probe_app, (self._settings.host, self._settings.probe_port))
             log.info("probes on %s", address)
             self._label("standby")
@@ -106,7 +109,11 @@ class Operator:
             resync_interval=settings.resync_interval_seconds,
         )
         # kopf takes the signal handlers over when it starts.
-        policy = replace(settings.policy(), report_ca=None if self._tls is None else self._tls.ca)
+        policy = replace(
+            settings.policy(),
+            report_ca=None if self._tls is None else self._tls.ca,
+            metrics_token_sha256=self._metrics_token or None,
+        )
         self._manager = manager = Manager(self._cluster, policy, options, self._catch_signals)
         metrics.LEADER.set(1)
         self._label("leader")
@@ -239,6 +246,9 @@ async def run(settings: Settings) -> int:
         return 2
     try:
         return await Operator(settings, cluster).run()
+    except MetricsTokenError as error:
+        log.critical("the token of /metrics cannot be used: %s", error)
+        return 2
     except CertificateError as error:
         log.critical("the report endpoint cannot be served with TLS: %s", error)
         return 2

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     report_tls_dir: str = ""
     """Directory with `tls.crt` and `tls.key` of the report endpoint, and `ca.crt` of those who report; empty, with no
     `report_ca_secret` either: plain text."""
+    metrics_token_file: str = ""
+    """File with the bearer token of `/metrics`, here and at pools' servers, which get its SHA-256; read at the start.
+    Empty: none is needed."""
     namespaces: str = ""
     """Namespaces to serve, separated by commas; empty: all."""
     gateways: str = ""

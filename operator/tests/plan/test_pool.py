@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -365,3 +366,17 @@ def test_l12_servers_that_are_there_are_told_of_new_keys_and_not_replaced():
     assert applied(told) == "[]"
     assert "two" in applied(replace(observed, held_keys=frozenset(("two", "three")))), "nothing could tell them"
     assert "two" in applied(replace(told, deployment=replace(standing, replicas=0))), "the next begin with the newest"
+
+
+@pytest.mark.parametrize("digest", [None, "0" * 64])
+def test_servers_get_the_digest_of_the_metrics_token(digest: str | None):
+    policy = replace(POLICY, metrics_token_sha256=digest)
+    actions = plan_pool(SimulatedPool(pool()).observed(), START, policy).actions
+    (deployment,) = (
+        action.manifest
+        for action in actions
+        if isinstance(action, ApplyChild) and action.manifest["kind"] == "Deployment"
+    )
+    task = json.loads(deployment["spec"]["template"]["spec"]["containers"][0]["args"][1])
+    assert task.get("metricsTokenSHA256") == digest
+    assert ("metricsTokenSHA256" in task) is (digest is not None), "pools of before are not replaced"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 
@@ -43,6 +44,20 @@ async def test_invalid_tokens_are_rejected_before_the_body_is_read(
         except httpx.NetworkError:  # the answer came and the connection was closed while it was still sending
             response = None
         assert response is None or problem(response) == (401, code)
+
+
+async def test_metrics_need_the_token_of_the_task(start_server: StartServer):
+    digest = hashlib.sha256(b"t" * 40).hexdigest()
+    server = await start_server(metricsTokenSHA256=digest)
+    async with server.prober() as client:
+        for path in ("/livez", "/readyz"):
+            assert (await client.get(path)).status_code == 200
+        for headers in ({}, {"Authorization": "Bearer another"}):
+            refused = await client.get("/metrics", headers=headers)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            assert "steno_" not in refused.text
+        answer = await client.get("/metrics", headers={"Authorization": f"Bearer {'t' * 40}"})
+        assert "steno_server_ready 1.0" in answer.text
 
 
 async def test_endpoints_without_tokens(start_server: StartServer):

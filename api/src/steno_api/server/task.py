@@ -70,7 +70,9 @@ class PoolTask(Model):
     http_port: int = 8080
     grpc_port: int = 9090
     probe_port: int = 8081
-    """Of probes and metrics, which need no token; no Service leads to it."""
+    """Of probes, which need no token, and metrics; no Service leads to it."""
+    metrics_token_sha256: str | None = Field(default=None, alias="metricsTokenSHA256")
+    """Of the bearer token that `/metrics` needs; absent: none."""
     unauthenticated: UnauthenticatedLimits = UnauthenticatedLimits()
     grpc_reflection: bool = False
     max_document_pages: int = Field(default=200, ge=1)

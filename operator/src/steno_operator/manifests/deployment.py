@@ -38,6 +38,7 @@ class ServerConfig:
     """Public keys (PEM) that sign session tokens."""
     pod_labels: Mapping[str, str]
     report_ca: str | None = None
+    metrics_token_sha256: str | None = None
     """CA certificates (PEM) of an `https://` report URL."""
     egress: EgressRules = field(default_factory=EgressRules)
     """Networks that sources and outputs may be on."""
@@ -81,6 +82,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
         http_port=HTTP_PORT,
         grpc_port=GRPC_PORT,
         probe_port=PROBE_PORT,
+        metricsTokenSHA256=config.metrics_token_sha256,
         tls_dir=None if spec.tls is None else paths.TLS,
         drain_seconds=_drain_seconds(profile),
         reporting=TaskReporting(

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 import prometheus_client
 from aiohttp import web
 
+from steno_api.metrics_token import may_read_metrics
+
 WATCH_SILENCE = 180.0
 """Seconds without an event, bookmark or try after which a watch, or the election, is stuck."""
 WORKER_BUSY = 300.0
@@ -26,7 +28,10 @@ def silent(name: str, alive_at: float) -> Iterable[str]:
 
 
 def make_app(
-    problems: Callable[[], Iterable[str]], waits: Callable[[], Iterable[str]], refresh: Callable[[], None]
+    problems: Callable[[], Iterable[str]],
+    waits: Callable[[], Iterable[str]],
+    refresh: Callable[[], None],
+    token_digest: str | None = None,
 ) -> web.Application:
     """Return the HTTP application.
 
@@ -34,6 +39,7 @@ def make_app(
         problems: what keeps this replica from being alive.
         waits: what keeps it from being ready.
         refresh: brings gauges up to date before they are read.
+        token_digest: SHA-256 of the token that `/metrics` needs; None: none.
     """
 
     def answer(reasons: Iterable[str]) -> web.Response:
@@ -46,7 +52,9 @@ def make_app(
     async def readyz(_: web.Request) -> web.Response:
         return answer([*problems(), *waits()])
 
-    async def metrics(_: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.Response:
+        if not may_read_metrics(token_digest, request.headers.get("Authorization")):
+            return web.Response(text="a bearer token is needed", status=401, headers={"WWW-Authenticate": "Bearer"})
         refresh()
         return web.Response(
             body=prometheus_client.generate_latest(), headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST}

@@ -35,6 +35,8 @@ class Policy:
     """Base URL of the report endpoint as worker pods reach it, e.g. `https://steno-operator.steno-system.svc:8080`."""
     report_ca: str | None = None
     """CA certificates (PEM) that worker pods verify it with; None: those of their image."""
+    metrics_token_sha256: str | None = None
+    """Of the token that servers' `/metrics` needs; None: none."""
     backoff_base: timedelta = timedelta(seconds=10)
     """Wait before the second attempt; doubled for each further one."""
     backoff_max: timedelta = timedelta(minutes=6)

@@ -204,6 +204,7 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
         runtime_image=policy.runtime_image,
         report_url=policy.report_url,
         report_ca=policy.report_ca,
+        metrics_token_sha256=policy.metrics_token_sha256,
         report_interval_seconds=policy.server_report_interval.total_seconds(),
         token_keys=_token_keys(observed),
         pod_labels=policy.pod_labels,

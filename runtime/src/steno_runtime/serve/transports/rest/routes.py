@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
+from steno_api.metrics_token import may_read_metrics
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.task import PoolTask
@@ -114,7 +115,7 @@ class UploadRoutes:
 
 
 class StatusRoutes:
-    """Health, metrics and `/stt/status`; all but the last need no token."""
+    """Health, metrics and `/stt/status`; health needs no token, metrics one of Prometheus if the task says so."""
 
     def __init__(self, task: PoolTask, uploads: UploadService, registry: SessionRegistry, metrics: Metrics) -> None:
         self._task = task
@@ -142,8 +143,10 @@ class StatusRoutes:
         """`GET /readyz`: whether sessions and uploads are accepted."""
         return PlainTextResponse(self._state(), 200 if self._readiness.ready else 503)
 
-    async def metrics(self, _: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """`GET /metrics`, for Prometheus."""
+        if not may_read_metrics(self._task.metrics_token_sha256, request.headers.get("authorization")):
+            return PlainTextResponse("a bearer token is needed", 401, {"WWW-Authenticate": "Bearer"})
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def stt_status(self, request: Request) -> Response:
