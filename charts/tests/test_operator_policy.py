@@ -13,7 +13,7 @@ import yaml
 
 from charts.tests.helm import CHART, of_kind, render
 from hack.steps import wait_for
-from steno_api.credentials import S3_KEYS, WEB_KEYS
+from steno_api.credentials import S3_KEYS, SOURCE_URI, WEB_KEYS
 from steno_operator.manifests.pod_template import certificate_mount
 from steno_operator.manifests.task import HF_TOKEN
 from tests.support.apiserver import ApiServer, Response
@@ -314,7 +314,7 @@ def test_everybody_else_is_let_be(operator: Operator):
 
 
 def test_the_keys_of_steno_are_those_that_pods_use():
-    used = {*S3_KEYS.required, *S3_KEYS.optional, *WEB_KEYS.required, *WEB_KEYS.optional, HF_TOKEN}
+    used = {*S3_KEYS.required, *S3_KEYS.optional, *WEB_KEYS.required, *WEB_KEYS.optional, SOURCE_URI, HF_TOKEN}
     (text,) = re.findall(r'steno.secretKeys" -}}(.*?){{', (CHART / "templates" / "_helpers.tpl").read_text(), re.DOTALL)
     assert set(json.loads(text)) == used
 

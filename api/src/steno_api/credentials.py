@@ -23,6 +23,9 @@ HTTP_TOKEN = "steno-http-token"  # noqa: S105 - the name of a Secret's key
 HTTP_USERNAME = "steno-http-username"
 HTTP_PASSWORD = "steno-http-password"  # noqa: S105
 
+SOURCE_URI = "steno-source-uri"
+"""Key of a Secret: the URL of a source, which is itself a credential."""
+
 _PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
@@ -40,6 +43,8 @@ S3_KEYS = SecretKeys(
     CREDENTIAL_KEYS, ("AWS_SESSION_TOKEN", "AWS_REGION", ENDPOINT_KEY, ALLOWED_PREFIX, ALLOW_PLAIN_HTTP)
 )
 WEB_KEYS = SecretKeys((ALLOWED_PREFIX,), (ALLOW_PLAIN_HTTP, HTTP_TOKEN, HTTP_USERNAME, HTTP_PASSWORD))
+
+URI_KEYS = SecretKeys((SOURCE_URI,), ())
 
 
 def keys_for(uri: str) -> SecretKeys:

@@ -80,7 +80,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* Keys of Secrets that jobs and pools use. */}}
 {{- define "steno.secretKeys" -}}
 ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL",
-"allowedPrefix", "allowPlainHTTP", "steno-http-token", "steno-http-username", "steno-http-password", "HF_TOKEN"]
+"allowedPrefix", "allowPlainHTTP", "steno-http-token", "steno-http-username", "steno-http-password", "steno-source-uri",
+"HF_TOKEN"]
 {{- end -}}
 
 {{/* What serving jobs and streams needs in a namespace. No Secret is read: pods mount them by name. */}}

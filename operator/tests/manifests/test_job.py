@@ -338,3 +338,15 @@ def test_k14_no_finalizer_keeps_a_child_whose_resource_was_deleted():
     for metadata in (made["metadata"], made["spec"]["template"]["metadata"]):
         assert "finalizers" not in metadata
     assert [owner["uid"] for owner in made["metadata"]["ownerReferences"]] == ["uid-1"]
+
+
+def test_a_url_in_a_secret_is_a_file_of_the_worker_and_in_none_of_its_arguments():
+    source = {"uriSecretRef": {"name": "talk-url"}}
+    mount = mounts(source=source)["/etc/steno/source-uri"]
+    assert mount["readOnly"] is True
+    items = [{"key": "steno-source-uri", "path": "steno-source-uri"}]
+    assert mount["projected"]["sources"] == [{"secret": {"name": "talk-url", "items": items}}]
+    task = TranscriptionTask.model_validate_json(worker(source=source)["args"][1])
+    assert (task.source.uri, task.source.uri_file) == ("secret://talk-url", "/etc/steno/source-uri/steno-source-uri")
+    assert (task.source.path, task.source.credentials_dir) == (None, None)
+    assert "/etc/steno/source-uri" not in mounts()

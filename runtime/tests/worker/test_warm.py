@@ -37,6 +37,7 @@ def with_source(**fields):
         ({"job": {"namespace": "team-b", "name": "a", "uid": "uid-1"}}, {}, "in another namespace"),
         ({"tenant": "other"}, {}, "another tenant's"),
         (with_source(path="/etc/passwd"), {}, "a pod of its own"),
+        (with_source(uriFile="/var/run/secrets/steno/token"), {}, "uriSecretRef needs a pod of its own"),
         ({"output": WEB["output"] | {"path": "/models"}}, {}, "a pod of its own"),
         (with_source(credentialsDir="/var/run/secrets/x"), {}, "a Secret that the pool does not list"),
         ({"model": {"name": "large-v3"}}, {}, "another model than whisper-base"),

@@ -76,11 +76,17 @@ TenantName = Annotated[
 
 S3_ONLY_RULES = (
     Rule(
-        "!has(self.endpointURL) || self.uri.startsWith('s3://')", "endpointURL is for s3:// URIs only", ".endpointURL"
+        "!has(self.endpointURL) || !has(self.uri) || self.uri.startsWith('s3://')",
+        "endpointURL is for s3:// URIs only",
+        ".endpointURL",
     ),
-    Rule("!has(self.region) || self.uri.startsWith('s3://')", "region is for s3:// URIs only", ".region"),
     Rule(
-        "!has(self.secretRef) || !self.uri.startsWith('pvc://')",
+        "!has(self.region) || !has(self.uri) || self.uri.startsWith('s3://')",
+        "region is for s3:// URIs only",
+        ".region",
+    ),
+    Rule(
+        "!has(self.secretRef) || !has(self.uri) || !self.uri.startsWith('pvc://')",
         "secretRef is not for pvc:// URIs: the pod mounts the claim",
         ".secretRef",
     ),
@@ -88,12 +94,12 @@ S3_ONLY_RULES = (
 
 CLAIM_RULES = (
     Rule(
-        f"!self.uri.startsWith('pvc://') || self.uri.matches('^pvc://{DNS_NAME}(/|$)')",
+        f"!has(self.uri) || !self.uri.startsWith('pvc://') || self.uri.matches('^pvc://{DNS_NAME}(/|$)')",
         "the claim in pvc://claim/path must be the name of a PersistentVolumeClaim",
         ".uri",
     ),
     Rule(
-        "!self.uri.startsWith('pvc://') || !self.uri.matches('/[.][.]?(/|$)')",
+        "!has(self.uri) || !self.uri.startsWith('pvc://') || !self.uri.matches('/[.][.]?(/|$)')",
         "a path in a claim must not contain '.' or '..'",
         ".uri",
     ),
@@ -128,23 +134,35 @@ class Source(Model):
         *CLAIM_RULES,
         *S3_ONLY_RULES,
         Rule(
-            "self.uri.startsWith('http') || !self.uri.endsWith('/')",
+            "!has(self.uri) || self.uri.startsWith('http') || !self.uri.endsWith('/')",
             "uri names a folder: give one file, such as s3://bucket/folder/talk.m4a",
             ".uri",
         ),
         Rule(
-            "!self.uri.matches('^https?://[^/]*@')",
+            "!has(self.uri) || !self.uri.matches('^https?://[^/]*@')",
             "credentials do not belong in a URI: put them in a Secret and name it in secretRef",
             ".uri",
         ),
+        Rule("has(self.uri) != has(self.uriSecretRef)", "give one of uri and uriSecretRef"),
+        Rule(
+            "!has(self.uriSecretRef) || !(has(self.secretRef) || has(self.endpointURL) || has(self.region))",
+            "secretRef, endpointURL and region go with uri: a URL in a Secret needs no other credentials",
+            ".uriSecretRef",
+        ),
     )
 
-    uri: Annotated[
-        str,
-        Field(min_length=8, max_length=2048),
-        Pattern(r"(s3|https?|pvc)://[^/\s]+/.+", "must be s3://bucket/key, https://host/path or pvc://claim/path"),
-    ]
-    """`s3://bucket/key`, `https://host/path` or `pvc://claim/path`."""
+    uri: (
+        Annotated[
+            str,
+            Field(min_length=8, max_length=2048),
+            Pattern(r"(s3|https?|pvc)://[^/\s]+/.+", "must be s3://bucket/key, https://host/path or pvc://claim/path"),
+        ]
+        | None
+    ) = None
+    """`s3://bucket/key`, `https://host/path` or `pvc://claim/path`. Anyone who may read the job or its pod reads it; a
+    URL that is itself a credential, such as a presigned one, belongs into `uriSecretRef`."""
+    uri_secret_ref: SecretRef | None = Field(default=None, alias="uriSecretRef")
+    """In place of `uri`: a Secret whose key `steno-source-uri` is an `https://` URL, which nothing shows."""
     secret_ref: SecretRef | None = None
     """Credentials: for s3 the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (optionally also
     `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`); for https `steno-http-token`, or `steno-http-username` and

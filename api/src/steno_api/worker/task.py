@@ -20,7 +20,10 @@ class TaskSource(Model):
     """Where the worker reads the media."""
 
     uri: str
-    """`s3://bucket/key`, `http(s)://…`, or `pvc://claim/path` as the user wrote it."""
+    """`s3://bucket/key`, `http(s)://…`, or `pvc://claim/path` as the user wrote it; with `uri_file` `secret://name`,
+    which messages and the manifest have instead of the URL."""
+    uri_file: str | None = None
+    """File with the `https://` URL to read."""
     path: str | None = None
     """Set for `pvc://`: the mounted file to read."""
     endpoint_url: str | None = Field(default=None, alias="endpointURL")

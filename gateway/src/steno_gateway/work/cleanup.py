@@ -36,12 +36,13 @@ class UploadCleanup:
     def _observe(self, change: Change[Record]) -> None:
         before, after = _job(change.old), _job(change.new)
         last = after or before
-        if last is None or not self._store.is_upload(last.spec.source.uri):
+        source = None if last is None else last.spec.source.uri
+        if source is None or not self._store.is_upload(source):
             return
         is_over = after is None or has_ended(after)
         was_over = before is not None and has_ended(before)
         if is_over and not was_over:
-            self._ended.put_nowait(last.spec.source.uri)
+            self._ended.put_nowait(source)
 
 
 def _job(entry: Entry[Record] | None) -> Job | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from steno_api.credentials import keys_for
+from steno_api.credentials import URI_KEYS, keys_for
 from steno_api.failures import EXIT_CODES, FailureClass
 from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.ocrjob import OCRJob
@@ -45,7 +45,9 @@ def _mounts(spec: JobSpec) -> list[Mount]:
         ("output-credentials", paths.OUTPUT_CREDENTIALS, spec.output),
     ):
         if place.secret_ref is not None:
-            mounts.append(secret_mount(name, path, place.secret_ref.name, keys_for(place.uri)))
+            mounts.append(secret_mount(name, path, place.secret_ref.name, keys_for(place.uri or "")))
+    if spec.source.uri_secret_ref is not None:
+        mounts.append(secret_mount("source-uri", paths.SOURCE_URI, spec.source.uri_secret_ref.name, URI_KEYS))
     source, output = paths.claim_of(spec.source), paths.claim_of(spec.output)
     if source is not None:
         mounts.append(claim_mount("source", paths.SOURCE_MOUNT, source, shared=source == output))

@@ -9,6 +9,7 @@ from steno_api.v1alpha1.meta import ObjectMeta
 SOURCE_MOUNT = "/mnt/source"
 OUTPUT_MOUNT = "/mnt/output"
 SOURCE_CREDENTIALS = "/etc/steno/source-credentials"
+SOURCE_URI = "/etc/steno/source-uri"
 OUTPUT_CREDENTIALS = "/etc/steno/output-credentials"
 TLS = "/etc/steno/tls"
 MODELS = "/models"
@@ -22,7 +23,8 @@ _PVC = "pvc://"
 
 def claim_of(ref: Source | Output) -> str | None:
     """Return the PersistentVolumeClaim that `pvc://claim/path` names; None for any other URI."""
-    return ref.uri.removeprefix(_PVC).split("/", 1)[0] if ref.uri.startswith(_PVC) else None
+    uri = ref.uri or ""
+    return uri.removeprefix(_PVC).split("/", 1)[0] if uri.startswith(_PVC) else None
 
 
 def path_in_claim(uri: str) -> str:

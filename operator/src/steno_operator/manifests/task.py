@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from steno_api.credentials import SOURCE_URI
 from steno_api.model import Model, ObjectRef
 from steno_api.v1alpha1.common import Output, Source
 from steno_api.v1alpha1.job import JobSpec
@@ -123,9 +124,12 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
 
 def build_source(source: Source) -> TaskSource:
     """Return where the worker reads, with `pvc://` resolved to the mounted file."""
+    if source.uri_secret_ref is not None:
+        return TaskSource(uri=f"secret://{source.uri_secret_ref.name}", uri_file=f"{paths.SOURCE_URI}/{SOURCE_URI}")
+    uri = source.uri or ""  # there is one, by the rules of the resource
     return TaskSource(
-        uri=source.uri,
-        path=None if paths.claim_of(source) is None else f"{paths.SOURCE_MOUNT}/{paths.path_in_claim(source.uri)}",
+        uri=uri,
+        path=None if paths.claim_of(source) is None else f"{paths.SOURCE_MOUNT}/{paths.path_in_claim(uri)}",
         endpointURL=source.endpoint_url,
         region=source.region,
         credentials_dir=None if source.secret_ref is None else paths.SOURCE_CREDENTIALS,

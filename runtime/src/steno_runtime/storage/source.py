@@ -14,6 +14,7 @@ from steno_runtime.storage.common import Retry, redact
 from steno_runtime.storage.download import OnBytes, RemoteFile, download, too_large
 
 _MEDIA_SUFFIX_CHARS = 6
+_MAX_URI_CHARS = 8192
 
 
 def fetch(
@@ -40,6 +41,9 @@ def fetch(
     Raises:
         WorkError: `SourceNotFound`, `SourceForbidden`, `SourceUnavailable`, `TooLarge` or `InvalidSpec`.
     """
+    shown = source.uri
+    if source.uri_file is not None:
+        source = source.model_copy(update={"uri": _secret_uri(source)})
     scheme = source.uri.partition("://")[0].lower()
     if source.path is not None:
         return _mounted(source.uri, Path(source.path), source.max_bytes)
@@ -51,7 +55,7 @@ def fetch(
     elif scheme in ("http", "https"):
         from steno_runtime.storage.web import WebSource
 
-        remote = WebSource(source, egress or EgressRules(), allowed)
+        remote = WebSource(source, egress or EgressRules(), allowed, shown=shown if source.uri_file else None)
     else:
         raise WorkError(
             FailureReason.INVALID_SPEC,
@@ -68,6 +72,27 @@ def fetch(
         retry=retry or Retry(),
     )
     return destination
+
+
+def _secret_uri(source: TaskSource) -> str:
+    """Return the URL in the file of a source's Secret.
+
+    Raises:
+        WorkError: `InvalidSpec`, with nothing of what is there: it may be something else.
+    """
+    path = Path(source.uri_file or "")
+    try:
+        uri = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        why = f"the Secret's key {path.name} cannot be read ({type(error).__name__})"
+        raise WorkError(FailureReason.INVALID_SPEC, f"{source.uri} has no URL: {why}.") from None
+    if not uri.lower().startswith("https://") or len(uri) > _MAX_URI_CHARS or not uri.isprintable() or " " in uri:
+        raise WorkError(
+            FailureReason.INVALID_SPEC,
+            f"{source.uri} has no URL: the Secret's key {path.name} must be one https:// URL of at most "
+            f"{_MAX_URI_CHARS} characters.",
+        )
+    return uri
 
 
 def _mounted(uri: str, path: Path, max_bytes: int) -> Path:

@@ -41,10 +41,26 @@ _ENCODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 class WebSource:
     """One file on a web server. Credentials go to the host that the user named, never to where it redirects."""
 
-    def __init__(self, source: TaskSource, egress: EgressRules, allowed: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        source: TaskSource,
+        egress: EgressRules,
+        allowed: Callable[[str], bool] | None = None,
+        *,
+        shown: str | None = None,
+    ) -> None:
+        """Prepare requests.
+
+        Args:
+            source: where the file is.
+            egress: networks that it may be on.
+            allowed: whether a redirect may be followed; None: all may be.
+            shown: what messages have in place of a URL that is a secret.
+        """
         self._egress = Egress(egress)
         self._allowed = allowed
-        self.display_uri = redact(source.uri)
+        self.display_uri = shown or redact(source.uri)
+        self._field = "source.uriSecretRef" if shown else "source.uri"
         try:
             self._url = httpx.URL(source.uri)
         except httpx.InvalidURL as error:
@@ -139,12 +155,14 @@ class WebSource:
         if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
             return WorkError(
                 FailureReason.SOURCE_NOT_FOUND,
-                f"{self.display_uri} was not found: the server answered {answered}. Check source.uri.",
+                f"{self.display_uri} was not found: the server answered {answered}. Check {self._field}.",
             )
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
             remedy = (
                 "Check the credentials in the Secret of source.secretRef."
                 if self._authorization
+                else "If the URL in the Secret of source.uriSecretRef is a signed one, it may have expired."
+                if self._field != "source.uri"
                 else f"Set source.secretRef to a Secret with the keys allowedPrefix and {HTTP_TOKEN}, or "
                 f"{HTTP_USERNAME} and {HTTP_PASSWORD}; if the URL is a signed one, it may have expired."
             )
@@ -166,7 +184,9 @@ class WebSource:
             )
 
     def _invalid(self, why: str) -> WorkError:
-        return WorkError(FailureReason.INVALID_SPEC, f"{self.display_uri} cannot be read: {why}. Correct source.uri.")
+        return WorkError(
+            FailureReason.INVALID_SPEC, f"{self.display_uri} cannot be read: {why}. Correct {self._field}."
+        )
 
     def _translate(self, error: httpx.TransportError) -> Exception:
         cause: BaseException | None = error

@@ -136,6 +136,7 @@ class WarmWorker:
             "it reads or writes a volume, which needs a pod of its own (execution: Job)": any(
                 where.path is not None for where in locations
             ),
+            "source.uriSecretRef needs a pod of its own (execution: Job)": task.source.uri_file is not None,
             "it uses a Secret that the pool does not list": not all(
                 self._has_credentials(where.credentials_dir) for where in locations
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from steno_api.credentials import ALLOWED_PREFIX, HTTP_PASSWORD, HTTP_TOKEN, HTTP_USERNAME
+from steno_api.credentials import ALLOWED_PREFIX, HTTP_PASSWORD, HTTP_TOKEN, HTTP_USERNAME, SOURCE_URI
 from steno_api.s3 import CREDENTIAL_KEYS
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.reasons import Reason
@@ -20,7 +20,7 @@ _MISSING_KEY = "references non-existent secret key"
 _MISSING_KEY_REMEDY = (
     ". Add this key to the Secret that secretRef names, or name one with credentials for Steno: s3 needs "
     f"{' and '.join(CREDENTIAL_KEYS)}, https needs {ALLOWED_PREFIX} and {HTTP_TOKEN}, or {HTTP_USERNAME} and "
-    f"{HTTP_PASSWORD}."
+    f"{HTTP_PASSWORD}; that of uriSecretRef needs {SOURCE_URI}."
 )
 
 WAITING_FOR_POD = QueueStatus(reason=Reason.WAITING_FOR_POD, message="Kubernetes has not created the worker's pod yet.")
