@@ -25,11 +25,16 @@ from .recordings import RATE, write
 
 SPOKEN = 0.3 * np.sin(np.cumsum(np.linspace(0.05, 0.9, 3 * RATE))).astype(np.float32)
 """A tone that rises, so that every moment is told from the others."""
-KINDS = {"webm": LiveFormat.WEBM, "ogg": LiveFormat.OGG}
+KINDS = {"webm": LiveFormat.WEBM, "ogg": LiveFormat.OGG, "mp4": LiveFormat.MP4}
+CODECS = {"webm": "libopus", "ogg": "libopus", "mp4": "aac"}
 BLOCK = rb"\xa3[\x40-\x7f].\x81..[\x00\x80]"
 """A SimpleBlock of WebM, up to its packet."""
-AS_RECORDED = {"webm": {"live": "1", "cluster_time_limit": "500"}, "ogg": {"page_duration": "100000"}}
-"""As a MediaRecorder writes: without sizes, in short clusters or pages."""
+AS_RECORDED = {
+    "webm": {"live": "1", "cluster_time_limit": "500"},
+    "ogg": {"page_duration": "100000"},
+    "mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "250000"},
+}
+"""As a MediaRecorder writes: without sizes, in short clusters, pages or fragments."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,7 +45,33 @@ def imported_once() -> None:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("recorded")
-    return {name: write(folder / f"a.{name}", SPOKEN, "libopus", 48_000, options=AS_RECORDED[name]) for name in KINDS}
+    return {name: record(folder / f"a.{name}", SPOKEN) for name in KINDS}
+
+
+def record(path: Path, samples: np.ndarray) -> Path:
+    """Write what a MediaRecorder makes of the samples; return its path."""
+    name = path.suffix[1:]
+    return write(path, samples, CODECS[name], 48_000, options=AS_RECORDED[name])
+
+
+def boxes(data: bytes) -> list[bytes]:
+    """Return the boxes of MP4, one behind the other."""
+    found: list[bytes] = []
+    while data:
+        size = int.from_bytes(data[:4])
+        found.append(data[:size])
+        data = data[size:]
+    return found
+
+
+def without_second_part(name: str, data: bytes) -> list[bytes]:
+    """Return a recording in pieces, the second of which is missing: of MP4, a fragment, as a MediaRecorder sends it."""
+    if name != "mp4":
+        first, _, *others = pieces(data, 8_000)
+        return [first, *others]
+    all_boxes = boxes(data)
+    assert [box[4:8] for box in all_boxes[:8:2]] == [b"ftyp", b"moof", b"moof", b"moof"]
+    return [*all_boxes[:8], *all_boxes[12:]]
 
 
 def pieces(data: bytes, size: int) -> list[bytes]:
@@ -88,9 +119,12 @@ def test_s9_nothing_is_held_back(recorded: dict[str, Path], name: str):
         decoder.close()
 
 
-def test_s9_the_audio_of_a_video_is_taken(tmp_path: Path):
-    path = write(tmp_path / "a.webm", SPOKEN, "libopus", 48_000, video="libvpx", options={"live": "1"})
-    assert len(decode_all(LiveFormat.WEBM, pieces(path.read_bytes(), 900))) == pytest.approx(len(SPOKEN), abs=1_000)
+@pytest.mark.parametrize(("name", "video"), [("webm", "libvpx"), ("mp4", "mpeg4")])
+def test_s9_the_audio_of_a_video_is_taken(tmp_path: Path, name: str, video: str):
+    path = write(
+        tmp_path / f"a.{name}", SPOKEN, CODECS[name], 48_000, video=video, options={"live": "1"} | AS_RECORDED[name]
+    )
+    assert len(decode_all(KINDS[name], pieces(path.read_bytes(), 900))) == pytest.approx(len(SPOKEN), abs=2_000)
 
 
 def test_a_small_piece_with_much_audio_comes_in_blocks(tmp_path: Path):
@@ -110,7 +144,7 @@ def random_bytes(count: int) -> bytes:
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize(
     "after",
-    [pytest.param(0, id="nothing"), pytest.param(20, id="half a header"), pytest.param(700, id="the header")],
+    [pytest.param(0, id="nothing"), pytest.param(20, id="half a header"), pytest.param(800, id="the header")],
 )
 def test_s9_what_is_damaged_ends_with_an_error(recorded: dict[str, Path], name: str, after: int):
     data = recorded[name].read_bytes()[: after or 6] + random_bytes(5 * 2**20)
@@ -121,10 +155,10 @@ def test_s9_what_is_damaged_ends_with_an_error(recorded: dict[str, Path], name: 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_s9_a_piece_that_is_missing_becomes_silence_and_is_counted(recorded: dict[str, Path], name: str):
-    first, _, *others = pieces(recorded[name].read_bytes(), 8_000)
+    parts = without_second_part(name, recorded[name].read_bytes())
     decoder = LiveDecoder(KINDS[name], max_seconds=10)
     try:
-        samples = np.concatenate([decoded(decoder, part) for part in (first, *others, None)])
+        samples = np.concatenate([decoded(decoder, part) for part in (*parts, None)])
         assert decoder.damaged == 1
     finally:
         decoder.close()
@@ -145,7 +179,7 @@ def test_s9_a_recording_that_is_cut_off_is_read_to_there(recorded: dict[str, Pat
 @pytest.mark.parametrize("name", KINDS)
 def test_s9_a_later_piece_is_known(recorded: dict[str, Path], name: str):
     data = recorded[name].read_bytes()
-    marks = {"webm": (b"\x1f\x43\xb6\x75", BLOCK), "ogg": (b"OggS",)}[name]
+    marks = {"webm": (b"\x1f\x43\xb6\x75", BLOCK), "ogg": (b"OggS",), "mp4": (b"....moof", b"....mdat")}[name]
     for mark in marks:
         found = re.compile(mark, re.DOTALL).search(data, len(data) // 2)
         assert found is not None
@@ -159,7 +193,32 @@ def test_the_first_bytes_are_waited_for():
         assert [may_begin(begin[:size]) for size in range(len(begin) + 1)] == [True] * len(begin) + [False]
         assert beginning(begin) is not None
     assert not may_begin(b"\x01")
+    assert not may_begin(bytes(5))
     assert not is_later_piece(b"\xa3" + bytes(200))
+
+
+def test_mp4_is_waited_for_up_to_its_first_fragment(recorded: dict[str, Path]):
+    data = recorded["mp4"].read_bytes()
+    header = sum(map(len, boxes(data)[:2]))
+    assert all(may_begin(data[:size]) and beginning(data[:size]) is None for size in range(header))
+    assert beginning(data[:header]) is LiveFormat.MP4
+    assert not may_begin(data[:header])
+
+
+@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}], ids=["header last", "header first"])
+def test_s9_mp4_that_is_not_in_fragments_is_none(tmp_path: Path, options: dict[str, str]):
+    data = write(tmp_path / "a.m4a", SPOKEN, "aac", 48_000, options=options).read_bytes()
+    assert beginning(data) is None
+    assert not may_begin(data)
+
+
+@pytest.mark.parametrize("size", [b"\0\0\0\0", b"\0\0\0\1", b"\0\0\0\7", b"\xff\xff\xff\xff"])
+def test_s9_a_header_of_mp4_that_cannot_end_is_none(size: bytes):
+    begin = b"\0\0\0\x14ftypiso5\0\0\0\0mp41"
+    assert may_begin(begin)
+    for kind in (b"moov", b"free"):
+        assert not may_begin(begin + size + kind)
+        assert beginning(begin + size + kind) is None
 
 
 def crash(_emit: Any, **_: Any) -> Reply:

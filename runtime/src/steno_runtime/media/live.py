@@ -1,4 +1,4 @@
-"""Push decoding in a sandbox: a WebM or Ogg recording that arrives in pieces becomes PCM as it arrives.
+"""Push decoding in a sandbox: a WebM, Ogg or fragmented MP4 recording becomes PCM as it arrives, in pieces.
 
 FFmpeg pulls: in the child, its demuxer runs in a thread that waits wherever it wants to read on, and a call returns
 once it waits. So all that a piece completes comes out at once, and nothing is decoded ahead of the pieces. Samples come
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from steno_runtime.errors import Stopped
-from steno_runtime.media.audio import CONTAINERS, MAX_JITTER_SECONDS, SAMPLE_RATE
+from steno_runtime.media.audio import CONTAINERS, MAX_JITTER_SECONDS, OPTIONS, SAMPLE_RATE
 from steno_runtime.media.decoder import Decoder, LengthLimit, unsupported
 from steno_runtime.media.tracks import Selection, list_tracks
 from steno_runtime.sandbox import MIB, Emit, Limits, ProtocolFault, Reply, SandboxedProcess
@@ -27,6 +27,8 @@ BLOCK_SAMPLES = 30 * SAMPLE_RATE
 """Of one block, at most."""
 MEMORY = 128 * MIB
 """Of a child: FFmpeg takes a few MiB for a track of Opus."""
+_INDEX_BYTES = 4096
+"""Of memory for a second of MP4: FFmpeg keeps an entry of each packet and each fragment, to the end."""
 _STEP_SECONDS = 30.0
 """For which a call may last, on a slow and busy machine."""
 _CPU_SECONDS, _SPEED = 60, 10
@@ -35,6 +37,8 @@ _QUEUED = 64
 """Frames that wait for the parent, each a fraction of a second."""
 _UNREADABLE_BYTES = 4 * MIB
 """In which there is not one packet of audio, so that the rest will have none either."""
+_HEADER_ONLY = 4096
+"""Bytes of a recording that may end without any audio."""
 _MISSING_SECONDS = 0.5
 """A gap between timestamps beyond which audio is missing: a recorder that leaves out silence writes more often."""
 _SILENCE_SECONDS = 60.0
@@ -44,6 +48,7 @@ _JUDGED_PACKETS = 50
 _OPTIONS = {
     "format_whitelist": CONTAINERS,
     "protocol_whitelist": "",
+    "codec_whitelist": OPTIONS["codec_whitelist"],
     "probesize": "4096",  # the header says what is in it; else the first seconds would be read before any is decoded
     "analyzeduration": "0",
 }
@@ -54,29 +59,67 @@ class LiveFormat(Enum):
 
     WEBM = "matroska"
     OGG = "ogg"
+    MP4 = "mp4"
 
     @property
     def label(self) -> str:
         """Its name for people."""
-        return "WebM" if self is LiveFormat.WEBM else "Ogg"
+        return {LiveFormat.WEBM: "WebM", LiveFormat.OGG: "Ogg", LiveFormat.MP4: "MP4"}[self]
 
 
 _BEGINNINGS = ((b"\x1a\x45\xdf\xa3", LiveFormat.WEBM), (b"OggS\x00", LiveFormat.OGG))
 _FIRST_PAGE = 2
 """Bit of the sixth byte of an Ogg page that begins a recording."""
+_MAX_HEADER_BYTES = 64 * 1024
+"""Of MP4 that is made while it is sent: recorders need about one thousand. That of a whole file lists its packets."""
+_PADDING = (b"free", b"skip")
+"""Boxes of MP4 that may stand in its header."""
 
 
 def beginning(data: bytes) -> LiveFormat | None:
-    """Return the container that begins here; None: none, or fewer than six bytes are known."""
+    """Return the container that begins here; None: none that can be decoded so, or too few bytes are known."""
     for magic, kind in _BEGINNINGS:
         if data.startswith(magic) and len(data) > len(magic):
             return kind if kind is LiveFormat.WEBM or data[5] & _FIRST_PAGE else None
-    return None
+    return LiveFormat.MP4 if _in_fragments(data) else None
 
 
 def may_begin(data: bytes) -> bool:
-    """Return whether a few bytes may be the first ones of such a container."""
-    return any(len(data) <= len(magic) and magic.startswith(data) for magic, _ in _BEGINNINGS)
+    """Return whether these may be the first bytes of such a container, of which more will tell."""
+    magic = any(len(data) <= len(magic) and magic.startswith(data) for magic, _ in _BEGINNINGS)
+    return magic or _in_fragments(data) is None
+
+
+def begins_mp4(data: bytes) -> bool:
+    """Return whether MP4 of any kind begins here."""
+    return data[4:8] == b"ftyp"
+
+
+def _in_fragments(data: bytes) -> bool | None:
+    """Return whether MP4 in fragments begins here, whose packets are described just before they come; None: perhaps.
+
+    Other MP4 describes all packets at once, mostly behind the last one.
+    """
+    if len(data) < 8:
+        return None if b"\0\0\0".startswith(data[:3]) and b"ftyp".startswith(data[4:]) else False
+    if not begins_mp4(data):
+        return False
+    at = 0
+    while len(data) >= at + 8:
+        size, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        if not 8 <= size <= _MAX_HEADER_BYTES - at or (at and kind not in (b"moov", *_PADDING)):
+            return False
+        if kind == b"moov":
+            return b"mvex" in _boxes(data[at + 8 : at + size]) if len(data) >= at + size else None
+        at += size
+    return None
+
+
+def _boxes(data: bytes) -> Iterator[bytes]:
+    """Yield the kinds of the boxes of MP4 that follow each other."""
+    while len(data) >= 8:
+        yield data[4:8]
+        data = data[max(8, int.from_bytes(data[:4])) :]
 
 
 @dataclass(frozen=True)
@@ -114,7 +157,7 @@ class LiveDecoder:
         self._stopped = threading.Event()
         self.damaged = 0
         limits = Limits(
-            memory=MEMORY,
+            memory=MEMORY + (math.ceil(max_seconds) * _INDEX_BYTES if kind is LiveFormat.MP4 else 0),
             cpu_seconds=_CPU_SECONDS + math.ceil(max_seconds / _SPEED),
             seconds=2 * (_CPU_SECONDS + max_seconds / _SPEED),
             array_bytes=4 * BLOCK_SAMPLES,
@@ -212,7 +255,7 @@ class _Demuxer:
         self._ended = False
         self._decoder: Decoder | None = None
         self._packets = self._bytes_since_packet = 0
-        self._gaps = self._samples = 0
+        self._gaps = self._samples = self._received = 0
         self._origin: float | None = None
         """The timestamp of the first sample."""
         threading.Thread(target=self._run, daemon=True).start()
@@ -246,6 +289,7 @@ class _Demuxer:
             self._blocks.put(None)
             self._unread = self._pieces.get()
             self._ended = not self._unread
+            self._received += len(self._unread)
             self._check_progress()
         data, self._unread = self._unread[:size], self._unread[size:]
         return data
@@ -287,6 +331,8 @@ class _Demuxer:
                 if start is not None:
                     self._fill_gap(start)
                 self._put(block)
+        if not self._samples and self._received > _HEADER_ONLY:
+            raise unsupported("It is damaged: there is no audio in it.")
         if not self._ended:
             raise unsupported("It breaks off: what follows cannot be read.")
 

@@ -26,6 +26,8 @@ _MAGIC = (
 )
 _CLUSTER = re.compile(rb"\x1f\x43\xb6\x75|\xa3.{1,4}?\x81..[\x00\x80]", re.DOTALL)
 """Matroska's elements Cluster and SimpleBlock (of track 1): what a recording begins with that lost its first bytes."""
+_FRAGMENT = (b"moof", b"styp", b"sidx", b"mdat")
+"""MP4's boxes that a fragment begins with."""
 _CONTAINERS = (
     (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"),
     (0, b"OggS\x00", "Ogg (Opus or Vorbis)"),
@@ -101,9 +103,11 @@ def may_be_frames(head: bytes) -> bool:
 
 
 def is_later_piece(head: bytes) -> bool:
-    """Return whether this is WebM or Ogg from the middle of a recording, without the header at its beginning."""
+    """Return whether this is WebM, Ogg or MP4 from the middle of a recording, without the header at its beginning."""
     if head.startswith(b"OggS\x00") and len(head) > 5:
         return not head[5] & 2
+    if head[4:8] in _FRAGMENT:
+        return True
     after = head[_webm_block(head) :]
     return after.startswith(b"\x1f\x43\xb6\x75") or (after != head and _webm_block(after) > 0)
 

@@ -1,7 +1,7 @@
-"""Audio input of a live session: samples, WAV, or what a browser's MediaRecorder makes (WebM, Ogg), as 16 kHz PCM.
+"""Audio input of a live session: samples, WAV, or what a browser's MediaRecorder makes, as 16 kHz PCM.
 
-Its first bytes say what it is. Samples stay in this process; a container is decoded in a sandbox, which a thread of its
-own talks to.
+Its first bytes say what it is: WebM, Ogg, or MP4 in fragments. Samples stay in this process; a container is decoded in
+a sandbox, which a thread of its own talks to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from steno_api.failures import FailureReason
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_runtime.errors import WorkError
-from steno_runtime.media.live import Block, LiveDecoder, LiveFormat, beginning, may_begin
+from steno_runtime.media.live import Block, LiveDecoder, LiveFormat, beginning, begins_mp4, may_begin
 from steno_runtime.serve.sessions.pcm_input import PcmInput
 
 _SPARE_SECONDS = 60.0
@@ -53,6 +53,11 @@ class AudioInput:
         Raises:
             ApiError: `InvalidAudio`: it is not PCM, or a container that cannot be decoded; the message says what it is.
         """
+        if self._container is not None and (begins_mp4(message) or beginning(message)):  # the client records anew
+            async for pcm in self._decode(self._container, None):
+                yield pcm
+            self._container.close()
+            self._container, self._head = None, b""
         if self._head is not None:
             self._head += message
             if may_begin(self._head):
@@ -60,11 +65,6 @@ class AudioInput:
             message, self._head = self._head, None
             if (kind := beginning(message)) is not None:
                 self._container = _Container(kind, self._max_seconds)
-        elif self._container is not None and (kind := beginning(message)) is not None:  # the client records anew
-            async for pcm in self._decode(self._container, None):
-                yield pcm
-            self._container.close()
-            self._container = _Container(kind, self._max_seconds)
         if self._container is None:
             yield self._pcm.convert(message)
             return

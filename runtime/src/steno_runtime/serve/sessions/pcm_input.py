@@ -161,8 +161,8 @@ def _require_pcm(data: bytes) -> bytes:
     if is_later_piece(data):
         raise ApiError(
             ErrorCode.INVALID_AUDIO,
-            "The audio is a later piece of WebM or Ogg, without the header that only the first piece has. Start the "
-            "MediaRecorder once the session has started, another one for each connection, and send all it makes.",
+            "The audio is a later piece of WebM, Ogg or MP4, without the header that only the first piece has. Start "
+            "the MediaRecorder once the session has started, another one for each connection, and send all it makes.",
         )
     if (name := container_name(data)) is not None:
         raise _not_pcm(name)
@@ -182,6 +182,6 @@ def _padded(size: bytes) -> int:
 def _not_pcm(name: str) -> ApiError:
     return ApiError(
         ErrorCode.INVALID_AUDIO,
-        f"The audio is {name}, not PCM. Send 16-bit little-endian samples of one channel, or WebM or Ogg as a "
-        "browser's MediaRecorder makes it; decode files first, as `steno stream` does.",
+        f"The audio is {name}, not PCM. Send 16-bit little-endian samples of one channel, or WebM, Ogg or "
+        "MP4 in fragments as a browser's MediaRecorder makes it; decode files first, as `steno stream` does.",
     )

@@ -94,7 +94,7 @@ type AudioChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Optional; must be the session's name or UID. Read from the first message only.
 	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// PCM, signed 16 bit, little endian, one channel, or a piece of WebM or Ogg; at most 1 MiB.
+	// PCM, signed 16 bit, little endian, one channel, or a piece of WebM, Ogg or MP4 in fragments; at most 1 MiB.
 	AudioData []byte `protobuf:"bytes,2,opt,name=audio_data,json=audioData,proto3" json:"audio_data,omitempty"`
 	// For the client's own use.
 	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`

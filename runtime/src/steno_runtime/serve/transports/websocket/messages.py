@@ -22,14 +22,14 @@ from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded,
 _LINE_BREAKS = str.maketrans("", "", " \t\r\n")
 _AUDIO_TYPES = frozenset(
     {"", "application/octet-stream", "application/ogg", "audio/l16", "audio/ogg", "audio/opus", "audio/pcm",
-     "audio/raw", "audio/vnd.wave", "audio/wav", "audio/wave", "audio/webm", "audio/x-matroska", "audio/x-pcm",
-     "audio/x-raw", "audio/x-wav", "video/webm", "video/x-matroska"}
+     "audio/mp4", "audio/raw", "audio/vnd.wave", "audio/wav", "audio/wave", "audio/webm", "audio/x-matroska",
+     "audio/x-pcm", "audio/x-raw", "audio/x-wav", "video/mp4", "video/webm", "video/x-matroska"}
 )  # fmt: skip
-"""Media types of a data: URL that may hold PCM, WebM or Ogg; which of them it is, its bytes say."""
+"""Media types of a data: URL that may hold PCM, WebM, Ogg or MP4; which of them it is, its bytes say."""
 _BASE64_FOLLOWS = re.compile(r";\s*base64\s*,", re.IGNORECASE)
 _MAX_HEAD_CHARS = 300
-_ENCODINGS = frozenset({"pcm_s16le", "linear16", "webm_opus", "ogg_opus"})
-_REMEDY = "Send base64 of 16-bit little-endian PCM, or of WebM or Ogg"
+_ENCODINGS = frozenset({"pcm_s16le", "linear16", "webm_opus", "ogg_opus", "mp4_aac"})
+_REMEDY = "Send base64 of 16-bit little-endian PCM, or of WebM, Ogg or MP4"
 _Short = Annotated[str, Field(max_length=512)]
 
 
@@ -82,7 +82,7 @@ def parse_start(fields: dict[str, Any]) -> Start:
     if message.encoding not in _ENCODINGS:
         raise ApiError(
             ErrorCode.INVALID_AUDIO,
-            "encoding must be pcm_s16le (16-bit little-endian PCM of one channel), webm_opus or ogg_opus.",
+            "encoding must be pcm_s16le (16-bit little-endian PCM of one channel), webm_opus, ogg_opus or mp4_aac.",
         )
     return Start(
         session=message.session_id,
