@@ -5,13 +5,18 @@ from __future__ import annotations
 import ipaddress
 import socket
 from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from steno_api.worker.task import EgressRules
-from steno_operator.plan.common.policy import DefaultPool, Policy
+from steno_operator.plan.common.policy import DefaultPool, Policy, QueuePolicy
+from steno_queue.settings import QueueSettings
+
+CA_FILE = "ca.crt"
+"""In the queue's directory: the CA certificates that its server is verified with."""
 
 
 class Settings(BaseSettings):
@@ -79,6 +84,15 @@ class Settings(BaseSettings):
     default_pool_sessions_per_replica: int = Field(16, ge=1, le=1000)
     default_pool_tls_secret: str = ""
     """Secret of type `kubernetes.io/tls`, in the pool's namespace; empty: plain text."""
+    queue: str = ""
+    """The queue server of jobs with `execution: Pool`, as a JSON object of `steno_queue.settings.QueueSettings`;
+    `{namespace}` and `{pool}` in its URLs are replaced by those of the pool. Empty: there is none."""
+    queue_dir: str = ""
+    """Directory with the operator's credentials for the queue server, and `ca.crt` of its CA; each may be absent."""
+    queue_pool_secret: str = ""
+    """Secret in each pool's namespace with the credentials of the pool's servers; empty: their own identity."""
+    dead_letters_interval_seconds: float = Field(15.0, gt=0)
+    """How often the queues are asked for messages that are delivered no more."""
     queue_backoff_base_seconds: float = Field(1.0, gt=0)
     """Wait after an error while reconciling; doubled for each further one."""
     queue_backoff_max_seconds: float = Field(300.0, gt=0)
@@ -96,6 +110,13 @@ class Settings(BaseSettings):
     def _check_networks(cls, value: str) -> str:
         for network in _items(value):
             ipaddress.ip_network(network, strict=False)
+        return value
+
+    @field_validator("queue")
+    @classmethod
+    def _check_queue(cls, value: str) -> str:
+        if value and QueueSettings.model_validate_json(value).kind == "Memory":
+            raise ValueError("a queue in memory is none that workers reach")
         return value
 
     @property
@@ -120,6 +141,7 @@ class Settings(BaseSettings):
             progress_interval=timedelta(seconds=self.progress_interval_seconds),
             session_token=timedelta(seconds=self.session_token_seconds),
             server_report_interval=timedelta(seconds=self.server_report_interval_seconds),
+            queue=self._queue_policy(),
             default_pool=DefaultPool(
                 profile=self.default_pool_profile,
                 model=self.default_pool_model,
@@ -128,6 +150,18 @@ class Settings(BaseSettings):
                 tls_secret=self.default_pool_tls_secret,
             ),
         )
+
+    def _queue_policy(self) -> QueuePolicy | None:
+        if not self.queue:
+            return None
+        folder = Path(self.queue_dir) if self.queue_dir else None
+        files = set() if folder is None else {each.name for each in folder.iterdir() if not each.name.startswith(".")}
+        mounted = {
+            "credentials_dir": folder if files - {CA_FILE} else None,
+            "ca_file": folder / CA_FILE if folder is not None and CA_FILE in files else None,
+        }
+        settings = QueueSettings.model_validate_json(self.queue).model_copy(update=mounted)
+        return QueuePolicy(settings, self.queue_pool_secret)
 
 
 def _items(text: str) -> tuple[str, ...]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from steno_api.worker.task import EgressRules
+from steno_queue.settings import QueueSettings
+
+JOBS_AT_ONCE = 2
+"""Attempts that a server of a pool makes at a time."""
 
 PROFILE_RECHECK = timedelta(seconds=30)
 """How often a resource whose profile or pool is missing is requeued, should the watch miss its creation."""
@@ -24,6 +29,41 @@ class DefaultPool:
     sessions_per_replica: int = 16
     tls_secret: str = ""
     """Secret with its certificate, in each namespace that has such a pool; empty: plain text."""
+
+
+@dataclass(frozen=True)
+class QueuePolicy:
+    """The queue server, as the operator reaches it and as the servers of pools do."""
+
+    settings: QueueSettings
+    """With `{namespace}` and `{pool}` in the URLs, where each pool has a queue of its own on the server."""
+    pool_secret: str = ""
+    """Secret in each pool's namespace with the credentials of its servers; empty: their own identity."""
+
+    @property
+    def silence(self) -> timedelta:
+        """An attempt that nothing is heard of for this long is published again: its message may be lost."""
+        return timedelta(seconds=3 * self.settings.visibility_seconds)
+
+    def of_pool(self, namespace: str, pool: str) -> QueueSettings:
+        """Return the settings of a pool's queue, for the operator."""
+        urls = {"url": self.settings.url, "dead_letter_url": self.settings.dead_letter_url}
+        names = {"{namespace}": namespace, "{pool}": pool}
+        for mark, name in names.items():
+            urls = {field: url.replace(mark, name) for field, url in urls.items()}
+        return self.settings.model_copy(update={**urls, "name": f"steno/{namespace}/{pool}"})
+
+    def of_servers(self, namespace: str, pool: str, folder: str) -> QueueSettings:
+        """Return the settings of a pool's queue, for its servers.
+
+        Args:
+            namespace: of the pool.
+            pool: its name.
+            folder: where they have the Secret.
+        """
+        found, where = self.of_pool(namespace, pool), Path(folder) if self.pool_secret else None
+        authority = None if where is None or found.ca_file is None else where / found.ca_file.name
+        return found.model_copy(update={"credentials_dir": where, "ca_file": authority})
 
 
 @dataclass(frozen=True)
@@ -65,4 +105,6 @@ class Policy:
     default_pool: DefaultPool = DefaultPool()
     egress: EgressRules = field(default_factory=EgressRules)
     """Networks that sources and outputs may be on."""
+    queue: QueuePolicy | None = None
+    """Of jobs with `execution: Pool`; None: there is no queue server."""
     pod_labels: dict[str, str] = field(default_factory=dict[str, str])
