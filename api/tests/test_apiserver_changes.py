@@ -25,6 +25,7 @@ IMMUTABLE_CHANGES: dict[str, Any] = {
     "another batch size": {"model": {"batchSize": 4}},
     "another language": {"language": "en"},
     "another profile": {"profileRef": {"name": "cpu"}},
+    "another execution": {"execution": "Pool"},
     "tenant added": {"tenantRef": {"name": "acme"}},
     "meeting removed": {"meetingID": None},
     "meeting changed": {"meetingID": "other"},

@@ -20,6 +20,7 @@ def test_defaults_are_filled_in_and_nothing_is_invented(apiserver: ApiServer, na
         "model": {"name": "large-v3", "computeType": "Auto", "batchSize": "Auto"},
         "language": "auto",
         "translate": False,
+        "execution": "Job",
         "profileRef": {"name": "gpu"},
         "priority": 0,
         "backoffLimit": 2,

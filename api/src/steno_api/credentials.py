@@ -38,6 +38,11 @@ class SecretKeys:
     required: tuple[str, ...]
     optional: tuple[str, ...]
 
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every key."""
+        return (*self.required, *self.optional)
+
 
 S3_KEYS = SecretKeys(
     CREDENTIAL_KEYS, ("AWS_SESSION_TOKEN", "AWS_REGION", ENDPOINT_KEY, ALLOWED_PREFIX, ALLOW_PLAIN_HTTP)

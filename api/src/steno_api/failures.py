@@ -59,14 +59,16 @@ class FailureReason(StrEnum):
     """The runtime image could not be pulled for too long: check the profile's `image` and `imagePullSecrets`."""
     START_FAILED = "StartFailed"
     """The worker's container could not be started; the message is Kubernetes' own: change the profile, or what the
-    message names. Twice in a row ends the job, whatever `backoffLimit` says."""
+    message names. Or a server of the pool could not make the attempt; the message is its own. Twice in a row ends the
+    job, whatever `backoffLimit` says."""
     POD_REJECTED = "PodRejected"
     """The node rejected the pod before anything ran, as while its device plugin starts; the message is the kubelet's.
     Retries do not count towards `backoffLimit` until a node has rejected every attempt for ten minutes."""
     POD_LOST = "PodLost"
     """The pod disappeared before it reported how it ended."""
     KILLED = "Killed"
-    """The worker was killed from outside and left no termination message. For a session: its server was, and the
+    """The worker was killed from outside and left no termination message, or each server was that took the attempt
+    from its pool's queue. For a session: its server was, and the
     client did not reconnect in time; its transcript was not published."""
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     """The source did not respond, or the connection broke."""

@@ -107,6 +107,7 @@ class Operator:
             queue_backoff=Backoff(settings.queue_backoff_base_seconds, settings.queue_backoff_max_seconds),
             watch_timing=Timing(inactivity=settings.watch_inactivity_seconds),
             resync_interval=settings.resync_interval_seconds,
+            dead_letters_interval=settings.dead_letters_interval_seconds,
         )
         # kopf takes the signal handlers over when it starts.
         policy = replace(

@@ -23,6 +23,8 @@ from steno_operator.control.kube.event_recorder import EventRecorder
 from steno_operator.control.manager import controllers
 from steno_operator.control.reconcile.executor import Executor
 from steno_operator.control.reconcile.job_attempts import JobAttempts
+from steno_operator.control.reconcile.message_attempts import MessageAttempts
+from steno_operator.control.reconcile.queue_clients import QueueClients
 from steno_operator.control.reconcile.reconciler import Reconciler
 from steno_operator.control.reconcile.tenant_controller import QuotaActions
 from steno_operator.control.reconcile.work_queue import RetryError
@@ -181,7 +183,8 @@ class SimulatedOperator:
                 self._put(plural, raw)
         attempts, quotas = JobAttempts(server, self.state), QuotaActions(server, self.state)
         executor = Executor(server, self.state, {**attempts.handlers, **quotas.handlers})
-        served = controllers(server, self.state, attempts)
+        messages = MessageAttempts(QueueClients(None), self.state)  # without a queue server
+        served = controllers(server, self.state, {"Job": attempts, "Pool": messages})
         self._reconciler = Reconciler(
             self.state, executor, EventRecorder(server, "operator-0"), served, POLICY, clock=lambda: server.now
         )

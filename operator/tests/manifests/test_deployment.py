@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from steno_api.v1alpha1 import RuntimePool, RuntimeProfile, StreamSession
 from steno_api.worker.task import EgressRules
 from steno_operator.manifests.deployment import ServerConfig, build_deployment, build_pool_task
 from steno_operator.manifests.service import build_service, endpoints_of
+from steno_operator.plan.common.policy import QueuePolicy
+from steno_queue.settings import QueueSettings
 
 CONFIG = ServerConfig(
     runtime_image="runtime:1",
@@ -61,6 +64,74 @@ def test_networks_are_told_to_the_servers():
 def test_a_grace_period_that_is_none_is_left_to_the_api_server_to_refuse():
     pod, task = built(terminationGracePeriodSeconds="two minutes")
     assert (pod["terminationGracePeriodSeconds"], task.drain_seconds) == ("two minutes", 50)
+
+
+REDIS = QueueSettings(kind="RedisStreams", url="rediss://redis.queue.svc:6379/1")
+JOBS = {"workloads": ["Queue"], "queue": {"secretRefs": [{"name": "s3"}, {"name": "web.site"}]}}
+
+
+def queued(queue: QueuePolicy | None, /, **spec: Any) -> tuple[dict[str, Any], PoolTask]:
+    """The pod's spec, and the task of its server, of a pool that takes jobs."""
+    pool = RuntimePool.from_wire(
+        {"metadata": {"name": "docs", "namespace": "ns", "uid": "u1"}, "spec": {**JOBS, **spec}}
+    )
+    profile = RuntimeProfile.from_wire({"metadata": {"name": "cpu"}, "spec": {}})
+    pod = build_deployment(pool, profile, replace(CONFIG, queue=queue), 1)["spec"]["template"]["spec"]
+    return pod, PoolTask.model_validate(json.loads(pod["containers"][0]["args"][1]))
+
+
+def mounted(pod: dict[str, Any]) -> dict[str, Any]:
+    paths = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    return {paths[each["name"]]: each for each in pod["volumes"] if paths[each["name"]].startswith("/etc/steno")}
+
+
+def test_servers_that_take_jobs_are_told_the_queue_and_mount_what_jobs_may_name():
+    settings = REDIS.model_copy(update={"credentials_dir": Path("/own"), "ca_file": Path("/own/ca.crt")})
+    pod, task = queued(QueuePolicy(settings, "queue-credentials"))
+    assert task.queue is not None
+    assert task.queue.credentials_root == "/etc/steno/queue-credentials"
+    told = QueueSettings.from_wire(task.queue.settings)
+    assert (told.url, told.name) == (REDIS.url, "steno/ns/docs")
+    assert (str(told.credentials_dir), str(told.ca_file)) == ("/etc/steno/queue", "/etc/steno/queue/ca.crt")
+    volumes = mounted(pod)
+    assert sorted(volumes) == [
+        "/etc/steno/queue",
+        "/etc/steno/queue-credentials/s3",
+        "/etc/steno/queue-credentials/web.site",
+    ]
+    [only] = volumes["/etc/steno/queue-credentials/s3"]["projected"]["sources"]
+    keys = {item["key"] for item in only["secret"]["items"]}
+    assert only["secret"]["optional"] is True
+    assert {"AWS_ACCESS_KEY_ID", "steno-http-token", "allowedPrefix"} <= keys
+    required, optional = (each["secret"] for each in volumes["/etc/steno/queue"]["projected"]["sources"])
+    assert [item["key"] for item in required["items"]] == ["ca.crt"]
+    assert {"username", "password"} <= {item["key"] for item in optional["items"]}
+
+
+def test_without_a_secret_for_pools_their_servers_have_no_credentials_for_the_queue():
+    settings = REDIS.model_copy(update={"credentials_dir": Path("/own"), "ca_file": Path("/own/ca.crt")})
+    pod, task = queued(QueuePolicy(settings), queue={})
+    assert task.queue is not None
+    told = QueueSettings.from_wire(task.queue.settings)
+    assert (told.credentials_dir, told.ca_file, mounted(pod)) == (None, None, {})
+
+
+def test_a_queue_of_its_own_is_named_after_the_pool():
+    sqs = QueueSettings(
+        kind="SQS",
+        url="https://sqs.eu-central-1.amazonaws.com/1/{namespace}-{pool}-{priority}",
+        dead_letter_url="https://sqs.eu-central-1.amazonaws.com/1/{namespace}-{pool}-dead",
+    )
+    task = queued(QueuePolicy(sqs))[1]
+    assert task.queue is not None
+    told = QueueSettings.from_wire(task.queue.settings)
+    assert told.url.endswith("/ns-docs-{priority}")
+    assert told.dead_letter_url.endswith("/ns-docs-dead")
+
+
+def test_a_pool_of_streams_knows_no_queue():
+    pod, task = queued(QueuePolicy(REDIS, "queue-credentials"), workloads=["Streams"], queue=None)
+    assert (task.queue, mounted(pod)) == (None, {})
 
 
 @pytest.mark.parametrize(

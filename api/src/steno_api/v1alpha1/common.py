@@ -120,6 +120,21 @@ class ProfileRef(Model):
     """The RuntimeProfile's name."""
 
 
+DEFAULT_POOL = "default"
+"""Name of the pool that is created on demand."""
+
+
+class PoolRef(Model):
+    """A RuntimePool of the same namespace."""
+
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=50),
+        Pattern(r"[a-z]([-a-z0-9]*[a-z0-9])?", "must be a RuntimePool's name: lower-case letters, digits and '-'"),
+    ] = DEFAULT_POOL
+    """The RuntimePool's name."""
+
+
 class TenantRef(Model):
     """A Tenant of the cluster, or just a tenant's name where no Tenant has the namespace."""
 

@@ -14,10 +14,12 @@ from steno_api.model import Model
 from steno_api.rules import Rule
 from steno_api.usage import WorkRecord
 from steno_api.v1alpha1.common import (
+    DEFAULT_POOL,
     ClientMetadata,
     LastFailure,
     Output,
     Phase,
+    PoolRef,
     ProfileRef,
     QueueStatus,
     Results,
@@ -29,6 +31,30 @@ from steno_api.v1alpha1.meta import ConditionedStatus
 JOB_NAME_RULE = Rule(
     "size(self.metadata.name) <= 57",
     "metadata.name must be at most 57 characters: child Jobs are named <name>-<attempt>",
+)
+
+OWN_POD = "!has(self.execution) || self.execution != 'Pool'"
+"""The part of a rule that holds for attempts in pods of their own."""
+
+EXECUTION_RULES = (
+    Rule(
+        "!has(self.poolRef) || has(self.execution) && self.execution == 'Pool'",
+        "poolRef is for execution: Pool only",
+        ".poolRef",
+    ),
+    *(
+        Rule(
+            f"{OWN_POD} || !has(self.{place}.uri) || !self.{place}.uri.startsWith('pvc://')",
+            f"{place}.uri: the servers of a pool mount no volumes of jobs: use execution: Job for pvc://",
+            f".{place}.uri",
+        )
+        for place in ("source", "output")
+    ),
+    Rule(
+        f"{OWN_POD} || !has(self.source.uriSecretRef)",
+        "source.uriSecretRef needs a pod of its own: use execution: Job, or source.uri",
+        ".source.uriSecretRef",
+    ),
 )
 
 MUTABLE_SPEC_FIELDS = (
@@ -87,6 +113,8 @@ class Progress(Model):
 class JobSpec(Model):
     """Immutable except `MUTABLE_SPEC_FIELDS`: results belong to exactly one spec."""
 
+    rules = EXECUTION_RULES
+
     @classmethod
     def validation_rules(cls) -> tuple[Rule, ...]:
         """Add immutability of every field that is not in `MUTABLE_SPEC_FIELDS`, including those of subclasses."""
@@ -97,8 +125,13 @@ class JobSpec(Model):
     """The file to process."""
     output: Output
     """Where to publish the results, and in which formats."""
+    execution: Literal["Job", "Pool"] = "Job"
+    """What carries out the attempts. `Job`: a pod of its own for each. `Pool`: the warm servers of a RuntimePool, which
+    take attempts from its queue; nothing has to be started or loaded then."""
+    pool_ref: PoolRef | None = None
+    """With `execution: Pool`: the RuntimePool, whose `workloads` must include `Queue`; default: `default`."""
     profile_ref: ProfileRef = ProfileRef()
-    """RuntimeProfile: what the worker pod requests."""
+    """RuntimeProfile: what the worker pod requests. Not used with `execution: Pool`: the pool has one."""
     tenant_ref: TenantRef | None = None
     """Tenant that the job is charged to: the one that has the namespace, which need not be named. Where no Tenant has
     the namespace: any name that is not a Tenant's; default: the namespace's name."""
@@ -119,6 +152,11 @@ class JobSpec(Model):
     create and run it again."""
     suspend: bool = False
     """True stops the worker and keeps the job; false resumes it."""
+
+    @property
+    def pool_name(self) -> str:
+        """The RuntimePool of `execution: Pool`."""
+        return self.pool_ref.name if self.pool_ref else DEFAULT_POOL
 
     @property
     def tenant_name(self) -> str | None:

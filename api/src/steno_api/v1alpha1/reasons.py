@@ -75,7 +75,7 @@ class Reason(StrEnum):
     ADMITTED = "Admitted"
     """Nothing holds the job back: an attempt was started or can be started."""
     ATTEMPT_STARTED = "AttemptStarted"
-    """The child Job of an attempt was created."""
+    """The child Job of an attempt was created, or the attempt was put into the pool's queue."""
     RETRYING = "Retrying"
     """The backoff before the next attempt has not passed yet."""
     ATTEMPT_REFUSED = "AttemptRefused"
@@ -110,7 +110,7 @@ class Reason(StrEnum):
     SERVING = "Serving"
     """All of the pool's servers are warm."""
     IDLE = "Idle"
-    """The pool has no server because no session is open, or `spec.replicas` is 0."""
+    """The pool has no server because no session is open and no job queued, or `spec.replicas` is 0."""
     CHILD_REFUSED = "ChildRefused"
     """The API server rejected a Deployment, Service, pool, Secret or TenantQuota; the message says why, and Steno
     retries."""
@@ -119,11 +119,27 @@ class Reason(StrEnum):
     POOL_CREATED = "PoolCreated"
     """The namespace's RuntimePool `default` was created for a session."""
     POOL_NOT_FOUND = "PoolNotFound"
-    """The RuntimePool does not exist (yet), or is being deleted: the session waits for it for up to five minutes."""
+    """The RuntimePool does not exist (yet), or is being deleted: a session waits for it for up to five minutes, a job
+    until it exists."""
     POOL_NOT_READY = "PoolNotReady"
     """The session's pool has no warm server for it yet; the message explains what the pool waits for."""
     POOL_FULL = "PoolFull"
     """All places of the pool are taken: sessions wait for one in order of age."""
+    QUEUE_NOT_CONFIGURED = "QueueNotConfigured"
+    """The operator has no queue server, which `execution: Pool` and pools with the workload `Queue` need: the
+    administrator sets `queue` of the chart."""
+    QUEUE_UNAVAILABLE = "QueueUnavailable"
+    """The queue server did not take the attempt; the message is its own, and Steno retries."""
+    WORKLOAD_NOT_SERVED = "WorkloadNotServed"
+    """The RuntimePool's `workloads` do not include what the session (`Streams`) or job (`Queue`) needs. A session waits
+    for the change for up to five minutes, a job until it is made."""
+    MODEL_NOT_OF_POOL = "ModelNotOfPool"
+    """The RuntimePool serves another model than the job names: the job waits until one of the right model has the
+    pool's name."""
+    SECRET_NOT_OF_POOL = "SecretNotOfPool"  # noqa: S105 - names no password
+    """`queue.secretRefs` of the RuntimePool does not list a Secret that the job names: the job waits until it does."""
+    WAITING_FOR_WORKER = "WaitingForWorker"
+    """The attempt is in the pool's queue: no server has taken it yet, or the one that had it was lost."""
     PLAINTEXT_REFUSED = "PlaintextRefused"
     """The pool's Service would lead out of the cluster in plain text: the pool waits until it has `tls`, another
     `service.type`, or `service.allowPlaintext`. Only pools from before this rule get that far."""

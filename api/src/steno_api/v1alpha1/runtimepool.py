@@ -1,4 +1,4 @@
-"""RuntimePool: the warm servers that serve StreamSessions."""
+"""RuntimePool: the warm servers that serve StreamSessions, and make attempts of jobs."""
 
 from __future__ import annotations
 
@@ -112,6 +112,23 @@ class UnauthenticatedLimits(Model):
     once. Further ones are refused (`ServerFull`) or delayed."""
 
 
+class PoolQueueSpec(Model):
+    """What jobs with `execution: Pool` may use of the servers."""
+
+    secret_refs: Annotated[
+        list[SecretRef],
+        Field(
+            max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = Field(default_factory=list[SecretRef])
+    """Secrets of the namespace that jobs may name in `source.secretRef` and `output.secretRef`: the servers mount the
+    keys that such a Secret has for Steno, and no others."""
+
+
+Workload = Literal["Streams", "Queue"]
+"""What a pool's servers do."""
+
+
 class RuntimePoolSpec(Model):
     """What the servers are, and how many.
 
@@ -139,27 +156,41 @@ class RuntimePoolSpec(Model):
             " listen",
             ".service.type",
         ),
+        Rule(
+            "!has(self.queue) || has(self.workloads) && self.workloads.exists(each, each == 'Queue')",
+            "queue is for pools whose workloads include Queue",
+            ".queue",
+        ),
     )
 
     profile_ref: ProfileRef = ProfileRef()
     """RuntimeProfile: what each server's pod requests."""
     model: SpeechModel = SpeechModel()
     """The speech model, loaded once per server."""
+    workloads: Annotated[
+        list[Workload], Field(min_length=1, max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default=["Streams"])
+    """What the servers do. `Streams`: live sessions. `Queue`: attempts of jobs with `execution: Pool`, two at a time by
+    each server; that needs a queue server, which the operator is configured with. Sessions go first: attempts use what
+    they leave."""
+    queue: PoolQueueSpec | None = None
+    """What jobs may use; only with `Queue` in `workloads`."""
     tenant_ref: TenantRef | None = None
     """Value of the label `steno.dev/tenant` of the servers' pods, for metering; default: the namespace's name, even if
     a Tenant has the namespace. It has no effect on limits: the Tenant that has the namespace limits both the sessions
     of the pool and the accelerators of its servers."""
     min_replicas: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Number of servers that are kept warm without any session."""
+    """Number of servers that are kept warm without any session or job."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Maximum number of servers. Sessions beyond `maxReplicas` times `sessionsPerReplica` wait."""
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Exact number of servers, as set by `kubectl scale` or an autoscaler; absent: as many as open sessions need."""
+    """Exact number of servers, as set by `kubectl scale` or an autoscaler; absent: as many as open sessions and queued
+    jobs need."""
     sessions_per_replica: Annotated[int, Field(ge=1, le=1000)] = 16
     """Maximum number of sessions of one server at a time."""
     scale_down_delay_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
-    """Time from the end of the last session until the servers beyond `minReplicas` are removed. None is removed while a
-    session is open."""
+    """Time from the end of the last session or job until the servers beyond `minReplicas` are removed. None is removed
+    while a session is open or a job is in the queue."""
     output: PoolOutputSpec | None = None
     """Object store and credentials with which the servers publish transcripts; absent: they publish nothing."""
     allowed_sources: Annotated[
@@ -194,6 +225,16 @@ class RuntimePoolSpec(Model):
     """Addresses for clients outside the cluster; absent: the Service's name in the cluster."""
 
     @property
+    def serves_queue(self) -> bool:
+        """Whether the servers make attempts of jobs."""
+        return "Queue" in self.workloads
+
+    @property
+    def secret_names(self) -> list[str]:
+        """The Secrets that jobs may name."""
+        return [] if self.queue is None else [each.name for each in self.queue.secret_refs]
+
+    @property
     def tenant_name(self) -> str | None:
         """Name in `tenant_ref`, if given."""
         return self.tenant_ref.name if self.tenant_ref else None
@@ -221,14 +262,16 @@ class RuntimePoolStatus(ConditionedStatus):
     """Label selector of the servers' pods, for autoscalers."""
     sessions: int = Field(default=0, ge=0)
     """Number of open sessions, including waiting ones."""
+    queued_jobs: int = Field(default=0, ge=0)
+    """Number of jobs whose attempts are in the queue, being worked on, or about to be retried."""
     capacity: int = Field(default=0, ge=0)
     """Maximum number of sessions of the pool."""
     idle_since: AwareDatetime | None = None
-    """Since when no session has been open; present while servers beyond `minReplicas` still exist."""
+    """Since when no session has been open and no job queued; present while servers beyond `minReplicas` still exist."""
 
 
 class RuntimePool(Resource):
-    """Warm servers of one speech model, for StreamSessions."""
+    """Warm servers of one speech model, for StreamSessions and for jobs with `execution: Pool`."""
 
     definition: ClassVar[ResourceDefinition] = ResourceDefinition(
         kind="RuntimePool",
@@ -240,6 +283,7 @@ class RuntimePool(Resource):
             PrinterColumn("Ready", ".status.readyReplicas", "integer", "Number of warm servers"),
             PrinterColumn("Replicas", ".status.replicas", "integer", "Number of servers"),
             PrinterColumn("Sessions", ".status.sessions", "integer", "Number of open sessions"),
+            PrinterColumn("Jobs", ".status.queuedJobs", "integer", "Number of jobs in the queue", wide=True),
             PrinterColumn("Capacity", ".status.capacity", "integer", "Maximum number of sessions", wide=True),
             PrinterColumn("Model", ".spec.model.name"),
             PrinterColumn("Profile", ".spec.profileRef.name", wide=True),

@@ -15,6 +15,7 @@ from steno_api.v1alpha1.common import (
     DETECTION_RULE,
     LANGUAGE,
     ClientMetadata,
+    PoolRef,
     QueueStatus,
     Results,
     SpokenLanguages,
@@ -24,21 +25,7 @@ from steno_api.v1alpha1.meta import ConditionedStatus, PrinterColumn, Resource, 
 from steno_api.v1alpha1.runtimepool import PoolOutputSpec
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 
-DEFAULT_POOL = "default"
-"""Name of the pool that is created on demand."""
-
 SESSION_NAME_RULE = Rule("size(self.metadata.name) <= 63", "metadata.name must be at most 63 characters")
-
-
-class PoolRef(Model):
-    """A RuntimePool of the same namespace."""
-
-    name: Annotated[
-        str,
-        Field(min_length=1, max_length=50),
-        Pattern(r"[a-z]([-a-z0-9]*[a-z0-9])?", "must be a RuntimePool's name: lower-case letters, digits and '-'"),
-    ] = DEFAULT_POOL
-    """The RuntimePool's name."""
 
 
 class SessionOutput(PoolOutputSpec):

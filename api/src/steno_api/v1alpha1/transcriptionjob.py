@@ -11,7 +11,7 @@ from steno_api.documents.manifest import TranscriptionSummary
 from steno_api.model import Model
 from steno_api.rules import Pattern, Rule
 from steno_api.v1alpha1.common import DETECTION_RULE, LANGUAGE, Output, SecretRef, SpokenLanguages
-from steno_api.v1alpha1.job import JOB_NAME_RULE, JobSpec, JobStatus
+from steno_api.v1alpha1.job import JOB_NAME_RULE, OWN_POD, JobSpec, JobStatus
 from steno_api.v1alpha1.meta import PrinterColumn, Resource, ResourceDefinition
 
 
@@ -92,6 +92,11 @@ class TranscriptionJobSpec(JobSpec):
             "!has(self.diarization) || !has(self.audio) || !has(self.audio.channels) || self.audio.channels != 'Split'",
             "with audio.channels: Split each channel is a speaker already: leave diarization out",
             ".diarization",
+        ),
+        Rule(
+            f"{OWN_POD} || !has(self.diarization) || !has(self.diarization.tokenSecretRef)",
+            "diarization.tokenSecretRef needs a pod of its own: use execution: Job, or leave it out",
+            ".diarization.tokenSecretRef",
         ),
     )
 

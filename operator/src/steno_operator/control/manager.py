@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
@@ -23,13 +23,15 @@ from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.kube.event_recorder import EventRecorder
 from steno_operator.control.kube.signing import Signer
 from steno_operator.control.reconcile import tenant_controller
-from steno_operator.control.reconcile.attempts import Attempts
 from steno_operator.control.reconcile.controller import AnyController, resource_type
+from steno_operator.control.reconcile.dead_letters import DeadLetters
 from steno_operator.control.reconcile.executor import Executor
 from steno_operator.control.reconcile.job_attempts import JobAttempts
-from steno_operator.control.reconcile.job_controller import JobController
+from steno_operator.control.reconcile.job_controller import AttemptsBy, JobController
+from steno_operator.control.reconcile.message_attempts import MessageAttempts
 from steno_operator.control.reconcile.pool_actions import PoolActions
 from steno_operator.control.reconcile.pool_controller import PoolController
+from steno_operator.control.reconcile.queue_clients import QueueClients
 from steno_operator.control.reconcile.reconciler import Reconciler
 from steno_operator.control.reconcile.session_controller import SessionController
 from steno_operator.control.reconcile.tenant_controller import QuotaActions, TenantController
@@ -61,6 +63,7 @@ class ManagerOptions:
     queue_backoff: Backoff = field(default_factory=Backoff)
     watch_timing: Timing = field(default_factory=Timing)
     resync_interval: float = 60.0
+    dead_letters_interval: float = 15.0
 
 
 class Manager:
@@ -98,10 +101,13 @@ class Manager:
         self.ready = False
         self._signer = Signer(cluster, options.own_namespace, options.session_key, self._keys_changed)
         self._recorder = EventRecorder(cluster, options.instance)
-        attempts, pools = JobAttempts(cluster, self.state), PoolActions(cluster, self.state, self._signer)
-        quotas = QuotaActions(cluster, self.state)
-        executor = Executor(cluster, self.state, {**attempts.handlers, **pools.handlers, **quotas.handlers})
-        served = controllers(cluster, self.state, attempts)
+        queues = QueueClients(policy.queue)
+        self._dead_letters = DeadLetters(queues, self.state, options.dead_letters_interval)
+        jobs, messages = JobAttempts(cluster, self.state), MessageAttempts(queues, self.state)
+        pools, quotas = PoolActions(cluster, self.state, self._signer), QuotaActions(cluster, self.state)
+        handlers = {**jobs.handlers, **messages.handlers, **pools.handlers, **quotas.handlers}
+        executor = Executor(cluster, self.state, handlers)
+        served = controllers(cluster, self.state, {"Job": jobs, "Pool": messages})
         self._reconciler = Reconciler(self.state, executor, self._recorder, served, policy)
         watched = watched_kinds(self.state, served.values(), options.namespaces)
         self._sources: list[Source] = [
@@ -122,6 +128,7 @@ class Manager:
             group.create_task(self._signer.run(), name="signing-key")
             group.create_task(self._resync_check.run(), name="resync-check")
             group.create_task(self._recorder.run(), name="events")
+            group.create_task(self._dead_letters.run(), name="dead-letters")
             group.create_task(self.queue.run(self._reconciler.reconcile, self._options.workers), name="queue")
 
     def _keys_changed(self) -> None:
@@ -194,13 +201,13 @@ def watched_kinds(state: ClusterState, served: Iterable[AnyController], namespac
     return found
 
 
-def controllers(cluster: Cluster, state: ClusterState, attempts: Attempts[Any, Any]) -> dict[str, AnyController]:
+def controllers(cluster: Cluster, state: ClusterState, attempts: AttemptsBy) -> dict[str, AnyController]:
     """Return the controller of every kind that is reconciled, by the kind's name.
 
     Args:
         cluster: the API server.
         state: what snapshots are made from.
-        attempts: what carries out the attempts of jobs.
+        attempts: what carries out the attempts of jobs, by `spec.execution`.
     """
     every: list[AnyController] = [
         JobController(TranscriptionJob, state, attempts),

@@ -6,16 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from steno_api.credentials import S3_KEYS
-from steno_api.server.task import PoolOutput, PoolTask
+from steno_api.credentials import S3_KEYS, WEB_KEYS, SecretKeys
+from steno_api.s3 import CREDENTIAL_KEYS
+from steno_api.server.task import PoolOutput, PoolQueue, PoolTask
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.worker.task import EgressRules, TaskReporting
 from steno_operator.manifests import labels, paths
 from steno_operator.manifests.pod_template import SERVER, Mount, PodRole, certificate_mount, pod_template, secret_mount
 from steno_operator.manifests.task import job_ref
+from steno_queue.settings import QueueSettings
 
 HTTP_PORT = 8080
 GRPC_PORT = 9090
@@ -25,6 +27,25 @@ LAST_WORDS_SECONDS = 10
 """Part of the grace period, for what follows a drain: the last report, the last answers, and releasing the device."""
 START_SECONDS = 1800
 """A server that has not answered once after this long is restarted: it may have to download a model first."""
+
+
+class Queues(Protocol):
+    """The queue server, as the manifest of a pool needs it."""
+
+    @property
+    def pool_secret(self) -> str:
+        """Secret in the pool's namespace with its servers' credentials; empty: none."""
+        ...
+
+    def of_servers(self, namespace: str, pool: str, folder: str) -> QueueSettings:
+        """Return the settings of a pool's queue; `folder` is where its servers have the Secret."""
+        ...
+
+
+QUEUE_KEYS = SecretKeys((), ("username", "password", *CREDENTIAL_KEYS, "AWS_SESSION_TOKEN"))
+"""Of the queue server's credentials: those of Redis, or of AWS."""
+JOB_KEYS = SecretKeys((), tuple(dict.fromkeys(key for keys in (S3_KEYS, WEB_KEYS) for key in keys.all)))
+"""Of a Secret that jobs name: it may be for S3 or for https."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,8 @@ class ServerConfig:
     """CA certificates (PEM) of an `https://` report URL."""
     egress: EgressRules = field(default_factory=EgressRules)
     """Networks that sources and outputs may be on."""
+    queue: Queues | None = None
+    """None: there is no queue server."""
 
 
 def server_tenant(pool: RuntimePool) -> str:
@@ -91,7 +114,32 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
             token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}",
             interval_seconds=config.report_interval_seconds,
         ),
+        queue=_pool_queue(pool, config),
     )
+
+
+def _pool_queue(pool: RuntimePool, config: ServerConfig) -> PoolQueue | None:
+    if config.queue is None or not pool.spec.serves_queue:
+        return None
+    ref = job_ref(pool.metadata)
+    settings = config.queue.of_servers(ref.namespace, ref.name, paths.QUEUE_SERVER)
+    return PoolQueue(settings=settings.to_wire(), credentials_root=paths.QUEUE_CREDENTIALS)
+
+
+def _queue_mounts(pool: RuntimePool, config: ServerConfig) -> list[Mount]:
+    """Return the credentials of the queue server, and those that jobs may use."""
+    if config.queue is None or not pool.spec.serves_queue:
+        return []
+    mounts = [
+        secret_mount(f"job-credentials-{number}", f"{paths.QUEUE_CREDENTIALS}/{name}", name, JOB_KEYS)
+        for number, name in enumerate(pool.spec.secret_names)
+    ]
+    if config.queue.pool_secret:
+        ref = job_ref(pool.metadata)
+        authority = config.queue.of_servers(ref.namespace, ref.name, paths.QUEUE_SERVER).ca_file
+        keys = SecretKeys(() if authority is None else (authority.name,), QUEUE_KEYS.optional)
+        mounts.append(secret_mount("queue", paths.QUEUE_SERVER, config.queue.pool_secret, keys))
+    return mounts
 
 
 def build_deployment(pool: RuntimePool, profile: RuntimeProfile, config: ServerConfig, replicas: int) -> dict[str, Any]:
@@ -106,6 +154,7 @@ def build_deployment(pool: RuntimePool, profile: RuntimeProfile, config: ServerC
         credentials.append(
             secret_mount("output-credentials", paths.OUTPUT_CREDENTIALS, output.secret_ref.name, S3_KEYS)
         )
+    credentials += _queue_mounts(pool, config)
     server = PodRole(
         container={
             "name": SERVER,

@@ -117,7 +117,9 @@ def secret_mount(name: str, path: str, secret: str, keys: SecretKeys) -> Mount:
         keys: the credentials; while a required one is missing, the kubelet says so and the pod waits.
     """
     required, optional = ([{"key": key, "path": key} for key in names] for names in (keys.required, keys.optional))
-    sources: list[dict[str, Any]] = [{"secret": {"name": secret, "items": required}}]
+    sources: list[dict[str, Any]] = []  # without items, one would have all keys
+    if required:
+        sources.append({"secret": {"name": secret, "items": required}})
     if optional:
         sources.append({"secret": {"name": secret, "items": optional, "optional": True}})
     return Mount(name, path, {"projected": {"defaultMode": _SECRET_MODE, "sources": sources}})

@@ -8,13 +8,21 @@ from typing import Any
 
 from steno_api.credentials import SOURCE_URI
 from steno_api.model import Model, ObjectRef
-from steno_api.v1alpha1.common import Output, Source
+from steno_api.v1alpha1.common import Output, SecretRef, Source
 from steno_api.v1alpha1.job import JobSpec
 from steno_api.v1alpha1.meta import ObjectMeta
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
-from steno_api.worker.task import EgressRules, OCRTask, TaskOutput, TaskReporting, TaskSource, TranscriptionTask
+from steno_api.worker.task import (
+    AnyTask,
+    EgressRules,
+    OCRTask,
+    TaskOutput,
+    TaskReporting,
+    TaskSource,
+    TranscriptionTask,
+)
 from steno_operator.manifests import paths
 from steno_operator.manifests.pod_template import HF_TOKEN
 
@@ -120,6 +128,29 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
             url=attempt.report_url, ca=attempt.report_ca, token_file=f"{paths.TOKEN_DIR}/{paths.TOKEN_NAME}"
         ),
     }
+
+
+def build_queued_task(job: TranscriptionJob | OCRJob, attempt: int, *, tenant: str, out_of_memory: int) -> AnyTask:
+    """Return the task of an attempt in a pool, whose servers know themselves what a pod of its own would be told.
+
+    Args:
+        job: the job.
+        attempt: its number.
+        tenant: that of the pool's servers.
+        out_of_memory: earlier attempts that ran out of memory.
+    """
+    blank = RuntimeProfile(metadata=ObjectMeta(name=""))
+    given = Attempt(attempt, tenant, out_of_memory, blank, runtime_image="", report_url="", pod_labels={})
+    task = build_ocr_task(job, given) if isinstance(job, OCRJob) else build_transcription_task(job, given)
+    source, output = (
+        place.model_copy(update={"credentials_dir": _credentials_in_pool(ref)})
+        for place, ref in ((task.source, job.spec.source.secret_ref), (task.output, job.spec.output.secret_ref))
+    )
+    return task.model_copy(update={"source": source, "output": output, "reporting": None})
+
+
+def _credentials_in_pool(ref: SecretRef | None) -> str | None:
+    return None if ref is None else f"{paths.QUEUE_CREDENTIALS}/{ref.name}"
 
 
 def build_source(source: Source) -> TaskSource:

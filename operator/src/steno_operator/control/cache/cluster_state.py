@@ -18,6 +18,7 @@ from steno_api.usage import MAX_PROCESSES, Work
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_kube.keys import Key
 from steno_kube.object_cache import BY_OWNER, BoundedDict, Change, Entry, Index, ObjectCache, OwnerKey
+from steno_operator.control.cache.attempt_reports import AttemptReports
 from steno_operator.control.cache.job_records import (
     JobRecord,
     PodRecord,
@@ -141,6 +142,7 @@ class ClusterState:
         self.place_queues = PlaceQueues()
         self.connections = SessionConnections()
         self.uploads = UploadReports()
+        self.attempts = AttemptReports()
         self.open_sessions = OpenSessions(self.resources)
         self.busy = BusyKeys()
         self.token_keys: KeyStore | None = None
@@ -293,7 +295,8 @@ class ClusterState:
         """
         found = self.pods.by_index(PODS_BY_RESOURCE, owner)
         pods = [one.value.pod for one in found if one.value.pod.termination_message and self._is_worker(one, owner)]
-        return join(self._gone_work.get(owner, {}), work_of_pods(pods), self.uploads.work(owner))
+        said = (self.uploads.work(owner), self.attempts.work(owner))
+        return join(self._gone_work.get(owner, {}), work_of_pods(pods), *said)
 
     def awaits_reports(self, namespace: str) -> bool:
         """Tell whether servers of a namespace may have something to say that they told another operator, not this one.
@@ -369,7 +372,10 @@ class ClusterState:
             self.warnings.delete(warning_id(OwnerKey(change.latest.namespace, change.latest.uid)))
 
     def _disconnect_server(self, change: Change[ObservedServer]) -> None:
-        """Forget the connections to a server that is gone; what it reported of ended sessions is kept."""
+        """Forget what a server does that is gone, or begins anew; what it reported of ended sessions is kept."""
+        old, new = change.old, change.new
+        if new is None or not new.value.pod.started or (old and old.value.last_exit != new.value.last_exit):
+            self.attempts.disconnect(change.latest.uid)
         if change.new is None or ended(change.new.value.pod):
             self.connections.disconnect(change.latest.uid)
             self.uploads.disconnect(change.latest.uid)

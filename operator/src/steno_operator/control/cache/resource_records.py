@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from steno_api.gateway.session_tokens import GATEWAY_LABEL
+from steno_api.v1alpha1.common import DEFAULT_POOL
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
@@ -60,6 +61,15 @@ class QuotaRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """A job that has not ended and whose attempts a pool carries out."""
+
+    pool: Key
+    needs_server: bool
+    """An attempt was published: the pool is to have servers."""
+
+
+@dataclass(frozen=True, slots=True)
 class TenantRecord:
     """The parts of a Tenant that matter to others."""
 
@@ -100,6 +110,8 @@ class ResourceRecord:
     """Of a kind that asks for admission."""
     place: PlaceRequest | None = None
     """Of a session."""
+    queued: QueuedJob | None = None
+    """Of a job with `execution: Pool`."""
     tenant: TenantRecord | None = None
     """Of a Tenant."""
     gateway: str = ""
@@ -109,6 +121,14 @@ class ResourceRecord:
     def finished(self) -> bool:
         """It ended."""
         return bool((self.raw.get("status") or {}).get("completionTime"))
+
+    @property
+    def pool(self) -> Key | None:
+        """The pool that carries out a job's attempts; None: none does."""
+        spec = self.raw.get("spec") or {}
+        if spec.get("execution") != "Pool":
+            return None
+        return Key(POOL_KIND, self.key.namespace, _name(spec.get("poolRef")) or DEFAULT_POOL)
 
     @property
     def profile(self) -> str:
@@ -124,6 +144,7 @@ def read_resource(raw: Mapping[str, Any]) -> Entry[ResourceRecord]:
         raw=_cached(key.kind, raw),
         quota=_quota_request(key, raw) if key.kind in ADMISSION_POLICIES else None,
         place=place_request(raw) if key.kind == SESSION_KIND else None,
+        queued=_queued_job(key, raw) if key.kind in _JOB_KINDS else None,
         tenant=_tenant(raw) if key.kind == TENANT_KIND else None,
         gateway=(metadata.get("labels") or {}).get(GATEWAY_LABEL, "") if key.kind == SESSION_KIND else "",
     )
@@ -182,6 +203,14 @@ def _quota_request(key: Key, raw: Mapping[str, Any]) -> QuotaRequest:
     )
 
 
+def _queued_job(key: Key, raw: Mapping[str, Any]) -> QueuedJob | None:
+    spec, status = raw.get("spec") or {}, raw.get("status") or {}
+    if spec.get("execution") != "Pool" or status.get("completionTime") or "deletionTimestamp" in raw["metadata"]:
+        return None
+    name = _name(spec.get("poolRef")) or DEFAULT_POOL
+    return QueuedJob(Key(POOL_KIND, key.namespace, name), bool(status.get("startTime")) and not spec.get("suspend"))
+
+
 def _tenant(raw: Mapping[str, Any]) -> TenantRecord:
     metadata = raw["metadata"]
     return TenantRecord(
@@ -195,6 +224,11 @@ def _tenant(raw: Mapping[str, Any]) -> TenantRecord:
 def _keys_of_pools(entry: Entry[ResourceRecord]) -> Iterable[Key]:
     place = entry.value.place
     return (pool_of(place),) if place is not None and place.open else ()
+
+
+def _pools_of_queued(entry: Entry[ResourceRecord]) -> Iterable[Key]:
+    queued = entry.value.queued
+    return () if queued is None else (queued.pool,)
 
 
 def pool_of(place: PlaceRequest) -> Key:
@@ -224,6 +258,8 @@ BY_PROFILE: Index[ResourceRecord, str] = Index(
 """Resources that have not ended, by the RuntimeProfile that they name."""
 SESSIONS_BY_POOL: Index[ResourceRecord, Key] = Index(_keys_of_pools)
 """Open sessions, by pool."""
+JOBS_BY_POOL: Index[ResourceRecord, Key] = Index(_pools_of_queued)
+"""Jobs that have not ended, by the pool that carries out their attempts."""
 PLACES_BY_NAMESPACE: Index[ResourceRecord, str] = Index(_namespaces_of_places)
 """Sessions that have a place, by namespace."""
 REQUESTS_BY_NAMESPACE: Index[ResourceRecord, str] = Index(_namespaces_of_requests)
@@ -241,6 +277,7 @@ RESOURCE_INDEXES: tuple[Index[ResourceRecord, Any], ...] = (
     BY_KIND,
     BY_PROFILE,
     SESSIONS_BY_POOL,
+    JOBS_BY_POOL,
     PLACES_BY_NAMESPACE,
     REQUESTS_BY_NAMESPACE,
     TENANTS_BY_NAMESPACE,

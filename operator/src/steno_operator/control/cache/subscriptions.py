@@ -6,7 +6,7 @@ what is enqueued for nothing would be most of the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from steno_api.model import ObjectRef
@@ -17,6 +17,7 @@ from steno_operator.control.cache.job_records import JobRecord, PodRecord, Warni
 from steno_operator.control.cache.resource_records import (
     BY_KIND,
     BY_PROFILE,
+    JOBS_BY_POOL,
     PLACES_BY_NAMESPACE,
     POOL_KIND,
     REQUESTS_BY_NAMESPACE,
@@ -24,6 +25,7 @@ from steno_operator.control.cache.resource_records import (
     SESSIONS_BY_POOL,
     TENANT_KIND,
     TENANTS_BY_NAMESPACE,
+    QueuedJob,
     QuotaRecord,
     QuotaRequest,
     ResourceRecord,
@@ -60,6 +62,7 @@ class Subscriptions:
         state.conflicts.add_event_handler(self._enqueue_uid)
         state.connections.add_event_handler(self._connections_changed)
         state.uploads.add_event_handler(self._uploads_changed)
+        state.attempts.add_event_handler(self._work_reported)
 
     # Custom resources
 
@@ -74,6 +77,8 @@ class Subscriptions:
         self._request_changed(old and old.quota, new and new.quota)
         if change.latest.value.key.kind == POOL_KIND:
             self._enqueue_sessions_of(change.latest.value.key)
+            self._pool_changed(old, new, change.latest.value.key)
+        self._queued_changed(old and old.queued, new and new.queued)
         self._place_changed(old and old.place, new and new.place)
 
     def _request_changed(self, old: QuotaRequest | None, new: QuotaRequest | None) -> None:
@@ -147,6 +152,18 @@ class Subscriptions:
                 # One less ahead is news to those who wait only: all others would be reconciled for nothing.
                 if (now and not was) or (was and not now and not other.has_place):
                     self._enqueue(session.value.key)
+
+    def _queued_changed(self, old: QueuedJob | None, new: QueuedJob | None) -> None:
+        """Enqueue the pool that has more or fewer jobs now."""
+        if old != new:
+            for pool in {each.pool for each in (old, new) if each is not None}:
+                self._enqueue(pool)
+
+    def _pool_changed(self, old: ResourceRecord | None, new: ResourceRecord | None, pool: Key) -> None:
+        """Enqueue the jobs of a pool of which their plans see something else; how many servers it has, they do not."""
+        if old is None or new is None or _seen_by_jobs(old.raw) != _seen_by_jobs(new.raw):
+            for job in self._state.resources.by_index(JOBS_BY_POOL, pool):
+                self._enqueue(job.value.key)
 
     def _enqueue_sessions_of(self, pool: Key) -> None:
         for session in self._state.resources.by_index(SESSIONS_BY_POOL, pool):
@@ -235,8 +252,10 @@ class Subscriptions:
             self._enqueue_served_sessions(change.first_report_in)
 
     def _uploads_changed(self, session: ObjectRef) -> None:
-        """Enqueue the session, and the Tenant of one that has ended: its reservation waits for its uploads."""
-        owner = OwnerKey(session.namespace, session.uid)
+        self._work_reported(OwnerKey(session.namespace, session.uid))
+
+    def _work_reported(self, owner: OwnerKey) -> None:
+        """Enqueue a session or job, and the Tenant of one that has ended: its reservation waits for what works."""
         resource, request = self._state.owner(owner), self._state.quota_request(owner)
         if resource is not None:
             self._enqueue(resource.key)
@@ -246,6 +265,13 @@ class Subscriptions:
     def _enqueue_served_sessions(self, namespace: str) -> None:
         for session in self._state.resources.by_index(PLACES_BY_NAMESPACE, namespace):
             self._enqueue(session.value.key)
+
+
+def _seen_by_jobs(pool: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what the plans of a pool's jobs read of it."""
+    conditions = (pool.get("status") or {}).get("conditions") or ()
+    said = [(each.get("type"), each.get("status"), each.get("reason"), each.get("message")) for each in conditions]
+    return pool["metadata"].get("generation"), "deletionTimestamp" in pool["metadata"], said
 
 
 def occupancy_key(child: ObservedChild) -> tuple[bool, ...]:

@@ -25,7 +25,7 @@ class UnreadableError(Exception):
 
 
 class RefusedError(Exception):
-    """The API server refused a child; the message is its own.
+    """The API server refused a child, or the queue server a message; the text is its own.
 
     Attributes:
         final: the manifest is invalid, so no retry can help. A full quota passes; a missing

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
@@ -19,19 +20,21 @@ from steno_operator.plan.job.observed import ObservedJob
 from steno_operator.plan.job.planner import plan_job
 
 J = TypeVar("J", TranscriptionJob, OCRJob)
+AttemptsBy = Mapping[Literal["Job", "Pool"], Attempts[Any, Any]]
+"""What carries attempts out, by a job's `spec.execution`."""
 
 
 class JobController(Controller[J, ObservedJob, Plan]):
-    """A kind of job: something else carries its attempts out."""
+    """A kind of job: something else carries its attempts out, by `spec.execution`."""
 
-    def __init__(self, model: type[J], state: ClusterState, attempts: Attempts[Any, Any]) -> None:
+    def __init__(self, model: type[J], state: ClusterState, attempts: AttemptsBy) -> None:
         super().__init__(model)
         self._state = state
         self._attempts = attempts
 
     def observe(self, key: Key, resource: J) -> ObservedJob:
         """See `Controller`."""
-        return self._attempts.observe(observe_job(self._state, key, resource))
+        return self._attempts[resource.spec.execution].observe(observe_job(self._state, key, resource))
 
     def plan(self, observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         """See `Controller`."""
@@ -43,4 +46,5 @@ class JobController(Controller[J, ObservedJob, Plan]):
 
     async def refresh(self, key: Key, uid: str) -> None:
         """See `Controller`."""
-        await self._attempts.refresh(key, uid)
+        spec = (self._state.resource(key) or {}).get("spec") or {}
+        await self._attempts["Pool" if spec.get("execution") == "Pool" else "Job"].refresh(key, uid)

@@ -95,7 +95,7 @@ class Reconciler:
                 if not isinstance(action, EmitEvent | DeleteResource):
                     await self._executor.act(key, uid, action)
         except RefusedError as refused:
-            log.warning("the API server refused a child: %s", refused, extra=key.log())
+            log.warning("what was planned is refused: %s", refused, extra=key.log())
             plan = controller.plan(controller.with_refusal(observed, refused), self._clock(), self._policy)
             plan = replace(plan, actions=tuple(a for a in plan.actions if isinstance(a, EmitEvent)))
         for action in plan.actions:

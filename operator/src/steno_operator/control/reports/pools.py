@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from steno_api.model import ObjectRef
 from steno_api.server.reports import PoolAnswer, PoolReport, SessionOrder, SessionReport, UploadReport
 from steno_api.server.session_end import SessionEnd
 from steno_kube.keys import Key
@@ -39,11 +40,8 @@ def take_pool_report(
     """
     pool = OwnerKey(report.pool.namespace, report.pool.uid)
     server = state.servers.get(caller.pod_uid)
-    resource = state.owner(pool)
     named = Key(POOL_KIND, pool.namespace, report.pool.name)
-    if server is None or (server.namespace, server.owner) != (caller.namespace, pool):
-        return 403, {"message": "the token is not that of a server of this pool"}
-    if server.owner_name != named.name or (resource is not None and resource.key != named):
+    if server is None or not is_server_of(state, caller, report.pool):
         return 403, {"message": "the token is not that of a server of this pool"}
     now = now or datetime.now(UTC)
     orders: list[SessionOrder] = []
@@ -65,6 +63,15 @@ def take_pool_report(
     if report.key_ids is not None and state.token_keys is not None:
         more["key_ring"] = state.token_keys.ring(report.key_ids, now)
     return 200, PoolAnswer(end=orders, known=known, **more).to_wire()
+
+
+def is_server_of(state: ClusterState, caller: PodIdentity, pool: ObjectRef) -> bool:
+    """Tell whether a pod is a server of a pool, which its labels and the names of what controls it say."""
+    owner, named = OwnerKey(pool.namespace, pool.uid), Key(POOL_KIND, pool.namespace, pool.name)
+    server, resource = state.servers.get(caller.pod_uid), state.owner(owner)
+    if server is None or (server.namespace, server.owner) != (caller.namespace, owner):
+        return False
+    return server.owner_name == named.name and (resource is None or resource.key == named)
 
 
 def _take_uploads(state: ClusterState, pod_uid: str, report: PoolReport) -> list[str]:

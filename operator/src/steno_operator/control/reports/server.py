@@ -17,11 +17,11 @@ from aiohttp import web
 from steno_api.gateway.session_tokens import SESSION_TOKEN_PATH, SessionTokenRequest
 from steno_api.model import Model
 from steno_api.server.reports import POOL_REPORT_PATH, PoolReport
-from steno_api.worker.report import REPORT_AUDIENCE, REPORT_PATH, Report
+from steno_api.worker.report import ATTEMPT_REPORT_PATH, REPORT_AUDIENCE, REPORT_PATH, AttemptReport, Report
 from steno_kube.client import ApiError, UnreachableError
 from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.reports import pools
+from steno_operator.control.reports import attempts, pools
 from steno_operator.control.reports.session_tokens import SessionTokens
 from steno_operator.control.reports.token_review import PodIdentity, TokenVerifier, TooManyRefusalsError
 from steno_operator.plan.common.usage import process_id
@@ -59,13 +59,13 @@ def take_job_report(state: ClusterState, caller: PodIdentity, report: Report) ->
     resource = state.owner(owner)
     if resource is None or resource.key.name != job.name:
         return _answer(409, "no such job")
-    attempts = [child.value.child.attempt for child in state.children(owner)]
+    numbers = [child.value.child.attempt for child in state.children(owner)]
     attempt = _attempt_of(state, caller, owner)
     if attempt is None:
         return _answer(403, "the token is not that of a pod of this job")
     if attempt != report.attempt:
         return _answer(403, "the token is not that of a pod of this attempt")
-    if report.attempt != max(attempts):
+    if report.attempt != max(numbers):
         return _answer(409, "a later attempt has begun")
     pod = state.pods.get(caller.pod_uid)
     process = "" if pod is None else process_id(pod.value.pod)
@@ -86,6 +86,7 @@ def _attempt_of(state: ClusterState, caller: PodIdentity, owner: OwnerKey) -> in
 
 ROUTES = (
     Route(REPORT_PATH, Report, MAX_BODY, take_job_report),
+    Route(ATTEMPT_REPORT_PATH, AttemptReport, attempts.MAX_BODY, attempts.take_attempt_report),
     Route(POOL_REPORT_PATH, PoolReport, pools.MAX_BODY, pools.take_pool_report),
 )
 

@@ -112,7 +112,7 @@ class AdmissionPolicy(Protocol):
 
 
 class _JobPolicy:
-    """A job waits in the queue and reserves its profile's accelerators."""
+    """A job waits in the queue and reserves its profile's accelerators; in a pool, they are the pool's."""
 
     queues = True
     goes_first = False
@@ -124,10 +124,12 @@ class _JobPolicy:
     def is_active(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:  # noqa: ARG002 - one shape for all
         return not spec.get("suspend")
 
-    def max_pods(self, spec: Mapping[str, Any]) -> int:  # noqa: ARG002
-        return 1
+    def max_pods(self, spec: Mapping[str, Any]) -> int:
+        return 0 if spec.get("execution") == "Pool" else 1
 
-    def demand(self, gpus: int | None, pods: int) -> Demand | None:  # noqa: ARG002
+    def demand(self, gpus: int | None, pods: int) -> Demand | None:
+        if not pods:
+            return Demand(jobs=1)
         return None if gpus is None else Demand(gpus=gpus, jobs=1)
 
     def usage(self, status: Mapping[str, Any], said: Mapping[str, Work]) -> Usage:
@@ -161,7 +163,8 @@ class _SessionPolicy:
 class _PoolPolicy:
     """A pool goes first in the queue, since a client waits for it.
 
-    From its first session to the end of its last server it reserves all servers it may have, and their accelerators.
+    From its first session or job to the end of its last server it reserves all servers it may have, and their
+    accelerators.
     """
 
     queues = True
@@ -171,7 +174,11 @@ class _PoolPolicy:
 
     def is_active(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
         fixed = spec.get("replicas")
-        return bool(fixed if fixed is not None else spec.get("minReplicas") or status.get("sessions"))
+        return bool(
+            fixed
+            if fixed is not None
+            else spec.get("minReplicas") or status.get("sessions") or status.get("queuedJobs")
+        )
 
     def max_pods(self, spec: Mapping[str, Any]) -> int:
         fixed = spec.get("replicas")

@@ -12,6 +12,7 @@ from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.runtimepool import RuntimePoolStatus
 from steno_api.v1alpha1.streamsession import StreamSessionStatus
 from steno_api.v1alpha1.tenantquota import TenantQuota, TenantQuotaStatus
+from steno_queue.message import Message
 
 Status = TypeVar("Status", bound=Model)
 
@@ -49,6 +50,15 @@ class SetDeadline:
     uid: str
     seconds: int | None
     """None: without a deadline."""
+
+
+@dataclass(frozen=True)
+class PublishAttempt:
+    """Put an attempt into its pool's queue; one that is there is success."""
+
+    pool: str
+    attempt: int
+    message: Message
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,7 @@ Action = (
     | StopAttempt
     | SuspendAttempt
     | SetDeadline
+    | PublishAttempt
     | ApplyChild
     | CreatePool
     | IssueToken

@@ -130,8 +130,11 @@ def _events(job: Job, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
     if _changed(old, new, ConditionType.SUSPENDED, to=False) and not finished:
         yield _normal(Reason.RESUMED, "spec.suspend is false: the job continues.")
     if new.attempt > old.attempt:
-        name = child_name(job.metadata.name, new.attempt)
-        yield _normal(Reason.ATTEMPT_STARTED, f"Started attempt {new.attempt} (Job {name}).")
+        if job.spec.execution == "Pool":
+            message = f'Attempt {new.attempt} is in the queue of RuntimePool "{job.spec.pool_name}".'
+        else:
+            message = f"Started attempt {new.attempt} (Job {child_name(job.metadata.name, new.attempt)})."
+        yield _normal(Reason.ATTEMPT_STARTED, message)
     yield from _running(old, new)
     if _changed(old, new, ConditionType.COMPLETE, to=True):
         yield _normal(Reason.PUBLISHED, _message(new, ConditionType.COMPLETE))

@@ -9,8 +9,10 @@ from datetime import datetime
 from steno_api.usage import Work
 from steno_api.v1alpha1.job import Progress
 from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_api.worker.termination import Failed, Succeeded
 from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.common.pods import ObservedPod
 
@@ -66,6 +68,25 @@ class ObservedChild:
 
 
 @dataclass(frozen=True)
+class ObservedMessage:
+    """What is known of the message of an attempt, beside the job's status: what workers and dead letters tell."""
+
+    attempt: int
+    last_sign: datetime
+    """When a worker last reported of it or, if none did, when it was published, or first looked for."""
+    worker: str | None = None
+    """Name of the pod of the server that has it."""
+    node: str | None = None
+    ended: Succeeded | Failed | None = None
+    """How the attempt ended."""
+    ended_at: datetime | None = None
+    refused: bool = False
+    """A server refused the message: nothing was done."""
+    work: Mapping[str, Work] = field(default_factory=dict[str, Work])
+    """What workers said that they did, by process."""
+
+
+@dataclass(frozen=True)
 class ObservedJob:
     """A job, what exists because of it, and what it refers to."""
 
@@ -73,6 +94,10 @@ class ObservedJob:
     profile: RuntimeProfile | None
     children: tuple[ObservedChild, ...] = ()
     """Child Jobs whose controller owner is this job's UID, by attempt."""
+    pool: RuntimePool | None = None
+    """Of `execution: Pool`: the pool that carries the attempts out, if there is one of the name."""
+    message: ObservedMessage | None = None
+    """Of `execution: Pool`: what is known of the latest message."""
     conflicting: frozenset[str] = frozenset()
     """Names of Jobs in the way: named like a child, owned by something else."""
     progress: Progress | None = None
@@ -87,7 +112,8 @@ class ObservedJob:
     admission: Admission = NOT_REQUIRED
     """Whether an attempt may be started, as far as the job's Tenant goes."""
     refusal: str = ""
-    """Why the API server refused the `StartAttempt` of this very snapshot's plan (403, 422): the caller plans once more
-    with it to get the status to write; it is not remembered."""
+    """Why the API server refused the `StartAttempt` of this very snapshot's plan (403, 422), or the queue server the
+    `PublishAttempt`: the caller plans once more with it to get the status to write; it is not remembered."""
     refusal_final: bool = False
-    """No retry can mend the refusal: the manifest is invalid, or forbidden for another reason than a quota."""
+    """No retry can mend the refusal: the manifest is invalid, or forbidden for another reason than a quota; or the
+    message is too large."""

@@ -18,6 +18,7 @@ from steno_operator.plan.job.attempts import AttemptHistory, evaluate_attempts, 
 from steno_operator.plan.job.child_job import observe_child_job
 from steno_operator.plan.job.cleanup import plan_deleted, plan_finished, record_usage
 from steno_operator.plan.job.conditions import events_of, phase_of
+from steno_operator.plan.job.message import observe_messages
 from steno_operator.plan.job.observed import Job, ObservedJob
 from steno_operator.plan.job.outcome import ObservedAttempt
 from steno_operator.plan.job.transitions import Context, JobTransition, StatusUpdate
@@ -35,7 +36,10 @@ def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         policy: the operator's settings.
     """
     now = truncate_to_seconds(now)
-    attempts = [observe_child_job(child, observed.job, now, policy) for child in observed.children]
+    if observed.job.spec.execution == "Pool":
+        attempts = observe_messages(observed, now, policy)
+    else:
+        attempts = [observe_child_job(child, observed.job, now, policy) for child in observed.children]
     plan = _plan(observed, attempts, now, policy)
     return replace(plan, requires_live_read=plan.requires_live_read or _may_be_outdated(observed, attempts))
 

@@ -15,7 +15,6 @@ from steno_api.v1alpha1.common import LastFailure, QueueStatus, Results
 from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
-from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_operator.manifests.job import build_job
 from steno_operator.manifests.labels import child_name
 from steno_operator.manifests.paths import misplaced
@@ -30,6 +29,7 @@ from steno_operator.plan.common.profiles import usable_profile
 from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
 from steno_operator.plan.job.cleanup import stop_live, stop_remaining
+from steno_operator.plan.job.message import obstacle_of, publication, waits_for
 from steno_operator.plan.job.observed import ObservedJob
 from steno_operator.plan.job.outcome import Activity, ObservedAttempt, Published, summary_of
 
@@ -73,9 +73,15 @@ class Context:
 
     @property
     def accepted(self) -> Fact:
-        """The condition Accepted of a job whose profile exists, or is no longer needed."""
-        profile = self.observed.job.spec.profile_ref.name
-        return Fact(True, Reason.ACCEPTED, f'The spec is valid and RuntimeProfile "{profile}" exists.')
+        """The condition Accepted of a job whose profile or pool exists, or is no longer needed."""
+        spec = self.observed.job.spec
+        what = f'RuntimePool "{spec.pool_name}"' if self.in_pool else f'RuntimeProfile "{spec.profile_ref.name}"'
+        return Fact(True, Reason.ACCEPTED, f"The spec is valid and {what} exists.")
+
+    @property
+    def in_pool(self) -> bool:
+        """Whether the attempts are carried out by a pool."""
+        return self.observed.job.spec.execution == "Pool"
 
     @property
     def admitted(self) -> Fact:
@@ -89,8 +95,7 @@ class Context:
         """The condition Accepted of a job that ends or is suspended: as it was."""
         if self.history.attempt > 0 or holds(self.observed.job.status.conditions, ConditionType.ACCEPTED):
             return self.accepted
-        profile = _usable_profile(self)
-        return profile if isinstance(profile, Fact) else self.accepted
+        return _obstacle(self) or self.accepted
 
 
 def publish(context: Context, done: Published) -> JobTransition:
@@ -166,20 +171,32 @@ def start(context: Context) -> JobTransition:
     retry_at = context.now if failed is None else failed.time + backoff(waits, context.policy)
     if context.now < retry_at:
         return _retry_later(context, retry_at)
-    profile = _usable_profile(context)
-    if isinstance(profile, Fact):
-        return _without_profile(context, profile)
+    if (obstacle := _obstacle(context)) is not None:
+        return _not_accepted(context, obstacle)
     if child_name(context.observed.job.metadata.name, context.history.attempt + 1) in context.observed.conflicting:
         return _name_taken(context, retry_at)
     if not context.observed.admission.open:
         return _unadmitted(context)
     if context.observed.refusal:
         return _refused(context)
-    return _start(context, profile)
+    return _start(context)
 
 
-def _start(context: Context, profile: RuntimeProfile) -> JobTransition:
-    job, number = context.observed.job, context.history.attempt + 1
+def _start(context: Context) -> JobTransition:
+    number, admitted = context.history.attempt + 1, Fact(True, Reason.ADMITTED)
+    if context.in_pool:
+        begin = publication(context.observed, number, context.now, context.history.out_of_memory)
+        step = _waiting(context, waits_for(context.observed, context.policy), admitted=admitted)
+    else:
+        begin, step = _start_child(context, number), _waiting(context, WAITING_FOR_POD, admitted=admitted)
+    update = _started(context, step.update) | StatusUpdate(attempt=number)
+    # Never two at once: whatever may still work is stopped first.
+    return JobTransition(step.facts, update, (*stop_live(context.history.surplus), begin), _deadline_of(context))
+
+
+def _start_child(context: Context, number: int) -> StartAttempt:
+    job, profile = context.observed.job, context.observed.profile
+    assert profile is not None  # noqa: S101 - `_obstacle` has seen to it
     attempt = Attempt(
         number=number,
         tenant=context.observed.admission.billed_tenant(job.spec.tenant_name, job.metadata.namespace),
@@ -191,12 +208,7 @@ def _start(context: Context, profile: RuntimeProfile) -> JobTransition:
         pod_labels=context.policy.pod_labels,
         egress=context.policy.egress,
     )
-    manifest = build_job(job, attempt)
-    step = _waiting(context, WAITING_FOR_POD, admitted=Fact(True, Reason.ADMITTED))
-    update = _started(context, step.update) | StatusUpdate(attempt=number)
-    # Never two at once: whatever may still work is stopped first.
-    actions = (*stop_live(context.history.surplus), StartAttempt(number, manifest))
-    return JobTransition(step.facts, update, actions, _deadline_of(context))
+    return StartAttempt(number, build_job(job, attempt))
 
 
 def _unadmitted(context: Context) -> JobTransition:
@@ -238,11 +250,15 @@ def _name_taken(context: Context, since: datetime) -> JobTransition:
 
 
 def _refused(context: Context) -> JobTransition:
-    """The API server refused the child Job."""
+    """The API server refused the child Job, or the queue server the message."""
     refusal = context.observed.refusal
     if context.observed.refusal_final:
-        return fail(context, FailureReason.INVALID_SPEC, f"The worker's Job was refused: {refusal}", context.now)
-    return _queued(context, explain_refusal(refusal), context.policy.backoff_base)
+        what = "message" if context.in_pool else "Job"
+        return fail(context, FailureReason.INVALID_SPEC, f"The worker's {what} was refused: {refusal}", context.now)
+    why = explain_refusal(refusal)
+    if context.in_pool:
+        why = QueueStatus(reason=Reason.QUEUE_UNAVAILABLE, message=refusal)
+    return _queued(context, why, context.policy.backoff_base)
 
 
 def _show_work(context: Context, activity: Activity) -> JobTransition:
@@ -300,15 +316,19 @@ def _retry_later(context: Context, retry_at: datetime) -> JobTransition:
     )
 
 
-def _without_profile(context: Context, why: Fact) -> JobTransition:
+def _not_accepted(context: Context, why: Fact) -> JobTransition:
     step = _queued(context, QueueStatus(reason=why.reason, message=why.message), PROFILE_RECHECK)
     facts = {**step.facts, ConditionType.ACCEPTED: why}
     return replace(step, facts=facts)
 
 
-def _usable_profile(context: Context) -> RuntimeProfile | Fact:
+def _obstacle(context: Context) -> Fact | None:
+    """Return why the profile cannot be used, or the pool cannot make the attempt; None: nothing is in the way."""
+    if context.in_pool:
+        return obstacle_of(context.observed, context.policy)
     name, tenant = context.observed.job.spec.profile_ref.name, context.observed.admission.tenant
-    return usable_profile(context.observed.profile, name, tenant, remedy="name another in a new resource")
+    profile = usable_profile(context.observed.profile, name, tenant, remedy="name another in a new resource")
+    return profile if isinstance(profile, Fact) else None
 
 
 def _started(context: Context, update: StatusUpdate) -> StatusUpdate:

@@ -51,6 +51,8 @@ class ObservedPool:
     servers: tuple[ObservedServer, ...] = ()
     sessions: int = 0
     """Open sessions that were accepted and admitted."""
+    jobs: int = 0
+    """Jobs with an attempt in the pool's queue, or with one to follow."""
     admission: Admission = NOT_REQUIRED
     token_keys: tuple[str, ...] = ()
     """Public keys (PEM) of tokens; none while the operator has no signing key."""

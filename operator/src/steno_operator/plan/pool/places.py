@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from steno_api.v1alpha1.common import DEFAULT_POOL
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType
-from steno_api.v1alpha1.streamsession import DEFAULT_POOL
 
 QueueOrder = tuple[bool, str, str]
 """Sort key of a session in the queue of its pool."""

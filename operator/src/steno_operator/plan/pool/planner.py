@@ -1,4 +1,4 @@
-"""The planner of RuntimePools: a Deployment and a Service, scaled by the sessions that are open."""
+"""The planner of RuntimePools: a Deployment and a Service, scaled by open sessions and queued jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from steno_operator.plan.common.finish import EventRules, Transition, condition_
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
 from steno_operator.plan.common.plan import Action, ApplyChild, EmitEvent, PoolPlan
 from steno_operator.plan.common.pods import ended
-from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
+from steno_operator.plan.common.policy import CONFLICT_RECHECK, JOBS_AT_ONCE, PROFILE_RECHECK, Policy
 from steno_operator.plan.common.profiles import usable_profile
 from steno_operator.plan.pool.observed import ObservedPool, ObservedServer
 
@@ -40,6 +40,7 @@ class StatusUpdate(TypedDict):
     ready_replicas: int
     selector: str
     sessions: int
+    queued_jobs: int
     capacity: int
     idle_since: datetime | None
 
@@ -95,6 +96,7 @@ def plan_pool(observed: ObservedPool, now: datetime, policy: Policy) -> PoolPlan
         ready_replicas=deployment.ready if deployment is not None else 0,
         selector=",".join(f"{key}={value}" for key, value in pool_selector(pool.metadata.uid).items()),
         sessions=observed.sessions,
+        queued_jobs=_jobs(observed),
         capacity=capacity(pool),
         idle_since=None if shrinks and decision.actions else size.idle_since,
     )
@@ -124,8 +126,8 @@ def _phase(conditions: Sequence[Condition]) -> PoolPhase:
 def _size(observed: ObservedPool, now: datetime) -> _Size:
     """Decide the number of servers.
 
-    Kubernetes chooses which pod goes when a Deployment shrinks, so no server is removed while a session is open: the
-    pool goes back to `minReplicas` at once, a while after the last session ended.
+    Kubernetes chooses which pod goes when a Deployment shrinks, so no server is removed while a session is open or a
+    job queued: the pool goes back to `minReplicas` at once, a while after the last of them ended.
     """
     spec = observed.pool.spec
     if spec.replicas is not None:
@@ -133,17 +135,22 @@ def _size(observed: ObservedPool, now: datetime) -> _Size:
     current = observed.deployment.replicas if observed.deployment is not None else 0
     needed = _needed(observed)
     kept = min(max(current, needed), spec.max_replicas)
-    if observed.sessions > 0 or kept == needed:
+    if observed.sessions > 0 or _jobs(observed) > 0 or kept == needed:
         return _Size(kept)
     since = observed.pool.status.idle_since or now
     until = since + timedelta(seconds=spec.scale_down_delay_seconds)
     return _Size(needed if now >= until else kept, since, until)
 
 
+def _jobs(observed: ObservedPool) -> int:
+    """Return how many jobs the pool works for."""
+    return observed.jobs if observed.pool.spec.serves_queue else 0
+
+
 def _needed(observed: ObservedPool) -> int:
     """Return how many servers the pool needs."""
     spec = observed.pool.spec
-    servers = -(-observed.sessions // spec.sessions_per_replica)
+    servers = max(-(-observed.sessions // spec.sessions_per_replica), -(-_jobs(observed) // JOBS_AT_ONCE))
     return min(max(servers, spec.min_replicas), spec.max_replicas) if spec.replicas is None else spec.replicas
 
 
@@ -180,12 +187,7 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
     profile = usable_profile(observed.profile, name, tenant, remedy="name another in spec.profileRef")
     if isinstance(profile, Fact):
         return _Decision(_facts(profile, accepted=profile), requeue_after=PROFILE_RECHECK)
-    if pool.spec.exposes_plaintext:
-        message = (
-            f"A Service of type {pool.spec.service.type} would carry tokens and audio out of the cluster in plain text:"
-            " set spec.tls.secretRef, or spec.service.allowPlaintext: true."
-        )
-        refused = Fact(False, Reason.PLAINTEXT_REFUSED, message)
+    if (refused := _refused(pool, policy)) is not None:
         return _Decision(_facts(refused, accepted=refused))
     if not observed.token_keys:
         message = "The operator has no key to sign session tokens with; its log says why."
@@ -209,11 +211,29 @@ def _decide(observed: ObservedPool, policy: Policy, size: _Size) -> _Decision:
         token_keys=_token_keys(observed),
         pod_labels=policy.pod_labels,
         egress=policy.egress,
+        queue=policy.queue,
     )
     service = build_service(pool)
     services = [ApplyChild(service)] if observed.service_digest != digest_of(service) else []
     servers = _deploy(observed, build_deployment(pool, profile, config, size.replicas), size)
     return _Decision(_facts(_ready(observed, size, changed=bool(servers))), (*services, *servers))
+
+
+def _refused(pool: RuntimePool, policy: Policy) -> Fact | None:
+    """Return why the pool's spec cannot be carried out here."""
+    if pool.spec.exposes_plaintext:
+        message = (
+            f"A Service of type {pool.spec.service.type} would carry tokens and audio out of the cluster in plain text:"
+            " set spec.tls.secretRef, or spec.service.allowPlaintext: true."
+        )
+        return Fact(False, Reason.PLAINTEXT_REFUSED, message)
+    if pool.spec.serves_queue and policy.queue is None:
+        message = (
+            "The operator has no queue server, which the workload Queue needs: ask the administrator to set queue, or"
+            " remove Queue from spec.workloads."
+        )
+        return Fact(False, Reason.QUEUE_NOT_CONFIGURED, message)
+    return None
 
 
 def _token_keys(observed: ObservedPool) -> tuple[str, ...]:
@@ -229,7 +249,8 @@ def _deploy(observed: ObservedPool, manifest: dict[str, Any], size: _Size) -> li
         return []
     actions: list[Action] = [ApplyChild(manifest)]
     if (before.replicas if before is not None else 0) != size.replicas:
-        message = f"{size.replicas} server(s) for {observed.sessions} open session(s)."
+        jobs = f" and {_jobs(observed)} queued job(s)" if _jobs(observed) else ""
+        message = f"{size.replicas} server(s) for {observed.sessions} open session(s){jobs}."
         actions.append(EmitEvent("Normal", Reason.SCALED, message))
     return actions
 
@@ -240,7 +261,8 @@ def _ready(observed: ObservedPool, size: _Size, *, changed: bool) -> Fact:
     if size.lacking is not None:
         return size.lacking
     if size.replicas == 0:
-        why = "No session is open." if observed.pool.spec.replicas is None else "spec.replicas is 0."
+        idle = "No session is open and no job queued." if observed.pool.spec.serves_queue else "No session is open."
+        why = idle if observed.pool.spec.replicas is None else "spec.replicas is 0."
         return Fact(True, Reason.IDLE, f"{why} The pool has no server.")
     ready = deployment.ready if deployment is not None else 0
     count = f"{ready} of {size.replicas} server(s) are warm"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from steno_api.v1alpha1.common import QueueStatus
+from steno_api.v1alpha1.common import DEFAULT_POOL, QueueStatus
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimepool import RuntimePool
-from steno_api.v1alpha1.streamsession import DEFAULT_POOL, StreamSession
+from steno_api.v1alpha1.streamsession import StreamSession
 from steno_operator.manifests import labels
 from steno_operator.manifests.session_token import OUTPUT_FIELDS, WHERE_TO, build_default_pool
 from steno_operator.plan.common.admission import Admission
@@ -117,6 +117,9 @@ def _create_pool(session: StreamSession, policy: Policy) -> tuple[Action, ...]:
 
 def _fault(session: StreamSession, pool: RuntimePool) -> Fact | None:
     """Return why the pool cannot serve the session at all as it is."""
+    if "Streams" not in pool.spec.workloads:
+        message = f'RuntimePool "{pool.metadata.name}" serves no sessions: add Streams to its spec.workloads.'
+        return Fact(False, Reason.WORKLOAD_NOT_SERVED, message)
     if (message := _output_fault(session, pool)) is not None:
         return Fact(False, Reason.OUTPUT_NOT_OF_POOL, message)
     accepted = find(pool.status.conditions, ConditionType.ACCEPTED)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+import pydantic
+
+from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_kube.keys import Key
 from steno_kube.object_cache import BY_OWNER, Entry, OwnerKey
-from steno_operator.control.cache.cluster_state import JOBS_BY_RESOURCE_NAME, ClusterState
+from steno_operator.control.cache.attempt_reports import Server
+from steno_operator.control.cache.cluster_state import JOBS_BY_RESOURCE_NAME, SERVERS_BY_NAME, ClusterState
 from steno_operator.control.cache.job_records import JobRecord, WarningEvent, warning_id
-from steno_operator.plan.common.pods import ObservedPod
+from steno_operator.control.cache.resource_records import POOL_KIND
+from steno_operator.plan.common.pods import ObservedPod, ended
 from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
 
 
@@ -22,6 +27,8 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
         job: the resource, parsed.
     """
     owner = OwnerKey(key.namespace, job.metadata.uid)
+    if job.spec.execution == "Pool":
+        return _observe_in_pool(state, owner, job)
     children = observe_children(state, owner)
     gpus = state.accelerators(owner, job.spec.profile_ref.name) or 0
     return ObservedJob(
@@ -35,6 +42,44 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
         work=state.work(owner),
         reported=state.progress.work(owner.uid),
     )
+
+
+def _observe_in_pool(state: ClusterState, owner: OwnerKey, job: Job) -> ObservedJob:
+    message = state.attempts.get(owner)
+    attempt = max(job.status.attempt, 0 if message is None else message.attempt)
+    return ObservedJob(
+        job=job,
+        profile=None,
+        pool=_pool(state, Key(POOL_KIND, owner.namespace, job.spec.pool_name)),
+        message=message,
+        admission=state.admission(owner, requested_tenant=job.spec.tenant_name),
+        progress=state.progress.get(owner.uid, attempt),
+        progress_due=state.status_writes.is_due(owner.uid),
+        work=state.work(owner),
+        reported=state.progress.work(owner.uid),
+    )
+
+
+def _pool(state: ClusterState, key: Key) -> RuntimePool | None:
+    """Return a pool; one that cannot be read (stored under an older schema) counts as absent."""
+    raw = state.resource(key)
+    try:
+        return None if raw is None else RuntimePool.from_wire(raw)
+    except pydantic.ValidationError:
+        return None
+
+
+def server_named(state: ClusterState, namespace: str, name: str | None) -> Server | None:
+    """Return a pool's server whose pod has not ended, by the pod's name.
+
+    Args:
+        state: what is observed.
+        namespace: of the pod.
+        name: its name, if it is known.
+    """
+    found = state.servers.by_index(SERVERS_BY_NAME, (namespace, name)) if name else ()
+    pods = (Server(one.uid, one.value.pod.name, one.value.pod.node) for one in found if not ended(one.value.pod))
+    return next(pods, None)
 
 
 def observe_children(state: ClusterState, owner: OwnerKey) -> list[ObservedChild]:

@@ -8,7 +8,7 @@ from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_kube.keys import Key
 from steno_kube.object_cache import Entry, OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.cache.resource_records import SESSIONS_BY_POOL
+from steno_operator.control.cache.resource_records import JOBS_BY_POOL, SESSIONS_BY_POOL
 from steno_operator.control.cache.snapshots.job import with_warnings
 from steno_operator.plan.common.pods import ended
 from steno_operator.plan.pool.observed import ObservedDeployment, ObservedPool, ObservedServer
@@ -24,6 +24,7 @@ def observe_pool(state: ClusterState, key: Key, pool: RuntimePool) -> ObservedPo
     """
     owner = OwnerKey(key.namespace, pool.metadata.uid)
     places = (session.value.place for session in state.resources.by_index(SESSIONS_BY_POOL, key))
+    jobs = (job.value.queued for job in state.resources.by_index(JOBS_BY_POOL, key))
     service = next(iter(state.owned(state.services, owner)), None)
     return ObservedPool(
         pool=pool,
@@ -32,6 +33,7 @@ def observe_pool(state: ClusterState, key: Key, pool: RuntimePool) -> ObservedPo
         service_digest=None if service is None else service.value,
         servers=tuple(_with_warning(state, server) for server in state.owned(state.servers, owner)),
         sessions=sum(place is not None and place.needs_place for place in places),
+        jobs=sum(job is not None and job.needs_server for job in jobs),
         admission=state.admission(owner, requested_tenant=pool.spec.tenant_name),
         token_keys=() if state.token_keys is None else tuple(state.token_keys.accepted.values()),
         held_keys=frozenset(() if state.token_keys is None else state.token_keys.held.values()),

@@ -1,0 +1,206 @@
+"""Jobs in a pool, whole: a real apiserver, the operator's process, a real Redis, and the worker of a pool's server."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_operator.manifests.task import build_queued_task
+from steno_queue.connect import open_queue
+from steno_queue.message import Message
+from steno_queue.settings import QueueSettings
+from tests.support import queues, s3
+from tests.support.s3 import S3Server
+
+from .harness import OperatorHarness, Replica, free_port, until
+from .pool_worker import serving
+from .streams import Streams, task_of
+
+pytestmark = pytest.mark.apiserver
+
+VISIBILITY = 3.0
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with queues.redis(tmp_path_factory.mktemp("redis")) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3.serve(tmp_path_factory.mktemp("s3"), "scans", "results") as server:
+        image = Image.new("RGB", (500, 120), "white")
+        ImageDraw.Draw(image).text((20, 30), "harbour", fill="black", font=ImageFont.load_default(size=48))
+        page = io.BytesIO()
+        image.save(page, "PNG", dpi=(200, 200))
+        server.client.put_object(Bucket="scans", Key="page.png", Body=page.getvalue())
+        yield server
+
+
+class PoolJobs:
+    """A pool that takes OCRJobs from a queue, and an operator that is told of it."""
+
+    def __init__(self, harness: OperatorHarness, store: S3Server, redis_port: int, folder: Path) -> None:
+        self.harness, self.store, self.folder = harness, store, folder
+        harness.kind = "OCRJob"
+        self.streams = Streams(harness)
+        self.settings = QueueSettings(
+            kind="RedisStreams",
+            url=f"redis://127.0.0.1:{redis_port}/0",
+            name=f"steno/{harness.namespace}/docs",
+            visibility_seconds=VISIBILITY,
+            max_receives=1000,
+        )
+        self.port = free_port()
+        secret = folder / "store"
+        secret.mkdir()
+        scope = {"AWS_ENDPOINT_URL": store.endpoint, "allowPlainHTTP": "true"}
+        for name, value in {**store.environment(), **scope}.items():
+            (secret / name).write_text(value)
+
+    def operator(self, **queue: Any) -> Replica:
+        told = self.settings.model_copy(update=queue).to_wire()
+        told.pop("name")
+        return self.harness.start(
+            queue=json.dumps(told),
+            allowed_networks="127.0.0.0/8",
+            dead_letters_interval_seconds=0.5,
+            leader_election=False,  # one at a time, and a busy machine may not renew a lease in time
+            report_port=self.port,
+            report_url=f"http://127.0.0.1:{self.port}",
+        )
+
+    def pool(self) -> None:
+        self.streams.pool("docs", workloads=["Queue"], queue={"secretRefs": [{"name": "store"}]}, minReplicas=1)
+
+    def job(self, name: str = "talk", key: str = "page.png", **spec: Any) -> Any:
+        place = {"endpointURL": self.store.endpoint, "region": "us-east-1", "secretRef": {"name": "store"}}
+        source, output = {"uri": f"s3://scans/{key}", **place}, {"uri": "s3://results", **place}
+        more = {"execution": "Pool", "poolRef": {"name": "docs"}, "languages": ["en"], "engine": "Tesseract"}
+        return self.harness.apply(name, source=source, output=output, **more, **spec)
+
+    def serving(self) -> Any:
+        [pod] = self.streams.warm(1, "docs")
+        self.streams.wait("pool", "docs", "Ready")
+        return serving(task_of(self.streams.deployment("docs")), self.harness.token(pod), self.folder)
+
+    def phase(self, name: str = "talk") -> str:
+        return self.harness.status(name).get("phase", "")
+
+    def reach(self, phase: str, name: str = "talk") -> Any:
+        until(f"{name} is {phase}; {self.harness.status(name)}", lambda: self.phase(name) == phase)
+        return self.harness.status(name)
+
+    def ask(self, what: Any) -> Any:
+        """Do something with a connection of its own to the queue."""
+
+        async def do() -> Any:
+            queue = open_queue(self.settings)
+            try:
+                return await what(queue)
+            finally:
+                await queue.aclose()
+
+        return asyncio.run(do())
+
+    def is_empty(self) -> bool:
+        depth = self.ask(lambda queue: queue.depth())
+        return depth.waiting + depth.in_flight == 0
+
+
+@pytest.fixture
+def jobs(harness: OperatorHarness, store: S3Server, redis_port: int, tmp_path: Path) -> PoolJobs:
+    return PoolJobs(harness, store, redis_port, tmp_path)
+
+
+def test_a_job_in_a_pool_is_published_read_and_ends(jobs: PoolJobs) -> None:
+    replica = jobs.operator()
+    jobs.job()
+    jobs.job("missing", key="missing.png")
+    waits = until("it waits for the pool", lambda: jobs.harness.status().get("queue"))
+    assert waits["reason"] == "PoolNotFound"
+    jobs.pool()
+    until("both are in the queue", lambda: jobs.streams.status("pool", "docs").get("queuedJobs") == 2)
+    assert jobs.harness.status()["queue"]["reason"] == "WaitingForWorker"
+    with jobs.serving() as worker:
+        worker.begin.set()
+        done, failed = jobs.reach("Succeeded"), jobs.reach("Failed", "missing")
+        until("the queue is empty", jobs.is_empty)
+    prefix = f"{jobs.harness.namespace}/talk/{jobs.harness.get()['metadata']['uid']}/"
+    assert done["results"]["manifest"] == f"s3://results/{prefix}manifest.json"
+    assert {f"{prefix}manifest.json", f"{prefix}pages.json"} <= set(jobs.store.keys("results", prefix))
+    assert (done["summary"]["pages"], done["usage"]["pages"], done["attempt"]) == (1, 1, 1)
+    assert done["podName"].startswith("docs-pool-")
+    assert failed["lastFailure"]["reason"] == "SourceNotFound"
+    assert jobs.harness.children() == []
+    until("the pool has no job", lambda: jobs.streams.status("pool", "docs").get("queuedJobs") == 0)
+    assert replica.metric("steno_reconcile_errors_total") == 0, replica.log.read_text()[-3000:]
+
+
+def test_a_suspended_job_stops_and_goes_on_with_the_next_attempt(jobs: PoolJobs) -> None:
+    jobs.operator()
+    jobs.pool()
+    jobs.job()
+    with jobs.serving() as worker:
+        jobs.reach("Running")
+        jobs.harness.patch(jobs.harness.job_path("talk"), {"spec": {"suspend": True}})
+        jobs.reach("Suspended")
+        until("its message is gone", jobs.is_empty)
+        worker.begin.set()
+        jobs.harness.patch(jobs.harness.job_path("talk"), {"spec": {"suspend": False}})
+        done = jobs.reach("Succeeded")
+    assert (done["attempt"], done["failures"], worker.begun) == (2, 0, [1, 2])
+
+
+def test_an_operator_that_restarts_goes_on_where_it_was(jobs: PoolJobs) -> None:
+    replica = jobs.operator()
+    jobs.pool()
+    jobs.streams.warm(1, "docs")
+    jobs.streams.wait("pool", "docs", "Ready")
+    replica.kill()
+    # As after a crash between the publication and the status: the message is there, and the status is empty.
+    job = OCRJob.from_wire(jobs.job())
+    task = build_queued_task(job, 1, tenant=jobs.harness.namespace, out_of_memory=0)
+    namespace = jobs.harness.namespace
+    message = Message.of_attempt(task, namespace=namespace, pool="docs", priority=0, time=datetime.now(UTC))
+    assert jobs.ask(lambda queue: queue.publish(message))
+    with jobs.serving() as worker:
+        replica = jobs.operator()
+        jobs.reach("Running")
+        replica.kill()
+        worker.begin.set()
+        jobs.operator()
+        done = jobs.reach("Succeeded")
+        until("the queue is empty", jobs.is_empty)
+    assert (done["attempt"], done["usage"]["pages"], worker.begun) == (1, 1, [1])
+
+
+def test_a_message_that_no_worker_finishes_fails_its_attempt(jobs: PoolJobs) -> None:
+    jobs.settings = jobs.settings.model_copy(update={"max_receives": 1, "visibility_seconds": 0.5})
+    jobs.operator()
+    jobs.pool()
+    jobs.job(backoffLimit=0)
+    jobs.reach("Waiting")
+
+    async def lose(queue: Any) -> None:
+        taken = []
+        while not taken:
+            taken = await queue.receive(1, 1.0)
+        while not await queue.dead_letters():
+            await queue.receive(1, 0.5)
+
+    jobs.ask(lose)
+    failed = jobs.reach("Failed")
+    assert failed["lastFailure"]["reason"] == "Killed"
+    assert "none of them finished it" in failed["lastFailure"]["message"]
+    until("the dead letter is gone", lambda: jobs.ask(lambda queue: queue.dead_letters()) == [])
