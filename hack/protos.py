@@ -15,8 +15,8 @@ from hack import grpc_reference, tools
 from hack.paths import ROOT
 
 PROTO = ROOT / "proto"
-PYTHON = ROOT / "runtime/src/steno_runtime/serve/transports/grpc/pb"
-PACKAGE = "steno_runtime.serve.transports.grpc.pb.steno.v1"
+PYTHON = ROOT / "api/src/steno_api/pb"
+PACKAGE = "steno_api.pb.steno.v1"
 GO = ROOT / "workers/go/internal/pb/stenov1"
 GO_MODULE = "steno.dev/workers"
 GO_PACKAGE = f"{GO_MODULE}/internal/pb/stenov1"

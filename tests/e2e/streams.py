@@ -129,7 +129,7 @@ def talk(url: str, token: str, audio: Iterator[bytes], *, as_json: bool = False,
 
 def talk_grpc(target: str, token: str | None, audio: Iterator[bytes], *, session_id: str = "") -> Received:
     """The same over gRPC."""
-    from steno_runtime.serve.transports.grpc.pb.steno.v1 import stt_pb2, stt_pb2_grpc
+    from steno_api.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 
     received = Received()
     with grpc.insecure_channel(target) as channel:

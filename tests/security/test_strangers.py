@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 
 from runtime.tests.serve.conftest import TokenIssuer, WebSocketClient
 from runtime.tests.serve.process import Process
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import stt_pb2, stt_pb2_grpc
+from steno_api.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 
 from .paired import Event, Stage, p95
 from .test_hostile_files import MIB, resident

@@ -8,9 +8,9 @@ import json
 import grpc
 import pytest
 
+from steno_api.pb.steno.v1 import stt_pb2
 from steno_api.server.session_end import SessionEnd
 from steno_runtime.serve.sessions import live_session
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import stt_pb2
 
 from .conftest import SECOND, StartServer, TokenIssuer, WebSocketClient, wait_until
 from .test_grpc import Call, Chunk

@@ -15,11 +15,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from PIL import Image
 
+from steno_api.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 from steno_api.server.session_end import SessionEnd
 from steno_runtime.serve.sessions import live_session
 from steno_runtime.serve.transports.grpc import server as grpc_server
 from steno_runtime.serve.transports.grpc import stt
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
 from .conftest import SECOND, RunningServer, StartServer, TokenIssuer, wait_until
 from .scripted import WORD

@@ -9,9 +9,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from steno_api.pb.steno.v1 import stt_pb2_grpc
 from steno_runtime.serve.sessions.driver import START_SECONDS
 from steno_runtime.serve.transports.grpc import server as grpc_server
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import stt_pb2_grpc
 
 from .conftest import SECOND, StartServer, TokenIssuer
 from .test_grpc import Call, Chunk

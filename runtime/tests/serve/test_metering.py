@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from steno_api.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc
 from steno_api.server.claims import SessionClaims
 from steno_api.server.reports import MAX_UPLOAD_REPORTS
 from steno_api.usage import Work
 from steno_api.v1alpha1.job import Stage
 from steno_runtime.progress import ProgressUpdate
 from steno_runtime.serve.metering import UploadMeter
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc
 
 from .conftest import Endpoint, StartServer, TokenIssuer
 from .rest_support import problem

@@ -21,7 +21,7 @@ from runtime.tests.conftest import LOOPBACK, S3
 from runtime.tests.ocr.render import page
 from runtime.tests.stt.conftest import normal
 from steno_api.documents.manifest import Manifest
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
+from steno_api.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 
 from .conftest import TokenIssuer, WebSocketClient
 from .process import Process, paced, pool_task

@@ -14,13 +14,13 @@ import grpc
 import httpx
 import pytest
 
+from steno_api.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError
 from steno_api.server.reports import PoolAnswer
 from steno_runtime.ocr import pipeline as ocr_pipeline
 from steno_runtime.serve import access as access_module
 from steno_runtime.serve.access import SessionAccess
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2
 
 from .conftest import SECOND, Endpoint, RunningServer, StartServer, TokenIssuer, WebSocketClient
 from .rest_support import FORM, problem

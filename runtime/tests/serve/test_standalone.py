@@ -23,11 +23,11 @@ from steno_api.failures import FailureReason
 from steno_api.gateway import key_files
 from steno_api.gateway.api_keys import NewApiKey, Scope, new_api_key
 from steno_api.gateway.key_files import change_entries
+from steno_api.pb.steno.v1 import ocr_pb2, stt_pb2
 from steno_runtime import logs
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.main import _parser, serve_standalone  # pyright: ignore[reportPrivateUsage]
 from steno_runtime.serve.standalone import StandaloneOptions, environment
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, stt_pb2
 from steno_runtime.serve.uploads.mounted_files import MountedFiles
 
 from .conftest import SECOND, RunningServer, TokenIssuer, WebSocketClient, run_server, wait_until

@@ -18,9 +18,9 @@ import pytest
 import websockets
 
 from steno_api import tls
+from steno_api.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 from steno_api.tls import CertificateError, KeyPair, ServingCertificate, read_key_pair
 from steno_runtime.errors import WorkError
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 from tests.support.certificates import Authority, mount
 
 from .conftest import SECOND, RunningServer, StartServer, TokenIssuer, WebSocketClient, run_server, wait_until

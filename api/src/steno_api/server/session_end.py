@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from steno_api.server.errors import ApiError, ErrorCode, ErrorStatus
+
 
 class SessionEnd(StrEnum):
     """Why a session ended; also the reason of the condition `Complete`."""
@@ -48,3 +50,20 @@ _ENDINGS: dict[SessionEnd, tuple[str, int | None]] = {
     SessionEnd.DELETED: ("The StreamSession was deleted.", 4009),
     SessionEnd.DUPLICATE: ("The session is connected to another server.", 4009),
 }
+_ERRORS: dict[SessionEnd, ErrorStatus] = {
+    SessionEnd.IDLE_TIMEOUT: ErrorStatus("IdleTimeout", 408, 4008, "DEADLINE_EXCEEDED"),
+    SessionEnd.MAX_DURATION: ErrorStatus("MaxDuration", 408, 4008, "DEADLINE_EXCEEDED"),
+    SessionEnd.DRAINED: ErrorCode.DRAINING.value,
+    SessionEnd.DELETED: ErrorCode.SESSION_ENDED.value,
+    SessionEnd.DUPLICATE: ErrorCode.SESSION_CONNECTED.value,
+    SessionEnd.NO_CLIENT: ErrorCode.SESSION_ENDED.value,
+}
+
+
+def ending_error(reason: SessionEnd) -> ApiError | None:
+    """Return the end of a session as an error, for protocols without an end of their own; None: it ended normally.
+
+    WebSockets close with `SessionEnd.close_code` instead.
+    """
+    status = _ERRORS.get(reason)
+    return None if status is None else ApiError(status, reason.message)

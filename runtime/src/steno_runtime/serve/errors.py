@@ -3,27 +3,8 @@
 from __future__ import annotations
 
 from steno_api.failures import FailureReason
-from steno_api.server.errors import ApiError, ErrorCode, ErrorStatus, failure_status
-from steno_api.server.session_end import SessionEnd
+from steno_api.server.errors import ApiError, ErrorCode, failure_status
 from steno_runtime.errors import Stopped, WorkError, explain
-
-_ENDINGS: dict[SessionEnd, ErrorStatus] = {
-    SessionEnd.IDLE_TIMEOUT: ErrorStatus("IdleTimeout", 408, 4008, "DEADLINE_EXCEEDED"),
-    SessionEnd.MAX_DURATION: ErrorStatus("MaxDuration", 408, 4008, "DEADLINE_EXCEEDED"),
-    SessionEnd.DRAINED: ErrorCode.DRAINING.value,
-    SessionEnd.DELETED: ErrorCode.SESSION_ENDED.value,
-    SessionEnd.DUPLICATE: ErrorCode.SESSION_CONNECTED.value,
-    SessionEnd.NO_CLIENT: ErrorCode.SESSION_ENDED.value,
-}
-
-
-def ending_error(reason: SessionEnd) -> ApiError | None:
-    """Return the end of a session as an error, for protocols without an end of their own; None: it ended normally.
-
-    WebSockets close with `SessionEnd.close_code` instead.
-    """
-    status = _ENDINGS.get(reason)
-    return None if status is None else ApiError(status, reason.message)
 
 
 def to_api_error(error: BaseException) -> ApiError:

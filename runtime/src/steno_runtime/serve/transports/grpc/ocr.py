@@ -12,11 +12,12 @@ import grpc
 
 from steno_api.documents import pages
 from steno_api.gateway.api_keys import Scope
+from steno_api.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError, ErrorCode
+from steno_api.server.ocr_response import ocr_response
 from steno_runtime.serve.errors import to_api_error
 from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc
 from steno_runtime.serve.uploads.documents import DocumentFields, DocumentService
 from steno_runtime.serve.uploads.service import UploadService, parse_fields
 
@@ -107,50 +108,4 @@ def _to_api_error(error: Exception) -> ApiError:
 
 
 def _response(result: Path) -> ocr_pb2.OCRResponse:
-    document = pages.Pages.model_validate_json(result.read_bytes())
-    return ocr_pb2.OCRResponse(
-        document_id=document.document_id,
-        text=document.text,
-        pages=[_page(page) for page in document.pages],
-        total_pages=document.total_pages,
-        failed_pages=document.failed_pages,
-        confidence=document.confidence,
-        processing_time=document.processing_time,
-        warnings=[
-            ocr_pb2.ResultWarning(reason=warning.reason, message=warning.message, page=warning.page or 0)
-            for warning in document.warnings
-        ],
-    )
-
-
-def _page(page: pages.Page) -> ocr_pb2.Page:
-    return ocr_pb2.Page(
-        number=page.number,
-        width=page.width,
-        height=page.height,
-        dpi=page.dpi,
-        rotation=page.rotation,
-        languages=page.languages,
-        engine=page.engine or "",
-        confidence=page.confidence,
-        regions=[
-            ocr_pb2.Region(
-                kind=region.kind, polygon=_points(region.polygon), lines=[_line(line) for line in region.lines]
-            )
-            for region in page.regions
-        ],
-        text=page.text,
-        error=page.error or "",
-    )
-
-
-def _line(line: pages.Line) -> ocr_pb2.Line:
-    words = [
-        ocr_pb2.TextWord(polygon=_points(word.polygon), text=word.text, confidence=word.confidence)
-        for word in line.words
-    ]
-    return ocr_pb2.Line(polygon=_points(line.polygon), text=line.text, confidence=line.confidence, words=words)
-
-
-def _points(polygon: pages.Polygon) -> list[ocr_pb2.Point]:
-    return [ocr_pb2.Point(x=x, y=y) for x, y in polygon]
+    return ocr_response(pages.Pages.model_validate_json(result.read_bytes()))

@@ -15,13 +15,13 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from steno_api.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.task import PoolTask
 from steno_api.tls import ServingCertificate
 from steno_runtime.serve.sessions.driver import START_SECONDS, SessionDriver
 from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
 from steno_runtime.serve.transports.grpc.ocr import MAX_DOCUMENT_BYTES, OCRService
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc, stt_pb2, stt_pb2_grpc
 from steno_runtime.serve.transports.grpc.stt import STTService
 from steno_runtime.serve.unauthenticated import HEAD_SECONDS, Slots, UnauthenticatedClients
 from steno_runtime.serve.uploads.body import RECEIVE_SECONDS

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from steno_api.gateway.api_keys import Scope
+from steno_api.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 from steno_api.server.errors import ApiError, ErrorCode
+from steno_api.server.session_end import ending_error
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
-from steno_runtime.serve.errors import ending_error
 from steno_runtime.serve.sessions.driver import (
     MAX_AUDIO_BYTES,
     Audio,
@@ -28,7 +29,6 @@ from steno_runtime.serve.sessions.driver import (
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS
 from steno_runtime.serve.sessions.registry import SessionOverrides
 from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import stt_pb2, stt_pb2_grpc
 from steno_runtime.stream.events import Final, Lag, Partial, SpeechEnded, SpeechStarted
 
 HALF_CLOSE_SECONDS = 0.05

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from steno_runtime.serve.transports.grpc.pb.steno.v1 import ocr_pb2 as steno_dot_v1_dot_ocr__pb2
+from steno_api.pb.steno.v1 import ocr_pb2 as steno_dot_v1_dot_ocr__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
