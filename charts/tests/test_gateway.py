@@ -86,6 +86,21 @@ def test_the_network_policy_admits_clients_to_its_port_alone():
         assert (rule["ports"], rule.get("from")) == ([{"port": "http"}], expected)
 
 
+def test_grpc_is_served_if_it_is_asked_for():
+    plain, objects = render(*ON), render(*ON, "--set=gateway.grpc.enabled=true,gateway.grpc.port=50051")
+    for made, names in ((plain, {"http"}), (objects, {"http", "grpc"})):
+        ports = {each["name"]: each for each in named(made, "Service")["spec"]["ports"]}
+        assert ports.keys() == names
+        admitted = named(made, "NetworkPolicy")["spec"]["ingress"][0]["ports"]
+        assert {each["port"] for each in admitted} == names
+        [container] = named(made, "Deployment")["spec"]["template"]["spec"]["containers"]
+        opened = {each["name"]: each["containerPort"] for each in container["ports"]}
+        assert opened.keys() == names | {"metrics"}
+        assert (f"--grpc-port={opened.get('grpc')}" in container["args"]) == ("grpc" in names)
+    assert (ports["grpc"]["port"], ports["grpc"]["targetPort"]) == (50051, "grpc")
+    assert ports["grpc"]["appProtocol"] == "kubernetes.io/h2c", "else proxies speak HTTP/1 to it"
+
+
 @pytest.mark.parametrize(
     ("options", "secret"),
     [

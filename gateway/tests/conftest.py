@@ -44,6 +44,7 @@ class GatewayProcess:
     namespace: str
     """Where its keys are, and where they create resources."""
     log: Path
+    grpc_port: int
 
     def key(self, **changes: Any) -> NewApiKey:
         """Make an API key and add it to the Secret; it is valid once the gateway has seen that."""
@@ -139,14 +140,15 @@ def running(
         "transcription": {"model": {"name": "whisper-base"}, "profileRef": {"name": "cpu"}}, **settings,
     }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.socket() as probe, socket.socket() as other:
+        for each in (probe, other):
+            each.bind(("127.0.0.1", 0))
+        port, grpc_port = probe.getsockname()[1], other.getsockname()[1]
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "steno_gateway", "--config", str(folder / "settings.json"), "--host", "127.0.0.1",
-             "--port", str(port)],
+             "--port", str(port), "--grpc-port", str(grpc_port)],
             stdout=output, stderr=output,
             env={**os.environ, **s3.environment(), "KUBECONFIG": str(apiserver.kubeconfig)},
         )  # fmt: skip
@@ -157,7 +159,7 @@ def running(
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < until, log.read_text()[-3000:]
             time.sleep(0.05)
-        yield GatewayProcess(client, apiserver, s3, namespace, log)
+        yield GatewayProcess(client, apiserver, s3, namespace, log, grpc_port)
     finally:
         client.close()
         process.terminate()

@@ -19,6 +19,7 @@ from starlette.routing import WebSocketRoute
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
+from runtime.tests.serve.conftest import RunningServer, TokenIssuer, run_server
 from steno_api.gateway.api_keys import NewApiKey, Scope, new_api_key
 from steno_api.gateway.known_keys import ApiKeys
 from steno_api.v1alpha1.streamsession import StreamSession
@@ -30,7 +31,10 @@ from steno_gateway.live.sessions import LiveSessions
 from steno_gateway.live.tokens import OperatorTokens
 from steno_gateway.settings import OperatorSettings, Settings
 from steno_gateway.transports.audit import AuditLog
+from steno_gateway.transports.grpc.server import GrpcServer
 from steno_gateway.transports.original_websocket import OriginalWebSocket
+from steno_gateway.work.jobs import JobService
+from steno_gateway.work.store import ObjectStore
 from steno_kube.client import ApiError, Cluster
 
 CREATED = "2026-01-02T03:04:05Z"
@@ -132,6 +136,7 @@ class Live:
     endpoint: OriginalWebSocket
     answers: list[int]
     """Statuses with which the operator refuses the next tokens."""
+    grpc_port: int
 
     def key(self, **changes: Any) -> NewApiKey:
         given = {"tenant": "acme", "namespace": "team-a", "scopes": frozenset(Scope), "created": datetime.now(UTC)}
@@ -147,6 +152,22 @@ class Live:
         return connect(self.url + query, additional_headers=headers, proxy=None)
 
 
+@contextlib.asynccontextmanager
+async def real_server(folder: Path) -> AsyncIterator[tuple[Live, RunningServer]]:
+    """Run a gateway in front of a pool's server with a scripted engine, and that server."""
+    issuer = TokenIssuer()
+    server = await run_server(issuer, folder)
+
+    def grant(session: dict[str, Any]) -> dict[str, str]:
+        name = session["name"]
+        url = f"ws://127.0.0.1:{server.http_port}/stt/realtime?session=team-a/{name}"
+        return {"token": issuer.token(name=name, uid=session["uid"]), "url": url}
+
+    async with live_gateway(folder, grant=grant) as found:
+        yield found, server
+    await server.stop()
+
+
 def free_port() -> socket.socket:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
@@ -154,12 +175,18 @@ def free_port() -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def live_gateway(folder: Path, tokens: OIDCTokens | None = None, **settings: Any) -> AsyncIterator[Live]:
+async def live_gateway(
+    folder: Path,
+    tokens: OIDCTokens | None = None,
+    grant: Callable[[dict[str, Any]], dict[str, str]] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Live]:
     """Run everything on loopback.
 
     Args:
         folder: for files.
         tokens: of identity providers; None: of none.
+        grant: gives the token and the URL of a session on another server; None: on the stand-in.
         settings: of the gateway.
     """
     cluster, server, answers = FakeCluster(), Server(), list[int]()
@@ -173,7 +200,8 @@ async def live_gateway(folder: Path, tokens: OIDCTokens | None = None, **setting
             if answers:
                 return web.json_response({}, status=answers.pop(0))
             body = await request.json()
-            return web.json_response({"token": body["uid"], "expirationTime": CREATED, "url": url})
+            given = {"token": body["uid"], "url": url} if grant is None else grant(body)
+            return web.json_response({**given, "expirationTime": CREATED})
 
         operator = web.Application()
         operator.router.add_post("/v1/session-tokens", token)
@@ -188,7 +216,12 @@ async def live_gateway(folder: Path, tokens: OIDCTokens | None = None, **setting
         cluster.resources = Resources(cluster, "steno-gateway", [StreamSession])
         sessions = LiveSessions(chosen, cluster.resources, OperatorTokens(told))
         keys = ApiKeys()
-        endpoint = OriginalWebSocket(Access(keys, tokens or OIDCTokens(()), RateLimits(chosen.limits)), sessions)
+        access = Access(keys, tokens or OIDCTokens(()), RateLimits(chosen.limits))
+        endpoint = OriginalWebSocket(access, sessions)
+        jobs = JobService(chosen, cluster.resources, ObjectStore(chosen.store))
+        grpc_server = GrpcServer(access, jobs, sessions, lambda: True)
+        grpc_port = await grpc_server.start("127.0.0.1:0")
+        stack.push_async_callback(grpc_server.stop)
         app = Starlette(routes=[WebSocketRoute("/stt/realtime", endpoint.serve)])
         app.add_middleware(AuditLog)
         gateway = uvicorn.Server(
@@ -199,7 +232,8 @@ async def live_gateway(folder: Path, tokens: OIDCTokens | None = None, **setting
         await until(lambda: gateway.started)
         try:
             port = sock.getsockname()[1]
-            yield Live(f"ws://127.0.0.1:{port}/stt/realtime", cluster, server, sessions, keys, endpoint, answers)
+            own = f"ws://127.0.0.1:{port}/stt/realtime"
+            yield Live(own, cluster, server, sessions, keys, endpoint, answers, grpc_port)
         finally:
             gateway.should_exit = True
             await running

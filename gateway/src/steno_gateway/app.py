@@ -29,6 +29,7 @@ from steno_gateway.live.tokens import OperatorTokens
 from steno_gateway.settings import Settings
 from steno_gateway.transports.audit import AuditLog
 from steno_gateway.transports.cors import allow_cors
+from steno_gateway.transports.grpc.server import GrpcServer
 from steno_gateway.transports.http import RateLimitHeaders, problem
 from steno_gateway.transports.jobs_rest import JobsRest
 from steno_gateway.transports.openai_rest import PATHS as OPENAI_PATHS
@@ -47,13 +48,15 @@ log = logging.getLogger(__name__)
 class Gateway:
     """Everything that a replica consists of."""
 
-    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+    def __init__(self, settings: Settings, cluster: Cluster, grpc_address: str | None = None) -> None:
         """Observe nothing yet.
 
         Args:
             settings: how it runs.
             cluster: the API server.
+            grpc_address: where gRPC is served; None: nowhere.
         """
+        self._grpc_address = grpc_address
         self.keys = ApiKeys()
         self.access = Access(self.keys, OIDCTokens(settings.oidc), RateLimits(settings.limits))
         self.resources = Resources(cluster, settings.name, [*(kind.model for kind in KINDS), StreamSession])
@@ -81,9 +84,22 @@ class Gateway:
             running.append(tasks.create_task(self._cleanup.run(), name="cleanup"))
             if self.sessions is not None:
                 running.append(tasks.create_task(self.sessions.run(), name="sessions"))
-            yield
+            async with self._serving_grpc():
+                yield
             for task in running:
                 task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _serving_grpc(self) -> AsyncIterator[None]:
+        if self._grpc_address is None:
+            yield
+            return
+        server = GrpcServer(self.access, self.jobs, self.sessions, lambda: self.ready)
+        await server.start(self._grpc_address)
+        try:
+            yield
+        finally:
+            await server.stop()
 
 
 def _application(settings: Settings, gateway: Gateway) -> FastAPI:

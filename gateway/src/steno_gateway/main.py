@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="settings, as JSON")
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a server in a pod
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--grpc-port", type=int, default=None, help="where gRPC is served; default: nowhere")
     parser.add_argument("--metrics-port", type=int, default=None, help="where /metrics is; default: nowhere")
     parser.add_argument("--metrics-token-file", type=Path, default=None, help="token of /metrics; default: none needed")
     arguments = parser.parse_args()
@@ -37,7 +38,8 @@ def main() -> None:
     logging.basicConfig(level=os.environ.get("STENO_LOG_LEVEL", "INFO"), handlers=[handler])
     if arguments.metrics_port is not None:
         _serve_metrics(arguments.host, arguments.metrics_port, arguments.metrics_token_file)
-    asyncio.run(_serve(Settings.load(arguments.config), arguments.host, arguments.port))
+    grpc_address = None if arguments.grpc_port is None else f"{arguments.host}:{arguments.grpc_port}"
+    asyncio.run(_serve(Settings.load(arguments.config), arguments.host, arguments.port, grpc_address))
 
 
 def _serve_metrics(host: str, port: int, token_file: Path | None) -> None:
@@ -47,10 +49,10 @@ def _serve_metrics(host: str, port: int, token_file: Path | None) -> None:
         sys.exit(f"steno-gateway: the token of /metrics: {error}")
 
 
-async def _serve(settings: Settings, host: str, port: int) -> None:
+async def _serve(settings: Settings, host: str, port: int, grpc_address: str | None) -> None:
     cluster = await Cluster.connect("steno-gateway")
     try:
-        gateway = Gateway(settings, cluster)
+        gateway = Gateway(settings, cluster, grpc_address)
         config = uvicorn.Config(
             gateway.app,
             host=host,

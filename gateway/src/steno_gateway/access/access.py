@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from steno_api.gateway.api_keys import Scope
 from steno_api.gateway.known_keys import ApiKeys
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_gateway.access.oidc import OIDCTokens, looks_like_jwt
 from steno_gateway.access.principal import Principal
 from steno_gateway.access.rate_limits import Allowance, RateLimits
@@ -62,6 +63,17 @@ class Access:
             principal.require(scope)
         async with self._limits.admit(principal) as allowance:
             yield Admitted(principal, allowance, is_key=not looks_like_jwt(key or ""))
+
+    async def admit_more(self, admitted: Admitted) -> None:
+        """Count a further request of a call that goes on, and has its place already.
+
+        Raises:
+            ApiError: `KeyInvalid`: the key was revoked, or the token has expired, meanwhile; `RateLimited`.
+        """
+        if not self._is_valid(admitted):
+            message = "The key was revoked, or it has expired: begin another call with a valid one."
+            raise ApiError(ErrorCode.KEY_INVALID, message)
+        await self._limits.count(admitted.principal)
 
     async def revoked(self, admitted: Admitted) -> None:
         """Wait until the key or token of a request is not valid any more, for work that takes long."""

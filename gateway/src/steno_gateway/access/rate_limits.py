@@ -70,7 +70,7 @@ class RateLimits:
         if self._running[principal.id] >= most:
             message = f"The key has {most} requests or live sessions open, and may have no more at a time."
             raise ApiError(ErrorCode.RATE_LIMITED, message, retry_after=1)
-        allowance = await self._count(principal)
+        allowance = await self.count(principal)
         self._running[principal.id] += 1
         try:
             yield allowance
@@ -79,7 +79,12 @@ class RateLimits:
             if not self._running[principal.id]:
                 del self._running[principal.id]
 
-    async def _count(self, principal: Principal) -> Allowance:
+    async def count(self, principal: Principal) -> Allowance:
+        """Count one request that takes no place of its own.
+
+        Raises:
+            ApiError: `RateLimited`.
+        """
         own = principal.limits.requests_per_minute or self._defaults.requests_per_minute
         windows = (
             (RateLimitItemPerMinute(own), ("key", principal.id)),

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from steno_api.failures import FailureReason
 from steno_api.gateway.session_tokens import SessionToken
-from steno_api.server.errors import ErrorCode, ErrorStatus
+from steno_api.server.errors import ErrorCode, ErrorStatus, failure_status
 
 CONNECT_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 20.0
@@ -22,7 +23,10 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Of what a server sends; a final has the words of one utterance."""
 QUEUED_MESSAGES = 8
 """That are read ahead of the client."""
-_STATUSES = {each.value.code: each.value for each in ErrorCode}
+_STATUSES = {
+    **{reason.value: failure_status(reason) for reason in FailureReason},
+    **{each.value.code: each.value for each in ErrorCode},
+}
 
 
 @dataclass(frozen=True)
@@ -112,5 +116,9 @@ def _denied(body: bytes | bytearray | None) -> RefusedError:
 
 
 def _error_of(code: Any, message: Any) -> RefusedError:
-    status = _STATUSES.get(code) if isinstance(code, str) else None
-    return RefusedError(status or ErrorCode.NOT_READY.value, str(message or "its server refused it"))
+    return RefusedError(status_of(code) or ErrorCode.NOT_READY.value, str(message or "its server refused it"))
+
+
+def status_of(code: Any) -> ErrorStatus | None:
+    """Return the error that a server names by its code; None: it is not known here."""
+    return _STATUSES.get(code) if isinstance(code, str) else None

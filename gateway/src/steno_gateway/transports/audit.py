@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from prometheus_client import Counter, Histogram
 from starlette.routing import Match, Route, WebSocketRoute
@@ -25,7 +27,7 @@ SECONDS = Histogram(
 )
 _QUIET = frozenset({"/livez", "/readyz", "/health"})
 """Asked for every few seconds by those who run the gateway."""
-_ABOUT = {"job": "job_id", "session": "session", "error": "error_code"}
+_ABOUT = {"job": "job_id", "documents": "documents", "session": "session", "error": "error_code"}
 """Fields of a line that a handler says."""
 _OTHER = "other"
 """Route of what does not exist: its paths are the client's, and without number."""
@@ -63,16 +65,31 @@ class AuditLog:
         try:
             await self._app(scope, receive_and_note, send_and_note)
         finally:
-            seconds, route = time.monotonic() - begun, _route(scope)
-            REQUESTS.labels(route, str(status)).inc()
-            SECONDS.labels(route).observe(seconds)
-            if route not in _QUIET:
-                principal = state.get("principal")
-                who = {} if principal is None else {"api_key": principal.id, "tenant": principal.tenant}
-                method = scope.get("method", "WEBSOCKET")
-                what = {"method": method, "route": route, "status": status, "millis": round(seconds * 1000)}
-                about = {name: state[key] for name, key in _ABOUT.items() if key in state}
-                log.info("request", extra={**who, **what, **about, "client": (scope.get("client") or ("",))[0]})
+            route, method = _route(scope), scope.get("method", "WEBSOCKET")
+            client = (scope.get("client") or ("",))[0]
+            note(route, method, status, seconds=time.monotonic() - begun, state=state, client=client)
+
+
+def note(route: str, method: str, status: int | str, *, seconds: float, state: Mapping[str, Any], client: str) -> None:
+    """Count a request, and write its line.
+
+    Args:
+        route: template of its address, or the name of a call of gRPC.
+        method: of HTTP; `WEBSOCKET` and `GRPC` for those.
+        status: of its answer, in its protocol.
+        seconds: that it took.
+        state: what its handler says: `principal`, and those of `_ABOUT`.
+        client: address that it came from.
+    """
+    REQUESTS.labels(route, str(status)).inc()
+    SECONDS.labels(route).observe(seconds)
+    if route in _QUIET:
+        return
+    principal = state.get("principal")
+    who = {} if principal is None else {"api_key": principal.id, "tenant": principal.tenant}
+    what = {"method": method, "route": route, "status": status, "millis": round(seconds * 1000)}
+    about = {name: state[key] for name, key in _ABOUT.items() if key in state}
+    log.info("request", extra={**who, **what, **about, "client": client})
 
 
 def _route(scope: Scope) -> str:

@@ -7,36 +7,30 @@ What the client calls itself, its session and its meeting stays its own: the ser
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Coroutine
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from steno_api.gateway.api_keys import Scope
 from steno_api.server.errors import ApiError, ErrorCode
-from steno_gateway.access.access import Access, Admitted
+from steno_gateway.access.access import Access
 from steno_gateway.live.sessions import LiveSessions, SessionRequest
-from steno_gateway.live.upstream import Opened
 from steno_gateway.transports.http import api_key
-from steno_gateway.transports.websocket_client import Disconnected, WebSocketClient
+from steno_gateway.transports.live_calls import Disconnected, live_call, running, start_timeout
+from steno_gateway.transports.websocket_client import WebSocketClient
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 10.0
-"""Within which the first message has to arrive."""
 MAX_START_CHARS, MAX_MESSAGES_BEFORE_START = 16 * 1024, 4
 MAX_WAITING = 256
 """Connections that have not sent a key yet; for one more, the oldest of them is closed."""
 _OURS = ("type", "event", "session_id", "tenant_id", "meeting_id", "user_id", "api_key", "token")
 """Fields of `start_session` that the server does not get."""
-_ABNORMAL = 1006
 _Text = Annotated[str, Field(max_length=512)]
 
 
@@ -90,7 +84,7 @@ class OriginalWebSocket:
         except (RuntimeError, OSError):
             return
         client = WebSocketClient(socket)
-        async with _running(client.pump()):
+        async with running(client.pump()):
             try:
                 await self._serve(socket, client)
             except Disconnected:
@@ -111,33 +105,19 @@ class OriginalWebSocket:
         async with self._access.admit(key, Scope.STREAM) as admitted:
             socket.state.principal = admitted.principal
             if start is None:
-                async with _start_timeout():
+                async with start_timeout():
                     start = await _first_message(client)
             session_id = start.session_id or secrets.token_hex(16)
             socket.state.session = self._sessions.name(admitted.principal, session_id)
-            async with _running(self._until_revoked(admitted)) as revoked:
-                opening = self._sessions.open(admitted.principal, start.request(session_id))
-                opened = await _unless(opening, client.gone.wait(), revoked)
-                try:
-                    await client.send_json(_as_the_client_says(opened.first, session_id, start.meeting_id))
-                    await _relay(client, opened.socket, revoked)
-                finally:
-                    await _leave(opened)
-
-    async def _until_revoked(self, admitted: Admitted) -> NoReturn:
-        """Wait until the credential is not valid any more.
-
-        Raises:
-            ApiError: then.
-        """
-        await self._access.revoked(admitted)
-        if admitted.is_key:
-            raise ApiError(ErrorCode.KEY_INVALID, "The API key was revoked or has expired: have another made.")
-        raise ApiError(ErrorCode.KEY_EXPIRED, "The token has expired. Connect again with another from its issuer.")
+            request = start.request(session_id)
+            async with live_call(self._access, self._sessions, admitted, request, client.gone.wait()) as call:
+                await client.send_json(_as_the_client_says(call.first, session_id, start.meeting_id))
+                code, reason = await call.relay(_to_server(client, call.server), _to_client(client, call.server))
+                await client.close(code, reason)
 
     async def _start_of_stranger(self, client: WebSocketClient) -> StartSession:
         """Return the first message of a client that sends its key with it."""
-        async with _start_timeout() as scope:
+        async with start_timeout() as scope:
             if len(self._waiting) >= MAX_WAITING:
                 next(iter(self._waiting)).reschedule(0)
                 self._waiting.pop(next(iter(self._waiting)))
@@ -148,80 +128,14 @@ class OriginalWebSocket:
                 self._waiting.pop(scope, None)
 
 
-async def _relay(client: WebSocketClient, server: ClientConnection, revoked: asyncio.Task[NoReturn]) -> None:
-    """Pass messages both ways until one side ends.
-
-    Raises:
-        ApiError: the key was revoked or the token has expired, or the server is lost.
-        Disconnected: the client has left.
-    """
-
-    async def to_server() -> None:
-        while True:
-            await server.send(await client.receive())
-
-    async def to_client() -> None:
-        async for message in server:
-            await client.send(message)
-
-    async with _running(to_server()) as up, _running(to_client()) as down:
-        await asyncio.wait((up, down, revoked), return_when=asyncio.FIRST_COMPLETED)
-        if revoked.done():
-            revoked.result()
-        if up.done() and not isinstance(up.exception(), ConnectionClosed):
-            up.result()
-        # The server has closed, or is about to: what it sent before comes first.
-        await asyncio.wait((down, revoked), return_when=asyncio.FIRST_COMPLETED)
-        if down.done() and not isinstance(down.exception(), ConnectionClosed):
-            down.result()
-    code = server.close_code or _ABNORMAL
-    if code == _ABNORMAL:
-        message = "The session's server was lost. Connect again with the same session_id: another server goes on."
-        raise ApiError(ErrorCode.DRAINING, message)
-    await client.close(code, server.close_reason or "")
+async def _to_server(client: WebSocketClient, server: ClientConnection) -> None:
+    while True:
+        await server.send(await client.receive())
 
 
-async def _leave(opened: Opened) -> None:
-    """Close the connection to the server: it ends the session if it has not ended already."""
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(5):
-            await opened.socket.close(1001)
-
-
-async def _unless(
-    opening: Coroutine[Any, Any, Opened], gone: Coroutine[Any, Any, object], revoked: asyncio.Task[NoReturn]
-) -> Opened:
-    """Wait for a session, unless its client leaves or its credential is not valid any more."""
-    async with _running(opening) as work, _running(gone) as left:
-        await asyncio.wait((work, left, revoked), return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            return work.result()
-        if revoked.done():
-            revoked.result()
-        raise Disconnected
-
-
-@contextlib.asynccontextmanager
-async def _running(work: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[Any]]:
-    """Run something beside; it is over when this is."""
-    task = asyncio.ensure_future(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()  # whoever wanted it has seen it
-
-
-@contextlib.asynccontextmanager
-async def _start_timeout() -> AsyncIterator[asyncio.Timeout]:
-    try:
-        async with asyncio.timeout(START_SECONDS) as scope:
-            yield scope
-    except TimeoutError:
-        message = f"The first message did not arrive within {START_SECONDS:g} s."
-        raise ApiError(ErrorCode.START_TIMEOUT, message) from None
+async def _to_client(client: WebSocketClient, server: ClientConnection) -> None:
+    async for message in server:
+        await client.send(message)
 
 
 async def _first_message(client: WebSocketClient) -> StartSession:

@@ -14,16 +14,13 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from steno_api.server.errors import ApiError
+from steno_gateway.transports.live_calls import Disconnected
 
 MAX_FRAME_BYTES = 1024 * 1024
 """As the servers'."""
 AHEAD_BYTES = 1024 * 1024
 SEND_SECONDS = 30.0
 """A client that reads nothing for so long has gone."""
-
-
-class Disconnected(Exception):  # noqa: N818 - an event, not an error
-    """The client has left, or cannot be reached."""
 
 
 class WebSocketClient:

@@ -1,0 +1,1 @@
+"""gRPC: live sessions and documents with API keys, by the same protos as the servers'."""
