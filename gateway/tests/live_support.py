@@ -32,6 +32,7 @@ from steno_gateway.live.tokens import OperatorTokens
 from steno_gateway.settings import OperatorSettings, Settings
 from steno_gateway.transports.audit import AuditLog
 from steno_gateway.transports.grpc.server import GrpcServer
+from steno_gateway.transports.openai_realtime import RealtimeEndpoint
 from steno_gateway.transports.original_websocket import OriginalWebSocket
 from steno_gateway.work.jobs import JobService
 from steno_gateway.work.store import ObjectStore
@@ -222,7 +223,9 @@ async def live_gateway(
         grpc_server = GrpcServer(access, jobs, sessions, lambda: True)
         grpc_port = await grpc_server.start("127.0.0.1:0")
         stack.push_async_callback(grpc_server.stop)
-        app = Starlette(routes=[WebSocketRoute("/stt/realtime", endpoint.serve)])
+        openai = RealtimeEndpoint(chosen, access, sessions)
+        routes = [("/stt/realtime", endpoint.serve), ("/v1/realtime", openai.serve)]
+        app = Starlette(routes=[WebSocketRoute(*route) for route in routes])
         app.add_middleware(AuditLog)
         gateway = uvicorn.Server(
             uvicorn.Config(app, log_config=None, lifespan="off", ws="websockets-sansio", ws_per_message_deflate=False)

@@ -32,6 +32,7 @@ from steno_gateway.transports.cors import allow_cors
 from steno_gateway.transports.grpc.server import GrpcServer
 from steno_gateway.transports.http import RateLimitHeaders, problem
 from steno_gateway.transports.jobs_rest import JobsRest
+from steno_gateway.transports.openai_realtime import RealtimeEndpoint
 from steno_gateway.transports.openai_rest import PATHS as OPENAI_PATHS
 from steno_gateway.transports.openai_rest import OpenAIRest, openai_error
 from steno_gateway.transports.openapi import Health, complete, describe
@@ -120,7 +121,13 @@ def _application(settings: Settings, gateway: Gateway) -> FastAPI:
         async def realtime(websocket: WebSocket) -> None:
             await live.serve(websocket)
 
+        openai_live = RealtimeEndpoint(settings, gateway.access, gateway.sessions)
+
+        async def openai_realtime(websocket: WebSocket) -> None:
+            await openai_live.serve(websocket)
+
         app.websocket("/stt/realtime")(realtime)
+        app.websocket("/v1/realtime")(openai_realtime)
     complete(app)
     return app
 

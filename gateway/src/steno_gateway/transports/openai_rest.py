@@ -135,8 +135,7 @@ class OpenAIRest:
         self._access = access
         self._jobs = jobs
         self._intake = Intake(settings, jobs)
-        own = str(settings.transcription.get("model", {}).get("name", "large-v3"))
-        self._models = tuple(dict.fromkeys((own, *ALIASES)))
+        self._models = model_names(settings)
 
     def add_routes(self, app: FastAPI) -> None:
         """Add the routes, with their descriptions."""
@@ -235,9 +234,7 @@ class OpenAIRest:
         Raises:
             OpenAIError: `model_not_found`.
         """
-        if model not in self._models and not re.fullmatch(r"gpt-4o(-mini)?-transcribe[a-z0-9-]*", model):
-            message = f"This server has no such model. It has: {', '.join(self._models)}."
-            raise OpenAIError(MODEL_NOT_FOUND, message, "model")
+        require_model(model, self._models)
 
     async def _answer(self, job: Job, asked: TranscriptionFields, headers: Mapping[str, str]) -> Response:
         media_type = _SUBTITLES.get(asked.response_format)
@@ -284,6 +281,23 @@ class OpenAIRest:
         data = b"".join([chunk async for chunk in _result(self._jobs, job, "json")])
         # Hours of speech are tens of megabytes.
         return await asyncio.to_thread(Transcript.model_validate_json, data)
+
+
+def model_names(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the gateway's model: its own, then OpenAI's."""
+    own = str(settings.transcription.get("model", {}).get("name", "large-v3"))
+    return tuple(dict.fromkeys((own, *ALIASES)))
+
+
+def require_model(model: str, names: Collection[str]) -> None:
+    """Check that a model is the gateway's, by one of its names.
+
+    Raises:
+        OpenAIError: `model_not_found`.
+    """
+    if model not in names and not re.fullmatch(r"gpt-4o(-mini)?-transcribe[a-z0-9-]*", model):
+        message = f"This server has no such model. It has: {', '.join(names)}."
+        raise OpenAIError(MODEL_NOT_FOUND, message, "model")
 
 
 def _result(jobs: JobService, job: Job, artifact: str) -> AsyncIterator[bytes]:
