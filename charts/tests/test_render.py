@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from charts.tests.helm import CHART, VALUES, helm, of_kind, render
 from steno_api.worker.task import EgressRules
 from steno_operator.manifests import labels
-from steno_operator.settings import Settings
+from steno_operator.manifests.deployment import QUEUE_KEYS
+from steno_operator.settings import CA_FILE, Settings
+from steno_queue.settings import QueueSettings
 
 pytestmark = pytest.mark.apiserver  # helm has to be built
 
@@ -52,6 +57,10 @@ def test_it_renders_objects_that_are_complete(values):
         ("streaming.defaultPool.models=x", "additional properties 'models' not allowed"),
         ("streaming.defaultPool.maxReplicas=0", "minimum: got 0, want 1"),
         ("admissionPolicies.metadata=true", "additional properties 'metadata' not allowed"),
+        ("queue.kind=Kafka", "value must be one of '', 'RedisStreams', 'SQS'"),
+        ("queue.kind=RedisStreams", "'/queue/url': '' does not match pattern"),
+        ("queue.url=rediss://user:password@redis", "does not match pattern"),
+        ("queue.kind=SQS,queue.url=https://sqs.example/1/steno", "does not match pattern"),
         ("networkPolicy.enable=true", "additional properties 'enable' not allowed"),
         ("egress.deniedNetworks={my.lan}", "'my.lan' does not match pattern"),
         ("serviceAccount.create=false", "serviceAccount.name: name the ServiceAccount to use"),
@@ -129,6 +138,60 @@ def test_m8_reports_are_encrypted_unless_values_say_otherwise(values: str, schem
         name for role in of_kind(objects, "Role") for rule in role["rules"] for name in rule.get("resourceNames", ())
     ]
     assert ("steno-operator-report-ca" in read) == ("STENO_REPORT_CA_SECRET" in given)
+
+
+REDIS = {"kind": "RedisStreams", "url": "rediss://redis.queues.svc:6379/1"}
+SQS = {
+    "kind": "SQS",
+    "url": "https://sqs.eu-central-1.amazonaws.com/1/steno-{namespace}-{pool}-{priority}",
+    "deadLetterURL": "https://sqs.eu-central-1.amazonaws.com/1/steno-{namespace}-{pool}-dead",
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "sources", "pool_secret"),
+    [
+        (REDIS, [], ""),
+        (REDIS | {"credentialsSecret": "queue", "poolCredentialsSecret": "steno-queue"}, ["queue"], "steno-queue"),
+        (REDIS | {"credentialsSecret": "queue", "caSecret": "ca", "maxReceives": 3}, ["queue", "ca"], ""),
+        (SQS | {"region": "eu-central-1", "visibilitySeconds": 300}, [], ""),
+    ],
+)
+def test_the_operator_reads_the_queue_of_the_values(tmp_path, values, sources, pool_secret):
+    (tmp_path / "values.json").write_text(json.dumps({"queue": values}))
+    (deployment,) = of_kind(render("--values", tmp_path / "values.json"), "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    env = {each["name"]: each.get("value", "") for each in container["env"]}
+    settings = QueueSettings.model_validate_json(env["STENO_QUEUE"])
+    given = {key: value for key, value in values.items() if not key.endswith("Secret")}
+    assert {name for name in env if "QUEUE" in name} <= {f"STENO_{field.upper()}" for field in Settings.model_fields}
+    policy = Settings(runtime_image="i", report_url="https://o", queue=env["STENO_QUEUE"]).policy().queue
+    assert policy is not None
+    assert policy.of_pool("team", "calls").name == "steno/team/calls"
+    assert settings.to_wire().items() >= given.items()
+    assert env["STENO_QUEUE_POOL_SECRET"] == pool_secret
+    assert env.get("STENO_QUEUE_DIR") == ("/etc/steno/queue" if sources else None)
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert mounts.get("queue") == env.get("STENO_QUEUE_DIR")
+    projected = [each["projected"]["sources"] for each in pod["volumes"] if each["name"] == "queue"]
+    assert [each["secret"]["name"] for volume in projected for each in volume] == sources
+
+
+def test_without_a_queue_the_operator_has_none():
+    (deployment,) = of_kind(render(), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert not [each["name"] for each in container["env"] if "QUEUE" in each["name"]]
+
+
+@pytest.mark.parametrize(("values", "allowed"), [("", False), ("queue.kind=RedisStreams,queue.url=rediss://r", True)])
+def test_the_credentials_of_a_queue_are_let_into_servers_where_there_is_one(values, allowed):
+    policies = of_kind(render("--set", values), "ValidatingAdmissionPolicy")
+    (policy,) = (each for each in policies if each["metadata"]["name"] == "steno-operator-operator")
+    (rule,) = (each for each in policy["spec"]["validations"] if "tls.key" in each["expression"])
+    (keys,) = re.findall(r'"deployments" && item.key in (\[.*?\])', rule["expression"])
+    (others,) = re.findall(r"item.key in (\[.*?\])\n", rule["expression"])
+    assert ({*QUEUE_KEYS.optional, CA_FILE} <= {*json.loads(keys), *json.loads(others)}) == allowed
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -84,6 +86,36 @@ async def test_credentials_are_files_and_may_be_replaced(backend, admin, redis_p
     with pytest.raises(QueueDeniedError, match="may run scripts"):
         await queue.publish(make_message("other"))
     await queue.aclose()
+
+
+DOCUMENTED = re.findall(
+    r"^ACL SETUSER steno (.*)$", (Path(__file__).parents[2] / "docs" / "operations.md").read_text(), re.MULTILINE
+)
+
+
+async def test_the_rights_that_the_documentation_lists_are_enough(admin, redis_port, tmp_path):
+    (rule,) = DOCUMENTED
+    await admin.execute_command("ACL", "SETUSER", "documented", *rule.replace("PASSWORD", "right").split())
+    (tmp_path / "username").write_text("documented")
+    (tmp_path / "password").write_text("right")
+    url, name = f"redis://127.0.0.1:{redis_port}/1", "steno/team/rights"
+    made = QueueSettings(kind="RedisStreams", url=url, name=name, credentials_dir=tmp_path, visibility_seconds=1)
+    await admin.script_flush()
+    queue, other = open_queue(made), open_queue(made)
+    for number in range(4):
+        assert await queue.publish(make_message(str(number)))
+    done, refused, returned, lost = [(await queue.receive(1, 5))[0] for _ in range(4)]
+    await done.ack()
+    await refused.reject("why")
+    assert await returned.extend()
+    await returned.release()
+    assert len(await other.receive(2, 5) + await other.receive(1, 5)) >= 2
+    assert lost.message.id
+    assert (await queue.depth()).in_flight
+    (letter,) = await queue.dead_letters()
+    await letter.ack()
+    await queue.aclose()
+    await other.aclose()
 
 
 OPERATION = st.one_of(

@@ -77,6 +77,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* The queue server's settings, as the operator reads them. */}}
+{{- define "steno.queue" -}}
+{{- $queue := dict -}}
+{{- range $name := list "kind" "url" "deadLetterURL" "region" "allowPlaintext" "visibilitySeconds" "maxReceives" -}}
+{{- with get $.Values.queue $name }}{{ $_ := set $queue $name . }}{{ end -}}
+{{- end -}}
+{{- toJson $queue -}}
+{{- end -}}
+
 {{/* Keys of Secrets that jobs and pools use. */}}
 {{- define "steno.secretKeys" -}}
 ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL",
