@@ -18,7 +18,7 @@ from steno_runtime.ocr import reader as reader_module
 from steno_runtime.ocr.engines.base import RecognizedLine, RecognizedWord
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.geometry import box, turned_left
-from steno_runtime.ocr.languages import may_be_in
+from steno_runtime.ocr.languages import language_of, may_be_in
 from steno_runtime.ocr.page import PageInput
 from steno_runtime.ocr.pipeline import RecognitionOptions, recognize
 from steno_runtime.ocr.reader import PageReader
@@ -228,8 +228,9 @@ def test_a_page_that_was_turned_for_doubtful_letters_is_read_by_the_next_engine_
 
     first = Scripted(lambda image, _: [("WWE ehl", 0.3)] if corner(image) == 180 else [("Se A", 0.2)])
     second = Next(lambda image, _: [(CHINESE[0], 0.99)] if corner(image) == 180 else [(CHINESE, 0.98)])
-    seen, _ = read(monkeypatch, first, second)
+    seen, warnings = read(monkeypatch, first, second)
     assert (seen.text, seen.rotation, seen.engine) == (CHINESE, 0, "rapidocr")
+    assert (seen.languages, warnings) == (("zh",), [])
 
 
 CHINESE = "\u7e41\u9ad4\u4e2d\u6587\u6e2c\u8a66"
@@ -268,6 +269,22 @@ def test_o18_a_guess_that_reads_badly_says_so(monkeypatch):
 )
 def test_o18_letters_of_the_same_shapes(text, language, other):
     assert may_be_in(text, language) == other
+
+
+@pytest.mark.parametrize(
+    ("text", "guessed", "language"),
+    [
+        (CHINESE, "en", "zh"),
+        (f"{CHINESE} ABC", "zh-Hant", "zh-Hant"),
+        ("\u6e2f\u306e\u4e8b\u52d9\u6240 ABC", "en", "ja"),
+        ("\u6e2f\u306e\u4e8b\u52d9\u6240", "zh", "ja"),
+        ("Harbour office 7", "ja", "en"),
+        ("Hafenamt", "de", "de"),
+        ("7 - 12", "ja", "ja"),
+    ],
+)
+def test_the_language_of_a_page_whose_engine_reads_several_scripts_is_its_texts(text, guessed, language):
+    assert language_of(text, guessed) == language
 
 
 def test_a_page_that_no_one_can_turn_is_turned_by_its_lines(monkeypatch):

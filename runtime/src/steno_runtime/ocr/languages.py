@@ -44,6 +44,8 @@ _SHARED = {
 """Letters of an alphabet that look like others: Cyrillic and Greek like Latin, and Latin like Cyrillic."""
 _LIKELY = 0.8
 """Share of such letters; in Russian prose it is less than half."""
+_KANA = 0.1
+"""Share of kana among Han letters and kana above which a text is Japanese; some look like Han letters."""
 _OTHER = {"Cyrl": "en", "Grek": "en", "Latn": "ru"}
 
 
@@ -78,3 +80,20 @@ def may_be_in(text: str, language: str) -> str | None:
         return None
     shared = sum(letter in _SHARED[alphabet] for letter in letters)
     return _OTHER[alphabet] if shared >= _LIKELY * len(letters) else None
+
+
+def language_of(text: str, language: str) -> str:
+    """Return the language of a text that was read in Latin, Chinese and Japanese letters at once.
+
+    Args:
+        text: as it was read.
+        language: BCP 47, that it was thought to be in; it stays where the text is in its script.
+    """
+    letters = [letter for letter in text if letter.isalpha()]
+    kana = sum("\u3041" <= letter <= "\u30ff" for letter in letters)
+    ideographs = kana + sum("\u3400" <= letter <= "\u9fff" for letter in letters)
+    if 2 * ideographs <= len(letters):
+        return "en" if script(language) in ("Hani", "Jpan") and letters else language
+    if kana > _KANA * ideographs:
+        return "ja"
+    return language if script(language) in ("Hani", "Jpan") else "zh"

@@ -27,7 +27,7 @@ from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.engines.tiling import loses_letters, may_need_tiles
 from steno_runtime.ocr.geometry import bounds, shifted
-from steno_runtime.ocr.languages import OSD_SCRIPTS, may_be_in, script
+from steno_runtime.ocr.languages import OSD_SCRIPTS, language_of, may_be_in, script
 from steno_runtime.ocr.layout import Block, arrange, is_order_guessed
 from steno_runtime.ocr.page import PageError, PageInput
 from steno_runtime.ocr.resolution import assumed_dpi, is_blank, letter_height, scale_for_reading
@@ -192,6 +192,8 @@ class PageReader:
         if not self._languages:
             reading, languages = self._read_as_others(reading, page_image, first)
             reading, languages = self._read_as_likeliest(reading, languages, page_image, upright=rotation)
+            if reading.engine == RapidEngine.name and len(languages) == 1:
+                languages = (language_of(" ".join(line.text for line in reading.lines), languages[0]),)
             doubted = reading.confidence < MIN_CONFIDENCE or (
                 first.confidence < MIN_CONFIDENCE and first.rotation == reading.rotation and languages == _FALLBACK
             )
