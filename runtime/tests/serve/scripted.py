@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from steno_api.documents.transcript import Segment
 from steno_api.documents.transcript import Word as TranscriptWord
+from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.errors import WorkError
@@ -36,6 +37,7 @@ class ScriptedSession:
     """Whether audio is accepted; `blocked` is set once some was not."""
     blocked: asyncio.Event = field(default_factory=asyncio.Event)
     finalized_words: int = 0
+    language_warnings: tuple[ResultWarning, ...] = ()
     seq: int = 0
 
     def __post_init__(self) -> None:

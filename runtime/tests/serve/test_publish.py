@@ -12,7 +12,7 @@ import pytest
 from runtime.tests.conftest import LOOPBACK, S3
 from steno_api.documents.manifest import Manifest
 from steno_api.documents.transcript import Segment, Transcript, Word
-from steno_api.documents.warnings import WarningReason
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_api.server.claims import SessionClaims
 from steno_api.server.session_end import SessionEnd
@@ -128,6 +128,18 @@ async def test_a_session_that_publishes_nothing_reports_its_warnings_too(
     (warning,) = (await report).result.warnings
     assert (warning.reason, warning.count) == ("NoSpeech", 1)
     assert last["warnings"] == [{"reason": "NoSpeech", "message": warning.message, "count": 1}]
+
+
+async def test_s16_what_a_language_asked_for_in_vain_is_reported(start_server: StartServer, issuer: TokenIssuer):
+    server = await start_server()
+    async with server.connect(issuer.token()) as socket:
+        ws = WebSocketClient(socket)
+        await ws.start()
+        session = next(iter(server.engine.sessions.values()))
+        session.language_warnings = (ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message="No Latn."),)
+        await socket.send(SECOND)
+        last, _ = await ws.end()
+    assert [warning["message"] for warning in last["warnings"]] == ["No Latn."]
 
 
 async def test_the_session_of_a_lost_client_is_published(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):

@@ -128,6 +128,13 @@ async def test_a_requested_language_is_not_detected(stream_engine, fake_engine, 
     assert all(what != "detect" for what, _, _ in fake_engine.calls)
 
 
+@pytest.mark.parametrize(("language", "named"), [("ja-Latn", 1), ("ja-Jpan", 0), ("ja", 0)])
+async def test_s16_a_script_that_cannot_be_asked_for_is_named(stream_engine, language, named):
+    session = stream_engine.open(config(language=language))
+    assert len(session.language_warnings) == named
+    await run_session(session, [])
+
+
 async def test_finalize_ends_the_open_utterance_and_the_session_goes_on(stream_engine, sample_pcm):
     session = stream_engine.open(config())
     events, came = [], asyncio.Event()

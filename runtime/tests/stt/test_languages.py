@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steno_api.documents.warnings import WarningReason
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
-from steno_runtime.stt.languages import language_tag, match_language, require_translation, whisper_code
+from steno_runtime.stt.languages import (
+    describe_ignored,
+    language_tag,
+    match_language,
+    require_translation,
+    whisper_code,
+)
 
 KNOWN = frozenset({"en", "ko", "zh", "jv", "no", "he", "id", "tl", "ja", "pt", "de", "fa", "ro", "yi", "nn"})
 
@@ -25,6 +32,28 @@ KNOWN = frozenset({"en", "ko", "zh", "jv", "no", "he", "id", "tl", "ja", "pt", "
 )  # fmt: skip
 def test_s16_a_tag_is_matched_by_its_language(given_tag, meant):
     assert match_language(given_tag, KNOWN) == meant
+
+
+@pytest.mark.parametrize(
+    ("given_tag", "meant"),
+    [("zh-Hant", "zh"), ("zh_Hans_CN", "zh"), ("sr-Latn", "sr"), ("ja-Latn", "ja"), ("en-Cyrl", "en"), ("yue", "zh"),
+     ("zh-yue", "zh"), ("de-Latf", "de")],
+)  # fmt: skip
+def test_s16_what_a_model_cannot_be_asked_for_is_named(given_tag, meant):
+    [warning] = describe_ignored([given_tag, "en"], KNOWN | {"sr"})
+    assert warning.reason is WarningReason.LANGUAGE_UNCERTAIN
+    assert warning.message.startswith(f"{given_tag} was transcribed as {meant}")
+
+
+@pytest.mark.parametrize(
+    "given_tag", ["zh", "zh-TW", "ko-Kore-KR", "ja-Jpan", "en-Latn", "de-1996", "pt-BR", "auto", "xx-Cyrl", "nb-NO"]
+)
+def test_s16_a_tag_that_says_no_more_is_not_named(given_tag):
+    assert describe_ignored([given_tag], KNOWN) == []
+
+
+def test_a_model_that_knows_cantonese_is_asked_for_it():
+    assert describe_ignored(["yue", "zh-yue"], KNOWN | {"yue"}) == []
 
 
 def test_s16_codes_that_only_whisper_has_stay_inside():

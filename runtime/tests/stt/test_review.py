@@ -128,6 +128,11 @@ def words_of(result: TranscriptionResult) -> int:
     return sum(len(segment.words) for segment in result.segments)
 
 
+def test_s16_a_script_that_a_model_cannot_be_asked_for_is_named(speech):
+    assert WarningReason.LANGUAGE_UNCERTAIN in reasons(run(speech, ScriptedEngine(), "ko-Latn"))
+    assert WarningReason.LANGUAGE_UNCERTAIN not in reasons(run(speech, ScriptedEngine(), "ko-Kore-KR"))
+
+
 def test_a_decoder_that_stops_early_in_its_window_loses_nothing(speech):
     whole = run(speech, ScriptedEngine())
     engine = ScriptedEngine(stops_after=3.0)

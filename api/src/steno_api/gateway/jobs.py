@@ -23,7 +23,7 @@ State = Literal["queued", "running", "succeeded", "failed"]
 SourceURI = Annotated[str, Field(max_length=2048, pattern=r"^((https?|s3)://[^/\s]+)?/.+$")]
 """A URL, or a path in a directory that the gateway serves."""
 SpeakerCount = Annotated[int, Field(ge=1, le=64)]
-Tag = Annotated[str, Field(min_length=2, max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+Tag = Annotated[str, Field(min_length=2, max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$")]
 SpokenTag = Annotated[str, Field(min_length=2, max_length=35, pattern=rf"^({LANGUAGE})$")]
 Pages = Annotated[str, Field(min_length=1, max_length=256, pattern=rf"^({PAGES})$")]
 _EACH_ONCE: dict[str, JsonValue] = {"uniqueItems": True}

@@ -40,7 +40,7 @@ class OCRMode(StrEnum):
 Language = Annotated[
     str,
     Field(min_length=2, max_length=35),
-    Pattern(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", "must be a BCP 47 language tag such as en, ko or zh-Hant"),
+    Pattern(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*", "must be a BCP 47 language tag such as en, ko or zh-Hant"),
 ]
 """A BCP 47 language tag."""
 
@@ -71,7 +71,8 @@ class OCRJobSpec(JobSpec):
     document_id: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(default=None, alias="documentID")
     """Your own identifier of the document; default: the resource's name."""
     languages: Annotated[list[Language], Field(max_length=8)] = Field(default=[])
-    """BCP 47 tags of the languages on the pages, the main one first; empty: detected from each page's script."""
+    """BCP 47 tags of the languages on the pages, the main one first; empty: detected from each page's script. Old
+    German print is `de-Latf`; columns of Chinese and Japanese are found without a tag of their own."""
     engine: OCREngine = OCREngine.AUTO
     """`Auto` selects, page by page, the engine that is best for the page's script and kind."""
     pages: (

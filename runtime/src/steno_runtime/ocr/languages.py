@@ -5,29 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _TESSERACT = {
-    "af": "afr", "am": "amh", "ar": "ara", "as": "asm", "az": "aze", "be": "bel", "bg": "bul", "bn": "ben",
-    "bs": "bos", "ca": "cat", "cs": "ces", "cy": "cym", "da": "dan", "de": "deu",
-    "el": "ell", "en": "eng", "eo": "epo", "es": "spa",
-    "et": "est", "eu": "eus", "fa": "fas", "fi": "fin", "fil": "fil", "fr": "fra", "ga": "gle", "gl": "glg",
-    "gu": "guj",
-    "he": "heb", "hi": "hin", "hr": "hrv", "hu": "hun", "hy": "hye", "id": "ind", "is": "isl", "it": "ita", "ja": "jpn",
-    "ka": "kat", "kk": "kaz", "km": "khm", "kn": "kan", "ko": "kor", "ky": "kir", "la": "lat", "lb": "ltz", "lo": "lao",
-    "lt": "lit", "lv": "lav", "mi": "mri", "mk": "mkd", "ml": "mal", "mn": "mon", "mr": "mar", "ms": "msa", "mt": "mlt",
-    "my": "mya", "nb": "nor", "ne": "nep", "nl": "nld", "nn": "nor", "no": "nor", "oc": "oci", "or": "ori", "pa": "pan",
-    "pl": "pol", "pt": "por", "qu": "que", "ro": "ron", "ru": "rus", "sa": "san", "si": "sin", "sk": "slk", "sl": "slv",
-    "sq": "sqi", "sr": "srp", "sr-latn": "srp_latn", "sv": "swe", "sw": "swa", "ta": "tam", "te": "tel", "th": "tha",
-    "tl": "tgl", "tr": "tur", "uk": "ukr", "ur": "urd", "uz": "uzb", "vi": "vie", "zh": "chi_sim", "zh-cn": "chi_sim",
-    "zh-hans": "chi_sim", "zh-hant": "chi_tra", "zh-hk": "chi_tra", "zh-tw": "chi_tra",
+    "af": "afr", "am": "amh", "ar": "ara", "as": "asm", "az": "aze", "az-cyrl": "aze_cyrl", "be": "bel", "bg": "bul",
+    "bn": "ben", "bs": "bos", "ca": "cat", "cs": "ces", "cy": "cym", "da": "dan", "de": "deu", "de-latf": "frk",
+    "el": "ell", "en": "eng", "eo": "epo", "es": "spa", "et": "est", "eu": "eus", "fa": "fas", "fi": "fin",
+    "fil": "fil", "fr": "fra", "ga": "gle", "gl": "glg", "gu": "guj", "he": "heb", "hi": "hin", "hr": "hrv",
+    "hu": "hun", "hy": "hye", "id": "ind", "is": "isl", "it": "ita", "ja": "jpn", "ka": "kat", "kk": "kaz",
+    "km": "khm", "kn": "kan", "ko": "kor", "ky": "kir", "la": "lat", "lb": "ltz", "lo": "lao", "lt": "lit",
+    "lv": "lav", "mi": "mri", "mk": "mkd", "ml": "mal", "mn": "mon", "mr": "mar", "ms": "msa", "mt": "mlt",
+    "my": "mya", "nb": "nor", "ne": "nep", "nl": "nld", "nn": "nor", "no": "nor", "oc": "oci", "or": "ori",
+    "pa": "pan", "pl": "pol", "pt": "por", "qu": "que", "ro": "ron", "ru": "rus", "sa": "san", "si": "sin",
+    "sk": "slk", "sl": "slv", "sq": "sqi", "sr": "srp", "sr-latn": "srp_latn", "sv": "swe", "sw": "swa", "ta": "tam",
+    "te": "tel", "th": "tha", "tl": "tgl", "tr": "tur", "uk": "ukr", "ur": "urd", "uz": "uzb", "uz-cyrl": "uzb_cyrl",
+    "vi": "vie", "zh": "chi_sim", "zh-cn": "chi_sim", "zh-hans": "chi_sim", "zh-hant": "chi_tra", "zh-hk": "chi_tra",
+    "zh-mo": "chi_tra", "zh-tw": "chi_tra",
 }  # fmt: skip
 LANGUAGES = frozenset(_TESSERACT)
+_ALIASES = {name.replace("_", "-"): tag for tag, name in reversed(_TESSERACT.items())} | {
+    "cmn": "zh", "deu-latf": "de-latf", "iw": "he", "nor": "no", "yue": "zh-hant",
+}  # fmt: skip
+"""Tesseract's names, most of them ISO 639-2, and others, with a hyphen for the underscore."""
+UNWRITTEN = {"de-latf": "de"}
+"""Languages in letters that only Tesseract's data of their own has, and what to read them as where that is missing."""
 
 _SCRIPTS = {
-    "Hang": "ko", "Hani": "zh zh-cn zh-hans zh-hant zh-hk zh-tw", "Jpan": "ja", "Cyrl": "be bg kk ky mk mn ru sr uk",
+    "Hang": "ko", "Hani": "zh zh-cn zh-hans zh-hant zh-hk zh-mo zh-tw", "Jpan": "ja", "Latf": "de-latf",
+    "Cyrl": "az-cyrl be bg kk ky mk mn ru sr uk uz-cyrl",
     "Arab": "ar fa ur", "Deva": "hi mr ne sa", "Grek": "el", "Hebr": "he", "Thai": "th", "Armn": "hy", "Geor": "ka",
     "Beng": "as bn", "Ethi": "am", "Gujr": "gu", "Guru": "pa", "Khmr": "km", "Knda": "kn", "Laoo": "lo", "Mlym": "ml",
     "Mymr": "my", "Orya": "or", "Sinh": "si", "Taml": "ta", "Telu": "te",
 }  # fmt: skip
 _SCRIPT_OF = {language: script for script, languages in _SCRIPTS.items() for language in languages.split()}
+_PARTS = {"Jpan": {"hani", "hira", "hrkt", "kana"}, "Hang": {"hani", "jamo", "kore"}, "Arab": {"aran"}}
+"""Scripts that are read with another one."""
+_VERTICAL = "vert"
+"""What Tesseract's names of vertical writing end with. Columns are found without it."""
 
 OSD_SCRIPTS = {
     "Latin": "en", "Hangul": "ko", "Korean": "ko", "Han": "zh", "Japanese": "ja", "Katakana": "ja", "Hiragana": "ja",
@@ -50,11 +61,37 @@ _OTHER = {"Cyrl": "en", "Grek": "en", "Latn": "ru"}
 
 
 def normalize_language(language: str) -> str | None:
-    """Return the tag of `language` in `LANGUAGES` (`en-GB` is `en`); None if it is not known."""
-    tag = language.strip().lower().replace("_", "-")
-    if tag in _TESSERACT:
-        return tag
-    return tag.split("-")[0] if tag.split("-")[0] in _TESSERACT else None
+    """Return the tag of `language` in `LANGUAGES` (`en-GB` is `en`, `jpn_vert` is `ja`); None if it is not known."""
+    return _split(language)[0]
+
+
+def ignored_script(language: str) -> str | None:
+    """Return the script of a known language's tag that it is not read in, as `Cyrl` of `ro-Cyrl`; None: it is."""
+    known, others = _split(language)
+    if known is None:
+        return None
+    own = script(known)
+    read = {own.lower(), _VERTICAL} | _PARTS.get(own, set())
+    return next((part.title() for part in others if len(part) == 4 and part.isalpha() and part not in read), None)
+
+
+def bcp47(known: str) -> str:
+    """Return a tag of `LANGUAGES` with its capitals: `zh-hant` is `zh-Hant`, `zh-tw` is `zh-TW`."""
+    language, *others = known.split("-")
+    return "-".join([language, *(part.title() if len(part) == 4 else part.upper() for part in others)])
+
+
+def _split(language: str) -> tuple[str | None, list[str]]:
+    """Return the longest tag of `LANGUAGES` that a tag begins with, and what it has beyond that."""
+    parts = language.strip().lower().replace("_", "-").split("-")
+    for length in (2, 1):
+        if (alias := _ALIASES.get("-".join(parts[:length]))) is not None:
+            parts = [*alias.split("-"), *parts[length:]]
+            break
+    for length in (2, 1):
+        if (tag := "-".join(parts[:length])) in _TESSERACT:
+            return tag, parts[length:]
+    return None, parts
 
 
 def script(language: str) -> str:

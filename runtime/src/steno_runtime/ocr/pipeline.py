@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,8 @@ from steno_api.v1alpha1.job import Stage
 from steno_runtime.cores import available_cores
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.ocr.assembly import failed_page
-from steno_runtime.ocr.languages import normalize_language
+from steno_runtime.ocr.engines.tesseract import TesseractEngine, is_installed
+from steno_runtime.ocr.languages import UNWRITTEN, bcp47, ignored_script, normalize_language
 from steno_runtime.ocr.open import open_source
 from steno_runtime.ocr.page import Limits, PageError, PageInput, PageSource, select_pages
 from steno_runtime.ocr.reader import PageReader
@@ -110,7 +111,7 @@ def recognize(
         WorkError: `UnsupportedMedia` (also when no page could be read), `Encrypted`, `TooLarge`, `InvalidSpec`.
     """
     started = time.monotonic()
-    _validate(options)
+    options, warnings = _with_known_languages(options)
     cores = available_cores()
     workers = options.workers or min(cores, MAX_WORKERS)
     document = open_document(source, options, check=check)
@@ -165,7 +166,7 @@ def recognize(
         characters=collector.characters,
         engines=collector.engines,
         seconds=time.monotonic() - started,
-        warnings=(*document.warnings, *sorted(collector.warnings, key=lambda warning: warning.page or 0)),
+        warnings=(*warnings, *document.warnings, *sorted(collector.warnings, key=lambda warning: warning.page or 0)),
     )
 
 
@@ -196,13 +197,31 @@ def doubted_share(page: Page) -> float:
     return sum(len(part.text) for part in parts if part.confidence < DOUBTED_WORD) / characters if characters else 0.0
 
 
-def _validate(options: RecognitionOptions) -> None:
-    for language in options.languages:
-        if normalize_language(language) is None:
+def _with_known_languages(options: RecognitionOptions) -> tuple[RecognitionOptions, list[ResultWarning]]:
+    """Return options with the languages that pages are read in, and warnings of what they are not read in.
+
+    Raises:
+        WorkError: `InvalidSpec`: a language is not known.
+    """
+    languages: list[str] = []
+    warnings: list[ResultWarning] = []
+    for given in options.languages:
+        known = normalize_language(given)
+        if known is None:
             raise WorkError(
                 FailureReason.INVALID_SPEC,
-                f"languages: {language!r} is not known; write BCP 47 tags such as en, ko, zh-Hant.",
+                f"languages: {given!r} is not known; write BCP 47 tags such as en, ko, zh-Hant.",
             )
+        why = ""
+        if known in UNWRITTEN and not (options.engine in ("auto", TesseractEngine.name) and is_installed(known)):
+            why, known = f"Tesseract's data for {bcp47(known)} is not here", UNWRITTEN[known]
+        elif (script := ignored_script(given)) is not None:
+            why = f"the script {script} is not known of that language"
+        if why:
+            message = f"Pages in {given} were read as {bcp47(known)}: {why}. Check the text."
+            warnings.append(ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message))
+        languages.append(bcp47(known))
+    return replace(options, languages=tuple(dict.fromkeys(languages))), warnings
 
 
 def _done(page: Page) -> Future[Page]:

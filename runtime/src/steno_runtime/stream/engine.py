@@ -25,7 +25,7 @@ from steno_runtime.stream.scheduler import (
 )
 from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
 from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine
-from steno_runtime.stt.languages import allowed_languages, require_language
+from steno_runtime.stt.languages import allowed_languages, describe_ignored, require_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import load_engine
 from steno_runtime.stt.vad import VadState, speech_probabilities
@@ -185,6 +185,7 @@ class StreamEngine:
                 languages=self._languages,
                 run_vad=self._run_vad,
                 on_end=self._on_session_end,
+                language_warnings=describe_ignored((config.language, *config.languages), self._languages),
             )
             self._sessions[config.uid] = session, loop
             self._scheduler.session_opened()

@@ -12,11 +12,12 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steno_api.documents.transcript import Segment
+from steno_api.documents.warnings import ResultWarning
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.errors import WorkError
@@ -85,6 +86,7 @@ class Session:
         languages: ISO 639 codes of the languages that the engine knows.
         run_vad: returns speech probabilities, see `stt.vad.speech_probabilities`.
         on_end: called once, when the session is over for whatever reason.
+        language_warnings: of what the languages that were given say and the engine cannot be asked for.
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class Session:
         languages: frozenset[str],
         run_vad: RunVad,
         on_end: Callable[[Session], None],
+        language_warnings: Sequence[ResultWarning] = (),
     ) -> None:
         self.config = config
+        self.language_warnings = tuple(language_warnings)
         self._scheduler = scheduler
         self._vad = run_vad
         self._on_end = on_end

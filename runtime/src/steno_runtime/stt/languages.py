@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
 
@@ -26,6 +27,19 @@ _THREE = {
     "tam": "ta", "tha": "th", "tur": "tr", "ukr": "uk", "vie": "vi", "zho": "zh",
 }  # fmt: skip
 
+_SCRIPT = {
+    language: script
+    for script, languages in {
+        "arab": "ar fa ps sd ug ur", "armn": "hy", "beng": "as bn", "cyrl": "ba be bg ky mk ru tg tt uk",
+        "deva": "hi mr ne sa", "ethi": "am", "geor": "ka", "grek": "el", "gujr": "gu", "hebr": "he yi",
+        "jpan": "ja", "khmr": "km", "knda": "kn", "kore": "ko", "laoo": "lo", "mlym": "ml", "mymr": "my",
+        "sinh": "si", "taml": "ta", "telu": "te", "thai": "th", "tibt": "bo",
+    }.items()
+    for language in languages.split()
+}  # fmt: skip
+"""What a language is written in that is not written in Latin letters."""
+_TWO_SCRIPTS = frozenset({"az", "bs", "kk", "mn", "ms", "pa", "sr", "uz", "yue", "zh"})
+"""Languages that Whisper writes in either of two scripts, as it pleases."""
 
 TRANSLATION_LANGUAGE = "en"
 """Whisper translates into no other."""
@@ -88,6 +102,25 @@ def require_language(given: str, known: Collection[str], model: str) -> str:
             f"{', '.join(sorted(set(known) - {'auto'}))}. Use one of them, or auto.",
         )
     return found
+
+
+def describe_ignored(given: Iterable[str], known: Collection[str]) -> list[ResultWarning]:
+    """Return a warning for each tag that says something that a model cannot be asked for: a script, or Cantonese.
+
+    Args:
+        given: as people write them; those that are not known are left out.
+        known: what the model knows.
+    """
+    found: list[str] = []
+    for one in given:
+        meant = match_language(one, known)
+        primary, *rest = one.strip().casefold().replace("_", "-").split("-")
+        script = next((part for part in rest if len(part) == 4 and part.isalpha()), None)
+        if meant == "zh" and "yue" in (primary, *rest):
+            found.append(f"{one} was transcribed as zh: the model does not know Cantonese. Choose one that does.")
+        elif meant and script and (meant in _TWO_SCRIPTS or script != _SCRIPT.get(meant, "latn")):
+            found.append(f"{one} was transcribed as {meant}: the model chooses the script itself. Check the text.")
+    return [ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message) for message in found]
 
 
 def allowed_languages(given: Iterable[str], known: Collection[str], model: str) -> frozenset[str]:

@@ -26,6 +26,7 @@ from steno_runtime.stt.language_changes import describe_languages, main_language
 from steno_runtime.stt.languages import (
     TRANSLATION_LANGUAGE,
     allowed_languages,
+    describe_ignored,
     require_language,
     require_translation,
 )
@@ -102,6 +103,7 @@ def transcribe(
     if engine is None:
         engine = load_engine(options, check, seconds=len(samples) / SAMPLE_RATE)
     requested = _requested_language(options, engine)
+    ignored = describe_ignored((options.language or "auto", *options.languages), engine.languages)
     on_progress(ProgressUpdate(Stage.LOADING_MODEL, 1.0))
 
     def on_block(done: int) -> None:
@@ -110,7 +112,7 @@ def transcribe(
 
     spans = vad.detect_speech(samples, on_block)
     chunks = pack(spans, len(samples))
-    warnings: list[ResultWarning | StretchWarning] = list(source_warnings)
+    warnings: list[ResultWarning | StretchWarning] = [*source_warnings, *ignored]
     decoded = _decode(samples, chunks, engine, language=requested, on_progress=on_progress, check=check)
     language = requested if isinstance(requested, str) else UNKNOWN_LANGUAGE
     if chunks and isinstance(requested, AutoLanguage):

@@ -45,6 +45,7 @@ _JOINERS = "\u200c\u200d"
 """Persian and Indic words have them between their letters."""
 _FROM_THE_RIGHT = frozenset({"Arab", "Hebr"})
 _LATIN_LANGUAGES = ("en",)
+_LATIN_SCRIPTS = frozenset({"Latn", "Latf"})
 _AS_SURE = 0.8
 """Share of the confidence of a model of Arabic or Hebrew in a few digits at which that of Latin letters is taken."""
 _EDGE = 8
@@ -63,6 +64,12 @@ def tessdata() -> Path | None:
     return next(
         (Path(candidate) for candidate in candidates if candidate and any(Path(candidate).glob("*.traineddata"))), None
     )
+
+
+def is_installed(language: str) -> bool:
+    """Return whether the data of a known language is installed."""
+    folder = tessdata()
+    return folder is not None and all((folder / f"{name}.traineddata").exists() for name in tesseract_names([language]))
 
 
 _loading = threading.Lock()
@@ -111,7 +118,7 @@ class TesseractEngine:
         """See `RecognitionEngine`; the lines are found by its own page analysis or line by line."""
         import tesserocr
 
-        if quality.is_print and all(script(language) == "Latn" for language in languages):
+        if quality.is_print and all(script(language) in _LATIN_SCRIPTS for language in languages):
             angle = measure_skew(image)
             upright = Deskewed(image, angle) if angle else None
             pixels = upright.pixels if upright else image

@@ -287,7 +287,8 @@ class LiveSession:
 
     def _warnings(self) -> tuple[ResultWarning, ...]:
         language, confidence = self.stats.language, self._session.language_confidence
-        uncertain = [] if language is None else describe_confidence(language, confidence)
+        uncertain = [*self._session.language_warnings]
+        uncertain += [] if language is None else describe_confidence(language, confidence)
         if self._unreadable is None:
             return tuple(uncertain)
         message = (
