@@ -98,9 +98,12 @@ def test_large_resources_of_one_namespace_cost_little_memory_and_delay_no_others
     bodies = resources(harness, metadata)
 
     def create(each: tuple[str, dict[str, Any]]) -> int:
-        path, body = each
-        answer = server.request("POST", path.format(crowded), body)
-        assert answer.status == 201, answer.message
+        path, body = each[0].format(crowded), each[1]
+        while (answer := server.request("POST", path, body)).status == 500:  # etcd on a busy machine timed out
+            assert "timed out" in answer.message
+        if answer.status == 409:  # but did what it was asked to
+            answer = server.request("GET", f"{path}/{body['metadata']['name']}")
+        assert answer.status in (200, 201), answer.message
         return len(json.dumps(answer.body))
 
     with ThreadPoolExecutor(4) as threads:
