@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steno_operator.control.reconcile.executor import merge_patch
-from steno_operator.plan.common.conditions import unreadable_status
+from steno_operator.plan.common.finish import unreadable_status
 
 names = st.sampled_from("abc")
 values = st.recursive(
