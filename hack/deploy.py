@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 
-from hack import images, tools
+from hack import images, queue_server, tools
 from hack.cluster import DEFAULT_NAME, Info, up
 from hack.paths import ROOT
 from hack.steps import main, run, step
@@ -29,17 +29,19 @@ GATEWAY_BUCKET = "gateway"
 _GATEWAY_SECRET = "gateway-store"
 
 
-def deploy(cluster: Info, *, gateway: bool = False) -> None:
+def deploy(cluster: Info, *, gateway: bool = False, queue: bool = False) -> None:
     """Build what changed, load it, and install or upgrade the chart.
 
     Args:
         cluster: the cluster.
         gateway: whether the gateway is installed as well, with the cluster's S3 server as its store.
+        queue: whether the cluster gets a Redis, for queues of pools.
     """
     with step("images"):
         images.build_and_load(cluster.name)
     with step("installing the chart"):
-        helm_upgrade(cluster, _gateway(cluster) if gateway else {})
+        values = _gateway(cluster) if gateway else {}
+        helm_upgrade(cluster, {**values, **(queue_server.install(cluster, NAMESPACE) if queue else {})})
 
 
 def helm_upgrade(cluster: Info, values: Mapping[str, str]) -> None:

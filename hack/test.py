@@ -87,7 +87,7 @@ def e2e(arguments: Sequence[str] = ()) -> None:
     try:
         dockerd.ensure()
         side_by_side(lambda: up(CLUSTER), images.build)
-        deploy(info(CLUSTER), gateway=True)
+        deploy(info(CLUSTER), gateway=True, queue=True)
         for title, chosen, options in (
             ("e2e tests, two at a time", "e2e and not disruptive and not streams", ["-n2", "--dist=worksteal"]),
             ("e2e tests of live sessions", "streams", []),

@@ -1,0 +1,67 @@
+"""Jobs with `execution: Pool`: a pool's warm server makes them from its queue, once each, whatever is killed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hack.queue_server import CREDENTIALS
+from hack.queue_server import SECRET as QUEUE_SECRET
+from tests.e2e.kube import BASE, SECRET, Kube, Store, decoding
+
+SOURCE = "minutes-3.wav"
+POOL = "jobs"
+CALLS = ("call-1", "call-2", "call-3")
+
+pytestmark = [pytest.mark.disruptive]  # a pool beside it would take the processors that its server needs
+
+
+@pytest.fixture
+def pool(kube: Kube) -> Kube:
+    """The namespace, with a pool that serves a queue."""
+    kube.core.create_namespaced_secret(kube.namespace, {"metadata": {"name": QUEUE_SECRET}, "stringData": CREDENTIALS})
+    spec = {
+        "profileRef": {"name": "gpu"},
+        "model": BASE,
+        "workloads": ["Streams", "Queue"],
+        "queue": {"secretRefs": [{"name": SECRET}]},
+        "minReplicas": 1,
+        "maxReplicas": 1,
+    }
+    about = {"name": POOL, "namespace": kube.namespace}
+    body = {"apiVersion": "steno.dev/v1alpha1", "kind": "RuntimePool", "metadata": about, "spec": spec}
+    kube.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    return kube
+
+
+def create(kube: Kube, name: str) -> None:
+    """Create a job that the pool makes."""
+    body = kube.job(name, SOURCE, execution="Pool", poolRef={"name": POOL})
+    del body["spec"]["profileRef"]
+    kube.create(body)
+
+
+def test_jobs_of_a_pool_are_published_once_although_its_server_is_killed(pool: Kube, store: Store) -> None:
+    for name in CALLS:
+        create(pool, name)
+    pool.until(CALLS[0], decoding, timeout=400)
+    pool.on_node("pkill", "-KILL", "-f", f"bin/steno-server .*{pool.namespace}")
+    for name in CALLS:
+        job = pool.complete(name, timeout=600)
+        directory = f"{pool.namespace}/{name}/{job['metadata']['uid']}"
+        assert store.keys(f"{pool.namespace}/{name}/") == [f"{directory}/manifest.json", f"{directory}/transcript.json"]
+        assert store.transcript(job)["transcript"].lower().count("new jersey") > 9
+        assert job["status"]["attempt"] == 1
+        assert job["status"].get("failures", 0) == 0
+        assert pool.children(name) == []
+
+
+def test_a_job_that_is_deleted_leaves_the_pool_to_the_next(pool: Kube, store: Store) -> None:
+    create(pool, "unwanted")
+    pool.until("unwanted", decoding, timeout=400)
+    pool.kubectl("delete", "transcriptionjob", "unwanted")
+    create(pool, "wanted")
+    job = pool.complete("wanted", timeout=400)
+    assert store.transcript(job)["transcript"]
+    assert store.keys(f"{pool.namespace}/unwanted/") == []
