@@ -130,6 +130,11 @@ async def _serve(stack: contextlib.AsyncExitStack, app: web.Application) -> str:
         raw("[" * 4000),
         raw("[]"),
     ],
+    ids=[
+        "no token", "three letters", "nothing", "another audience", "no audience", "a number as audience", "expired",
+        "no expiry", "a node", "another account", "no subject", "no pod", "text", "an account without a pod",
+        "expiry in words", "expiry without end", "deep", "a list",
+    ],
 )  # fmt: skip
 def test_what_is_no_token_of_a_pod_for_us_is_refused_without_asking(credential: str):
     reviews = Reviews()
