@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
+from steno_api.documents.pages import EngineName
 from steno_api.documents.warnings import WarningReason
 from steno_runtime.errors import WorkError
 from steno_runtime.ocr.languages import LANGUAGES, bcp47, ignored_script, normalize_language, tesseract_names
@@ -50,7 +51,7 @@ def test_any_text_is_a_known_language_or_none(text: str):
     assert known == text or text not in LANGUAGES
 
 
-def read(image: Path, scratch: Path, language: str, engine: str = "auto") -> RecognitionResult:
+def read(image: Path, scratch: Path, language: str, engine: EngineName = "auto") -> RecognitionResult:
     options = RecognitionOptions(languages=(language,), engine=engine, workers=1, sandboxed=False)
     return recognize(image, options, scratch=scratch, on_progress=lambda _: None)
 
