@@ -259,3 +259,13 @@ def test_a_key_in_the_url_of_a_websocket_is_in_no_log(gateway: GatewayProcess):
         assert json.loads(socket.recv(timeout=60))["code"] == "KeyInvalid"
     until(lambda: '"route": "/stt/realtime"' in gateway.log.read_text(), bool)
     assert "secret-key" not in gateway.log.read_text()
+
+
+@pytest.mark.parametrize("value", ["maybe", "1", "null", "[]"])
+def test_async_is_true_or_false(gateway: GatewayProcess, value: str):
+    headers, before = bearer(gateway.key().key), len(gateway.jobs())
+    for send in ({"files": {"file": ("a.wav", b"RIFF")}}, {"json": {"audio_url": "https://example.com/a.wav"}}):
+        path = "/stt/upload" if "files" in send else "/stt/process"
+        answer = gateway.client.post(path, params={"async": value}, headers=headers, **send)
+        assert (answer.status_code, answer.json()["code"]) == (400, "InvalidRequest")
+    assert len(gateway.jobs()) == before

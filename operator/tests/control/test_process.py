@@ -61,7 +61,7 @@ def test_a_resource_of_another_schema_stalls_and_stops_nothing(tmp_path):
         replica = harness.start()
         harness.wait("Stalled", "odd")
         assert harness.condition("Ready", "odd")["reason"] == "InvalidSpec"
-        assert "source.uri" in harness.condition("Ready", "odd")["message"]
+        assert "spec.source: give one of uri and uriSecretRef" in harness.condition("Ready", "odd")["message"]
         harness.apply("good")
         harness.publish(harness.run_pod("good-1"))
         harness.wait("Complete", "good")

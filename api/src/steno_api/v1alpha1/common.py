@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from steno_api.documents.manifest import PublishedArtifact
 from steno_api.failures import FailureReason
@@ -188,6 +188,13 @@ class Source(Model):
     """S3 endpoint, for stores other than AWS."""
     region: Region | None = None
     """S3 region."""
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        """Refuse what the API server's rule refuses: a resource may be older than the rule."""
+        if (self.uri is None) == (self.uri_secret_ref is None):
+            raise ValueError("give one of uri and uriSecretRef")
+        return self
 
 
 class Output(Model):

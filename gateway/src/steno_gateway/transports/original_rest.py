@@ -191,20 +191,23 @@ class OriginalRest:
 
     async def _upload(self, request: Request, kind: JobKind, model: type[SpeechFields | DocumentFields]) -> Response:
         async with admitted(self._access, request, kind.scope) as principal:
+            later = _answers_later(request)
             name = self._jobs.new_name(kind, principal, idempotency_key(request))
             async with self._intake.received(request, principal, name) as (form, upload):
                 spec = parse_fields(model, dict(form)).spec()
             job = await self._jobs.create_from_upload(kind, principal, name, spec, upload)
-            return await self._answer(request, principal, job)
+            return await self._answer(request, principal, job, later=later)
 
     async def _run(self, request: Request, kind: JobKind, principal: Principal, spec: Mapping[str, Any]) -> Response:
+        later = _answers_later(request)
         name = self._jobs.new_name(kind, principal, idempotency_key(request))
-        return await self._answer(request, principal, await self._jobs.create(kind, principal, name, spec))
+        job = await self._jobs.create(kind, principal, name, spec)
+        return await self._answer(request, principal, job, later=later)
 
-    async def _answer(self, request: Request, principal: Principal, job: Job) -> Response:
+    async def _answer(self, request: Request, principal: Principal, job: Job, *, later: bool) -> Response:
         """Answer with a job's document once it has ended, or with its address."""
         request.state.job_id = job.metadata.name
-        if request.query_params.get("async", "").lower() not in ("1", "true", "yes"):
+        if not later:
             job = await self._intake.wait(request, principal, job)
         if not has_ended(job):
             url = f"/status/{job.metadata.name}"
@@ -214,6 +217,18 @@ class OriginalRest:
             raise failure(job)
         headers = {"X-Job-ID": job.metadata.name, **NO_STORE}
         return StreamingResponse(await begun(self._jobs.result(job)), 200, headers, "application/json")
+
+
+def _answers_later(request: Request) -> bool:
+    """Return whether the answer is the job's address at once.
+
+    Raises:
+        ApiError: `InvalidRequest`.
+    """
+    value = request.query_params.get("async", "false").lower()
+    if value not in ("true", "false"):
+        raise ApiError(ErrorCode.INVALID_REQUEST, "async is true or false.")
+    return value == "true"
 
 
 def _source(url: str) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def parse(model: type[R], raw: Mapping[str, Any]) -> R:
         return model.from_wire(raw)
     except pydantic.ValidationError as error:
         faults = [
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_input=False, include_url=False)[:5]
         ]
         raise UnreadableError("; ".join(faults)) from None
