@@ -132,7 +132,8 @@ def web_factory() -> Iterator[Callable[..., Web]]:
                 def do_GET(self) -> None:
                     web.requests.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
                     length = int(self.headers.get("content-length", 0))
-                    web.bodies.append(self.rfile.read(length))
+                    self.body = self.rfile.read(length)
+                    web.bodies.append(self.body)
                     web.routes.get(self.path.partition("?")[0], reply(404))(self)
 
                 do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  (the names that http.server calls)

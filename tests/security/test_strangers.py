@@ -122,6 +122,8 @@ async def test_strangers_beside_live_sessions(stage: Stage):
     with strangers("strangers", str(server.http), grpc_port, str(STRANGERS)) as attack:
         using = asyncio.create_task(keep_using())
         latencies = await stage.converse(stage.crossover.run(attack))
+        if using.done():  # by an error
+            using.result()
         using.cancel()
     grown = resident(server) - before
     print(f"grown by {grown // MIB} MiB")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -37,8 +37,6 @@ MAX_UNAUTHENTICATED_CALLS = 8
 """Calls of health, which need no token: of `Check`, and again of `Watch`, which a load balancer holds open."""
 MAX_HEALTH_BYTES = 1024
 """Of the message of a call of health: the name of a service."""
-TURN_SECONDS = 0.25
-"""For such a message to arrive while other calls wait to read theirs; it comes with the call's head."""
 DELAY_SECONDS = 0.5
 """Of a call without a token that is one too many of its address."""
 IDLE_SECONDS = 15.0
@@ -156,9 +154,8 @@ class _AuthInterceptor(grpc.aio.ServerInterceptor):
         self._uploads = uploads
         self._unauthenticated = unauthenticated
         self._authenticated = ConcurrencyLimit(max_calls, RECEIVE_SECONDS)
-        turns = Turns()
-        self._checks = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated, turns)
-        self._watches = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated, turns)
+        self._checks = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated)
+        self._watches = HealthLimit(MAX_UNAUTHENTICATED_CALLS, unauthenticated)
 
     async def intercept_service(
         self,
@@ -215,19 +212,17 @@ class ConcurrencyLimit:
 class HealthLimit:
     """Limits calls that need no token: one too many takes the place of the oldest of the busiest address.
 
-    Their messages are read in turn. The library takes one into memory whole, up to the size of a document, before
-    anything here sees it; a call whose turn has not come holds no more than the window of its stream.
+    The library takes a message into memory whole, up to the size of a document, before anything here sees it: a long
+    one is dropped at once.
 
     Args:
         max_calls: how many are served at the same time.
         unauthenticated: what clients without a token may use.
-        turns: in which messages are read.
     """
 
-    def __init__(self, max_calls: int, unauthenticated: UnauthenticatedClients, turns: Turns) -> None:
+    def __init__(self, max_calls: int, unauthenticated: UnauthenticatedClients) -> None:
         self._slots = Slots(max_calls, max_calls)
         self._unauthenticated = unauthenticated
-        self._turns = turns
 
     def wrap(self, handler: Any) -> Any:
         """Return a handler whose calls count."""
@@ -239,8 +234,7 @@ class HealthLimit:
             slot = self._slots.take(address, lambda: scope.reschedule(asyncio.get_running_loop().time()))
             try:
                 async with scope:
-                    async with self._turns.take():
-                        request = _decode(handler, await _receive(context, START_SECONDS))
+                    request = _decode(handler, await _receive(context, START_SECONDS))
                     await _respond(handler, request, context)
             except ApiError as error:
                 await abort(context, error)
@@ -250,39 +244,6 @@ class HealthLimit:
                 self._slots.release(slot)
 
         return grpc.stream_stream_rpc_method_handler(serve, response_serializer=handler.response_serializer)
-
-
-class Turns:
-    """A lock in order of arrival, whose holder has `TURN_SECONDS` once another waits."""
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._waiting = 0
-        self._held = asyncio.timeout(None)
-
-    @asynccontextmanager
-    async def take(self) -> AsyncIterator[None]:
-        """Wait for a turn, and have it within the context.
-
-        Raises:
-            TimeoutError: it lasted too long.
-        """
-        self._waiting += 1
-        self._limit()
-        try:
-            await self._lock.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            async with asyncio.timeout(None) as self._held:
-                self._limit()
-                yield
-        finally:
-            self._lock.release()
-
-    def _limit(self) -> None:
-        if self._waiting and self._lock.locked() and self._held.when() is None and not self._held.expired():
-            self._held.reschedule(asyncio.get_running_loop().time() + TURN_SECONDS)
 
 
 def _decode(handler: Any, message: bytes) -> Any:
