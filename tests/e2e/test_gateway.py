@@ -143,7 +143,7 @@ def test_the_original_websocket_messages_are_answered(kube: Kube, url: str) -> N
     received = streams.Received()
     with connect(f"{address}?api_key={key}", proxy=None) as socket:  # as a browser, which sets no header
         socket.send(START)
-        for chunk in streams.chunks(streams.pcm(media.sample(".wav"))):
+        for chunk in streams.paced(streams.pcm(media.sample(".wav"))):
             socket.send(f'{{"type":"audio_chunk","audio_data":"{base64.b64encode(chunk).decode()}"}}')
         socket.send('{"type":"end_session"}')
         streams.receive(socket, received)
