@@ -14,7 +14,8 @@ import yaml
 from charts.tests.helm import CHART, of_kind, render
 from hack.steps import wait_for
 from steno_api.credentials import S3_KEYS, SOURCE_URI, WEB_KEYS
-from steno_operator.manifests.pod_template import certificate_mount
+from steno_operator.manifests.deployment import QUEUE_KEYS
+from steno_operator.manifests.pod_template import certificate_mount, secret_mount
 from steno_operator.manifests.task import HF_TOKEN
 from tests.support.apiserver import ApiServer, Response
 
@@ -44,6 +45,8 @@ POD = {
     "containers": [CONTAINER],
 }
 CERTIFICATE = certificate_mount("tls", "/tls", "stt-tls")
+QUEUES = ("--set", "queue.kind=RedisStreams,queue.url=rediss://queue.example:6379/0")
+QUEUE = secret_mount("queue", "/queue", "queue-server", replace(QUEUE_KEYS, required=("ca.crt",)))
 TOKEN = {"serviceAccountToken": {"path": "token", "audience": "steno-operator"}}
 
 
@@ -127,7 +130,7 @@ def operator(apiserver: ApiServer) -> Operator:
     home = apiserver.namespace("release")
     operator = Operator(apiserver, apiserver.namespace("policed"), home)
     values = "runtimeProfiles.cpu.modelStore.hostPath=/models,admissionPolicies.operator.serviceAccounts={lent}"
-    rendered = render("--namespace", home, "--set", f"fullnameOverride={FULL_NAME}", "--set", values)
+    rendered = render("--namespace", home, "--set", f"fullnameOverride={FULL_NAME}", "--set", values, *QUEUES)
     for kind in ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"):
         for each in of_kind(rendered, kind):
             if each["metadata"]["name"].startswith(f"{FULL_NAME}-operator"):
@@ -151,6 +154,7 @@ OURS = {
     "token": secret(),
     "deployment": deployment(),
     "certificate-of-a-pool": deployment(volumes=[{"name": CERTIFICATE.name, **CERTIFICATE.volume}]),
+    "queue-of-a-pool": deployment(volumes=[{"name": QUEUE.name, **QUEUE.volume}]),
     "service": service(),
     "default-pool": pool("default"),
     "report-token": job(**volume(projected={"sources": [TOKEN]})),
@@ -215,6 +219,7 @@ FOREIGN = {
     "key-of-others": job(
         **volume(projected={"sources": [{"secret": {"name": "ci", "items": [{"key": "token", "path": "t"}]}}]})
     ),
+    "queue-of-a-job": job(volumes=[{"name": QUEUE.name, **QUEUE.volume}]),
     "secret-without-items": job(**volume(projected={"sources": [{"secret": {"name": "ci"}}]})),
     "variable-of-others": job(**with_env(valueFrom={"secretKeyRef": {"name": "ci", "key": "token"}})),
     "variables-of-others": job(containers=[{**CONTAINER, "envFrom": [{"secretRef": {"name": "ci"}}]}]),

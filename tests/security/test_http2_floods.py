@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from steno_runtime.serve.transports.grpc.ocr import MAX_DOCUMENT_BYTES
+from steno_runtime.serve.transports.grpc.server import MAX_UNAUTHENTICATED_CALLS
+
 from .http2_floods import FLOODS, MESSAGES
 from .paired import Stage, p95
 from .test_hostile_files import MIB
@@ -15,9 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 CONNECTIONS = 3
 """Of each flood."""
-MOST = 320 * MIB
-"""One message of a document's size, more than once while it is read, and the windows of all connections; the allocator
-keeps part of what was freed."""
+MOST = 2 * MAX_UNAUTHENTICATED_CALLS * MAX_DOCUMENT_BYTES + 128 * MIB
+"""A message of a document's size for each call of health, and the windows of all connections."""
 
 
 def memory(pid: int, entry: str) -> int:

@@ -116,9 +116,10 @@ async def test_from_redis_to_the_bucket_with_reports_over_http(make_task, web, s
     reports, recorded = [], threading.Event()
 
     def take(handler):
-        reports.append(AttemptReport.model_validate_json(handler.body))
-        ends = [report.job.uid for report in reports if report.ended]
-        reply(200, json.dumps({"recorded": bool(reports[-1].ended)}).encode())(handler)
+        report = AttemptReport.model_validate_json(handler.body)
+        reports.append(report)
+        ends = [each.job.uid for each in reports if each.ended]
+        reply(200, json.dumps({"recorded": bool(report.ended)}).encode())(handler)
         if len(ends) == 2:
             recorded.set()
 
