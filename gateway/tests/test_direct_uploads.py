@@ -161,9 +161,17 @@ def test_a_scanner_reads_a_copy_that_the_client_cannot_change(
         put(offered, b"clean")
         job = create(gateway, headers, offered["id"]).json()["id"]
         put(offered, EICAR)
+        assert create(gateway, headers, offered["id"]).json()["code"] == "MalwareFound"
         assert content(gateway, job) == b"clean"
         bad = offer(gateway, headers)
         put(bad, EICAR)
         assert create(gateway, headers, bad["id"]).json()["code"] == "MalwareFound"
         kept = s3.keys("steno", f"uploads/{gateway.namespace}/")
-        assert [key for key in kept if key.endswith(f"{bad['id']}-scanned")] == []
+        assert [key.rpartition("/")[2] for key in kept if bad["id"] in key] == [bad["id"]]
+        repeated = headers | {"Idempotency-Key": "scanned"}
+        first, second = (offer(gateway, headers) for _ in range(2))
+        for offered in (first, second):
+            put(offered, b"clean")
+        assert create(gateway, repeated, first["id"]).status_code == 202
+        assert create(gateway, repeated, second["id"]).json()["code"] == "IdempotencyConflict"
+        assert create(gateway, headers, second["id"]).status_code == 202, "a job that was refused costs no upload"

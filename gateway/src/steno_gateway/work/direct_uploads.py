@@ -6,6 +6,7 @@ follows from its ID and from whose it is, and another tenant's ID leads nowhere.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -78,8 +79,11 @@ class DirectUploads:
         return uri if self._scanner is None else await self._scanned(self._scanner, uri)
 
     async def _scanned(self, scanner: Clamd, uri: str) -> str:
-        """Return the URI of a copy that has passed the scanner: the client can still write to the original."""
-        copy = f"{uri}-scanned"
+        """Return the URI of a copy that has passed the scanner: the client can still write to the original.
+
+        Each request has a copy of its own, so that none changes what another one's worker reads.
+        """
+        copy = f"{uri}-{secrets.token_hex(8)}"
         await self._store.copy(uri, copy)
         try:
             async with aclosing(scanner.passed(self._store.get(copy))) as chunks:
@@ -87,8 +91,20 @@ class DirectUploads:
         except BaseException:
             await self._store.discard(copy)
             raise
-        await self._store.discard(uri)
         return copy
+
+    async def settle(self, principal: Principal, upload_id: str, uri: str, *, used: bool) -> None:
+        """Delete what is not needed of an upload and its copy, once it is known whether a job came of it.
+
+        Args:
+            principal: whose upload it is.
+            upload_id: of `offer`.
+            uri: what `find` returned.
+            used: whether that is the source of a job.
+        """
+        original = self._uri(principal, upload_id)
+        if uri != original:
+            await self._store.discard(original if used else uri)
 
     def _uri(self, principal: Principal, upload_id: str) -> str:
         return self._store.upload_uri(principal.namespace, f"direct/{principal.tenant}", upload_id)

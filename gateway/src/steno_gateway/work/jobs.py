@@ -178,7 +178,14 @@ class JobService:
                 if known.metadata.annotations.get(DIGEST_ANNOTATION) == _digest(spec, content):
                     return known
             raise
-        return await self._create(kind, principal, name, {**spec, "source": {"uri": uri, **self._access()}}, content)
+        used = False
+        try:
+            source = {"uri": uri, **self._access()}
+            job = await self._create(kind, principal, name, {**spec, "source": source}, content)
+            used = job.spec.source.uri == uri
+        finally:
+            await self.direct_uploads.settle(principal, upload, uri, used=used)
+        return job
 
     def _in_root(self, path: str) -> str:
         """Return the URI of a path in a directory that the administrator has named.
