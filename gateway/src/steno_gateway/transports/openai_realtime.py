@@ -10,8 +10,8 @@ import asyncio
 import base64
 import binascii
 import json
-import logging
 import secrets
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,9 +29,7 @@ from steno_gateway.transports.http import api_key
 from steno_gateway.transports.live_calls import Disconnected, live_call, running, until_revoked
 from steno_gateway.transports.openai_rest import OpenAIError, envelope, model_names, require_model
 from steno_gateway.transports.realtime_events import Event, RealtimeSession, Translator, event_id, pcm, updated
-from steno_gateway.transports.websocket_client import WebSocketClient
-
-log = logging.getLogger(__name__)
+from steno_gateway.transports.websocket_client import WebSocketClient, serve_client
 
 FIRST_AUDIO_SECONDS = 300.0
 """Within which a session has to have audio."""
@@ -59,23 +57,8 @@ class RealtimeEndpoint:
     async def serve(self, socket: WebSocket) -> None:
         """Serve one connection to its end. Never raises, unless it is cancelled."""
         offered = socket.scope.get("subprotocols", ())
-        try:
-            await socket.accept(subprotocol=_PROTOCOL if _PROTOCOL in offered else None)
-        except (RuntimeError, OSError):
-            return
-        client = WebSocketClient(socket)
-        async with running(client.pump()):
-            try:
-                await self._serve(socket, client)
-            except Disconnected:
-                pass
-            except ApiError as error:
-                socket.state.error_code = error.status.code
-                await _fail(client, error)
-            except Exception:
-                log.exception("a live session met an unexpected error")
-                message = "The gateway met an unexpected error. Please report it."
-                await _fail(client, ApiError(ErrorCode.INTERNAL, message))
+        agreed = _PROTOCOL if _PROTOCOL in offered else None
+        await serve_client(socket, partial(self._serve, socket), _fail, subprotocol=agreed)
 
     async def _serve(self, socket: WebSocket, client: WebSocketClient) -> None:
         async with self._access.admit(_key(socket), Scope.STREAM) as admitted:

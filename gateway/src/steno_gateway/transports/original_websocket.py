@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import secrets
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,10 +21,8 @@ from steno_api.server.errors import ApiError, ErrorCode
 from steno_gateway.access.access import Access
 from steno_gateway.live.sessions import LiveSessions, SessionRequest
 from steno_gateway.transports.http import api_key
-from steno_gateway.transports.live_calls import Disconnected, live_call, running, start_timeout
-from steno_gateway.transports.websocket_client import WebSocketClient
-
-log = logging.getLogger(__name__)
+from steno_gateway.transports.live_calls import live_call, start_timeout
+from steno_gateway.transports.websocket_client import WebSocketClient, serve_client
 
 MAX_START_CHARS, MAX_MESSAGES_BEFORE_START = 16 * 1024, 4
 MAX_WAITING = 256
@@ -78,24 +76,7 @@ class OriginalWebSocket:
 
     async def serve(self, socket: WebSocket) -> None:
         """Serve one connection to its end. Never raises, unless it is cancelled."""
-        # Accepted before the key is checked: a browser learns nothing of a handshake that is refused.
-        try:
-            await socket.accept()
-        except (RuntimeError, OSError):
-            return
-        client = WebSocketClient(socket)
-        async with running(client.pump()):
-            try:
-                await self._serve(socket, client)
-            except Disconnected:
-                pass
-            except ApiError as error:
-                socket.state.error_code = error.status.code
-                await client.fail(error)
-            except Exception:
-                log.exception("a live session met an unexpected error")
-                message = "The gateway met an unexpected error. Please report it."
-                await client.fail(ApiError(ErrorCode.INTERNAL, message))
+        await serve_client(socket, partial(self._serve, socket))
 
     async def _serve(self, socket: WebSocket, client: WebSocketClient) -> None:
         key, start = api_key(socket), None

@@ -8,13 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from steno_api.server.errors import ApiError
-from steno_gateway.transports.live_calls import Disconnected
+from steno_api.server.errors import ApiError, ErrorCode
+from steno_gateway.transports.live_calls import Disconnected, running
+
+log = logging.getLogger(__name__)
 
 MAX_FRAME_BYTES = 1024 * 1024
 """As the servers'."""
@@ -114,3 +118,39 @@ class WebSocketClient:
             raise Disconnected
         data = message.get("bytes")
         return data if data is not None else message.get("text") or ""
+
+
+async def serve_client(
+    socket: WebSocket,
+    work: Callable[[WebSocketClient], Awaitable[None]],
+    fail: Callable[[WebSocketClient, ApiError], Awaitable[None]] = WebSocketClient.fail,
+    *,
+    subprotocol: str | None = None,
+) -> None:
+    """Serve one connection to its end. Never raises, unless it is cancelled.
+
+    It is accepted before the key is checked: a browser learns nothing of a handshake that is refused.
+
+    Args:
+        socket: of the client.
+        work: what is done for it.
+        fail: says why that ended, as its protocol has it.
+        subprotocol: that is agreed upon.
+    """
+    try:
+        await socket.accept(subprotocol=subprotocol)
+    except (RuntimeError, OSError):
+        return
+    client = WebSocketClient(socket)
+    async with running(client.pump()):
+        try:
+            await work(client)
+        except Disconnected:
+            pass
+        except ApiError as error:
+            socket.state.error_code = error.status.code
+            await fail(client, error)
+        except Exception:
+            log.exception("a live session met an unexpected error")
+            message = "The gateway met an unexpected error. Please report it."
+            await fail(client, ApiError(ErrorCode.INTERNAL, message))

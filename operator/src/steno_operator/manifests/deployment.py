@@ -59,8 +59,9 @@ class ServerConfig:
     """Public keys (PEM) that sign session tokens."""
     pod_labels: Mapping[str, str]
     report_ca: str | None = None
-    metrics_token_sha256: str | None = None
     """CA certificates (PEM) of an `https://` report URL."""
+    metrics_token_sha256: str | None = None
+    """Of the bearer token that servers' `/metrics` needs; None: none."""
     egress: EgressRules = field(default_factory=EgressRules)
     """Networks that sources and outputs may be on."""
     queue: Queues | None = None
