@@ -174,7 +174,7 @@ class UploadView(Model):
     id: str
     """To be named as `spec.source.upload` of a job."""
     url: str
-    """Presigned: whoever has it may write the file."""
+    """Presigned: anyone who has it may write the file."""
     method: Literal["PUT"] = "PUT"
     """Of the request to `url`."""
     expires: AwareDatetime

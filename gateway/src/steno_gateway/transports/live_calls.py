@@ -1,6 +1,6 @@
 """Live sessions in any protocol: opened for a client, relayed both ways, and left when it leaves or its key is revoked.
 
-Separate because each protocol only translates: who waits for what, and who is told why, is the same in all of them.
+Separate because each protocol only translates: who waits for what, and who learns why it ends, is the same in all.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ async def running(work: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[
         task.cancel()
         await asyncio.wait((task,))
         if not task.cancelled():
-            task.exception()  # whoever wanted it has seen it
+            task.exception()  # or asyncio would log it as never retrieved
 
 
 @contextlib.asynccontextmanager

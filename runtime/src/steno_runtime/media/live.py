@@ -117,9 +117,10 @@ def _in_fragments(data: bytes) -> bool | None:
 
 def _boxes(data: bytes) -> Iterator[bytes]:
     """Yield the kinds of the boxes of MP4 that follow each other."""
-    while len(data) >= 8:
-        yield data[4:8]
-        data = data[max(8, int.from_bytes(data[:4])) :]
+    at = 0
+    while len(data) >= at + 8:
+        yield data[at + 4 : at + 8]
+        at += max(8, int.from_bytes(data[at : at + 4]))
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def make_app(
 
 
 def make_probe_app(status: StatusRoutes, middleware: Sequence[Middleware] = ()) -> Starlette:
-    """Build the application of the probes' port, which no Service leads to: whoever reaches it needs no token.
+    """Build the application of the probes' port, which no Service leads to. Probes need no token.
 
     Args:
         status: endpoints about the server.
