@@ -55,7 +55,7 @@ def read_recording_sandboxed(
 
     Args:
         path: see there.
-        check: called ten times a second; raises to stop.
+        check: called before, and ten times a second; raises to stop.
         on_progress: see there.
         on_warning: see there; called at the end.
         selection: see there.

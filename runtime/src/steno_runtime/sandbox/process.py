@@ -198,13 +198,14 @@ class SandboxedProcess:
         Args:
             request: a `functools.partial` of a function of a module; it is called with a function that sends events.
             seconds: for which the child may say nothing; each event begins them anew.
-            check: called about every tenth of a second; raises to stop.
+            check: called before, and about every tenth of a second; raises to stop.
             on_event: called with each event: parsed JSON, which the child may have made up.
 
         Raises:
             SandboxFault: the child crashed, exceeded a limit, or broke the protocol.
             WorkError: the child says so of its input; `Internal`: it raised something unexpected.
         """
+        check()
         started = time.monotonic()
         try:
             self._send(pickle.dumps(request))
