@@ -27,9 +27,10 @@ from steno_api.metrics_token import MetricsTokenError, read_token_digest
 from steno_api.tls import HANDSHAKE_SECONDS, CertificateError, expires_at
 from steno_kube.backoff import Backoff
 from steno_kube.client import ApiError, Cluster, UnreachableError
+from steno_kube.leader_election import Leadership, LeaseTimes
 from steno_kube.reflector import Timing
 from steno_operator.control.cache.cluster_state import ClusterState
-from steno_operator.control.kube.leader_election import Leadership, LeaseTimes, label_pod
+from steno_operator.control.kube.pod_role import label_pod
 from steno_operator.control.manager import Manager, ManagerOptions
 from steno_operator.control.reports.certificate import ReportTLS, issued, mounted
 from steno_operator.control.reports.server import ReportEndpoint, routes

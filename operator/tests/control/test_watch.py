@@ -13,9 +13,9 @@ import pytest
 from steno_kube import client as cluster_module
 from steno_kube.backoff import Backoff
 from steno_kube.client import ApiError, Cluster, ResourceType, UnreachableError
+from steno_kube.leader_election import Leadership, LeaseTimes
 from steno_kube.metrics import WATCH_FORBIDDEN
 from steno_kube.reflector import Reflector, Target, Timing
-from steno_operator.control.kube.leader_election import Leadership, LeaseTimes
 from steno_operator.control.watch.kopf_source import _settings
 from steno_operator.control.watch.resync import ResyncCheck, WatchedKind
 

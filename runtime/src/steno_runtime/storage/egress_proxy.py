@@ -19,8 +19,9 @@ from socketserver import ThreadingTCPServer
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
+from steno_api.egress import Egress, ForbiddenAddress, environment_proxy
 from steno_api.worker.task import EgressRules
-from steno_runtime.storage.egress import Egress, ForbiddenAddress, environment_proxy
+from steno_runtime.storage.egress import egress_of
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 @functools.cache
 def _start(allowed: tuple[str, ...], denied: tuple[str, ...], origin: tuple[str, str, int] | None) -> str:
-    server = _Server(Egress(EgressRules(allowed_networks=list(allowed), denied_networks=list(denied))), origin)
+    server = _Server(egress_of(EgressRules(allowed_networks=list(allowed), denied_networks=list(denied))), origin)
     threading.Thread(target=server.serve_forever, name="egress-proxy", daemon=True).start()
     return f"http://127.0.0.1:{server.server_address[1]}"
 

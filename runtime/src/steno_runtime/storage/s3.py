@@ -17,6 +17,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError,
 from obstore.store import S3Store
 
 from steno_api.credentials import ALLOW_PLAIN_HTTP, ENDPOINT_KEY, CredentialScope, aws_endpoint, s3_location
+from steno_api.egress import DENIED, Egress, ForbiddenAddress, host_of
 from steno_api.failures import FailureReason
 from steno_api.s3 import CREDENTIAL_KEYS, DEFAULT_REGION, parse_error
 from steno_api.worker.task import EgressRules, TaskOutput, TaskSource
@@ -24,7 +25,7 @@ from steno_runtime.errors import WorkError
 from steno_runtime.storage.common import Unavailable, redact
 from steno_runtime.storage.credentials import Role, outside_scope, read_credentials, scope_of
 from steno_runtime.storage.download import Body
-from steno_runtime.storage.egress import DENIED, Egress, ForbiddenAddress, host_of
+from steno_runtime.storage.egress import egress_of
 from steno_runtime.storage.egress_proxy import DENIED_CODE, OTHER_ORIGIN_CODE, UNREACHABLE_CODE, egress_proxy
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def _open(
     endpoint = location.endpoint_url or credentials.get(ENDPOINT_KEY) or os.environ.get(ENDPOINT_KEY)
     config: dict[str, Any] = {"virtual_hosted_style_request": False}  # a bucket's own host would be another origin
     if endpoint:
-        _refuse_endpoint(endpoint, Egress(egress), role)
+        _refuse_endpoint(endpoint, egress_of(egress), role)
         config["endpoint"] = endpoint.rstrip("/")
     region = location.region or credentials.get("AWS_REGION")
     if region or location.credentials_dir:

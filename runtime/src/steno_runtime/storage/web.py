@@ -18,13 +18,14 @@ import httpcore
 import httpx
 
 from steno_api.credentials import HTTP_PASSWORD, HTTP_TOKEN, HTTP_USERNAME, CredentialScope
+from steno_api.egress import DENIED, Egress, ForbiddenAddress, environment_proxy
 from steno_api.failures import FailureReason
 from steno_api.worker.task import EgressRules, TaskSource
 from steno_runtime.errors import WorkError
 from steno_runtime.storage.common import Unavailable, redact
 from steno_runtime.storage.credentials import outside_scope, read_credentials, scope_of
 from steno_runtime.storage.download import Body
-from steno_runtime.storage.egress import DENIED, Egress, ForbiddenAddress, environment_proxy
+from steno_runtime.storage.egress import egress_of
 
 MAX_REDIRECTS = 5
 PIECE_BYTES = 1024 * 1024
@@ -57,7 +58,7 @@ class WebSource:
             allowed: whether a redirect may be followed; None: all may be.
             shown: what messages have in place of a URL that is a secret.
         """
-        self._egress = Egress(egress)
+        self._egress = egress_of(egress)
         self._allowed = allowed
         self.display_uri = shown or redact(source.uri)
         self._field = "source.uriSecretRef" if shown else "source.uri"

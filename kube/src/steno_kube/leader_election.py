@@ -14,12 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from steno_kube.backoff import Backoff
-from steno_kube.client import CONFLICT, LEASES, NOT_FOUND, PODS, ApiError, Cluster, UnreachableError
+from steno_kube.client import CONFLICT, LEASES, NOT_FOUND, ApiError, Cluster, UnreachableError
 
 log = logging.getLogger(__name__)
-
-ROLE_LABEL = "steno.dev/role"
 
 
 @dataclass(frozen=True)
@@ -143,25 +140,3 @@ class Leadership:
         seen = (spec.get("holderIdentity") or "", spec.get("renewTime"), lease["metadata"].get("resourceVersion"))
         if seen != self._seen:
             self._seen, self._seen_at = seen, time.monotonic()
-
-
-async def label_pod(cluster: Cluster, namespace: str, pod: str, role: str) -> None:
-    """Label our own pod, and try until it works: the report Service selects the leader by the label.
-
-    Args:
-        cluster: where the pod is.
-        namespace: its namespace.
-        pod: its name.
-        role: `leader` or `standby`.
-    """
-    backoff, failures = Backoff(0.5, 15.0), 0
-    while True:
-        try:
-            await cluster.merge_patch(PODS, namespace, pod, {"metadata": {"labels": {ROLE_LABEL: role}}})
-        except (ApiError, UnreachableError) as error:
-            failures += 1
-            delay = backoff.delay(failures)
-            log.warning("labelling pod %s as %s: %s; trying again in %.1f s", pod, role, error, delay)
-            await asyncio.sleep(delay)
-        else:
-            return
