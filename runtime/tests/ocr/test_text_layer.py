@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,45 @@ def test_o22_codes_of_a_font_without_a_unicode_map_are_not_text(tmp_path, mapped
 )
 def test_o22_signs_within_words_without_letters_are_not_text(text, readable):
     assert is_readable([RecognizedLine(box(0, 0, 9, 9), text, 1.0)]) is readable
+
+
+ARABIC = "\u0627\u0644\u0645\u0634\u0643\u0644\u0627\u062a \u0623\u064a\u0636\u064b\u0627"
+"""Two words: one with lam and alef in one glyph, one with a vowel sign."""
+
+
+def arabic_pdf(path: Path, glyphs: Sequence[tuple[str, float, float]]) -> Path:
+    """Write one line: each glyph's letters, where it begins, and how wide it is."""
+    pairs = "".join(
+        f"<{33 + code:02x}> <{letters.encode('utf-16-be').hex()}>\n" for code, (letters, _, _) in enumerate(glyphs)
+    )
+    with pikepdf.new() as pdf:
+        page = pdf.add_blank_page(page_size=(595, 842))
+        font = pikepdf.Dictionary(
+            Type=Name.Font, Subtype=Name.Type1, BaseFont=Name.Helvetica, FirstChar=33,
+            LastChar=32 + len(glyphs), Widths=[wide * 100 for _, _, wide in glyphs],
+        )  # fmt: skip
+        font.ToUnicode = pdf.make_stream(
+            (
+                "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /A def /CMapType 2 def\n"
+                f"1 begincodespacerange <00> <ff> endcodespacerange {len(glyphs)} beginbfchar\n{pairs}endbfchar\n"
+                "endcmap end end"
+            ).encode()
+        )
+        page.Resources = pikepdf.Dictionary(Font=pikepdf.Dictionary(F=pdf.make_indirect(font)))
+        shown = (f"BT /F 10 Tf {left} 700 Td <{33 + code:02x}> Tj ET\n" for code, (_, left, _) in enumerate(glyphs))
+        page.Contents = pdf.make_stream("".join(shown).encode())
+        pdf.save(path)
+    return path
+
+
+def test_letters_that_share_a_glyph_and_vowel_signs_are_in_their_logical_order(tmp_path):
+    alef, lam, meem, sheen, kaf, _, _, teh, _, hamza, yeh, dad, sign, last = ARABIC
+    glyphs = [
+        (alef, 100, 3), (lam, 97, 3), (meem, 91, 6), (sheen, 82, 9), (kaf, 76, 6), (lam + alef, 70, 6),
+        (teh, 61, 9), (" ", 58, 3), (hamza, 55, 3), (yeh, 51, 4), (dad, 41, 10), (sign, 42, 2), (last, 38, 3),
+    ]  # fmt: skip
+    [line] = load(arabic_pdf(tmp_path / "a.pdf", glyphs)).embedded
+    assert line.text == ARABIC
+    left, right = line.words[0].quad[0][0], line.words[0].quad[1][0]
+    assert left > line.words[1].quad[1][0]
+    assert right > left

@@ -1,12 +1,14 @@
 """Text layer of a PDF's page, through PDFium: its characters as lines of words, and whether they are text at all.
 
 PDFium's own quirks end here: it marks a hyphen at a line's end by U+0002 and lets the next line follow at once, gives
-text that the crop box hides, and passes on the codes of fonts that say nothing of Unicode.
+text that the crop box hides, and passes on the codes of fonts that say nothing of Unicode. It turns lines of Arabic and
+Hebrew round letter by letter, those of one glyph (lam-alef) as well, and breaks words at vowel signs.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +31,9 @@ _MAX_SIGNS = 0.2
 _MIN_LETTERS = 0.3
 _WITHOUT_SHAPE = "\u00ad\u200b\ufeff"
 """Soft hyphens within a line, zero-width spaces and byte order marks."""
+_VOWEL_SIGNS = re.compile("[\u0591-\u05bd\u05bf-\u05c7\u064b-\u065f\u0670\u06d6-\u06ed]")
+"""Marks of Hebrew and Arabic, which stand above or below a letter."""
+_FROM_THE_RIGHT = ("R", "AL")
 _INVISIBLE = pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE
 
 
@@ -78,10 +83,10 @@ def read_text_layer(page: pdfium.PdfPage, width: int, height: int) -> TextLayer:
             if letter in ("\r", "\n"):
                 lines.end_line()
                 continue
-            if not letter.strip():
-                lines.end_word()
-                continue
             at = _char_box(page, text_page, index, width, height)
+            if not letter.strip():
+                lines.add_space(at)
+                continue
             if not (0 <= (at[0] + at[2]) / 2 <= width and 0 <= (at[1] + at[3]) / 2 <= height):
                 lines.end_word()
                 continue
@@ -132,13 +137,52 @@ class _Lines:
         self._boxes: list[Box] = []
         self._first: Box | None = None
         self._last: Box | None = None
+        self._glyph = 0
+        """Where the last glyph's letters begin in `_letters`."""
+        self._sign: tuple[str, Box] | None = None
+        """A vowel sign that was seen before its letter."""
+        self._made_space = False
+        """Whether a space without a width was seen last: PDFium made it, for a gap or for a vowel sign."""
 
     def add(self, letter: str, at: Box) -> None:
-        self._letters.append(letter)
+        is_sign = _VOWEL_SIGNS.match(letter) is not None
+        if self._made_space and not is_sign:
+            self.end_word()
+        self._made_space = False
+        if is_sign and not (self._last and self._letters and _is_over(at, self._last)):
+            self._end_sign()
+            self._sign = letter, at
+            return
+        sign, self._sign = self._sign, None
+        if sign and not _is_over(sign[1], at):
+            self._append(*sign)
+            sign = None
+        self._append(letter, at)
+        if sign:
+            self._append(*sign)
+
+    def _append(self, letter: str, at: Box) -> None:
+        of_one_glyph = bool(self._letters) and at == self._last and unicodedata.bidirectional(letter) in _FROM_THE_RIGHT
+        if not of_one_glyph:
+            self._glyph = len(self._letters)
+        self._letters.insert(self._glyph, letter)
         self._boxes.append(at)
         self._first, self._last = self._first or at, at
 
+    def _end_sign(self) -> None:
+        sign, self._sign = self._sign, None
+        if sign:
+            self._append(*sign)
+
+    def add_space(self, at: Box) -> None:
+        if at[2] > at[0]:
+            self.end_word()
+        else:
+            self._made_space = True
+
     def end_word(self) -> None:
+        self._made_space = False
+        self._end_sign()
         if self._letters:
             around = box(*bounds([box(*at) for at in self._boxes]))
             self._words.append(RecognizedWord(around, "".join(self._letters), 1.0))
@@ -168,6 +212,10 @@ def _line(words: list[RecognizedWord], first: Box | None, last: Box | None) -> R
     turn = turned_left if down > 0 else turned_right
     turned = tuple(replace(word, quad=turn(word.quad)) for word in words)
     return RecognizedLine(turn(around), text, 1.0, turned)
+
+
+def _is_over(sign: Box, letter: Box) -> bool:
+    return letter[0] <= (sign[0] + sign[2]) / 2 <= letter[2]
 
 
 def _char_box(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage, index: int, width: int, height: int) -> Box:
