@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from steno_api.gateway.session_tokens import GATEWAY_LABEL
-from steno_api.v1alpha1.common import DEFAULT_POOL
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
@@ -25,6 +24,7 @@ from steno_kube.keys import Key, controller_uid
 from steno_kube.object_cache import Entry, Index, OwnerKey
 from steno_operator.manifests import labels
 from steno_operator.plan.common.admission import ADMISSION_POLICIES
+from steno_operator.plan.common.carriers import carrier_of
 from steno_operator.plan.pool.places import PlaceRequest, place_request
 
 POOL_KIND = RuntimePool.definition.kind
@@ -125,10 +125,7 @@ class ResourceRecord:
     @property
     def pool(self) -> Key | None:
         """The pool that carries out a job's attempts; None: none does."""
-        spec = self.raw.get("spec") or {}
-        if spec.get("execution") != "Pool":
-            return None
-        return Key(POOL_KIND, self.key.namespace, _name(spec.get("poolRef")) or DEFAULT_POOL)
+        return _pool_of_job(self.key.namespace, self.raw.get("spec") or {})
 
     @property
     def profile(self) -> str:
@@ -205,10 +202,15 @@ def _quota_request(key: Key, raw: Mapping[str, Any]) -> QuotaRequest:
 
 def _queued_job(key: Key, raw: Mapping[str, Any]) -> QueuedJob | None:
     spec, status = raw.get("spec") or {}, raw.get("status") or {}
-    if spec.get("execution") != "Pool" or status.get("completionTime") or "deletionTimestamp" in raw["metadata"]:
+    pool = _pool_of_job(key.namespace, spec)
+    if pool is None or status.get("completionTime") or "deletionTimestamp" in raw["metadata"]:
         return None
-    name = _name(spec.get("poolRef")) or DEFAULT_POOL
-    return QueuedJob(Key(POOL_KIND, key.namespace, name), bool(status.get("startTime")) and not spec.get("suspend"))
+    return QueuedJob(pool, bool(status.get("startTime")) and not spec.get("suspend"))
+
+
+def _pool_of_job(namespace: str, spec: Mapping[str, Any]) -> Key | None:
+    name = carrier_of(spec).pool
+    return None if name is None else Key(POOL_KIND, namespace, name)
 
 
 def _tenant(raw: Mapping[str, Any]) -> TenantRecord:

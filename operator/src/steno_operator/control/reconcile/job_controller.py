@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
@@ -14,13 +14,14 @@ from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.snapshots.job import observe_job
 from steno_operator.control.reconcile.attempts import Attempts
 from steno_operator.control.reconcile.controller import Controller, RefusedError
+from steno_operator.plan.common.carriers import Mode, carrier_of
 from steno_operator.plan.common.plan import Plan
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.observed import ObservedJob
 from steno_operator.plan.job.planner import plan_job
 
 J = TypeVar("J", TranscriptionJob, OCRJob)
-AttemptsBy = Mapping[Literal["Job", "Pool"], Attempts[Any, Any]]
+AttemptsBy = Mapping[Mode, Attempts[Any, Any]]
 """What carries attempts out, by a job's `spec.execution`."""
 
 
@@ -47,4 +48,4 @@ class JobController(Controller[J, ObservedJob, Plan]):
     async def refresh(self, key: Key, uid: str) -> None:
         """See `Controller`."""
         spec = (self._state.resource(key) or {}).get("spec") or {}
-        await self._attempts["Pool" if spec.get("execution") == "Pool" else "Job"].refresh(key, uid)
+        await self._attempts[carrier_of(spec).mode].refresh(key, uid)

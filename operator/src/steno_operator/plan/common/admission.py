@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from steno_api.usage import Work
 from steno_api.v1alpha1.reasons import Reason
 from steno_operator.manifests.labels import default_tenant
+from steno_operator.plan.common.carriers import carrier_of
 from steno_operator.plan.common.usage import NOTHING, read_record, record_work
 
 State = Literal["NotRequired", "Admitted", "Waiting", "Refused"]
@@ -125,7 +126,7 @@ class _JobPolicy:
         return not spec.get("suspend")
 
     def max_pods(self, spec: Mapping[str, Any]) -> int:
-        return 0 if spec.get("execution") == "Pool" else 1
+        return carrier_of(spec).own_pods
 
     def demand(self, gpus: int | None, pods: int) -> Demand | None:
         if not pods:

@@ -14,7 +14,7 @@ from steno_api.failures import FailureClass, FailureReason
 from steno_api.v1alpha1.common import LastFailure
 from steno_operator.plan.common.conditions import clip
 from steno_operator.plan.common.policy import Policy
-from steno_operator.plan.job.child_job import missing_child_job
+from steno_operator.plan.job.execution import Execution
 from steno_operator.plan.job.observed import Job
 from steno_operator.plan.job.outcome import Failure, ObservedAttempt, Published
 
@@ -45,13 +45,20 @@ class AttemptHistory:
 
 
 def evaluate_attempts(
-    job: Job, observed: Sequence[ObservedAttempt], now: datetime, policy: Policy, expiry: datetime | None
+    job: Job,
+    observed: Sequence[ObservedAttempt],
+    execution: Execution,
+    now: datetime,
+    policy: Policy,
+    *,
+    expiry: datetime | None,
 ) -> AttemptHistory:
     """Return the attempt history of a job that has not finished.
 
     Args:
         job: the resource.
         observed: its attempts.
+        execution: what carries them out.
         now: the present, in whole seconds.
         policy: the operator's settings.
         expiry: when the job's deadline ran or will run out. A failure after it is not counted: whatever goes wrong
@@ -68,7 +75,7 @@ def evaluate_attempts(
         attempt = attempts.get(number)
         if attempt is not None and attempt.published is not None:
             continue
-        failure = missing_child_job(job, number, now) if attempt is None else attempt.failure
+        failure = execution.missing(job, number, now) if attempt is None else attempt.failure
         if failure is None:
             live = attempt
             continue

@@ -8,11 +8,13 @@ from steno_api.failures import EXIT_TERMINATED, FailureClass, FailureReason, cla
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.reasons import Reason
 from steno_api.worker.termination import Failed, Succeeded
-from steno_operator.manifests.job import deadline_of
+from steno_operator.manifests.job import build_job, deadline_of
 from steno_operator.manifests.labels import child_name
+from steno_operator.manifests.task import Attempt
 from steno_operator.plan.common.clock import truncate_to_seconds
+from steno_operator.plan.common.conditions import Fact
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
-from steno_operator.plan.common.plan import Action, SetDeadline, StopAttempt, SuspendAttempt
+from steno_operator.plan.common.plan import Action, SetDeadline, StartAttempt, StopAttempt, SuspendAttempt
 from steno_operator.plan.common.pods import (
     ObservedPod,
     ended,
@@ -23,8 +25,10 @@ from steno_operator.plan.common.pods import (
     worker_result,
 )
 from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.common.profiles import usable_profile
 from steno_operator.plan.common.usage import work_of_pods
-from steno_operator.plan.job.observed import Job, ObservedChild
+from steno_operator.plan.job.execution import Start
+from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
 from steno_operator.plan.job.outcome import Activity, Failure, ObservedAttempt, Published
 
 MAX_EVICTIONS = 3
@@ -49,6 +53,68 @@ _BY_EXIT_CODE: dict[FailureClass, tuple[FailureReason, str]] = {
     FailureClass.SIZE: (FailureReason.OUT_OF_MEMORY, "The worker ran out of memory"),
     FailureClass.INTERNAL: (FailureReason.INTERNAL, "The worker failed"),
 }
+
+
+class ChildJobs:
+    """Each attempt is a child Job. Implements `Execution`."""
+
+    carrier = "Job"
+
+    def observe(self, observed: ObservedJob, now: datetime, policy: Policy) -> list[ObservedAttempt]:
+        """See `Execution`."""
+        return [observe_child_job(child, observed.job, now, policy) for child in observed.children]
+
+    def missing(self, job: Job, attempt: int, now: datetime) -> Failure:
+        """See `Execution`."""
+        name = child_name(job.metadata.name, attempt)
+        return Failure(FailureReason.POD_LOST, f"The child Job {name} was deleted before it ended.", now)
+
+    def needs(self, job: Job) -> str:
+        """See `Execution`."""
+        return f'RuntimeProfile "{job.spec.profile_ref.name}"'
+
+    def obstacle(self, observed: ObservedJob, policy: Policy) -> Fact | None:  # noqa: ARG002 - one shape for all
+        """See `Execution`: the profile is missing, or is not for the job's Tenant."""
+        name, tenant = observed.job.spec.profile_ref.name, observed.admission.tenant
+        profile = usable_profile(observed.profile, name, tenant, remedy="name another in a new resource")
+        return profile if isinstance(profile, Fact) else None
+
+    def conflict(self, observed: ObservedJob, attempt: int) -> str:
+        """See `Execution`: a Job that is not the resource's has the name."""
+        name = child_name(observed.job.metadata.name, attempt)
+        return name if name in observed.conflicting else ""
+
+    def start(
+        self,
+        observed: ObservedJob,
+        attempt: int,
+        out_of_memory: int,
+        now: datetime,  # noqa: ARG002 - one shape for all
+        policy: Policy,
+    ) -> Start:
+        """See `Execution`."""
+        job, profile = observed.job, observed.profile
+        assert profile is not None  # noqa: S101 - `obstacle` has seen to it
+        given = Attempt(
+            number=attempt,
+            tenant=observed.admission.billed_tenant(job.spec.tenant_name, job.metadata.namespace),
+            out_of_memory=out_of_memory,
+            profile=profile,
+            runtime_image=policy.runtime_image,
+            report_url=policy.report_url,
+            report_ca=policy.report_ca,
+            pod_labels=policy.pod_labels,
+            egress=policy.egress,
+        )
+        return Start(StartAttempt(attempt, build_job(job, given)), WAITING_FOR_POD)
+
+    def refused(self, refusal: str) -> QueueStatus:
+        """See `Execution`: the API server did."""
+        return explain_refusal(refusal)
+
+    def started(self, job: Job, attempt: int) -> str:
+        """See `Execution`."""
+        return f"Started attempt {attempt} (Job {child_name(job.metadata.name, attempt)})."
 
 
 def observe_child_job(child: ObservedChild, job: Job, now: datetime, policy: Policy) -> ObservedAttempt:
@@ -82,18 +148,6 @@ def observe_child_job(child: ObservedChild, job: Job, now: datetime, policy: Pol
         stop=None if child.deleting else StopAttempt(child.name, child.uid),
         outstays=outstays_at(child, policy),
     )
-
-
-def missing_child_job(job: Job, attempt: int, now: datetime) -> Failure:
-    """Return how an attempt failed whose child Job is not there any more.
-
-    Args:
-        job: the resource.
-        attempt: its number.
-        now: the present, in whole seconds.
-    """
-    name = child_name(job.metadata.name, attempt)
-    return Failure(FailureReason.POD_LOST, f"The child Job {name} was deleted before it ended.", now)
 
 
 def current_pod(child: ObservedChild) -> ObservedPod | None:

@@ -9,7 +9,7 @@ from steno_api.usage import WorkRecord
 from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.reasons import Reason
 from steno_operator.plan.common.clock import earliest, ttl_left
-from steno_operator.plan.common.plan import Action, DeleteResource, EmitEvent, Plan, StopAttempt
+from steno_operator.plan.common.plan import Action, DeleteResource, EmitEvent, Plan
 from steno_operator.plan.common.usage import join, record_work
 from steno_operator.plan.job.observed import ObservedJob
 from steno_operator.plan.job.outcome import ObservedAttempt
@@ -61,11 +61,9 @@ def plan_deleted(observed: ObservedJob, attempts: Sequence[ObservedAttempt], now
     return Plan(actions, observed.job.status, again, requires_live_read=bool(actions))
 
 
-def stop_remaining(
-    attempts: Iterable[ObservedAttempt], now: datetime
-) -> tuple[tuple[StopAttempt, ...], timedelta | None]:
+def stop_remaining(attempts: Iterable[ObservedAttempt], now: datetime) -> tuple[tuple[Action, ...], timedelta | None]:
     """Return the actions that end what still works for a job that ended, and when to look again."""
-    stops: list[StopAttempt] = []
+    stops: list[Action] = []
     waits: list[timedelta | None] = []
     for each in attempts:
         if each.stop is not None and (each.live or (each.outstays is not None and now >= each.outstays)):
@@ -75,7 +73,7 @@ def stop_remaining(
     return tuple(stops), earliest(*waits)
 
 
-def stop_live(attempts: Iterable[ObservedAttempt]) -> tuple[StopAttempt, ...]:
+def stop_live(attempts: Iterable[ObservedAttempt]) -> tuple[Action, ...]:
     """Return the actions that end whatever may still work."""
     return tuple(each.stop for each in attempts if each.live and each.stop is not None)
 

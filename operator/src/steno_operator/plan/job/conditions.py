@@ -10,7 +10,6 @@ from steno_api.v1alpha1.common import Phase
 from steno_api.v1alpha1.job import JobStatus
 from steno_api.v1alpha1.meta import Condition
 from steno_api.v1alpha1.reasons import ConditionType, Reason
-from steno_operator.manifests.labels import child_name
 from steno_operator.plan.common.conditions import (
     Fact,
     Facts,
@@ -24,6 +23,7 @@ from steno_operator.plan.common.conditions import (
     warning_facts,
 )
 from steno_operator.plan.common.plan import EmitEvent
+from steno_operator.plan.job.execution import Execution
 from steno_operator.plan.job.observed import Job
 
 _PHASES: tuple[tuple[ConditionType, Phase], ...] = (
@@ -111,12 +111,18 @@ def _finished(accepted: Fact, admitted: Fact) -> Facts:
     }
 
 
-def events_of(job: Job, new: JobStatus) -> tuple[EmitEvent, ...]:
-    """Return the Events of the change from the job's status to `new`, in the order in which things happened."""
-    return tuple(_events(job, job.status, new))
+def events_of(job: Job, execution: Execution, new: JobStatus) -> tuple[EmitEvent, ...]:
+    """Return the Events of the change from a job's status, in the order in which things happened.
+
+    Args:
+        job: the resource with its old status.
+        execution: what carries its attempts out.
+        new: its new status.
+    """
+    return tuple(_events(job, execution, job.status, new))
 
 
-def _events(job: Job, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
+def _events(job: Job, execution: Execution, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
     finished = is_finished(new.conditions)
     yield from _acceptance(old, new)
     if new.last_failure is not None and new.last_failure != old.last_failure:
@@ -130,11 +136,7 @@ def _events(job: Job, old: JobStatus, new: JobStatus) -> Iterator[EmitEvent]:
     if _changed(old, new, ConditionType.SUSPENDED, to=False) and not finished:
         yield _normal(Reason.RESUMED, "spec.suspend is false: the job continues.")
     if new.attempt > old.attempt:
-        if job.spec.execution == "Pool":
-            message = f'Attempt {new.attempt} is in the queue of RuntimePool "{job.spec.pool_name}".'
-        else:
-            message = f"Started attempt {new.attempt} (Job {child_name(job.metadata.name, new.attempt)})."
-        yield _normal(Reason.ATTEMPT_STARTED, message)
+        yield _normal(Reason.ATTEMPT_STARTED, execution.started(job, new.attempt))
     yield from _running(old, new)
     if _changed(old, new, ConditionType.COMPLETE, to=True):
         yield _normal(Reason.PUBLISHED, _message(new, ConditionType.COMPLETE))

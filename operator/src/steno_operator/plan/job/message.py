@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from steno_api.failures import FailureReason
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
@@ -23,6 +24,7 @@ from steno_operator.manifests.task import build_queued_task
 from steno_operator.plan.common.conditions import Fact, find
 from steno_operator.plan.common.plan import PublishAttempt
 from steno_operator.plan.common.policy import Policy
+from steno_operator.plan.job.execution import Start
 from steno_operator.plan.job.observed import Job, ObservedJob, ObservedMessage
 from steno_operator.plan.job.outcome import Activity, Failure, ObservedAttempt, Published
 from steno_queue.message import Message
@@ -52,20 +54,48 @@ def _failed(status: Mapping[str, Any]) -> int:
     return failure.get("attempt", 0)
 
 
-def observe_messages(observed: ObservedJob, now: datetime, policy: Policy) -> list[ObservedAttempt]:
-    """Return the attempts of a job in a pool that are not evaluated yet: the latest, and one from before a crash.
+class Messages:
+    """Each attempt is a message in the queue of the job's pool. Implements `Execution`."""
 
-    Args:
-        observed: the job.
-        now: the present, in whole seconds.
-        policy: the operator's settings.
-    """
-    latest, message = observed.job.status.attempt, observed.message
-    known = None if message is None or message.attempt not in (latest, latest + 1) else message
-    attempts = [_observe(latest, known, observed, now, policy)] if latest else []
-    if known is not None and known.attempt > latest:  # published, and the status was not written
-        attempts.append(_observe(known.attempt, known, observed, now, policy))
-    return attempts
+    carrier = "message"
+
+    def observe(self, observed: ObservedJob, now: datetime, policy: Policy) -> list[ObservedAttempt]:
+        """See `Execution`: those that are not evaluated yet, which are the latest, and one from before a crash."""
+        latest, message = observed.job.status.attempt, observed.message
+        known = None if message is None or message.attempt not in (latest, latest + 1) else message
+        attempts = [_observe(latest, known, observed, now, policy)] if latest else []
+        if known is not None and known.attempt > latest:  # published, and the status was not written
+            attempts.append(_observe(known.attempt, known, observed, now, policy))
+        return attempts
+
+    def missing(self, job: Job, attempt: int, now: datetime) -> Failure:
+        """See `Execution`. Not of the latest one: the status alone says that there is one."""
+        name = job.spec.pool_name
+        return Failure(FailureReason.POD_LOST, f'Attempt {attempt} is lost from RuntimePool "{name}".', now)
+
+    def needs(self, job: Job) -> str:
+        """See `Execution`."""
+        return f'RuntimePool "{job.spec.pool_name}"'
+
+    def obstacle(self, observed: ObservedJob, policy: Policy) -> Fact | None:
+        """See `Execution`: the pool is missing, or cannot make the attempts as it is."""
+        return obstacle_of(observed, policy)
+
+    def conflict(self, observed: ObservedJob, attempt: int) -> str:  # noqa: ARG002 - one shape for all
+        """See `Execution`: a message has the job's UID in its name."""
+        return ""
+
+    def start(self, observed: ObservedJob, attempt: int, out_of_memory: int, now: datetime, policy: Policy) -> Start:
+        """See `Execution`."""
+        return Start(publication(observed, attempt, now, out_of_memory), waits_for(observed, policy))
+
+    def refused(self, refusal: str) -> QueueStatus:
+        """See `Execution`: the queue server did."""
+        return QueueStatus(reason=Reason.QUEUE_UNAVAILABLE, message=refusal)
+
+    def started(self, job: Job, attempt: int) -> str:
+        """See `Execution`."""
+        return f'Attempt {attempt} is in the queue of RuntimePool "{job.spec.pool_name}".'
 
 
 def _observe(

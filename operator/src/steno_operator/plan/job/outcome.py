@@ -11,7 +11,7 @@ from steno_api.failures import FailureReason
 from steno_api.usage import Work
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.worker.termination import Succeeded
-from steno_operator.plan.common.plan import Action, StopAttempt
+from steno_operator.plan.common.plan import Action
 from steno_operator.plan.job.observed import Job
 
 _SUMMARIES: dict[str, type[AnySummary]] = {"TranscriptionJob": TranscriptionSummary, "OCRJob": OCRSummary}
@@ -77,7 +77,7 @@ class ObservedAttempt:
     """Stops its worker and keeps the attempt."""
     align: tuple[Action, ...] = ()
     """Resumes it, and makes it what the spec says by now."""
-    stop: StopAttempt | None = None
+    stop: Action | None = None
     """Ends it and removes what is left of it; None: there is nothing left, or it is being removed."""
     outstays: datetime | None = None
     """When it is to be stopped because its worker has ended and its pod does not; None: it need not be."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from steno_api.failures import FailureReason
+from steno_operator.plan.common.carriers import Mode
 from steno_operator.plan.common.clock import truncate_to_seconds
 from steno_operator.plan.common.conditions import is_finished
 from steno_operator.plan.common.finish import finish
@@ -15,13 +16,17 @@ from steno_operator.plan.common.plan import Plan
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job import transitions
 from steno_operator.plan.job.attempts import AttemptHistory, evaluate_attempts, may_retry
-from steno_operator.plan.job.child_job import observe_child_job
+from steno_operator.plan.job.child_job import ChildJobs
 from steno_operator.plan.job.cleanup import plan_deleted, plan_finished, record_usage
 from steno_operator.plan.job.conditions import events_of, phase_of
-from steno_operator.plan.job.message import observe_messages
+from steno_operator.plan.job.execution import Execution
+from steno_operator.plan.job.message import Messages
 from steno_operator.plan.job.observed import Job, ObservedJob
 from steno_operator.plan.job.outcome import ObservedAttempt
 from steno_operator.plan.job.transitions import Context, JobTransition, StatusUpdate
+
+EXECUTIONS: Mapping[Mode, Execution] = {"Job": ChildJobs(), "Pool": Messages()}
+"""What carries attempts out, by a job's `spec.execution`."""
 
 
 def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
@@ -36,11 +41,9 @@ def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         policy: the operator's settings.
     """
     now = truncate_to_seconds(now)
-    if observed.job.spec.execution == "Pool":
-        attempts = observe_messages(observed, now, policy)
-    else:
-        attempts = [observe_child_job(child, observed.job, now, policy) for child in observed.children]
-    plan = _plan(observed, attempts, now, policy)
+    execution = EXECUTIONS[observed.job.spec.execution]
+    attempts = execution.observe(observed, now, policy)
+    plan = _plan(observed, execution, attempts, now, policy)
     return replace(plan, requires_live_read=plan.requires_live_read or _may_be_outdated(observed, attempts))
 
 
@@ -49,7 +52,9 @@ def _may_be_outdated(observed: ObservedJob, attempts: Sequence[ObservedAttempt])
     return bool(observed.conflicting) or (bool(attempts) and attempts[-1].unconfirmed)
 
 
-def _plan(observed: ObservedJob, attempts: Sequence[ObservedAttempt], now: datetime, policy: Policy) -> Plan:
+def _plan(
+    observed: ObservedJob, execution: Execution, attempts: Sequence[ObservedAttempt], now: datetime, policy: Policy
+) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp is not None:
         return plan_deleted(observed, attempts, now)
@@ -57,8 +62,8 @@ def _plan(observed: ObservedJob, attempts: Sequence[ObservedAttempt], now: datet
         return plan_finished(observed, attempts, now)
     expiry = _expiry(job)
     expired = expiry is not None and now >= expiry
-    history = evaluate_attempts(job, attempts, now, policy, expiry if expired else None)
-    context = Context(observed, attempts, history, now, policy, expiry)
+    history = evaluate_attempts(job, attempts, execution, now, policy, expiry=expiry if expired else None)
+    context = Context(observed, execution, attempts, history, now, policy, expiry)
     transition = _decide(context, expired=expired)
     reports = history.live is None or _shows_progress(job, transition)
     update = StatusUpdate(
@@ -76,7 +81,7 @@ def _plan(observed: ObservedJob, attempts: Sequence[ObservedAttempt], now: datet
         replace(transition, update=update | transition.update),
         now,
         phase_of=phase_of,
-        events_of=partial(events_of, job),
+        events_of=partial(events_of, job, execution),
         # What ends a job is never read from a cache alone.
         requires_live_read=bool(transition.actions) or concluded or "completion_time" in transition.update,
     )

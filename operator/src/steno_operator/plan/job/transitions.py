@@ -15,21 +15,15 @@ from steno_api.v1alpha1.common import LastFailure, QueueStatus, Results
 from steno_api.v1alpha1.job import Progress, Stage
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
-from steno_operator.manifests.job import build_job
-from steno_operator.manifests.labels import child_name
 from steno_operator.manifests.paths import misplaced
-from steno_operator.manifests.task import Attempt
 from steno_operator.plan.common.clock import earliest, ttl_left
 from steno_operator.plan.common.conditions import Fact, clip, find, holds
 from steno_operator.plan.common.finish import Transition
-from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_refusal
-from steno_operator.plan.common.plan import StartAttempt
 from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
-from steno_operator.plan.common.profiles import usable_profile
 from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
 from steno_operator.plan.job.cleanup import stop_live, stop_remaining
-from steno_operator.plan.job.message import obstacle_of, publication, waits_for
+from steno_operator.plan.job.execution import Execution
 from steno_operator.plan.job.observed import ObservedJob
 from steno_operator.plan.job.outcome import Activity, ObservedAttempt, Published, summary_of
 
@@ -64,6 +58,7 @@ class Context:
     """Everything a transition is decided from."""
 
     observed: ObservedJob
+    execution: Execution
     attempts: Sequence[ObservedAttempt]
     history: AttemptHistory
     now: datetime
@@ -74,14 +69,13 @@ class Context:
     @property
     def accepted(self) -> Fact:
         """The condition Accepted of a job whose profile or pool exists, or is no longer needed."""
-        spec = self.observed.job.spec
-        what = f'RuntimePool "{spec.pool_name}"' if self.in_pool else f'RuntimeProfile "{spec.profile_ref.name}"'
-        return Fact(True, Reason.ACCEPTED, f"The spec is valid and {what} exists.")
+        needed = self.execution.needs(self.observed.job)
+        return Fact(True, Reason.ACCEPTED, f"The spec is valid and {needed} exists.")
 
     @property
-    def in_pool(self) -> bool:
-        """Whether the attempts are carried out by a pool."""
-        return self.observed.job.spec.execution == "Pool"
+    def obstacle(self) -> Fact | None:
+        """Why no attempt can be started as things are; None: nothing is in the way."""
+        return self.execution.obstacle(self.observed, self.policy)
 
     @property
     def admitted(self) -> Fact:
@@ -95,7 +89,7 @@ class Context:
         """The condition Accepted of a job that ends or is suspended: as it was."""
         if self.history.attempt > 0 or holds(self.observed.job.status.conditions, ConditionType.ACCEPTED):
             return self.accepted
-        return _obstacle(self) or self.accepted
+        return self.obstacle or self.accepted
 
 
 def publish(context: Context, done: Published) -> JobTransition:
@@ -171,10 +165,10 @@ def start(context: Context) -> JobTransition:
     retry_at = context.now if failed is None else failed.time + backoff(waits, context.policy)
     if context.now < retry_at:
         return _retry_later(context, retry_at)
-    if (obstacle := _obstacle(context)) is not None:
+    if (obstacle := context.obstacle) is not None:
         return _not_accepted(context, obstacle)
-    if child_name(context.observed.job.metadata.name, context.history.attempt + 1) in context.observed.conflicting:
-        return _name_taken(context, retry_at)
+    if name := context.execution.conflict(context.observed, history.attempt + 1):
+        return _name_taken(context, name, retry_at)
     if not context.observed.admission.open:
         return _unadmitted(context)
     if context.observed.refusal:
@@ -183,32 +177,12 @@ def start(context: Context) -> JobTransition:
 
 
 def _start(context: Context) -> JobTransition:
-    number, admitted = context.history.attempt + 1, Fact(True, Reason.ADMITTED)
-    if context.in_pool:
-        begin = publication(context.observed, number, context.now, context.history.out_of_memory)
-        step = _waiting(context, waits_for(context.observed, context.policy), admitted=admitted)
-    else:
-        begin, step = _start_child(context, number), _waiting(context, WAITING_FOR_POD, admitted=admitted)
+    number, out_of_memory = context.history.attempt + 1, context.history.out_of_memory
+    begin = context.execution.start(context.observed, number, out_of_memory, context.now, context.policy)
+    step = _waiting(context, begin.waits_for, admitted=Fact(True, Reason.ADMITTED))
     update = _started(context, step.update) | StatusUpdate(attempt=number)
     # Never two at once: whatever may still work is stopped first.
-    return JobTransition(step.facts, update, (*stop_live(context.history.surplus), begin), _deadline_of(context))
-
-
-def _start_child(context: Context, number: int) -> StartAttempt:
-    job, profile = context.observed.job, context.observed.profile
-    assert profile is not None  # noqa: S101 - `_obstacle` has seen to it
-    attempt = Attempt(
-        number=number,
-        tenant=context.observed.admission.billed_tenant(job.spec.tenant_name, job.metadata.namespace),
-        out_of_memory=context.history.out_of_memory,
-        profile=profile,
-        runtime_image=context.policy.runtime_image,
-        report_url=context.policy.report_url,
-        report_ca=context.policy.report_ca,
-        pod_labels=context.policy.pod_labels,
-        egress=context.policy.egress,
-    )
-    return StartAttempt(number, build_job(job, attempt))
+    return JobTransition(step.facts, update, (*stop_live(context.history.surplus), begin.action), _deadline_of(context))
 
 
 def _unadmitted(context: Context) -> JobTransition:
@@ -228,10 +202,9 @@ def _unadmitted(context: Context) -> JobTransition:
     return replace(step, facts=facts)
 
 
-def _name_taken(context: Context, since: datetime) -> JobTransition:
+def _name_taken(context: Context, name: str, since: datetime) -> JobTransition:
     """A conflicting Job has the child's name; that of a namesake deleted just now goes away by itself."""
     job = context.observed.job
-    name = child_name(job.metadata.name, context.history.attempt + 1)
     message = f'A Job named "{name}" exists that belongs to something else: delete it, or give this job another name.'
     turns = [find(job.status.conditions, kind) for kind in (ConditionType.ACCEPTED, ConditionType.SUSPENDED)]
     # After the last of these moments only the name kept the attempt from starting.
@@ -253,12 +226,9 @@ def _refused(context: Context) -> JobTransition:
     """The API server refused the child Job, or the queue server the message."""
     refusal = context.observed.refusal
     if context.observed.refusal_final:
-        what = "message" if context.in_pool else "Job"
-        return fail(context, FailureReason.INVALID_SPEC, f"The worker's {what} was refused: {refusal}", context.now)
-    why = explain_refusal(refusal)
-    if context.in_pool:
-        why = QueueStatus(reason=Reason.QUEUE_UNAVAILABLE, message=refusal)
-    return _queued(context, why, context.policy.backoff_base)
+        message = f"The worker's {context.execution.carrier} was refused: {refusal}"
+        return fail(context, FailureReason.INVALID_SPEC, message, context.now)
+    return _queued(context, context.execution.refused(refusal), context.policy.backoff_base)
 
 
 def _show_work(context: Context, activity: Activity) -> JobTransition:
@@ -320,15 +290,6 @@ def _not_accepted(context: Context, why: Fact) -> JobTransition:
     step = _queued(context, QueueStatus(reason=why.reason, message=why.message), PROFILE_RECHECK)
     facts = {**step.facts, ConditionType.ACCEPTED: why}
     return replace(step, facts=facts)
-
-
-def _obstacle(context: Context) -> Fact | None:
-    """Return why the profile cannot be used, or the pool cannot make the attempt; None: nothing is in the way."""
-    if context.in_pool:
-        return obstacle_of(context.observed, context.policy)
-    name, tenant = context.observed.job.spec.profile_ref.name, context.observed.admission.tenant
-    profile = usable_profile(context.observed.profile, name, tenant, remedy="name another in a new resource")
-    return profile if isinstance(profile, Fact) else None
 
 
 def _started(context: Context, update: StatusUpdate) -> StatusUpdate:

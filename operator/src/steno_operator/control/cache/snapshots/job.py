@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import pydantic
@@ -14,6 +14,7 @@ from steno_operator.control.cache.attempt_reports import Server
 from steno_operator.control.cache.cluster_state import JOBS_BY_RESOURCE_NAME, SERVERS_BY_NAME, ClusterState
 from steno_operator.control.cache.job_records import JobRecord, WarningEvent, warning_id
 from steno_operator.control.cache.resource_records import POOL_KIND
+from steno_operator.plan.common.carriers import Mode
 from steno_operator.plan.common.pods import ObservedPod, ended
 from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
 
@@ -26,9 +27,11 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
         key: the job's key.
         job: the resource, parsed.
     """
+    return SNAPSHOTS[job.spec.execution](state, key, job)
+
+
+def _observe_child_jobs(state: ClusterState, key: Key, job: Job) -> ObservedJob:
     owner = OwnerKey(key.namespace, job.metadata.uid)
-    if job.spec.execution == "Pool":
-        return _observe_in_pool(state, owner, job)
     children = observe_children(state, owner)
     gpus = state.accelerators(owner, job.spec.profile_ref.name) or 0
     return ObservedJob(
@@ -44,7 +47,8 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
     )
 
 
-def _observe_in_pool(state: ClusterState, owner: OwnerKey, job: Job) -> ObservedJob:
+def _observe_messages(state: ClusterState, key: Key, job: Job) -> ObservedJob:
+    owner = OwnerKey(key.namespace, job.metadata.uid)
     message = state.attempts.get(owner)
     attempt = max(job.status.attempt, 0 if message is None else message.attempt)
     return ObservedJob(
@@ -58,6 +62,13 @@ def _observe_in_pool(state: ClusterState, owner: OwnerKey, job: Job) -> Observed
         work=state.work(owner),
         reported=state.progress.work(owner.uid),
     )
+
+
+SNAPSHOTS: Mapping[Mode, Callable[[ClusterState, Key, Job], ObservedJob]] = {
+    "Job": _observe_child_jobs,
+    "Pool": _observe_messages,
+}
+"""What is observed of a job, by what carries its attempts out."""
 
 
 def _pool(state: ClusterState, key: Key) -> RuntimePool | None:

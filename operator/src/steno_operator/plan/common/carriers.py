@@ -1,0 +1,38 @@
+"""Carriers: what carries a job's attempts out, as a raw spec says it.
+
+Separate because admission, the caches and the controllers of jobs all ask, each of a resource that is not parsed yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from steno_api.v1alpha1.common import DEFAULT_POOL
+
+Mode = Literal["Job", "Pool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """What carries attempts out."""
+
+    mode: Mode
+    pool: str | None = None
+    """Name of the RuntimePool whose servers do."""
+
+    @property
+    def own_pods(self) -> int:
+        """How many pods an attempt has of its own, whose accelerators its job asks for; a pool asks for its own."""
+        return 0 if self.mode == "Pool" else 1
+
+
+OWN_POD = Carrier("Job")
+
+
+def carrier_of(spec: Mapping[str, Any]) -> Carrier:
+    """Return what carries out the attempts of a job, by its raw spec."""
+    if spec.get("execution") != "Pool":
+        return OWN_POD
+    return Carrier("Pool", (spec.get("poolRef") or {}).get("name") or DEFAULT_POOL)
