@@ -231,6 +231,13 @@ class OperatorHarness:
     def list(self, path: str) -> list[Any]:
         return self.must("GET", path.format(ns=self.namespace))["items"]
 
+    def lists_served(self, *plurals: str) -> float:
+        """Return how many lists of these resources the API server has answered, whoever asked."""
+        served = self.call("GET", "/metrics").message.splitlines()
+        wanted = [f'resource="{plural}"' for plural in plurals]
+        lists = [line for line in served if line.startswith("apiserver_request_total{") and 'verb="LIST"' in line]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lists if any(each in line for each in wanted))
+
     def children(self) -> list[Any]:
         return self.list("/apis/batch/v1/namespaces/{ns}/jobs")
 

@@ -31,6 +31,17 @@ def test_a_job_from_apply_to_complete(harness):
     assert replica.get("/healthz") == (200, "ok")
 
 
+def test_a_success_is_confirmed_without_lists(harness):
+    harness.start()
+    harness.apply()
+    pod = harness.run_pod("talk-1")
+    harness.wait("Running")
+    before = harness.lists_served("jobs", "pods")
+    harness.publish(pod)
+    harness.wait("Complete")
+    assert harness.lists_served("jobs", "pods") == before
+
+
 def test_an_ocr_job_goes_the_same_way(harness):
     harness.kind = "OCRJob"
     replica = harness.start()

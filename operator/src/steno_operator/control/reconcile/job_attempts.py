@@ -54,7 +54,7 @@ class JobAttempts:
         while many jobs start.
         """
         owner = OwnerKey(key.namespace, uid)
-        if not self._has_begun(key, owner):
+        if not self._has_begun(key, owner) or await self._read_success(key, owner):
             return
         selector = {"labelSelector": f"{labels.JOB_UID}={uid}"}
         listed, version = await self._list(JOBS, key.namespace, selector, self._state.jobs)
@@ -73,6 +73,37 @@ class JobAttempts:
         status = (self._state.resource(key) or {}).get("status") or {}
         children = self._state.jobs.by_index(BY_OWNER, owner)
         return bool(status.get("attempt") or children or self._state.conflicts.get(owner.uid))
+
+    async def _read_success(self, key: Key, owner: OwnerKey) -> bool:
+        """Read the only Job of a resource and its only pod by name if it succeeded; tell whether they still say so.
+
+        Most jobs end so, and a list costs the API server far more: it waits until the watch cache is as new as etcd,
+        then looks at every object of the namespace. Whatever is not a plain success is read by lists.
+        """
+        names = self._succeeded(owner)
+        if names is None:
+            return False
+        job, pod = names
+        try:
+            self._state.jobs.upsert(await self._cluster.get(JOBS, key.namespace, job))
+            self._state.pods.upsert(await self._cluster.get(PODS, key.namespace, pod))
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return False
+        return self._succeeded(owner) == names
+
+    def _succeeded(self, owner: OwnerKey) -> tuple[str, str] | None:
+        """Return the names of the only Job of a resource and of its only pod, if that is known to have succeeded.
+
+        The Job itself says so later than its pod.
+        """
+        jobs = self._state.jobs.by_index(BY_OWNER, owner)
+        pods = [pod for job in jobs for pod in self._state.pods.by_index(BY_OWNER, OwnerKey(job.namespace, job.uid))]
+        if len(jobs) != 1 or len(pods) != 1 or self._state.conflicts.get(owner.uid):
+            return None
+        child, pod = jobs[0].value.child, pods[0].value.pod
+        return (child.name, pod.name) if pod.exit_code == 0 and not child.failed else None
 
     def _remember_finished(self, owner: OwnerKey) -> None:
         """Remember that the pods of finished Jobs were read: that they say nothing is the truth, not a late watch."""
