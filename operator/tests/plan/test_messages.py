@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
 from steno_api.worker.termination import Failed, TerminationMessage
-from steno_operator.plan.common.admission import NOT_REQUIRED
+from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
 from steno_operator.plan.common.plan import PublishAttempt
 from steno_operator.plan.job.planner import plan_job
 
@@ -79,6 +79,20 @@ def test_a_job_goes_from_the_queue_to_its_results():
     assert pool.status.results.manifest.endswith("/uid-1/manifest.json")
     assert (pool.status.usage.audio_millis, pool.status.usage.pages) == (10, 1)
     assert pool.wanted(1) is False
+
+
+def test_an_attempt_is_of_the_tenant_that_pays_whatever_label_its_pool_has():
+    pool = queued()
+    pool.pool = make_pool(tenantRef={"name": "label"})
+    pool.admission = Admission("Admitted", tenant="acme")
+    [publish] = [action for action in pool.reconcile().actions if isinstance(action, PublishAttempt)]
+    assert (publish.message.tenant, publish.message.task().tenant) == ("acme", "acme")
+
+
+def test_without_a_tenant_an_attempt_is_of_the_one_that_its_job_names():
+    pool = queued(tenantRef={"name": "team-red"})
+    [publish] = [action for action in pool.reconcile().actions if isinstance(action, PublishAttempt)]
+    assert (publish.message.tenant, publish.message.task().tenant) == ("team-red", "team-red")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ class Message(Model):
     time: AwareDatetime
     datacontenttype: Literal["application/json"] = "application/json"
     tenant: Annotated[str, Field(min_length=1, max_length=253)]
+    """Who pays for the attempt: the Tenant that has the namespace, else whom the job names, else the namespace."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     data: dict[str, Any]
     """The task, as `task` reads it."""

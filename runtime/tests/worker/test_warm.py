@@ -35,7 +35,6 @@ def with_source(**fields):
         ({}, {"id": "uid-2/1"}, "the message's id is not that of its attempt"),
         ({}, {"source": "/steno/team-a/other"}, "it is for /steno/team-a/other"),
         ({"job": {"namespace": "team-b", "name": "a", "uid": "uid-1"}}, {}, "in another namespace"),
-        ({"tenant": "other"}, {}, "another tenant's"),
         (with_source(path="/etc/passwd"), {}, "a pod of its own"),
         (with_source(uriFile="/var/run/secrets/steno/token"), {}, "uriSecretRef needs a pod of its own"),
         ({"output": WEB["output"] | {"path": "/models"}}, {}, "a pod of its own"),
@@ -54,6 +53,11 @@ async def test_what_a_pool_does_not_do_is_a_dead_letter_that_says_why(make_task,
     assert why in letter.reason
     assert pool.worker.begun == []
     assert pool.operator.reports == []
+
+
+def test_a_job_is_of_the_tenant_that_pays_whatever_label_the_pool_has(make_task, tmp_path):
+    worker = WarmWorker(pool_task(tmp_path), None)
+    assert worker.task_of(message_of(make_task(**WEB | {"tenant": "payer"}))).tenant == "payer"
 
 
 @pytest.mark.parametrize("folder", ["secrets/s3/..", "secrets/..", "secrets/a/b", "secrets/../secrets/s3", "secrets"])

@@ -136,7 +136,7 @@ def build_queued_task(job: TranscriptionJob | OCRJob, attempt: int, *, tenant: s
     Args:
         job: the job.
         attempt: its number.
-        tenant: that of the pool's servers.
+        tenant: who pays; the pool's servers have a label of their own.
         out_of_memory: earlier attempts that ran out of memory.
     """
     blank = RuntimeProfile(metadata=ObjectMeta(name=""))

@@ -132,7 +132,6 @@ class WarmWorker:
             "the message's id is not that of its attempt": message.id != f"{task.job.uid}/{task.attempt}",
             f"it is for {message.source[:200]}": message.source != f"/steno/{pool.pool.namespace}/{pool.pool.name}",
             "its job is in another namespace": task.job.namespace != pool.pool.namespace,
-            "its job is another tenant's": task.tenant != pool.tenant,
             "it reads or writes a volume, which needs a pod of its own (execution: Job)": any(
                 where.path is not None for where in locations
             ),

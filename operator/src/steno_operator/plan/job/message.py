@@ -19,7 +19,6 @@ from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_api.v1alpha1.runtimepool import RuntimePool
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_api.worker.termination import Failed, Succeeded
-from steno_operator.manifests.deployment import server_tenant
 from steno_operator.manifests.task import build_queued_task
 from steno_operator.plan.common.conditions import Fact, find
 from steno_operator.plan.common.plan import PublishAttempt
@@ -164,7 +163,7 @@ def publication(observed: ObservedJob, number: int, now: datetime, out_of_memory
     task = build_queued_task(
         job,
         number,
-        tenant=server_tenant(pool),
+        tenant=observed.admission.billed_tenant(job.spec.tenant_name, job.metadata.namespace),
         out_of_memory=status.out_of_memory if out_of_memory is None else out_of_memory,
     )
     name, namespace = pool.metadata.name, job.metadata.namespace or "default"
