@@ -16,6 +16,10 @@ from steno_api.worker.task import EgressRules, TaskReporting
 CERTIFICATE_FILE, KEY_FILE = "tls.crt", "tls.key"
 """Keys of a Secret of type `kubernetes.io/tls`."""
 
+ATTEMPTS_AT_ONCE = 2
+"""Attempts that a server makes at a time: while the model works on one, the next is fetched and decoded, and the last
+published. A pool has a server for so many queued jobs."""
+
 
 class PoolOutput(Model):
     """How a server reaches the object store that its sessions' transcripts are published to."""

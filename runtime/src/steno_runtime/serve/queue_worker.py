@@ -11,12 +11,12 @@ import logging
 from pydantic import ValidationError
 
 from steno_api.failures import FailureReason
-from steno_api.server.task import PoolQueue, PoolTask
+from steno_api.server.task import ATTEMPTS_AT_ONCE, PoolQueue, PoolTask
 from steno_queue.connect import open_queue
 from steno_queue.settings import QueueSettings
 from steno_runtime.errors import WorkError
 from steno_runtime.stt.engine import Engine
-from steno_runtime.worker.consumer import AT_ONCE, Consumer, OperatorReports, Tally
+from steno_runtime.worker.consumer import Consumer, OperatorReports, Tally
 from steno_runtime.worker.warm import WarmWorker
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class QueueWorker:
         queue, reports = open_queue(self._settings), OperatorReports(self._reporting)
         self._consumer = Consumer(
             queue,
-            WarmWorker(task, engine, at_once=AT_ONCE),
+            WarmWorker(task, engine, at_once=ATTEMPTS_AT_ONCE),
             reports,
             pool=task.pool,
             heartbeat_seconds=self._settings.visibility_seconds / BEATS_PER_LEASE,

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from steno_api.model import ObjectRef
+from steno_api.server.task import ATTEMPTS_AT_ONCE
 from steno_api.v1alpha1.job import Progress
 from steno_api.worker.report import ATTEMPT_REPORT_PATH, AttemptAnswer, AttemptReport
 from steno_api.worker.task import AnyTask, TaskReporting
@@ -31,8 +32,6 @@ from steno_runtime.worker.warm import WarmWorker
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 2
-"""Attempts at a time: while the model works on one, the next is fetched and decoded, and the last published."""
 WAIT_SECONDS = 5.0
 """For a message; not interrupted by a drain, since what the server has just handed out must not be lost."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
@@ -129,7 +128,7 @@ class Consumer:
         pool: ObjectRef,
         heartbeat_seconds: float,
         report_seconds: float,
-        at_once: int = AT_ONCE,
+        at_once: int = ATTEMPTS_AT_ONCE,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         """Prepare.

@@ -16,7 +16,7 @@ from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.attempt_reports import Server
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.resource_records import POOL_KIND, ResourceRecord
-from steno_operator.control.reports.pools import is_server_of
+from steno_operator.control.reports.pools import NOT_A_SERVER, server_of
 from steno_operator.control.reports.token_review import PodIdentity
 from steno_operator.plan.job.message import is_over, is_recorded
 
@@ -37,9 +37,9 @@ def take_attempt_report(
         now: the present; None: by the clock.
     """
     now = (now or datetime.now(UTC)).replace(microsecond=0)
-    server = state.servers.get(caller.pod_uid)
-    if server is None or not is_server_of(state, caller, report.pool):
-        return 403, {"message": "the token is not that of a server of this pool"}
+    server = server_of(state, caller, report.pool)
+    if server is None:
+        return NOT_A_SERVER
     owner, attempt = OwnerKey(report.job.namespace, report.job.uid), report.attempt
     job = state.owner(owner)
     if job is None or not _is_of_pool(job, report):

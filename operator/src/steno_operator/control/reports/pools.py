@@ -14,16 +14,19 @@ from steno_api.model import ObjectRef
 from steno_api.server.reports import PoolAnswer, PoolReport, SessionOrder, SessionReport, UploadReport
 from steno_api.server.session_end import SessionEnd
 from steno_kube.keys import Key
-from steno_kube.object_cache import OwnerKey
+from steno_kube.object_cache import Entry, OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.resource_records import BY_KEY, POOL_KIND, SESSION_KIND, pool_of
 from steno_operator.control.cache.snapshots.tenant import exhausted_limits
 from steno_operator.control.reports.token_review import PodIdentity
 from steno_operator.plan.common.admission import Meter
 from steno_operator.plan.common.usage import read_record, record_work
+from steno_operator.plan.pool.observed import ObservedServer
 from steno_operator.plan.session.orders import answer_report
 
 MAX_BODY = 1024 * 1024
+NOT_A_SERVER = 403, {"message": "the token is not that of a server of this pool"}
+"""The answer to a report of a pod that `server_of` does not believe."""
 _LIMITS: Mapping[Meter, Literal["Audio", "Pages"]] = {"audio": "Audio", "pages": "Pages"}
 
 
@@ -39,10 +42,10 @@ def take_pool_report(
         now: the present; None: by the clock.
     """
     pool = OwnerKey(report.pool.namespace, report.pool.uid)
-    server = state.servers.get(caller.pod_uid)
     named = Key(POOL_KIND, pool.namespace, report.pool.name)
-    if server is None or not is_server_of(state, caller, report.pool):
-        return 403, {"message": "the token is not that of a server of this pool"}
+    server = server_of(state, caller, report.pool)
+    if server is None:
+        return NOT_A_SERVER
     now = now or datetime.now(UTC)
     orders: list[SessionOrder] = []
     known: list[str] = []
@@ -65,13 +68,14 @@ def take_pool_report(
     return 200, PoolAnswer(end=orders, known=known, **more).to_wire()
 
 
-def is_server_of(state: ClusterState, caller: PodIdentity, pool: ObjectRef) -> bool:
-    """Tell whether a pod is a server of a pool, which its labels and the names of what controls it say."""
+def server_of(state: ClusterState, caller: PodIdentity, pool: ObjectRef) -> Entry[ObservedServer] | None:
+    """Return the pod that reports, if it is a server of a pool: its labels and the names of what controls it say so."""
     owner, named = OwnerKey(pool.namespace, pool.uid), Key(POOL_KIND, pool.namespace, pool.name)
     server, resource = state.servers.get(caller.pod_uid), state.owner(owner)
     if server is None or (server.namespace, server.owner) != (caller.namespace, owner):
-        return False
-    return server.owner_name == named.name and (resource is None or resource.key == named)
+        return None
+    believed = server.owner_name == named.name and (resource is None or resource.key == named)
+    return server if believed else None
 
 
 def _take_uploads(state: ClusterState, pod_uid: str, report: PoolReport) -> list[str]:

@@ -35,4 +35,5 @@ def carrier_of(spec: Mapping[str, Any]) -> Carrier:
     """Return what carries out the attempts of a job, by its raw spec."""
     if spec.get("execution") != "Pool":
         return OWN_POD
-    return Carrier("Pool", (spec.get("poolRef") or {}).get("name") or DEFAULT_POOL)
+    named: Mapping[str, Any] = spec.get("poolRef") or {}
+    return Carrier("Pool", named.get("name") or DEFAULT_POOL)

@@ -9,9 +9,6 @@ from pathlib import Path
 from steno_api.worker.task import EgressRules
 from steno_queue.settings import QueueSettings
 
-JOBS_AT_ONCE = 2
-"""Attempts that a server of a pool makes at a time."""
-
 PROFILE_RECHECK = timedelta(seconds=30)
 """How often a resource whose profile or pool is missing is requeued, should the watch miss its creation."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 from steno_api.v1alpha1.common import QueueStatus
 from steno_operator.plan.common.conditions import Fact
@@ -31,8 +31,8 @@ class Execution(Protocol):
     """One way to carry attempts out. Pure: it only reads what was observed."""
 
     @property
-    def carrier(self) -> Literal["Job", "message"]:
-        """What an attempt is, for people."""
+    def carrier(self) -> str:
+        """What an attempt is, for people: a `Job`, a `message`."""
         ...
 
     def observe(self, observed: ObservedJob, now: datetime, policy: Policy) -> list[ObservedAttempt]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from steno_api.failures import FailureReason
+from steno_api.server.task import ATTEMPTS_AT_ONCE
 from steno_api.v1alpha1.common import QueueStatus
 from steno_api.v1alpha1.meta import Condition, ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
@@ -21,7 +22,7 @@ from steno_operator.plan.common.finish import EventRules, Transition, condition_
 from steno_operator.plan.common.pending import WAITING_FOR_POD, explain_pod, explain_refusal
 from steno_operator.plan.common.plan import Action, ApplyChild, EmitEvent, PoolPlan
 from steno_operator.plan.common.pods import ended
-from steno_operator.plan.common.policy import CONFLICT_RECHECK, JOBS_AT_ONCE, PROFILE_RECHECK, Policy
+from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
 from steno_operator.plan.common.profiles import usable_profile
 from steno_operator.plan.pool.observed import ObservedPool, ObservedServer
 
@@ -150,7 +151,7 @@ def _jobs(observed: ObservedPool) -> int:
 def _needed(observed: ObservedPool) -> int:
     """Return how many servers the pool needs."""
     spec = observed.pool.spec
-    servers = max(-(-observed.sessions // spec.sessions_per_replica), -(-_jobs(observed) // JOBS_AT_ONCE))
+    servers = max(-(-observed.sessions // spec.sessions_per_replica), -(-_jobs(observed) // ATTEMPTS_AT_ONCE))
     return min(max(servers, spec.min_replicas), spec.max_replicas) if spec.replicas is None else spec.replicas
 
 
