@@ -66,7 +66,7 @@ def speech_probabilities(block: Samples, state: VadState) -> tuple[list[float], 
 
 
 def detect_speech(samples: Samples, on_block: Callable[[int], None]) -> list[Span]:
-    """Find speech.
+    """Find speech, however loud it was recorded.
 
     Args:
         samples: float32 mono at 16 kHz.
@@ -75,11 +75,17 @@ def detect_speech(samples: Samples, on_block: Callable[[int], None]) -> list[Spa
     Returns:
         Sorted spans of speech that do not overlap.
     """
+    import numpy as np
+
+    from steno_runtime.media.level import detection_gain
+
+    gain = np.float32(detection_gain(samples))
     state = VadState()
     probabilities: list[float] = []
     step = BLOCK_FRAMES * VAD_FRAME
     for begin in range(0, len(samples), step):
-        found, state = speech_probabilities(samples[begin : begin + step], state)
+        block = np.clip(samples[begin : begin + step] * gain, -1.0, 1.0)  # a click would be far beyond
+        found, state = speech_probabilities(block, state)
         probabilities.extend(found)
         on_block(min(len(samples), begin + step))
     return speech_spans(probabilities, len(samples))
