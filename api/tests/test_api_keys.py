@@ -17,6 +17,7 @@ from steno_api.gateway.api_keys import (
     read_records,
     secret_manifest,
 )
+from steno_api.gateway.known_keys import ApiKeys
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -79,6 +80,20 @@ def test_records_survive_the_secret():
     records = {record.id: record for record in records.values()}
     entries = secret_manifest("steno-api-keys", "steno", records)["stringData"]
     assert read_records({name: text.encode() for name, text in entries.items()}) == (records, [])
+
+
+def test_a_key_has_a_webhook_secret_only_if_it_is_asked_for():
+    assert made().record.webhook_secret is None
+    keys, (one, other) = ApiKeys(), (made(webhooks=True).record for _ in range(2))
+    assert one.webhook_secret is not None
+    assert one.webhook_secret != other.webhook_secret
+    assert one.webhook_secret not in repr(one)
+    assert not keys.sign_webhooks
+    keys.update("secret", {one.id: one.to_json().encode()})
+    assert keys.sign_webhooks
+    assert keys.webhook_secret(one.id) == one.webhook_secret
+    keys.update("secret", {})
+    assert keys.webhook_secret(one.id) is None
 
 
 def test_a_damaged_record_costs_no_other():

@@ -39,6 +39,8 @@ def test_its_settings_are_the_programs():
     assert settings.key_secrets == ("steno-api-keys", "steno-api-keys-2")
     assert settings.store.uri == "s3://steno/a"
     assert settings.transcription == {"model": {"name": "small"}, "profileRef": {"name": "mig"}}
+    assert settings.webhooks.retry_seconds == (1, 60)
+    assert settings.egress.allowed_networks == ["10.96.20.7/32"]
     assert set(json.loads(text)) == {field.alias for field in Settings.model_fields.values()}
 
 
@@ -55,7 +57,7 @@ def test_its_defaults_are_the_programs():
 
 
 @pytest.mark.parametrize("namespaces", ["", "team-a"])
-def test_it_may_create_work_and_read_the_keys_and_nothing_else(namespaces: str):
+def test_it_may_create_work_read_the_keys_hold_its_lease_and_nothing_else(namespaces: str):
     objects = render(*ON, *([f"--set=watchNamespaces={{{namespaces}}}"] if namespaces else []))
     bindings = [
         each
@@ -68,6 +70,13 @@ def test_it_may_create_work_and_read_the_keys_and_nothing_else(namespaces: str):
     reads = ["get", "list", "watch"]
     assert rules == [
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["steno-api-keys"], "verbs": reads},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": ["steno-gateway-webhooks"],
+            "verbs": ["get", "update"],
+        },
         {
             "apiGroups": ["steno.dev"],
             "resources": ["transcriptionjobs", "ocrjobs", "streamsessions"],

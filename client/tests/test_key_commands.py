@@ -41,6 +41,15 @@ def test_a_key_is_shown_once_and_stored_as_a_digest(steno: Steno, objects: Objec
     assert record.sha256 not in listed
 
 
+def test_a_key_with_webhooks_comes_with_their_secret(steno: Steno, objects: Objects):
+    made = steno("key", "create", "--tenant", "acme", "--for-namespace", "team-a", "--webhooks")
+    assert made.exit_code == 0, made.output
+    key, secret = made.stdout.split()
+    record = next(each for each in records(objects).values() if each.matches(key))
+    assert record.webhook_secret == secret
+    assert secret not in steno("key", "list").output
+
+
 def test_a_revoked_key_has_no_record(steno: Steno, objects: Objects):
     keys = [steno("key", "create", "--tenant", "acme", "--for-namespace", "a").stdout.strip() for _ in range(2)]
     kept, gone = sorted(records(objects).values(), key=lambda each: each.matches(keys[1]))

@@ -45,6 +45,8 @@ class GatewayProcess:
     """Where its keys are, and where they create resources."""
     log: Path
     grpc_port: int
+    kill: Callable[[], None]
+    """End it at once, as a node's loss does."""
 
     def key(self, **changes: Any) -> NewApiKey:
         """Make an API key and add it to the Secret; it is valid once the gateway has seen that."""
@@ -159,7 +161,7 @@ def running(
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < until, log.read_text()[-3000:]
             time.sleep(0.05)
-        yield GatewayProcess(client, apiserver, s3, namespace, log, grpc_port)
+        yield GatewayProcess(client, apiserver, s3, namespace, log, grpc_port, process.kill)
     finally:
         client.close()
         process.terminate()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
+import socket
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib.metadata import version
@@ -41,7 +43,10 @@ from steno_gateway.transports.original_websocket import OriginalWebSocket
 from steno_gateway.work.cleanup import UploadCleanup
 from steno_gateway.work.jobs import KINDS, JobService
 from steno_gateway.work.store import ObjectStore
+from steno_gateway.work.webhook_delivery import LEASE_TIMES, WebhookDelivery
+from steno_gateway.work.webhook_records import WebhookRecords
 from steno_kube.client import Cluster
+from steno_kube.leader_election import Leadership
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +69,9 @@ class Gateway:
         store = ObjectStore(settings.store)
         self.jobs = JobService(settings, self.resources, store)
         self._cleanup = UploadCleanup(self.resources, store)
+        replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        lease = Leadership(cluster, settings.namespace, f"{settings.name}-webhooks", replica, LEASE_TIMES)
+        self._webhooks = WebhookDelivery(settings, self.resources, WebhookRecords(store), self.keys, lease)
         tokens = settings.operator and OperatorTokens(settings.operator)
         self.sessions = LiveSessions(settings, self.resources, tokens) if tokens else None
         self._reflectors = [
@@ -83,6 +91,8 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(each.run(), name=each.name) for each in self._reflectors]
             running.append(tasks.create_task(self._cleanup.run(), name="cleanup"))
+            observed = [each.synced for each in self._reflectors]
+            running.append(tasks.create_task(self._webhooks.run(observed), name="webhooks"))
             if self.sessions is not None:
                 running.append(tasks.create_task(self.sessions.run(), name="sessions"))
             async with self._serving_grpc():

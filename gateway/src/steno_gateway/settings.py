@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from steno_api.egress import Egress
 from steno_api.gateway.api_keys import API_KEY_SECRET, Scope
 from steno_api.model import Model
 from steno_api.v1alpha1.common import EndpointURL, Name
+from steno_api.worker.task import EgressRules
 
 MAX_DIRECT_UPLOAD_BYTES = 5 * 1024**3
 """The most that one PUT to S3 takes, and that workers fetch."""
@@ -93,6 +95,20 @@ class OIDCIssuer(Model):
     """Whether keys may be fetched without TLS: whoever is between can then make tokens."""
 
 
+class WebhookSettings(Model):
+    """How the end of a job is reported to its client."""
+
+    allow_http: bool = Field(default=False, alias="allowHTTP")
+    """Whether URLs without TLS are accepted: whoever is between can read which jobs end, and how."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0
+    """Within which the client's server has to answer."""
+    retry_seconds: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(max_length=32)] = (
+        5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400,
+    )  # fmt: skip
+    """After each failed attempt, how long until the next; after the last of them none follows. The default is that of
+    Standard Webhooks: a little over three days in all."""
+
+
 class OperatorSettings(Model):
     """Where the operator's report endpoint is, and who asks there."""
 
@@ -151,6 +167,16 @@ class Settings(Model):
     """After which an ended job, and its upload, are deleted. Results stay."""
     limits: DefaultLimits = DefaultLimits()
     """Of keys that have none of their own."""
+    webhooks: WebhookSettings = WebhookSettings()
+    """How the end of a job is reported to its client."""
+    egress: EgressRules = Field(default_factory=EgressRules)
+    """Networks that webhooks may, or may not, go to."""
+
+    @pydantic.field_validator("egress")
+    @classmethod
+    def _are_networks(cls, rules: EgressRules) -> EgressRules:
+        Egress(rules)
+        return rules
 
     @classmethod
     def load(cls, path: Path) -> Settings:

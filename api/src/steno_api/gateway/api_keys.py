@@ -26,8 +26,10 @@ API_KEY_SECRET = "steno-api-keys"  # noqa: S105 - the name of a Secret
 """Name of the Secret with the records, unless the chart names others."""
 MAX_API_KEY_CHARS = 128
 _ID_BYTES, _SECRET_BYTES = 5, 25
+_WEBHOOK_SECRET_BYTES = 32
 _ID_CHARS, _SECRET_CHARS = 8, 40
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+WebhookSecret = Annotated[str, Field(pattern=r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}$")]
 _FORM = re.compile(rf"steno_([a-z2-7]{{{_ID_CHARS}}})_([a-z2-7]{{{_SECRET_CHARS}}})")
 
 
@@ -72,6 +74,10 @@ class ApiKey(Model):
     """Who uses it, for people."""
     limits: ApiKeyLimits = ApiKeyLimits()
     """What it may ask for."""
+    webhook_secret: Annotated[str, Field(pattern=r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}$")] | None = Field(
+        None, repr=False
+    )
+    """What webhooks of its jobs are signed with, in the form of Standard Webhooks; absent: they have none."""
 
     def matches(self, key: str) -> bool:
         """Return whether this is the record of `key`, in a time that says nothing of the digest."""
@@ -99,6 +105,7 @@ def new_api_key(
     expires: datetime | None = None,
     description: str = "",
     limits: ApiKeyLimits | None = None,
+    webhooks: bool = False,
 ) -> NewApiKey:
     """Make a key, and the record by which it is known.
 
@@ -110,6 +117,7 @@ def new_api_key(
         expires: when it stops to be valid; None: when it is revoked.
         description: who uses it.
         limits: what it may ask for; None: the gateway's defaults.
+        webhooks: whether its jobs may have webhooks, for which a secret is made.
 
     Raises:
         pydantic.ValidationError: a value has no legal form.
@@ -126,6 +134,7 @@ def new_api_key(
         expires=expires,
         description=description,
         limits=limits or ApiKeyLimits(),
+        webhook_secret=_webhook_secret() if webhooks else None,
     )
     return NewApiKey(key, record)
 
@@ -182,6 +191,10 @@ def secret_manifest(name: str, namespace: str, records: Mapping[str, ApiKey]) ->
         "metadata": {"name": name, "namespace": namespace},
         "stringData": {key_id: record.to_json() for key_id, record in records.items()},
     }
+
+
+def _webhook_secret() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(_WEBHOOK_SECRET_BYTES)).decode()}"
 
 
 def _random_text(count: int) -> str:

@@ -28,6 +28,15 @@ SpokenTag = Annotated[str, Field(min_length=2, max_length=35, pattern=rf"^({LANG
 Pages = Annotated[str, Field(min_length=1, max_length=256, pattern=rf"^({PAGES})$")]
 _EACH_ONCE: dict[str, JsonValue] = {"uniqueItems": True}
 ClientText = Annotated[str, Field(max_length=512)]
+WebhookURL = Annotated[
+    str,
+    Field(
+        max_length=2048,
+        pattern=r"^https?://(\[[0-9a-fA-F:.]+\]|[^/\s@?#:\[\]\\]+)(:[0-9]{1,5})?([/?][^\s#\\]*)?$",
+        json_schema_extra={"format": "uri"},
+    ),
+]
+"""Where a job's end is reported, without credentials in it."""
 
 
 class _Asked(Model, extra="forbid", populate_by_name=False):
@@ -147,6 +156,8 @@ class TranscriptionRequest(_Asked):
 
     kind: Literal["TranscriptionJob"]
     spec: AskedTranscriptionOf
+    webhook: WebhookURL | SkipJsonSchema[None] = None
+    """Where its end is reported, for keys with a webhook secret."""
 
 
 class DocumentRequest(_Asked):
@@ -154,6 +165,8 @@ class DocumentRequest(_Asked):
 
     kind: Literal["OCRJob"]
     spec: AskedDocumentOf
+    webhook: WebhookURL | SkipJsonSchema[None] = None
+    """Where its end is reported, for keys with a webhook secret."""
 
 
 JobRequest = Annotated[TranscriptionRequest | DocumentRequest, Field(discriminator="kind")]
@@ -166,6 +179,33 @@ class JobForm(_Asked):
     kind: Kind
     spec: str = "{}"
     """JSON: the spec, without a source."""
+    webhook: WebhookURL | SkipJsonSchema[None] = None
+    """Where its end is reported, for keys with a webhook secret."""
+
+
+class EndedJob(Model):
+    """What a webhook says of a job: nothing of its content, nor of what the client said of it."""
+
+    id: str
+    """Of the job."""
+    kind: Kind
+    status: Literal["succeeded", "failed", "cancelled"]
+    """`cancelled`: it was deleted before it had ended."""
+    created: AwareDatetime | None = None
+    """When it was created; absent for one that was deleted while no gateway ran."""
+    ended: AwareDatetime | None = None
+    """When it succeeded or failed."""
+    error: str | None = None
+    """The failure reason of one that failed."""
+
+
+class JobEvent(Model):
+    """Body of a webhook."""
+
+    type: Literal["job.succeeded", "job.failed", "job.cancelled"]
+    timestamp: AwareDatetime
+    """When the gateway noticed."""
+    data: EndedJob
 
 
 class UploadView(Model):

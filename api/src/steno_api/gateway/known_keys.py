@@ -64,6 +64,16 @@ class ApiKeys:
         record = self._records.get(key_id)
         return record is not None and record.is_valid(self._clock())
 
+    @property
+    def sign_webhooks(self) -> bool:
+        """Whether any key has a secret for webhooks."""
+        return any(record.webhook_secret for record in self._records.values())
+
+    def webhook_secret(self, key_id: str) -> str | None:
+        """Return what a key's webhooks are signed with; None: it has no secret, or was revoked."""
+        record = self._records.get(key_id)
+        return None if record is None else record.webhook_secret
+
 
 def require_scope(granted: Collection[Scope], scope: Scope) -> None:
     """Check that a key may ask for a kind of work.

@@ -106,6 +106,9 @@ def create(
     ] = ["stt", "ocr", "stream"],  # noqa: B006 - typer copies it
     description: Annotated[str, typer.Option(help="Who uses it.")] = "",
     days: Annotated[int | None, typer.Option(min=1, help="Until it expires.", show_default="never")] = None,
+    webhooks: Annotated[
+        bool, typer.Option("--webhooks", help="Its jobs may have webhooks: the secret that signs them is printed, too.")
+    ] = False,
     requests_per_minute: Annotated[int | None, typer.Option(min=1, rich_help_panel=_LIMITS)] = None,
     concurrent_requests: Annotated[int | None, typer.Option(min=1, rich_help_panel=_LIMITS)] = None,
     file: KeyFile = None,
@@ -118,8 +121,8 @@ def create(
     """Make an API key and print it. It is shown this once: only a digest of it is stored."""
     if file is None and tenant is None:
         raise typer.BadParameter("--tenant is missing")
-    if file is not None and (requests_per_minute or concurrent_requests or work_namespace):
-        raise typer.BadParameter("steno serve has neither namespaces nor limits of single keys: leave them out")
+    if file is not None and (requests_per_minute or concurrent_requests or work_namespace or webhooks):
+        raise typer.BadParameter("steno serve has no namespaces, limits of single keys or webhooks: leave them out")
     with report_errors(debug=debug):
         import pydantic  # noqa: PLC0415 - loaded with the Kubernetes client
 
@@ -145,12 +148,15 @@ def create(
                 expires=None if days is None else now + timedelta(days=days),
                 description=description,
                 limits=ApiKeyLimits(requests_per_minute=requests_per_minute, concurrent_requests=concurrent_requests),
+                webhooks=webhooks,
             )
         except pydantic.ValidationError as error:
             fields = ", ".join(sorted({str(fault["loc"][0]) for fault in error.errors(include_input=False)}))
             raise CommandError(f"not a legal value: {fields}", EXIT_INPUT) from error
         keys.change({made.record.id: made.record.to_json()})
     typer.echo(made.key)
+    if made.record.webhook_secret is not None:
+        typer.echo(made.record.webhook_secret)
     expiry = f"until {made.record.expires:%Y-%m-%d}" if made.record.expires else "until it is revoked"
     what = (
         f"creates {', '.join(sorted(scopes))} work in {where}"

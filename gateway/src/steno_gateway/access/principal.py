@@ -23,6 +23,7 @@ class Principal:
         scopes: what it may ask for.
         limits: how much of it; absent ones are the gateway's defaults.
         expires: when a token is not accepted any more (Unix time), not before by any clock; None: not by itself.
+        signs_webhooks: whether its jobs may have webhooks, since it has a secret for them.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Principal:
     scopes: frozenset[Scope]
     limits: ApiKeyLimits
     expires: float | None = field(default=None, compare=False)
+    signs_webhooks: bool = False
 
     def require(self, scope: Scope) -> None:
         """Check that the client may ask for this kind of work.
@@ -43,4 +45,5 @@ class Principal:
     @classmethod
     def of_key(cls, record: ApiKey) -> Self:
         """Return who a key belongs to."""
-        return cls(record.id, record.tenant, record.namespace, record.scopes, record.limits)
+        signs = record.webhook_secret is not None
+        return cls(record.id, record.tenant, record.namespace, record.scopes, record.limits, signs_webhooks=signs)

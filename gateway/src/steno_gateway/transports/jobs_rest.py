@@ -86,14 +86,16 @@ class JobsRest:
             key = idempotency_key(request)
             if request.headers.get("content-type", "").lower().startswith("multipart/"):
                 async with self._intake.received(request, principal, _FORM_PLACE) as (form, upload):
-                    kind, spec = self._read_form(principal, form)
+                    kind, spec, webhook = self._read_form(principal, form)
                 name = self._jobs.new_name(kind, principal, key)
-                job = await self._jobs.create_from_upload(kind, principal, name, spec, upload)
+                job = await self._jobs.create_from_upload(kind, principal, name, spec, upload, webhook=webhook)
             else:
                 asked = _parse(_REQUEST, await read_json(request))
                 kind = _kind(asked.kind)
                 spec = self._spec(principal, kind, asked.spec)
-                job = await self._jobs.create(kind, principal, self._jobs.new_name(kind, principal, key), spec)
+                webhook = self._webhook(principal, asked.webhook)
+                name = self._jobs.new_name(kind, principal, key)
+                job = await self._jobs.create(kind, principal, name, spec, webhook=webhook)
             request.state.job_id = job.metadata.name
             headers = {"Location": f"/v1/jobs/{job.metadata.name}", **NO_STORE}
             return JSONResponse(view(job).to_wire(), 202, headers)
@@ -179,14 +181,30 @@ class JobsRest:
         except ApiError as error:
             yield format_sse_event(event="error", data_str=json.dumps(problem_document(error)))
 
-    def _read_form(self, principal: Principal, form: Mapping[str, str]) -> tuple[JobKind, dict[str, Any]]:
+    def _read_form(self, principal: Principal, form: Mapping[str, str]) -> tuple[JobKind, dict[str, Any], str | None]:
         asked = _parse(TypeAdapter(shapes.JobForm), {name: value for name, value in form.items() if value})
         try:
             spec = json.loads(asked.spec)
         except (ValueError, RecursionError):
             raise ApiError(ErrorCode.INVALID_REQUEST, "The field spec is not JSON.") from None
         kind = _kind(asked.kind)
-        return kind, self._spec(principal, kind, _parse(TypeAdapter(_BY_KIND[kind]), spec, "spec"))
+        wanted = self._spec(principal, kind, _parse(TypeAdapter(_BY_KIND[kind]), spec, "spec"))
+        return kind, wanted, self._webhook(principal, asked.webhook)
+
+    def _webhook(self, principal: Principal, url: str | None) -> str | None:
+        """Return where a job's end is reported.
+
+        Raises:
+            ApiError: `NotSupported`: the key has no secret to sign with; `InvalidRequest`: it is not encrypted.
+        """
+        if url is None:
+            return None
+        if not principal.signs_webhooks:
+            message = "webhook: this key has no webhook secret. Have one made: steno key create --webhooks …"
+            raise ApiError(ErrorCode.NOT_SUPPORTED, message)
+        if not (url.startswith("https:") or self._settings.webhooks.allow_http):
+            raise ApiError(ErrorCode.INVALID_REQUEST, "webhook has to be an https:// URL.")
+        return url
 
     def _spec(
         self, principal: Principal, kind: JobKind, asked: shapes.AskedTranscription | shapes.AskedDocument

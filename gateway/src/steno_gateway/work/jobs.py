@@ -34,6 +34,7 @@ from steno_gateway.settings import Settings
 from steno_gateway.work.direct_uploads import DirectUploads
 from steno_gateway.work.malware import Clamd
 from steno_gateway.work.store import ObjectStore
+from steno_gateway.work.webhook_records import WEBHOOK_ANNOTATION, WebhookRecord, WebhookRecords, new_message_id
 from steno_kube.keys import Key
 
 Job = TranscriptionJob | OCRJob
@@ -74,6 +75,7 @@ class JobService:
         self._settings = settings
         self._resources = resources
         self._store = store
+        self._webhooks = WebhookRecords(store)
         self._scanner = None if settings.clamd is None else Clamd(settings.clamd)
         self.direct_uploads = DirectUploads(settings, store, self._scanner)
 
@@ -114,7 +116,14 @@ class JobService:
         return Upload({"uri": uri, **self._access()}, hashed.hexdigest())
 
     async def create_from_upload(
-        self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], upload: Upload
+        self,
+        kind: JobKind,
+        principal: Principal,
+        name: str,
+        spec: Mapping[str, Any],
+        upload: Upload,
+        *,
+        webhook: str | None = None,
     ) -> Job:
         """Create a job of an upload, which is deleted if no job comes of it, or if the job is there already.
 
@@ -124,13 +133,15 @@ class JobService:
             name: of the job.
             spec: what the client chose.
             upload: its source.
+            webhook: where its end is reported; None: nowhere.
 
         Raises:
             ApiError: as `create`.
         """
         used = False
         try:
-            job = await self._create(kind, principal, name, {**spec, "source": upload.source}, upload.sha256)
+            whole = {**spec, "source": upload.source}
+            job = await self._create(kind, principal, name, whole, upload.sha256, webhook=webhook)
             used = job.spec.source.uri == upload.source["uri"] and not has_ended(job)
         finally:
             if not used:
@@ -141,7 +152,9 @@ class JobService:
         """Delete an upload of which no job came."""
         await self._store.discard(upload.source["uri"])
 
-    async def create(self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any]) -> Job:
+    async def create(
+        self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], *, webhook: str | None = None
+    ) -> Job:
         """Create a job, or return the one that the same request has created.
 
         Args:
@@ -149,24 +162,33 @@ class JobService:
             principal: whose job it is.
             name: of the job.
             spec: what the client chose, over the gateway's settings; of its `output` only formats.
+            webhook: where its end is reported; None: nowhere.
 
         Raises:
-            ApiError: `InvalidRequest`, `SourceNotAllowed`, `IdempotencyConflict`, `NotReady`, and those of
-                `DirectUploads.find`.
+            ApiError: `InvalidRequest`, `SourceNotAllowed`, `IdempotencyConflict`, `NotReady`,
+                `StoreUnavailable`, and those of `DirectUploads.find`.
         """
         if (upload := spec["source"].get("upload")) is not None:
-            return await self._create_from_direct_upload(kind, principal, name, spec, upload)
+            return await self._create_from_direct_upload(kind, principal, name, spec, upload, webhook=webhook)
         uri = spec["source"]["uri"]
         if uri.startswith("/"):
-            return await self._create(kind, principal, name, {**spec, "source": {"uri": self._in_root(uri)}})
+            whole = {**spec, "source": {"uri": self._in_root(uri)}}
+            return await self._create(kind, principal, name, whole, webhook=webhook)
         # The gateway deletes what is staged in its store, and a worker's own identity may read it all.
         if uri.startswith("pvc://") or self._store.has(uri):
             message = "Name a source by https://… or s3://…, outside the bucket of this gateway, or send the file."
             raise ApiError(ErrorCode.SOURCE_NOT_ALLOWED, message)
-        return await self._create(kind, principal, name, spec)
+        return await self._create(kind, principal, name, spec, webhook=webhook)
 
     async def _create_from_direct_upload(
-        self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], upload: str
+        self,
+        kind: JobKind,
+        principal: Principal,
+        name: str,
+        spec: Mapping[str, Any],
+        upload: str,
+        *,
+        webhook: str | None,
     ) -> Job:
         content = f"upload {upload}"
         try:
@@ -175,13 +197,13 @@ class JobService:
             # A request that is repeated once its job has ended: the upload is gone, and the job is the answer.
             with contextlib.suppress(ApiError):
                 known = await self.get(principal, name)
-                if known.metadata.annotations.get(DIGEST_ANNOTATION) == _digest(spec, content):
+                if known.metadata.annotations.get(DIGEST_ANNOTATION) == _digest(spec, content, webhook):
                     return known
             raise
         used = False
         try:
             source = {"uri": uri, **self._access()}
-            job = await self._create(kind, principal, name, {**spec, "source": source}, content)
+            job = await self._create(kind, principal, name, {**spec, "source": source}, content, webhook=webhook)
             used = job.spec.source.uri == uri
         finally:
             await self.direct_uploads.settle(principal, upload, uri, used=used)
@@ -201,7 +223,14 @@ class JobService:
         return found
 
     async def _create(
-        self, kind: JobKind, principal: Principal, name: str, spec: Mapping[str, Any], content: str = ""
+        self,
+        kind: JobKind,
+        principal: Principal,
+        name: str,
+        spec: Mapping[str, Any],
+        content: str = "",
+        *,
+        webhook: str | None,
     ) -> Job:
         """Create a job; `content` is the digest of an upload, which a repeated request has at another place."""
         defaults = self._settings.transcription if kind is SPEECH else self._settings.ocr
@@ -214,9 +243,35 @@ class JobService:
             "tenantRef": {"name": principal.tenant},
         }
         job = read_resource(kind.model, principal.namespace, name, whole)
-        created = await self._resources.create(job, key_id=principal.id, digest=_digest(spec, content))
-        assert isinstance(created, (TranscriptionJob, OCRJob))  # noqa: S101 - it is of the kind that was sent
+        digest = _digest(spec, content, webhook)
+        if webhook is None:
+            return _job(await self._resources.create(job, key_id=principal.id, digest=digest))
+        message = new_message_id()
+        job.metadata.annotations[WEBHOOK_ANNOTATION] = message
+        created = _job(await self._resources.create(job, key_id=principal.id, digest=digest))
+        await self._register(principal, created, webhook, message)
         return created
+
+    async def _register(self, principal: Principal, job: Job, webhook: str, message: str) -> None:
+        """Have the end of a job reported; a job that has just been created is not, unless it will be."""
+        if has_ended(job):  # an earlier request's
+            return
+        known = job.metadata.annotations[WEBHOOK_ANNOTATION]
+        record = WebhookRecord(
+            message=known,
+            kind=job.kind,
+            namespace=principal.namespace,
+            job=job.metadata.name,
+            created=job.metadata.creation_timestamp,
+            url=webhook,
+            key_id=principal.id,
+        )
+        try:
+            await self._webhooks.save(record)
+        except ApiError:
+            if known == message:
+                await self._resources.delete(job)
+            raise
 
     async def get(self, principal: Principal, job_id: str) -> Job:
         """Return a job of the client's namespace.
@@ -317,9 +372,9 @@ async def _hashed(chunks: AsyncIterator[bytes], into: hashlib._Hash) -> AsyncIte
         yield chunk
 
 
-def _digest(spec: Mapping[str, Any], content: str) -> str:
+def _digest(spec: Mapping[str, Any], content: str, webhook: str | None) -> str:
     """Return the digest of what a client asked for; settings may change between two requests."""
-    asked = {**spec, "source": content} if content else dict(spec)
+    asked = {**spec, **({"source": content} if content else {}), **({"webhook": webhook} if webhook else {})}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

@@ -67,6 +67,11 @@ class ObjectStore:
         """The output of jobs."""
         return f"{self._root}/results"
 
+    @property
+    def webhooks_uri(self) -> str:
+        """Where webhooks wait until they are delivered."""
+        return f"{self._root}/webhooks"
+
     def upload_uri(self, namespace: str, job: str, name: str) -> str:
         """Return the URI of a job's upload.
 
@@ -118,6 +123,48 @@ class ObjectStore:
         except _ERRORS as error:
             raise _unavailable(error) from error
 
+    async def write(self, uri: str, data: bytes) -> None:
+        """Write a small object.
+
+        Args:
+            uri: the object's.
+            data: all of it.
+
+        Raises:
+            ApiError: `StoreUnavailable`.
+        """
+        try:
+            await obstore.put_async(self._store, self._key(uri), data)
+        except _ERRORS as error:
+            raise _unavailable(error) from error
+
+    async def read(self, uri: str) -> bytes | None:
+        """Return a small object; None: there is none.
+
+        Raises:
+            ApiError: `StoreUnavailable`.
+        """
+        try:
+            result = await obstore.get_async(self._store, self._key(uri))
+            return bytes(await result.bytes_async())
+        except FileNotFoundError:
+            return None
+        except _ERRORS as error:
+            raise _unavailable(error) from error
+
+    async def below(self, uri: str) -> AsyncIterator[str]:
+        """Yield the URIs of what is in a folder.
+
+        Raises:
+            ApiError: `StoreUnavailable`.
+        """
+        try:
+            async for page in obstore.list(self._store, prefix=self._key(uri)):
+                for each in page:
+                    yield f"s3://{self._bucket}/{each['path']}"
+        except _ERRORS as error:
+            raise _unavailable(error) from error
+
     async def copy(self, uri: str, to: str) -> None:
         """Copy an object within the store.
 
@@ -150,13 +197,13 @@ class ObjectStore:
             raise _unavailable(error) from error
 
     async def discard(self, uri: str) -> None:
-        """Delete an upload; that it is gone already is no error, that it cannot be deleted is only logged."""
+        """Delete an object; that it is gone already is no error, that it cannot be deleted is only logged."""
         try:
             await obstore.delete_async(self._store, self._key(uri))
         except FileNotFoundError:
             pass
         except _ERRORS as error:
-            log.warning("an upload could not be deleted: %s", parse_error(error).phrase, extra={"uri": uri})
+            log.warning("an object could not be deleted: %s", parse_error(error).phrase, extra={"uri": uri})
 
     def has(self, uri: str) -> bool:
         """Return whether a URI is in this store, uploads or not."""

@@ -1,0 +1,100 @@
+"""Webhooks that are owed: one object in the gateway's store for each, from a job's creation until it is delivered.
+
+The gateway keeps nothing itself, and a job may be deleted before its webhook is sent; so what is owed is beside its
+results. The object has no secret: that of the job's key signs, and a key that is revoked takes its webhooks with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import pydantic
+
+from steno_api.model import Model
+from steno_gateway.cluster.resources import random_name
+from steno_gateway.work.store import ObjectStore
+
+WEBHOOK_ANNOTATION = "steno.dev/webhook"
+"""Of a job: the ID of the message that is owed for it."""
+
+
+class WebhookRecord(Model):
+    """One message."""
+
+    message: str
+    """Its ID, the same in every attempt: `webhook-id`."""
+    kind: Literal["TranscriptionJob", "OCRJob"]
+    """Of the job."""
+    namespace: str
+    """The job's."""
+    job: str
+    """Its name."""
+    created: pydantic.AwareDatetime | None
+    """When the job was."""
+    url: str
+    """Where the message goes."""
+    key_id: str
+    """Of the API key whose secret signs it."""
+    body: str | None = None
+    """JSON, the same in every attempt; absent: it was not noticed yet that the job is over."""
+    attempts: int = 0
+    """That have failed."""
+    due: pydantic.AwareDatetime | None = None
+    """When the next one is; absent: at once."""
+
+
+def new_message_id() -> str:
+    """Return an ID that no other message has."""
+    return random_name("msg")
+
+
+class WebhookRecords:
+    """The records in the store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def place(self, namespace: str, job: str, message: str) -> str:
+        """Return the URI of a record.
+
+        Args:
+            namespace: the job's.
+            job: its name.
+            message: the record's ID.
+        """
+        return f"{self._store.webhooks_uri}/{namespace}/{job}/{message}"
+
+    async def save(self, record: WebhookRecord) -> None:
+        """Write a record.
+
+        Raises:
+            ApiError: `StoreUnavailable`.
+        """
+        place = self.place(record.namespace, record.job, record.message)
+        await self._store.write(place, record.to_json().encode())
+
+    async def read(self, place: str) -> WebhookRecord | None:
+        """Return a record; None: there is none, or none that can be read.
+
+        Raises:
+            ApiError: `StoreUnavailable`.
+        """
+        found = await self._store.read(place)
+        return None if found is None else WebhookRecord.model_validate_json(found)
+
+    async def places(self) -> AsyncIterator[tuple[str, str, str]]:
+        """Yield namespace, job and message of every record.
+
+        Raises:
+            ApiError: `StoreUnavailable`.
+        """
+        root = self._store.webhooks_uri
+        async for uri in self._store.below(root):
+            parts = uri.removeprefix(f"{root}/").split("/")
+            if len(parts) == 3:
+                yield parts[0], parts[1], parts[2]
+
+    async def discard(self, place: str) -> None:
+        """Delete a record, once its message is delivered or given up."""
+        await self._store.discard(place)
