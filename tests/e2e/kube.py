@@ -233,6 +233,10 @@ class Store:
         listed = self.client().list_objects_v2(Bucket=RESULTS, Prefix=prefix)
         return sorted(item["Key"] for item in listed.get("Contents", []))
 
+    def results(self, prefix: str) -> list[str]:
+        """Like `keys`, without the proofs that lie beside the results."""
+        return [key for key in self.keys(prefix) if not key.endswith(".proof")]
+
     def presigned(self, key: str, bucket: str = SOURCES) -> str:
         """An http:// URL of an object, as pods reach it."""
         return self.client(self.inside).generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})

@@ -70,7 +70,7 @@ def test_a_kill_in_the_middle(kube: Kube, store: Store, fault: Callable[[Kube], 
     job = kube.complete("call", timeout=400)
     assert job["metadata"]["uid"] == before["metadata"]["uid"]
     assert job["status"]["attempt"] == attempts
-    keys = store.keys(f"{kube.namespace}/call/")
+    keys = store.results(f"{kube.namespace}/call/")
     directory = f"{kube.namespace}/call/{job['metadata']['uid']}"
     assert keys == [f"{directory}/manifest.json", f"{directory}/transcript.json"]
     assert store.transcript(job)["transcript"].lower().count("new jersey") > 9

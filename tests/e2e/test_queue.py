@@ -50,7 +50,10 @@ def test_jobs_of_a_pool_are_published_once_although_its_server_is_killed(pool: K
     for name in CALLS:
         job = pool.complete(name, timeout=600)
         directory = f"{pool.namespace}/{name}/{job['metadata']['uid']}"
-        assert store.keys(f"{pool.namespace}/{name}/") == [f"{directory}/manifest.json", f"{directory}/transcript.json"]
+        assert store.results(f"{pool.namespace}/{name}/") == [
+            f"{directory}/manifest.json",
+            f"{directory}/transcript.json",
+        ]
         assert store.transcript(job)["transcript"].lower().count("new jersey") > 9
         assert job["status"]["attempt"] == 1
         assert job["status"].get("failures", 0) == 0

@@ -45,7 +45,7 @@ class FailureReason(StrEnum):
     """The bucket or claim of `output.uri` does not exist: create it, then create the job again."""
     OUTPUT_FORBIDDEN = "OutputForbidden"
     """The output rejects the credentials, or the Secret's `allowedPrefix` does not allow them to be sent there: check
-    `output.secretRef`."""
+    `output.secretRef`. Or something that no worker of this job wrote has the name of a result."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """`activeDeadlineSeconds` ran out, retries included."""
     NAME_CONFLICT = "NameConflict"

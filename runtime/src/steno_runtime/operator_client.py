@@ -76,6 +76,32 @@ class OperatorClient(_ReportEndpoint):
         self._log_loss(loss)
         return not loss
 
+    def ask(self, request: Model, answer: type[Answer]) -> tuple[int, Answer | None]:
+        """Post a request.
+
+        Args:
+            request: what to post.
+            answer: the model of the operator's answer.
+
+        Returns:
+            The HTTP status, 0 if there was none; and the answer, None if the request was lost or refused.
+        """
+        loss, status, parsed = "", 0, None
+        try:
+            with self._client.stream("POST", self._url, content=request.to_json(), headers=self._headers()) as response:
+                status = response.status_code
+                response.raise_for_status()
+                body = b""
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise _AnswerTooLongError  # noqa: TRY301 - logged as any other loss
+            parsed = answer.model_validate_json(body)
+        except Exception as error:  # noqa: BLE001  (the caller asks again, or says what follows)
+            loss = _describe(error)
+        self._log_loss(loss)
+        return status, parsed
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import uuid
 from pathlib import Path
 
 import pytest
 
-from runtime.tests.conftest import LOOPBACK, S3
+from runtime.tests.conftest import LOOPBACK, S3, reply
 from steno_api.documents.manifest import Manifest
 from steno_api.documents.transcript import Segment, Transcript, Word
 from steno_api.documents.warnings import ResultWarning, WarningReason
@@ -78,6 +79,33 @@ async def test_a_transcript_in_every_format_and_the_manifest_last(
     result = (await report).result
     assert (result.reason, result.manifest, result.failure) == (SessionEnd.CLIENT_ENDED, last["manifest"], None)
     assert result.artifacts == manifest.artifacts
+
+
+async def test_a_manifest_that_somebody_else_wrote_is_not_the_sessions_result(
+    start_server: StartServer, issuer: TokenIssuer, s3: S3, place, web
+):
+    """Its server has the keys of the session from the operator; what it publishes itself is proven by them."""
+    web.routes["/v1/result-keys"] = reply(200, json.dumps({"keys": ["11" * 32]}).encode())
+    token_file = Path(place["credentialsDir"]) / "token"
+    token_file.write_text("tok")
+    server = await start_server(output=place, reporting={"url": web.url, "tokenFile": str(token_file)})
+
+    async def last_of(prefix: str, uid: str) -> dict:
+        async with server.connect(issuer.token(outputURI=f"s3://transcripts/{prefix}", uid=uid)) as socket:
+            ws = WebSocketClient(socket)
+            await ws.start()
+            await socket.send(SECOND)
+            return (await ws.end())[0]
+
+    mine, forged = f"team-a/mine/{uuid.uuid4()}", f"team-a/forged/{uuid.uuid4()}"
+    assert (await last_of(mine, "uid-1"))["manifest"] == f"s3://transcripts/{mine}/manifest.json"
+    document = json.loads(read(s3, f"{mine}/manifest.json"))
+    assert len(document.pop("proof")) == 64
+    document["job"]["uid"] = "uid-2"
+    s3.client.put_object(Bucket="transcripts", Key=f"{forged}/manifest.json", Body=json.dumps(document).encode())
+    last = await last_of(forged, "uid-2")
+    assert "manifest" not in last
+    assert last["failure"]["reason"] == "OutputForbidden"
 
 
 async def test_s22_what_could_not_be_read_is_a_warning(start_server: StartServer, issuer: TokenIssuer, s3: S3, place):
@@ -205,12 +233,12 @@ async def test_publishing_is_retried_while_the_store_is_unavailable(
     monkeypatch.setattr(publishing, "INITIAL_BACKOFF_SECONDS", 0.05)
     tries = 0
 
-    def failing(output, record):
+    def failing(output, record, proofs):
         nonlocal tries
         tries += 1
         if tries < 3:
             raise WorkError(FailureReason.OUTPUT_UNAVAILABLE, "The store does not answer.")
-        return publish_session(output, record)
+        return publish_session(output, record, proofs)
 
     monkeypatch.setattr(publishing, "publish_session", failing)
     server = await start_server(output=place)

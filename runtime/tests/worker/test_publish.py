@@ -20,7 +20,7 @@ from steno_api.v1alpha1.ocrjob import PageFormat
 from steno_api.v1alpha1.transcriptionjob import TranscriptFormat
 from steno_api.worker.task import Task, TaskOutput, TranscriptionTask
 from steno_runtime.errors import WorkError
-from steno_runtime.publishing import find_manifest
+from steno_runtime.publishing import UNPROVEN, Proofs, find_manifest
 from steno_runtime.storage import OutputDirectory, open_output
 from steno_runtime.storage.volume import VolumeOutput
 from steno_runtime.stt.writers import WRITERS
@@ -28,6 +28,8 @@ from steno_runtime.worker import recognition, run
 from steno_runtime.worker.run import succeeded
 from steno_runtime.worker.task_handler import AttemptContext
 from steno_runtime.worker.transcription import FORMATS, TranscriptDocument, TranscriptionHandler
+
+PROOFS = Proofs(lambda: [b"k" * 32])
 
 
 def transcript(text: str = "Hello there", *, meeting: str = "standup-42") -> Transcript:
@@ -40,24 +42,26 @@ def transcript(text: str = "Hello there", *, meeting: str = "standup-42") -> Tra
     )  # fmt: skip
 
 
-def attempt_at(task: Task, scratch: Path) -> AttemptContext:
+def attempt_at(task: Task, scratch: Path, proofs: Proofs) -> AttemptContext:
     """An attempt whose work needs no source."""
     return AttemptContext(
         task=task, check=lambda: None, on_progress=lambda *_: None, scratch=scratch, fetch=lambda _: Path(),
-        seconds=lambda: 0.0,
+        seconds=lambda: 0.0, proofs=proofs,
     )  # fmt: skip
 
 
-def publish(output: OutputDirectory, task: TranscriptionTask, document: Transcript, device: str) -> Manifest:
+def publish(
+    output: OutputDirectory, task: TranscriptionTask, document: Transcript, device: str, proofs: Proofs = UNPROVEN
+) -> Manifest:
     """Write and publish a transcript as a worker does."""
     with tempfile.TemporaryDirectory() as scratch:
         handler, written = TranscriptionHandler(task), TranscriptDocument(document, device)
-        attempt = attempt_at(task, Path(scratch))
+        attempt = attempt_at(task, Path(scratch), proofs)
         return run.publish(output, handler, *run.write_files(handler, written, attempt), attempt)
 
 
-def find_transcript(output: OutputDirectory, task: TranscriptionTask) -> Transcript | None:
-    found = run.find_document(output, TranscriptionHandler(task), attempt_at(task, Path()))
+def find_transcript(output: OutputDirectory, task: TranscriptionTask, proofs: Proofs = UNPROVEN) -> Transcript | None:
+    found = run.find_document(output, TranscriptionHandler(task), attempt_at(task, Path(), proofs))
     return found.transcript if isinstance(found, TranscriptDocument) else None
 
 
@@ -230,9 +234,10 @@ class Stepped:
         st.tuples(st.integers(0, 1), st.booleans().flatmap(lambda b: st.just(b) if not b else st.booleans()))
     ),
     formats=st.sampled_from([["json"], ["json", "srt"], ["srt", "json", "vtt", "txt"], ["srt", "txt"]]),
+    proofs=st.sampled_from([UNPROVEN, PROOFS]),
 )
 def test_any_order_of_two_workers_steps_and_any_death_ends_in_one_consistent_result(
-    tmp_path: Path, make_task, turns, formats
+    tmp_path: Path, make_task, turns, formats, proofs
 ):
     real = VolumeOutput("pvc://results/x", tmp_path / str(uuid.uuid4()))
     workers = [Stepped(real), Stepped(real)]
@@ -241,7 +246,7 @@ def test_any_order_of_two_workers_steps_and_any_death_ends_in_one_consistent_res
 
     def work(output: Stepped, text: str) -> None:
         try:
-            published.append(publish(output, task, transcript(text), "cpu"))
+            published.append(publish(output, task, transcript(text), "cpu", proofs))
         except Killed:
             pass
         finally:
@@ -262,7 +267,7 @@ def test_any_order_of_two_workers_steps_and_any_death_ends_in_one_consistent_res
         thread.join(30)
         assert not thread.is_alive()
 
-    published.append(publish(real, task, transcript("A third attempt, after both"), "cpu"))
+    published.append(publish(real, task, transcript("A third attempt, after both"), "cpu", proofs))
     for manifest in published:
         assert manifest == published[0]
     assert_consistent(real, published[0])

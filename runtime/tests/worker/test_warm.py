@@ -17,12 +17,14 @@ from steno_queue.errors import MessageMalformedError
 from steno_queue.redis_streams import RedisQueue
 from steno_queue.settings import QueueSettings
 from steno_runtime.errors import Stopped
+from steno_runtime.stt.writers import WRITERS
 from steno_runtime.worker.consumer import Consumer, OperatorReports
 from steno_runtime.worker.signals import StopRequest
 from steno_runtime.worker.warm import WarmWorker
 from tests.support import queues
 
 from .consuming import POOL, WEB, Pool, message_of, pool_task
+from .test_publish import transcript
 
 
 def with_source(**fields):
@@ -107,6 +109,20 @@ async def test_a_failed_attempt_has_its_reason(make_task, web, tmp_path):
     asked = task.model_copy(update={"output": task.output.model_copy(update={"path": str(tmp_path / "out")})})
     ended = await asyncio.to_thread(worker.work, asked, StopRequest(), lambda _: None)
     assert ended.result.reason is FailureReason.SOURCE_NOT_FOUND
+
+
+async def test_a_transcript_that_somebody_else_wrote_is_not_the_pools_result(make_task, web, tmp_path):
+    """The keys are those of the job, which the operator gives to a server of its pool."""
+    web.routes["/v1/result-keys"] = reply(200, json.dumps({"keys": ["11" * 32]}).encode())
+    (tmp_path / "token").write_text("tok")
+    reporting = TaskReporting(url=web.url, token_file=str(tmp_path / "token"))
+    worker = WarmWorker(pool_task(tmp_path, egress=LOOPBACK, reporting=reporting), SilentEngine())
+    task = make_task(source={"uri": web.url + "/absent.wav"})
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "transcript.json").write_bytes(WRITERS["json"](transcript()))
+    ended = await asyncio.to_thread(worker.work, task, StopRequest(), lambda _: None)
+    assert ended.result.reason is FailureReason.OUTPUT_FORBIDDEN
+    assert json.loads(web.bodies[0]) == {"resource": task.job.to_wire(), "pool": POOL.to_wire()}
 
 
 @pytest.mark.slow

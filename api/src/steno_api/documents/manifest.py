@@ -97,3 +97,5 @@ class Manifest(Model):
     summary: AnySummary
     warnings: list[WarningSummary] = Field(default_factory=list[WarningSummary])
     """What was lost, doubted or guessed; the documents say where."""
+    proof: Annotated[str, Field(max_length=128)] | None = None
+    """HMAC of the other fields by the key of the resource, which only its own workers have."""

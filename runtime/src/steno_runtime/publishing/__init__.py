@@ -6,6 +6,7 @@ dies, one consistent result comes of it, because:
 
 - An object is created only if its name is free, and is never overwritten. A digest that was right stays right.
 - The manifest is written last. A process that finds one with its own UID returns it.
+- What is found is taken for a result only with its proof: who else may write to the output is not believed.
 
 `publish_or_adopt` and `publish_under_free_names` differ in what they do when the name of an artifact is taken.
 """
@@ -23,12 +24,15 @@ from steno_runtime.publishing.policies import (
     publish_under_free_names,
     write_formats,
 )
+from steno_runtime.publishing.proofs import UNPROVEN, Proofs
 
 __all__ = [
     "PRIMARY_FORMAT",
+    "UNPROVEN",
     "Document",
     "Format",
     "ManifestHeader",
+    "Proofs",
     "artifact_failed",
     "find_manifest",
     "name_conflict",

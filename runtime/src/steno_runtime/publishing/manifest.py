@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
 from steno_api.documents.manifest import MANIFEST_NAME, AnySummary, Manifest, PublishedArtifact
 from steno_api.documents.warnings import ResultWarning, summarise_warnings
 from steno_api.model import ObjectRef
 from steno_runtime.publishing.immutable_objects import create_or_read, name_conflict
+from steno_runtime.publishing.proofs import UNPROVEN, Proofs
 from steno_runtime.storage import OutputDirectory
 
 
@@ -34,14 +33,20 @@ class ManifestHeader:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def find_manifest(output: OutputDirectory, uid: str) -> Manifest | None:
+def find_manifest(output: OutputDirectory, uid: str, proofs: Proofs = UNPROVEN) -> Manifest | None:
     """Return the manifest that was published for the resource with this UID, if one was.
 
+    Args:
+        output: where it would be.
+        uid: of the resource.
+        proofs: of its results.
+
     Raises:
-        WorkError: `OutputForbidden`: the manifest's name is taken by something else; or what `output` raises.
+        WorkError: `OutputForbidden`: the manifest's name is taken by something else, or no worker of the resource wrote
+            it; or what `output` raises; or it cannot be checked now.
     """
     data = output.read(MANIFEST_NAME)
-    return None if data is None else _parse(data, output, uid)
+    return None if data is None else _parse(data, output, uid, proofs)
 
 
 def write_manifest(
@@ -50,6 +55,8 @@ def write_manifest(
     artifacts: Sequence[PublishedArtifact],
     summary: AnySummary,
     warnings: Sequence[ResultWarning] = (),
+    *,
+    proofs: Proofs = UNPROVEN,
 ) -> Manifest:
     """Write the manifest, after all artifacts, and clean up after interrupted writers.
 
@@ -59,6 +66,7 @@ def write_manifest(
         artifacts: all of them.
         summary: figures of the result.
         warnings: what was lost, doubted or guessed.
+        proofs: of the results.
 
     Returns:
         The manifest that is valid: this one, or that of a process that was faster.
@@ -77,15 +85,16 @@ def write_manifest(
         summary=summary,
         warnings=summarise_warnings(warnings),
     )
-    data = create_or_read(output, MANIFEST_NAME, manifest.to_json().encode(), "application/json")
+    written = proofs.sign(manifest).to_json().encode()
+    data = create_or_read(output, MANIFEST_NAME, written, "application/json")
     output.cleanup()
-    return _parse(data, output, header.job.uid)
+    return _parse(data, output, header.job.uid, UNPROVEN if data == written else proofs)
 
 
-def _parse(data: bytes, output: OutputDirectory, uid: str) -> Manifest:
+def _parse(data: bytes, output: OutputDirectory, uid: str, proofs: Proofs) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError as error:
+        manifest = proofs.read(data)
+    except ValueError as error:  # pydantic's are ValueErrors, too
         raise name_conflict(output, MANIFEST_NAME) from error
     if manifest.job.uid != uid:
         raise name_conflict(output, MANIFEST_NAME)

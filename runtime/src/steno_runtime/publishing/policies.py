@@ -17,6 +17,7 @@ from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_runtime.errors import Stopped, WorkError, explain, is_out_of_memory
 from steno_runtime.publishing.immutable_objects import create_or_read, describe_artifact, name_conflict
 from steno_runtime.publishing.manifest import ManifestHeader, find_manifest, write_manifest
+from steno_runtime.publishing.proofs import UNPROVEN, Proofs
 from steno_runtime.storage import OutputDirectory
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def publish_or_adopt(
     *,
     formats: Mapping[str, Format],
     load_existing: Callable[[bytes], Document],
+    proofs: Proofs = UNPROVEN,
 ) -> Manifest:
     """Publish a document's files, adopting those that exist already; one file at a time is in memory.
 
@@ -82,6 +84,7 @@ def publish_or_adopt(
         files: the document by format, the primary one first; rewritten if another primary one is adopted.
         formats: how each format is published.
         load_existing: reads the primary format of another attempt; raises `WorkError` if it is not of this resource.
+        proofs: of the results; what exists without is not adopted.
 
     Returns:
         The manifest that is valid.
@@ -95,14 +98,14 @@ def publish_or_adopt(
     while pending:
         fmt = next(iter(pending))
         name, written = formats[fmt].name, pending.pop(fmt).read_bytes()
-        data = create_or_read(output, name, written, formats[fmt].content_type)
+        data = create_or_read(output, name, written, formats[fmt].content_type, proofs=proofs)
         if data != written and fmt == PRIMARY_FORMAT:
             document = load_existing(data)
             pending, failures = write_formats(document, pending, allow_none=True)
             lost += failures
         artifacts.append(describe_artifact(fmt, name, data))
     warnings = [*document.warnings(), *(warning for warning in lost if warning not in document.warnings())]
-    return write_manifest(output, header, artifacts, document.summary(), warnings)
+    return write_manifest(output, header, artifacts, document.summary(), warnings, proofs=proofs)
 
 
 def write_formats(
@@ -159,6 +162,7 @@ def publish_under_free_names(
     formats: Mapping[str, Format],
     summary: AnySummary,
     warnings: Sequence[ResultWarning] = (),
+    proofs: Proofs = UNPROVEN,
 ) -> Manifest:
     """Publish a session's transcript under names that are free; existing objects stay as they are.
 
@@ -172,6 +176,7 @@ def publish_under_free_names(
         formats: how each format is published, as long as no name is taken.
         summary: figures of the transcript.
         warnings: what was lost, doubted or guessed.
+        proofs: of the results.
 
     Returns:
         The manifest that is valid.
@@ -179,10 +184,11 @@ def publish_under_free_names(
     Raises:
         WorkError: `OutputForbidden`, `OutputNotFound` or `OutputUnavailable`.
     """
-    existing = find_manifest(output, header.job.uid)
+    existing = find_manifest(output, header.job.uid, proofs)
     if existing is not None:
         return existing
-    return write_manifest(output, header, _write_under_free_names(output, contents, formats), summary, warnings)
+    artifacts = _write_under_free_names(output, contents, formats)
+    return write_manifest(output, header, artifacts, summary, warnings, proofs=proofs)
 
 
 def _write_under_free_names(

@@ -19,6 +19,8 @@ from steno_api.worker.task import AnyTask, OCRTask, Task, TranscriptionTask
 from steno_api.worker.termination import Failed, Succeeded
 from steno_runtime import logs
 from steno_runtime.progress import ProgressMeter, ProgressUpdate
+from steno_runtime.publishing import Proofs
+from steno_runtime.result_keys import ResultKeyClient
 from steno_runtime.worker.recognition import OCRHandler
 from steno_runtime.worker.reporter import Reporter
 from steno_runtime.worker.signals import StopSignal
@@ -77,7 +79,15 @@ def _result(task: Task, stop: StopSignal, reporter: Reporter, termination: Termi
     try:
         from steno_runtime.worker.run import run
 
-        return run(task, handler, stop=stop, on_progress=on_progress, on_document=termination.count_document)
+        keys = ResultKeyClient(task.reporting, task.job, where=task.output.uri, check=stop.check)
+        return run(
+            task,
+            handler,
+            stop=stop,
+            on_progress=on_progress,
+            on_document=termination.count_document,
+            proofs=Proofs(keys),
+        )
     except BaseException as error:  # noqa: BLE001  (whatever it is, the termination message must be written)
         return logged_failure(error, handler.remedy)
 

@@ -19,8 +19,10 @@ from steno_runtime.errors import WorkError
 from steno_runtime.progress import ProgressCallback, ProgressUpdate
 from steno_runtime.publishing import (
     PRIMARY_FORMAT,
+    UNPROVEN,
     Document,
     ManifestHeader,
+    Proofs,
     find_manifest,
     name_conflict,
     publish_or_adopt,
@@ -44,6 +46,7 @@ def run(
     stop: StopRequest,
     on_progress: ProgressCallback,
     on_document: Callable[[AnySummary], object] = lambda _: None,
+    proofs: Proofs = UNPROVEN,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Succeeded:
     """Do a task: return what an earlier attempt published, or do the work and publish it.
@@ -54,6 +57,7 @@ def run(
         stop: ends the work early.
         on_progress: called with the progress.
         on_document: called with the summary of a document that this attempt made, not of one that it found.
+        proofs: see `AttemptContext`.
         turn: see `AttemptContext`.
 
     Raises:
@@ -64,7 +68,7 @@ def run(
     on_progress(ProgressUpdate(Stage.STARTING))
     _check_formats(task, handler)
     output = open_output(task.output, task.egress)
-    manifest = find_manifest(output, task.job.uid)
+    manifest = find_manifest(output, task.job.uid, proofs)
     if manifest is not None:
         log.info("already published by an earlier attempt", extra={"by_attempt": manifest.attempt})
         return succeeded(output, manifest)
@@ -81,6 +85,7 @@ def run(
             scratch=Path(folder),
             fetch=functools.cache(lambda share: _fetch(task, Path(folder), stop, on_progress, share)),
             seconds=lambda: time.monotonic() - started,
+            proofs=proofs,
             turn=turn,
         )
         document = find_document(output, handler, attempt)
@@ -92,6 +97,7 @@ def run(
         stop.check()
         on_progress(ProgressUpdate(Stage.PUBLISHING))
         document, files = write_files(handler, document, attempt, share=WRITTEN_SHARE)
+        proofs.prepare()
         stop.check()
         with stop.shield():
             on_progress(ProgressUpdate(Stage.PUBLISHING, WRITTEN_SHARE))
@@ -109,12 +115,18 @@ def find_document(output: OutputDirectory, handler: TaskHandler, attempt: Attemp
         attempt: the present one.
 
     Raises:
-        WorkError: `OutputForbidden`: its name is taken by something else; or what `output` raises.
+        WorkError: `OutputForbidden`: its name is taken by something else; or what `output` raises; or it cannot be
+            checked now.
     """
     if PRIMARY_FORMAT not in attempt.task.output.formats:
         return None
-    data = output.read(handler.formats[PRIMARY_FORMAT].name)
-    return None if data is None else _load_existing(data, output, handler, attempt)
+    name = handler.formats[PRIMARY_FORMAT].name
+    data = output.read(name)
+    if data is None:
+        return None
+    if not attempt.proofs.hold(output, name, data):
+        raise name_conflict(output, name)
+    return _load_existing(data, output, handler, attempt)
 
 
 def write_files(
@@ -179,6 +191,7 @@ def publish(
         files,
         formats=handler.formats,
         load_existing=lambda data: _load_existing(data, output, handler, attempt),
+        proofs=attempt.proofs,
     )
 
 

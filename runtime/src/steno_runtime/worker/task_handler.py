@@ -15,7 +15,7 @@ from steno_api.v1alpha1.job import Stage
 from steno_api.worker.task import Task
 from steno_runtime.errors import Check
 from steno_runtime.progress import ProgressCallback
-from steno_runtime.publishing import Document, Format
+from steno_runtime.publishing import UNPROVEN, Document, Format, Proofs
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class AttemptContext:
         fetch: returns a local file with the source's bytes, which are fetched once; its argument is the share of the
             stage `Fetching` that this takes.
         seconds: returns the seconds since the attempt's start.
+        proofs: of the results.
         turn: is held while the models work: other attempts of this process wait for it, and may fetch meanwhile.
     """
 
@@ -39,6 +40,7 @@ class AttemptContext:
     scratch: Path
     fetch: Callable[[float], Path]
     seconds: Callable[[], float]
+    proofs: Proofs = UNPROVEN
     turn: Callable[[], AbstractContextManager[None]] = nullcontext
 
 

@@ -24,6 +24,8 @@ from steno_queue.message import Message
 from steno_runtime.errors import Check, Stopped
 from steno_runtime.memory import available_memory
 from steno_runtime.progress import ProgressMeter, ProgressUpdate
+from steno_runtime.publishing import Proofs
+from steno_runtime.result_keys import ResultKeyClient
 from steno_runtime.worker.recognition import OCRHandler
 from steno_runtime.worker.run import run
 from steno_runtime.worker.signals import StopRequest
@@ -92,6 +94,8 @@ class WarmWorker:
             counter.count(update)
             on_progress(meter.measure(update, now=time.monotonic()))
 
+        pool = self._pool
+        keys = ResultKeyClient(pool.reporting, task.job, where=task.output.uri, pool=pool.pool, check=stop.check)
         try:
             result = run(
                 task,
@@ -99,6 +103,7 @@ class WarmWorker:
                 stop=stop,
                 on_progress=on_update,
                 on_document=counter.count_document,
+                proofs=Proofs(keys),
                 turn=partial(self._turn, stop.check),
             )
         except Stopped:

@@ -3,6 +3,8 @@
 The newest key signs, a while after it was found there, and the one before it is still accepted. Servers learn a new key
 from the answers to their reports, signed by a key that they know: so they keep their sessions. Deleting the Secret and
 restarting the operator replaces the keys at once: every pool's servers are restarted, every open session gets a token.
+
+Keys that prove results are derived from the same keys, hence rotated with them.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hmac
 import json
 import logging
 import time
@@ -19,6 +22,8 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -36,6 +41,7 @@ from steno_operator.manifests import labels
 log = logging.getLogger(__name__)
 
 _FIELD, _SUFFIX = "ed25519.pem", ".pem"
+_RESULT_KEYS = b"steno.dev/result-keys/v1"
 ACCEPTED_KEYS = 2
 """The newest and the one before it."""
 ACTIVATION_SECONDS = 60.0
@@ -65,6 +71,8 @@ class SigningKey:
         self.public_pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         """What servers check tokens with."""
         self.key_id = key_id(public.public_bytes(Encoding.Raw, PublicFormat.Raw))
+        raw = private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        self._master = HKDF(SHA256(), length=32, salt=None, info=_RESULT_KEYS).derive(raw)
 
     @classmethod
     def generate(cls) -> SigningKey:
@@ -102,6 +110,15 @@ class SigningKey:
             "type": "Opaque",
             "data": {_FIELD: base64.b64encode(pem).decode()},
         }
+
+    def result_key(self, namespace: str, uid: str) -> bytes:
+        """Return the key that proves the results of a resource.
+
+        Args:
+            namespace: of the resource.
+            uid: of the resource.
+        """
+        return hmac.digest(self._master, f"{namespace}/{uid}".encode(), "sha256")
 
     def sign(self, claims: Model) -> str:
         """Return the JWT of these claims."""
@@ -147,6 +164,16 @@ class KeyStore:
     def accepted(self) -> dict[str, str]:
         """Public keys (PEM) that tokens are checked with, by ID."""
         return _ids(self.keys[-ACCEPTED_KEYS:])
+
+    def result_keys(self, namespace: str, uid: str) -> list[bytes]:
+        """Return the keys that prove the results of a resource, the one that makes proofs first.
+
+        Args:
+            namespace: of the resource.
+            uid: of the resource.
+        """
+        others = [key for key in reversed(self.keys[-ACCEPTED_KEYS:]) if key is not self.active]
+        return [key.result_key(namespace, uid) for key in (self.active, *others)]
 
     @property
     def held(self) -> dict[str, str]:

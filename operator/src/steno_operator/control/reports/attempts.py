@@ -16,7 +16,7 @@ from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.attempt_reports import Server
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.resource_records import POOL_KIND, ResourceRecord
-from steno_operator.control.reports.pools import NOT_A_SERVER, server_of
+from steno_operator.control.reports.callers import NOT_A_SERVER, server_of
 from steno_operator.control.reports.token_review import PodIdentity
 from steno_operator.plan.job.message import is_over, is_recorded
 

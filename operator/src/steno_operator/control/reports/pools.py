@@ -10,23 +10,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from steno_api.model import ObjectRef
 from steno_api.server.reports import PoolAnswer, PoolReport, SessionOrder, SessionReport, UploadReport
 from steno_api.server.session_end import SessionEnd
 from steno_kube.keys import Key
-from steno_kube.object_cache import Entry, OwnerKey
+from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.cache.resource_records import BY_KEY, POOL_KIND, SESSION_KIND, pool_of
 from steno_operator.control.cache.snapshots.tenant import exhausted_limits
+from steno_operator.control.reports.callers import NOT_A_SERVER, server_of
 from steno_operator.control.reports.token_review import PodIdentity
 from steno_operator.plan.common.admission import Meter
 from steno_operator.plan.common.usage import read_record, record_work
-from steno_operator.plan.pool.observed import ObservedServer
 from steno_operator.plan.session.orders import answer_report
 
 MAX_BODY = 1024 * 1024
-NOT_A_SERVER = 403, {"message": "the token is not that of a server of this pool"}
-"""The answer to a report of a pod that `server_of` does not believe."""
 _LIMITS: Mapping[Meter, Literal["Audio", "Pages"]] = {"audio": "Audio", "pages": "Pages"}
 
 
@@ -66,16 +63,6 @@ def take_pool_report(
     if report.key_ids is not None and state.token_keys is not None:
         more["key_ring"] = state.token_keys.ring(report.key_ids, now)
     return 200, PoolAnswer(end=orders, known=known, **more).to_wire()
-
-
-def server_of(state: ClusterState, caller: PodIdentity, pool: ObjectRef) -> Entry[ObservedServer] | None:
-    """Return the pod that reports, if it is a server of a pool: its labels and the names of what controls it say so."""
-    owner, named = OwnerKey(pool.namespace, pool.uid), Key(POOL_KIND, pool.namespace, pool.name)
-    server, resource = state.servers.get(caller.pod_uid), state.owner(owner)
-    if server is None or (server.namespace, server.owner) != (caller.namespace, owner):
-        return None
-    believed = server.owner_name == named.name and (resource is None or resource.key == named)
-    return server if believed else None
 
 
 def _take_uploads(state: ClusterState, pod_uid: str, report: PoolReport) -> list[str]:

@@ -1,7 +1,8 @@
 """HTTP server for the reports of workers and servers: POSTs, authenticated with the pod's own projected token.
 
 A job ends the same without them; a lost report costs a progress bar. So every answer is quick, and nothing is kept but
-the latest report of each job. What pools' servers report is in `pools`; gateways ask here for `session_tokens`.
+the latest report of each job. What pools' servers report is in `pools`; gateways ask here for `session_tokens`, workers
+and servers for `result_keys`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from steno_api.gateway.session_tokens import SESSION_TOKEN_PATH, SessionTokenReq
 from steno_api.model import Model
 from steno_api.server.reports import POOL_REPORT_PATH, PoolReport
 from steno_api.worker.report import ATTEMPT_REPORT_PATH, REPORT_AUDIENCE, REPORT_PATH, AttemptReport, Report
+from steno_api.worker.result_keys import RESULT_KEY_PATH, ResultKeyRequest
 from steno_kube.client import ApiError, UnreachableError
 from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.reports import attempts, pools
+from steno_operator.control.reports.callers import attempt_of
+from steno_operator.control.reports.result_keys import take_result_key_request
 from steno_operator.control.reports.session_tokens import SessionTokens
 from steno_operator.control.reports.token_review import PodIdentity, TokenVerifier, TooManyRefusalsError
 from steno_operator.plan.common.usage import process_id
@@ -60,7 +64,7 @@ def take_job_report(state: ClusterState, caller: PodIdentity, report: Report) ->
     if resource is None or resource.key.name != job.name:
         return _answer(409, "no such job")
     numbers = [child.value.child.attempt for child in state.children(owner)]
-    attempt = _attempt_of(state, caller, owner)
+    attempt = attempt_of(state, caller, owner)
     if attempt is None:
         return _answer(403, "the token is not that of a pod of this job")
     if attempt != report.attempt:
@@ -73,21 +77,11 @@ def take_job_report(state: ClusterState, caller: PodIdentity, report: Report) ->
     return _answer(202, "accepted")
 
 
-def _attempt_of(state: ClusterState, caller: PodIdentity, owner: OwnerKey) -> int | None:
-    """Return the attempt that a pod works on if it is a pod of that job, in the job's own namespace."""
-    pod = state.pods.get(caller.pod_uid)
-    child = None if pod is None or pod.owner is None else state.job(pod.owner)
-    return (
-        None
-        if child is None or child not in state.children(owner) or caller.namespace != owner.namespace
-        else child.value.child.attempt
-    )
-
-
 ROUTES = (
     Route(REPORT_PATH, Report, MAX_BODY, take_job_report),
     Route(ATTEMPT_REPORT_PATH, AttemptReport, attempts.MAX_BODY, attempts.take_attempt_report),
     Route(POOL_REPORT_PATH, PoolReport, pools.MAX_BODY, pools.take_pool_report),
+    Route(RESULT_KEY_PATH, ResultKeyRequest, MAX_BODY, take_result_key_request),
 )
 
 

@@ -18,16 +18,19 @@ from steno_api.model import ObjectRef
 from steno_api.server.claims import SessionClaims
 from steno_api.server.reports import PUBLISH_TIMEOUT_SECONDS, SessionResult
 from steno_api.server.session_end import SessionEnd
-from steno_api.server.task import PoolOutput
+from steno_api.server.task import PoolOutput, PoolTask
 from steno_api.worker.task import EgressRules, TaskOutput
 from steno_runtime.errors import WorkError, explain
 from steno_runtime.publishing import (
     PRIMARY_FORMAT,
+    UNPROVEN,
     Format,
     ManifestHeader,
+    Proofs,
     artifact_failed,
     publish_under_free_names,
 )
+from steno_runtime.result_keys import ResultKeyClient
 from steno_runtime.storage import OutputDirectory, open_output
 from steno_runtime.stt.document import build_transcript, summarise
 from steno_runtime.stt.pipeline import UNKNOWN_LANGUAGE, TranscriptionResult
@@ -36,6 +39,8 @@ from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
 log = logging.getLogger(__name__)
 
 PUBLISHING_THREADS = 4
+KEY_WAIT_SECONDS = 5.0
+"""For an operator that is away, before a transcript is published without proofs: less than a drain has time."""
 INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 30.0
 _FORMATS = {fmt: Format(FILE_NAMES[fmt], MEDIA_TYPES[fmt]) for fmt in WRITERS}
 
@@ -116,12 +121,13 @@ def open_session_output(claims: SessionClaims, place: PoolOutput, egress: Egress
     )
 
 
-def publish_session(output: OutputDirectory, record: SessionRecord) -> Manifest:
+def publish_session(output: OutputDirectory, record: SessionRecord, proofs: Proofs = UNPROVEN) -> Manifest:
     """Publish a session; return its manifest, which may be one that was published before.
 
     Args:
         output: the session's directory.
         record: the session.
+        proofs: of its results.
 
     Raises:
         WorkError: `OutputForbidden`, `OutputNotFound`, `OutputUnavailable` or `InvalidSpec`.
@@ -129,7 +135,7 @@ def publish_session(output: OutputDirectory, record: SessionRecord) -> Manifest:
     claims = record.claims
     transcript = _transcript(record)
     header = ManifestHeader(
-        job=ObjectRef(namespace=claims.namespace, name=claims.name, uid=claims.uid),
+        job=_reference(claims),
         attempt=1,
         tenant=claims.tenant,
         source_uri=f"stream://{claims.sub}",
@@ -137,7 +143,13 @@ def publish_session(output: OutputDirectory, record: SessionRecord) -> Manifest:
     )
     contents, warnings = _contents(transcript, [fmt.value for fmt in claims.formats])
     summary = summarise(transcript, record.device)
-    return publish_under_free_names(output, header, contents, formats=_FORMATS, summary=summary, warnings=warnings)
+    return publish_under_free_names(
+        output, header, contents, formats=_FORMATS, summary=summary, warnings=warnings, proofs=proofs
+    )
+
+
+def _reference(claims: SessionClaims) -> ObjectRef:
+    return ObjectRef(namespace=claims.namespace, name=claims.name, uid=claims.uid)
 
 
 def _contents(transcript: Transcript, formats: Sequence[str]) -> tuple[dict[str, bytes], Sequence[ResultWarning]]:
@@ -162,8 +174,9 @@ def _contents(transcript: Transcript, formats: Sequence[str]) -> tuple[dict[str,
 class SessionPublisher:
     """Publishes the sessions of a server in threads of its own, and retries while the store is unavailable."""
 
-    def __init__(self, place: PoolOutput | None, egress: EgressRules) -> None:
-        self._place, self._egress = place, egress
+    def __init__(self, task: PoolTask) -> None:
+        """Take the task of the pool, which says where transcripts go."""
+        self._task, self._place, self._egress = task, task.output, task.egress
         self._threads = ThreadPoolExecutor(PUBLISHING_THREADS, thread_name_prefix="publish")
 
     async def publish(self, record: SessionRecord) -> SessionResult:
@@ -175,11 +188,12 @@ class SessionPublisher:
             return result
         loop = asyncio.get_running_loop()
         deadline, tries = loop.time() + PUBLISH_TIMEOUT_SECONDS, 0
+        proofs = self._proofs(claims)
         while True:
             tries += 1
             try:
                 output = await loop.run_in_executor(self._threads, open_session_output, claims, place, self._egress)
-                manifest = await loop.run_in_executor(self._threads, publish_session, output, record)
+                manifest = await loop.run_in_executor(self._threads, publish_session, output, record, proofs)
             except WorkError as error:
                 log.warning("publishing failed", extra={"session": claims.sub, "reason": error.reason, "tries": tries})
                 if error.reason is not FailureReason.OUTPUT_UNAVAILABLE or loop.time() > deadline:
@@ -194,3 +208,11 @@ class SessionPublisher:
                 return result.model_copy(update=published)
             pause = min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2 ** (tries - 1))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (spreads load; not a secret)
+
+    def _proofs(self, claims: SessionClaims) -> Proofs:
+        where, task = claims.output_uri or "", self._task
+        return Proofs(
+            ResultKeyClient(
+                task.reporting, _reference(claims), where=where, pool=task.pool, wait_seconds=KEY_WAIT_SECONDS
+            )
+        )

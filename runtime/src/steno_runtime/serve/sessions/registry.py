@@ -65,7 +65,7 @@ class SessionRegistry:
         self._access = access
         access.add_listener(self._end_revoked)
         self._on_change = on_change
-        self._publisher = SessionPublisher(task.output, task.egress)
+        self._publisher = SessionPublisher(task)
         self._live: dict[str, LiveSession] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._unreported: OrderedDict[str, SessionReport] = OrderedDict()
