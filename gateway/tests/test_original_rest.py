@@ -61,6 +61,16 @@ def test_asynchronously_a_job_is_found_by_its_id(gateway: GatewayProcess):
     assert state["result"] == DOCUMENT
 
 
+@pytest.mark.parametrize("value", ["1", "yes", "on", ""])
+def test_asynchronously_is_true_or_false(gateway: GatewayProcess, value: str):
+    key, before = gateway.key().key, len(gateway.jobs())
+    form = {"headers": bearer(key), "files": {"file": ("a.wav", b"RIFF")}}
+    answer = gateway.client.post(f"/stt/upload?async={value}", **form)
+    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidRequest")
+    assert len(gateway.jobs()) == before
+    assert gateway.client.post("/stt/upload?async=True", **form).status_code == 202
+
+
 def test_a_job_that_fails_says_why(gateway: GatewayProcess):
     key = gateway.key().key
     thread = when_created(

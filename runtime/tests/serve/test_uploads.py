@@ -84,6 +84,25 @@ async def test_speakers_are_distinguished_by_default(
         assert (await client.post("/stt/upload", files=files, data={"diarize": "0"})).status_code == 200
 
 
+@pytest.mark.parametrize("value", ["1", "yes", "on", ""])
+async def test_asynchronously_is_true_or_false(
+    start_server: StartServer, issuer: TokenIssuer, pipeline, sample_wav, value
+):
+    pipeline.go.set()
+    server = await start_server()
+    files = {"file": ("a.wav", sample_wav.read_bytes())}
+    async with server.client(issuer.token()) as client:
+        answers = [
+            await client.post(f"/stt/upload?async={value}", files=files),
+            await client.post(f"/stt/process?async={value}", json={"audio_url": "https://example.com/a.wav"}),
+            await client.post(f"/ocr/process?async={value}", files=files),
+        ]
+        assert [problem(answer) for answer in answers] == [(400, "InvalidRequest")] * 3
+        assert scratch_files(server) == []
+        assert (await client.post("/stt/upload?async=True", files=files)).status_code == 202
+        assert (await client.post("/stt/upload?async=false", files=files)).status_code == 200
+
+
 async def test_an_asynchronous_upload(start_server: StartServer, issuer: TokenIssuer, pipeline, sample_wav):
     server = await start_server()
     pipeline.go.clear()
@@ -193,12 +212,12 @@ async def test_a_full_queue(start_server: StartServer, issuer: TokenIssuer, pipe
     server = await start_server()
     files = {"file": ("a.wav", sample_wav.read_bytes())}
     async with server.client(issuer.token()) as client:
-        first = (await client.post("/stt/upload?async=1", files=files)).json()
+        first = (await client.post("/stt/upload?async=true", files=files)).json()
         while (await client.get(first["status_url"])).json()["status"] != "running":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for _ in range(2):
-            assert (await client.post("/stt/upload?async=1", files=files)).status_code == 202
-        response = await client.post("/stt/upload?async=1", files=files)
+            assert (await client.post("/stt/upload?async=true", files=files)).status_code == 202
+        response = await client.post("/stt/upload?async=true", files=files)
         assert problem(response) == (429, "QueueFull")
         assert int(response.headers["retry-after"]) > 0
         pipeline.go.set()

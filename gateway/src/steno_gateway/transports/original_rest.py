@@ -20,6 +20,7 @@ from steno_api.gateway.api_keys import Scope
 from steno_api.gateway.jobs import Pages as PageRanges
 from steno_api.gateway.jobs import SourceURI, SpokenTag, Tag
 from steno_api.server.errors import ApiError, ErrorCode
+from steno_api.server.queries import read_flag
 from steno_api.v1alpha1.ocrjob import OCREngine
 from steno_gateway.access.access import Access
 from steno_gateway.access.principal import Principal
@@ -191,7 +192,7 @@ class OriginalRest:
 
     async def _upload(self, request: Request, kind: JobKind, model: type[SpeechFields | DocumentFields]) -> Response:
         async with admitted(self._access, request, kind.scope) as principal:
-            later = _answers_later(request)
+            later = read_flag(request.query_params, "async")
             name = self._jobs.new_name(kind, principal, idempotency_key(request))
             async with self._intake.received(request, principal, name) as (form, upload):
                 spec = parse_fields(model, dict(form)).spec()
@@ -199,7 +200,7 @@ class OriginalRest:
             return await self._answer(request, principal, job, later=later)
 
     async def _run(self, request: Request, kind: JobKind, principal: Principal, spec: Mapping[str, Any]) -> Response:
-        later = _answers_later(request)
+        later = read_flag(request.query_params, "async")
         name = self._jobs.new_name(kind, principal, idempotency_key(request))
         job = await self._jobs.create(kind, principal, name, spec)
         return await self._answer(request, principal, job, later=later)
@@ -217,18 +218,6 @@ class OriginalRest:
             raise failure(job)
         headers = {"X-Job-ID": job.metadata.name, **NO_STORE}
         return StreamingResponse(await begun(self._jobs.result(job)), 200, headers, "application/json")
-
-
-def _answers_later(request: Request) -> bool:
-    """Return whether the answer is the job's address at once.
-
-    Raises:
-        ApiError: `InvalidRequest`.
-    """
-    value = request.query_params.get("async", "false").lower()
-    if value not in ("true", "false"):
-        raise ApiError(ErrorCode.INVALID_REQUEST, "async is true or false.")
-    return value == "true"
 
 
 def _source(url: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from steno_api.metrics_token import may_read_metrics
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError, ErrorCode
+from steno_api.server.queries import read_flag
 from steno_api.server.task import PoolTask
 from steno_runtime.serve.auth import header_token
 from steno_runtime.serve.metrics import Metrics
@@ -50,25 +51,28 @@ class UploadRoutes:
     async def transcribe_file(self, request: Request) -> Response:
         """`POST /stt/upload`: a form with a file."""
         async with self._authorized(request, "stt") as claims:
+            later = read_flag(request.query_params, "async")
             async with self._uploads.queue.reserve() as folder:
                 form = await read_form(request, folder)
                 fields = parse_fields(TranscriptionFields, dict(form.fields))
                 submitter = self._uploads.submitter(claims, fields)
                 job = self._transcriptions.submit_file(fields, submitter, folder, form.file)
-            return await self._answer(request, job)
+            return await self._answer(request, job, later=later)
 
     async def transcribe_url(self, request: Request) -> Response:
         """`POST /stt/process`: JSON with `audio_url`."""
         async with self._authorized(request, "stt") as claims:
+            later = read_flag(request.query_params, "async")
             fields = parse_fields(TranscriptionUrlFields, await read_json(request))
             submitter = self._uploads.submitter(claims, fields)
             async with self._uploads.queue.reserve() as folder:
                 job = self._transcriptions.submit_url(fields, submitter, folder)
-            return await self._answer(request, job)
+            return await self._answer(request, job, later=later)
 
     async def read_document(self, request: Request) -> Response:
         """`POST /ocr/process`: a form with a file, or JSON with `document_url`."""
         async with self._authorized(request, "ocr") as claims:
+            later = read_flag(request.query_params, "async")
             async with self._uploads.queue.reserve() as folder:
                 if request.headers.get("content-type", "").lower().startswith("application/json"):
                     fields, file = parse_fields(DocumentFields, await read_json(request)), None
@@ -79,7 +83,7 @@ class UploadRoutes:
                     form = await read_form(request, folder)
                     fields, file = parse_fields(DocumentFields, dict(form.fields)), form.file
                 job = self._documents.submit(fields, self._uploads.submitter(claims, fields), folder, file)
-            return await self._answer(request, job)
+            return await self._answer(request, job, later=later)
 
     async def job_status(self, request: Request, job_id: str) -> Response:
         """`GET /status/{job_id}`: a job's state, and its result once it has one."""
@@ -98,9 +102,9 @@ class UploadRoutes:
         async with self._uploads.access.hold(claims):
             yield claims
 
-    async def _answer(self, request: Request, job: Job) -> Response:
+    async def _answer(self, request: Request, job: Job, *, later: bool) -> Response:
         """Answer with the result, or with 202 if `?async=true` was asked for."""
-        if request.query_params.get("async", "").lower() in ("1", "true", "yes"):
+        if later:
             url = f"/status/{job.id}"
             body = {"job_id": job.id, "status": "queued", "status_url": url}
             return JSONResponse(body, 202, {"Location": url, **_NO_STORE})
