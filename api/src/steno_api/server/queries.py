@@ -1,4 +1,7 @@
-"""Flags in queries, which servers and the gateway read alike."""
+"""Flags in queries of REST.
+
+Separate because servers and the gateway have to read them alike, and neither knows the other.
+"""
 
 from __future__ import annotations
 
