@@ -132,6 +132,9 @@ GOOD: dict[str, dict[str, Any]] = {
         tolerations=[{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
     ),
     "profile for MIG": profile(accelerator={"resource": "nvidia.com/mig-1g.10gb", "count": 1}),
+    "profile with models by their digests": profile(
+        modelStore={"digests": {"large-v3": "0a" * 32, "paddleocr/det": "1" * 64}}
+    ),
     "profile with a host path": profile(modelStore={"hostPath": "/var/lib/models/.cache/hub"}),
     "profile with overrides": profile(
         podOverrides={"hostNetwork": True, "dnsConfig": {"options": [{"name": "ndots"}]}}
@@ -296,6 +299,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         profile(modelStore={"persistentVolumeClaim": "m", "hostPath": "/m"}),
         "set persistentVolumeClaim or hostPath, not both",
     ),
+    "digest of a model": (profile(modelStore={"digests": {"large-v3": "0A" * 32}}), "must be a SHA-256 digest in hex"),
+    "digest that is short": (profile(modelStore={"digests": {"large-v3": "0a"}}), "must be a SHA-256 digest in hex"),
+    "digest of no model": (profile(modelStore={"digests": {"../x": "0a" * 32}}), "keys must be models of the store"),
     "relative host path": (profile(modelStore={"hostPath": "models"}), "must be an absolute path without '.' and '..'"),
     "host path upwards": (profile(modelStore={"hostPath": "/m/../etc"}), "must be an absolute path without"),
     "Equal without key": (

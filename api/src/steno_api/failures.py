@@ -41,6 +41,9 @@ class FailureReason(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     """Neither the model store nor Hugging Face has `model.name`, or the profile's `hub.downloads` does not allow it to
     be downloaded."""
+    MODEL_MISMATCH = "ModelMismatch"
+    """A model of the store is not the one that the profile's `modelStore.digests` names, or is none of these: restore
+    it, or correct the profile."""
     OUTPUT_NOT_FOUND = "OutputNotFound"
     """The bucket or claim of `output.uri` does not exist: create it, then create the job again."""
     OUTPUT_FORBIDDEN = "OutputForbidden"
@@ -119,6 +122,7 @@ _BY_CLASS: dict[FailureClass, tuple[FailureReason, ...]] = {
         FailureReason.TOO_LARGE,
         FailureReason.QUOTA_EXCEEDED,
         FailureReason.MODEL_NOT_FOUND,
+        FailureReason.MODEL_MISMATCH,
         FailureReason.OUTPUT_NOT_FOUND,
         FailureReason.OUTPUT_FORBIDDEN,
         FailureReason.DEADLINE_EXCEEDED,

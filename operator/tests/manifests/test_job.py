@@ -225,6 +225,16 @@ def test_m11_the_profile_says_what_may_be_downloaded(hub, allowed):
     assert task.hub_downloads == allowed
 
 
+def test_l13_the_profile_says_which_models_of_the_store_are_loaded():
+    digests = {"large-v3": "0a" * 32}
+    profile = {"modelStore": {"persistentVolumeClaim": "models", "digests": digests}}
+    task = TranscriptionTask.model_validate_json(worker(profile=profile)["args"][1])
+    assert task.model_digests == digests
+    image_own = TranscriptionTask.model_validate_json(worker(profile={"modelStore": {"digests": digests}})["args"][1])
+    assert image_own.model_digests == digests
+    assert TranscriptionTask.model_validate_json(worker()["args"][1]).model_digests == {}
+
+
 def test_the_profile_says_what_the_pod_asks_for():
     profile = {
         "image": "mine:2",

@@ -8,7 +8,7 @@ from huggingface_hub.utils import reset_sessions
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from steno_api.failures import FailureReason
+from steno_api.failures import FailureClass, FailureReason
 from steno_runtime.errors import WorkError
 from steno_runtime.models.store import WHISPER_FILES, find, whisper
 
@@ -171,3 +171,63 @@ def test_a_store_that_cannot_be_read_says_so(store, monkeypatch):
     with pytest.raises(WorkError, match="Permission denied") as error:
         whisper(store, "whisper-tiny")
     assert error.value.reason is FailureReason.MODEL_UNAVAILABLE
+
+
+def digest_of(folder):
+    return hashlib.sha256((folder / "SHA256SUMS").read_bytes()).hexdigest()
+
+
+def test_l13_a_model_with_the_digest_of_the_profile_is_found(store):
+    folder = store / "whisper-tiny"
+    digests = {"whisper-tiny": digest_of(folder)}
+    assert whisper(store, "tiny", digests=digests) == folder
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "note").write_text("of the hub's client")
+    assert find(store, "whisper-tiny", WHISPER_FILES, digests) == folder
+    assert whisper(store, str(folder), digests=digests) == folder
+
+
+def add(folder):
+    (folder / "preprocessor_config.json").write_text("{}")
+
+
+def remove(folder):
+    (folder / "extra.json").unlink()
+
+
+def change(folder):
+    (folder / "model.bin").write_text("forged")
+
+
+def change_with_its_digest(folder):
+    change(folder)
+    sums = (folder / "SHA256SUMS").read_text()
+    old, new = (hashlib.sha256(text.encode()).hexdigest() for text in ("model.bin", "forged"))
+    (folder / "SHA256SUMS").write_text(sums.replace(old, new))
+
+
+def remove_digests(folder):
+    (folder / "SHA256SUMS").unlink()
+
+
+@pytest.mark.parametrize("attack", [add, remove, change, change_with_its_digest, remove_digests])
+def test_l13_who_may_write_the_store_cannot_change_a_model_that_is_pinned(store, attack):
+    """Also while the process runs, which has read the model before."""
+    folder = store / "whisper-tiny"
+    (folder / "extra.json").write_text("{}")
+    with (folder / "SHA256SUMS").open("a") as file:
+        file.write(f"{hashlib.sha256(b'{}').hexdigest()} *./extra.json\n")
+    digests = {"whisper-tiny": digest_of(folder)}
+    assert whisper(store, "tiny", digests=digests) == folder
+    attack(folder)
+    with pytest.raises(WorkError, match="'whisper-tiny' of the store is not used") as error:
+        whisper(store, "tiny", digests=digests)
+    assert error.value.reason is FailureReason.MODEL_MISMATCH
+    assert error.value.reason.failure_class is FailureClass.USER
+
+
+def test_l13_of_a_profile_with_digests_no_other_model_of_the_store_is_used(store):
+    with pytest.raises(WorkError, match="does not name it") as error:
+        whisper(store, "tiny", digests={"large-v3": "0" * 64})
+    assert error.value.reason is FailureReason.MODEL_MISMATCH
+    assert find(store, "absent", WHISPER_FILES, {"large-v3": "0" * 64}) is None

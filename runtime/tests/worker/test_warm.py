@@ -78,11 +78,13 @@ def test_where_and_how_it_is_done_is_the_pools_to_say(make_task, tmp_path):
         modelStore="/elsewhere",
         scratchDir="/etc",
         hubDownloads="Any",
+        modelDigests={"tiny": "1" * 64},
         reporting={"url": "http://elsewhere", "tokenFile": "/etc/passwd"},
     )
     done = WarmWorker(pool_task(tmp_path), None).task_of(message_of(asked))
     pool = pool_task(tmp_path)
     assert (done.device, done.model_store, done.scratch_dir) == (pool.device, pool.model_store, pool.scratch_dir)
+    assert done.model_digests == pool.model_digests == {}
     assert (done.hub_downloads, done.egress, done.reporting) == (pool.hub_downloads, pool.egress, None)
     assert asked.egress == LOOPBACK != done.egress
 

@@ -101,6 +101,7 @@ _FAILURES: dict[FailureReason, tuple[int, int, str]] = {
     FailureReason.OUTPUT_UNAVAILABLE: (502, 1011, "UNAVAILABLE"),
     FailureReason.MODEL_UNAVAILABLE: (503, 1011, "UNAVAILABLE"),
     FailureReason.MODEL_NOT_FOUND: (501, 1011, "UNIMPLEMENTED"),
+    FailureReason.MODEL_MISMATCH: (501, 1011, "UNIMPLEMENTED"),
     FailureReason.PREEMPTED: (503, 1012, "UNAVAILABLE"),
     FailureReason.OUT_OF_MEMORY: (503, 1011, "UNAVAILABLE"),
 }

@@ -51,6 +51,8 @@ class PoolTask(Model):
     device: Literal["auto", "cuda", "cpu"] = "auto"
     memory_mib: int | None = Field(default=None, ge=1, alias="memoryMiB")
     model_store: str = "/models"
+    model_digests: dict[str, str] = Field(default_factory=dict[str, str])
+    """SHA-256 of the `SHA256SUMS` of each model that may be loaded from there, by its directory; empty: any may."""
     hub_downloads: HubDownloads = "Pinned"
     scratch_dir: str = "/scratch"
     max_sessions: int = Field(ge=1)

@@ -161,7 +161,7 @@ class Toleration(Model):
 
 
 class ModelStore(Model):
-    """Where models are stored; at most one field may be set; none: the image's own `/models`."""
+    """Where models are stored: a claim or a directory of the node; neither: the image's own `/models`."""
 
     rules = (
         Rule(
@@ -181,6 +181,18 @@ class ModelStore(Model):
         | None
     ) = None
     """A directory of the node, mounted read-only."""
+    digests: Annotated[
+        dict[str, Annotated[str, Field(max_length=64), Pattern(r"[0-9a-f]{64}", "must be a SHA-256 digest in hex")]],
+        Field(max_length=64),
+        Rule(
+            "self.all(key, key.size() <= 128 && "
+            "key.matches('^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$'))",
+            "keys must be models of the store, such as large-v3 or paddleocr/det",
+        ),
+    ] = Field(default_factory=dict[str, str])
+    """SHA-256 of the file `SHA256SUMS` of each model, by the model's directory in the store. If there are any, only
+    these models of the store are loaded, and only if every file of them is as `SHA256SUMS` says: who may write the
+    store cannot change what is recognised. Empty: the store is believed."""
 
 
 NO_SECRETS = Rule(

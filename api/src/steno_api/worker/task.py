@@ -87,6 +87,8 @@ class Task(Model):
     """GPU memory available to the worker, from the profile, for `batchSize: Auto`; absent: all of the device's."""
     model_store: str = "/models"
     """Directory of models, tried before any download."""
+    model_digests: dict[str, str] = Field(default_factory=dict[str, str])
+    """SHA-256 of the `SHA256SUMS` of each model that may be loaded from there, by its directory; empty: any may."""
     hub_downloads: HubDownloads = "Pinned"
     """Models that may be downloaded."""
     scratch_dir: str = "/scratch"

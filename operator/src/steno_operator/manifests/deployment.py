@@ -87,6 +87,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
         device="cpu" if profile.spec.accelerator is None else "auto",
         memoryMiB=profile.spec.accelerator.memory_mib if profile.spec.accelerator else None,
         model_store=paths.MODELS,
+        model_digests={} if profile.spec.model_store is None else profile.spec.model_store.digests,
         hub_downloads=profile.spec.hub.downloads,
         scratch_dir=paths.SCRATCH,
         max_sessions=spec.sessions_per_replica,

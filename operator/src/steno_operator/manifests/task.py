@@ -121,6 +121,7 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
         "device": "cpu" if profile.accelerator is None else "auto",
         "memory_mib": profile.accelerator.memory_mib if profile.accelerator else None,
         "model_store": paths.MODELS,
+        "model_digests": {} if profile.model_store is None else profile.model_store.digests,
         "hub_downloads": profile.hub.downloads,
         "scratch_dir": paths.SCRATCH,
         "termination_message_path": paths.TERMINATION_LOG,

@@ -9,7 +9,9 @@ import errno
 import functools
 import hashlib
 import re
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.runtimeprofile import HubDownloads
@@ -26,23 +28,30 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 _LISTED = 12
 
 
-def find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
+ANY: Mapping[str, str] = MappingProxyType({})
+"""No digests: whatever the store has is believed."""
+
+
+def find(store: Path, name: str, files: tuple[str, ...], digests: Mapping[str, str] = ANY) -> Path | None:
     """Find a model in the store and check it.
 
     Args:
         store: directory with one directory per model.
         name: the model's name, which is its directory's.
         files: files that make it that model.
+        digests: SHA-256 of the `SHA256SUMS` of each model that is believed, by name. If there are any, a model needs
+            one, and files that its `SHA256SUMS` does not name are refused as well.
 
     Returns:
         The model's directory, or None when the store has no directory of that name.
 
     Raises:
         WorkError: `ModelNotFound` when the directory lacks a file; `ModelUnavailable` when a file does
-            not match `SHA256SUMS` beside it (half copied, or damaged), or cannot be read.
+            not match `SHA256SUMS` beside it (half copied, or damaged), or cannot be read; `ModelMismatch` when it is
+            not the model that `digests` name.
     """
     try:
-        return _find(store, name, files)
+        return _find(store, name, files, digests)
     except OSError as err:
         if err.errno == errno.ENAMETOOLONG:
             return None
@@ -53,7 +62,7 @@ def find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
         ) from err
 
 
-def _find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
+def _find(store: Path, name: str, files: tuple[str, ...], digests: Mapping[str, str]) -> Path | None:
     if not _NAME.fullmatch(name) or not (folder := store / name).is_dir():
         return None
     if missing := [file for file in files if not (folder / file).is_file()]:
@@ -61,11 +70,14 @@ def _find(store: Path, name: str, files: tuple[str, ...]) -> Path | None:
             FailureReason.MODEL_NOT_FOUND,
             f"Model {name!r}: {folder} has no {', '.join(missing)}. Copy the whole model there.",
         )
-    _verify(folder)
+    if digests:
+        _verify_pinned(folder, name, digests.get(name))
+    else:
+        _verify(folder)
     return folder
 
 
-def whisper(store: Path, name: str, downloads: HubDownloads = "Pinned") -> Path:
+def whisper(store: Path, name: str, downloads: HubDownloads = "Pinned", digests: Mapping[str, str] = ANY) -> Path:
     """Return the directory of a CTranslate2 Whisper model, downloading it if the store does not have it.
 
     Args:
@@ -73,20 +85,22 @@ def whisper(store: Path, name: str, downloads: HubDownloads = "Pinned") -> Path:
         name: a directory of the store; a Whisper size (`large-v3`; `whisper-large-v3` is the same), a Hugging Face
             name of a CTranslate2 model, or an absolute path of such a directory.
         downloads: what may be downloaded: only models whose digests are known here, any, or nothing.
+        digests: see `find`.
 
     Raises:
         WorkError: `ModelNotFound` when neither has it, or it may not be downloaded; `ModelUnavailable` when the hub
-            cannot be reached, sends other bytes than the pinned ones, or the store's copy is damaged.
+            cannot be reached, sends other bytes than the pinned ones, or the store's copy is damaged; `ModelMismatch`
+            as `find`.
     """
     if name.startswith("/"):
         given = Path(name)
-        found = find(given.parent, given.name, WHISPER_FILES)
+        found = find(given.parent, given.name, WHISPER_FILES, digests)
         if found is None:
             raise WorkError(FailureReason.MODEL_NOT_FOUND, f"There is no model directory {name}.")
         return found
     size = name.removeprefix("whisper-")
     for candidate in (name, size, f"whisper-{size}"):
-        if (found := find(store, candidate, WHISPER_FILES)) is not None:
+        if (found := find(store, candidate, WHISPER_FILES, digests)) is not None:
             return found
     return _download(store, name, size, downloads)
 
@@ -108,16 +122,70 @@ def _verify(folder: Path) -> None:
     sums = folder / SUMS
     if not sums.is_file():
         return
-    for line in sums.read_text().splitlines():
-        digest, _, name = line.partition(" ")
-        path = folder / name.lstrip(" *")
-        if not line.strip():
-            continue
-        if not path.is_file() or _digest(path) != digest.lower():
+    for name, digest in _read_sums(sums.read_text()).items():
+        path = folder / name
+        if not path.is_file() or _digest(path) != digest:
             raise WorkError(
                 FailureReason.MODEL_UNAVAILABLE,
                 f"{path} is not the file that {sums} names: the copy is incomplete or damaged. Copy the model again.",
             )
+
+
+def _read_sums(text: str) -> dict[str, str]:
+    """Return the digests of a `SHA256SUMS`, by the paths of the files."""
+    lines = (line.partition(" ") for line in text.splitlines() if line.strip())
+    return {str(PurePosixPath(name.lstrip(" *"))): digest.lower() for digest, _, name in lines}
+
+
+def _verify_pinned(folder: Path, name: str, digest: str | None) -> None:
+    """Check a model against the digest of its `SHA256SUMS`; files are read anew once they changed.
+
+    Args:
+        folder: the model.
+        name: its name in the store.
+        digest: what it has to be; None: the profile does not name it.
+
+    Raises:
+        WorkError: `ModelMismatch`.
+    """
+    what = f"Model {name!r} of the store is not used"
+    if digest is None:
+        raise _mismatch(f"{what}: the RuntimeProfile's modelStore.digests does not name it. Add its digest there.")
+    # Hidden files, such as notes of the hub's client, are nothing that is loaded.
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir() and not _is_hidden(path, folder))
+    stamps = tuple((path, (at := path.stat()).st_ino, at.st_size, at.st_ctime_ns) for path in paths)
+    wrong = _differs(folder, digest, stamps)
+    if wrong:
+        raise _mismatch(f"{what}: {wrong}. Restore the model, or correct the RuntimeProfile's modelStore.digests.")
+
+
+@functools.lru_cache(maxsize=64)
+def _differs(folder: Path, digest: str, stamps: tuple[tuple[Path, int, int, int], ...]) -> str:
+    """Return in what a model is not the one with a digest; empty: it is.
+
+    Args:
+        folder: the model.
+        digest: of its `SHA256SUMS`.
+        stamps: its files; other ones, or changed ones, are looked at again.
+    """
+    sums = folder / SUMS
+    data = sums.read_bytes() if sums.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != digest:
+        return f"its {SUMS} is another one" if data else f"it has no {SUMS}"
+    listed = _read_sums(data.decode())
+    present = {str(path.relative_to(folder)): path for path, *_ in stamps if path != sums}
+    if odd := sorted(present.keys() ^ listed.keys()):
+        return f"{odd[0]} is there and not in {SUMS}" if odd[0] in present else f"{odd[0]} is not there"
+    changed = (name for name, path in present.items() if _digest(path) != listed[name])
+    return next((f"{name} is not the file that {SUMS} names" for name in changed), "")
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _mismatch(message: str) -> WorkError:
+    return WorkError(FailureReason.MODEL_MISMATCH, message)
 
 
 def _unknown_model(store: Path, name: str) -> WorkError:

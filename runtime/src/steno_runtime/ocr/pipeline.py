@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -50,6 +50,7 @@ class RecognitionOptions:
         mode: what to do with text a PDF carries: `skip` uses it instead of reading such pages, `redo` reads them and
             replaces the text layer of an earlier OCR, `force` reads them as images.
         model_store: where `paddleocr/` is looked for.
+        model_digests: of the models that may be loaded from there; see `models.store.find`.
         workers: pages read at a time; None: one per core, four at most.
         triton: the server that has the PP-OCR models; None: this process.
         limits: what is refused.
@@ -61,6 +62,7 @@ class RecognitionOptions:
     pages: str | None = None
     mode: Literal["skip", "redo", "force"] = "skip"
     model_store: Path | None = None
+    model_digests: Mapping[str, str] = field(default_factory=dict[str, str])
     workers: int | None = None
     triton: TritonServer | None = None
     limits: Limits = field(default_factory=Limits)
@@ -255,6 +257,7 @@ class _Readers:
                     engine=options.engine,
                     languages=options.languages,
                     model_store=options.model_store,
+                    model_digests=options.model_digests,
                     threads=self._threads,
                     triton=self._triton,
                     warn=self._warn,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from steno_api.documents.pages import EngineName, Page
 from steno_api.documents.warnings import ResultWarning, WarningReason
+from steno_runtime.models.store import ANY
 from steno_runtime.ocr.assembly import build_page
 from steno_runtime.ocr.engine_selection import MIN_CONFIDENCE, EngineSelection, assess_page, select_engine
 from steno_runtime.ocr.engines.base import (
@@ -105,6 +106,7 @@ class PageReader:
         engine: EngineName,
         languages: Sequence[str],
         model_store: Path | None,
+        model_digests: Mapping[str, str] = ANY,
         threads: int,
         triton: TritonClient | None = None,
         warn: Callable[[ResultWarning], None] = lambda _: None,
@@ -115,6 +117,7 @@ class PageReader:
             engine: `auto` selects one for each page.
             languages: BCP 47, the main one first; empty: each page's script decides.
             model_store: where `paddleocr/` is looked for.
+            model_digests: of the models that may be loaded from there; see `models.store.find`.
             threads: CPU threads of one engine.
             triton: the server that has the PP-OCR models; None: this process.
             warn: called with what is doubtful.
@@ -123,7 +126,7 @@ class PageReader:
         self._wanted = engine
         self._languages = tuple(languages)
         self._tesseract = TesseractEngine(threads, triton=triton)
-        rapid, paddle = RapidEngine(threads, triton=triton), PaddleEngine(model_store)
+        rapid, paddle = RapidEngine(threads, triton=triton), PaddleEngine(model_store, model_digests)
         engines: list[RecognitionEngine] = [self._tesseract, rapid, paddle]
         self._engines = {known.name: known for known in engines}
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,7 +56,12 @@ def has_speaker_models(store: Path) -> bool:
 
 
 def find_speaker_models(
-    store: Path, *, token: str | None, min_speakers: int | None = None, max_speakers: int | None = None
+    store: Path,
+    *,
+    token: str | None,
+    min_speakers: int | None = None,
+    max_speakers: int | None = None,
+    digests: Mapping[str, str] = model_store.ANY,
 ) -> PipelineFactory:
     """Find the models, or download community-1's: whatever can be missing is reported before any work.
 
@@ -65,6 +70,7 @@ def find_speaker_models(
         token: a Hugging Face token that may read community-1; None uses the store's models.
         min_speakers: at least this many, if known.
         max_speakers: at most this many, if known.
+        digests: see `models.store.find`.
 
     Returns:
         The pipeline's factory, for `diarize`; nothing large is imported or loaded yet.
@@ -78,12 +84,12 @@ def find_speaker_models(
             FailureReason.INVALID_SPEC,
             f"minSpeakers ({min_speakers}) is more than maxSpeakers ({max_speakers}). Correct spec.diarization.",
         )
-    stored = model_store.find(store, COMMUNITY_NAME, tuple(PINS[COMMUNITY].files))
+    stored = model_store.find(store, COMMUNITY_NAME, tuple(PINS[COMMUNITY].files), digests)
     if stored is not None:
         return functools.partial(_community, stored)
     if token:
         return functools.partial(_community, _download(token))
-    return functools.partial(_offline, *_find_offline(store))
+    return functools.partial(_offline, *_find_offline(store, digests))
 
 
 def diarize(
@@ -227,9 +233,9 @@ def _not_readable(why: str) -> WorkError:
     )
 
 
-def _find_offline(store: Path) -> tuple[Path, Path]:
+def _find_offline(store: Path, digests: Mapping[str, str]) -> tuple[Path, Path]:
     """Return the segmentation model that WhisperX ships, and the store's speaker encoder."""
-    folder = model_store.find(store, EMBEDDING, (ENCODER_FILE,))
+    folder = model_store.find(store, EMBEDDING, (ENCODER_FILE,), digests)
     if folder is None:
         raise WorkError(
             FailureReason.MODEL_NOT_FOUND,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,6 +20,8 @@ class TranscriptionOptions:
     """A name in the model store, or on the Hugging Face hub."""
     model_store: Path
     """Directory with one directory per model."""
+    model_digests: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of the models that may be loaded from there; empty: any may. See `models.store.find`."""
     hub_downloads: HubDownloads = "Pinned"
     """Which models of the hub may be downloaded, if the store does not have them."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -57,6 +60,7 @@ class TranscriptionOptions:
         options = cls(
             model=task.model.name,
             model_store=Path(task.model_store),
+            model_digests=task.model_digests,
             hub_downloads=task.hub_downloads,
             device=task.device,
             compute_type="auto" if task.model.compute_type == "Auto" else task.model.compute_type,

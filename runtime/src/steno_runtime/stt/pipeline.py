@@ -189,7 +189,7 @@ def load_engine(options: TranscriptionOptions, check: Check = lambda: None, *, s
         require_translation(options.model)
     from steno_runtime.stt.ctranslate import CTranslateEngine, default_workers
 
-    folder = store.whisper(options.model_store, options.model, options.hub_downloads)
+    folder = store.whisper(options.model_store, options.model, options.hub_downloads, options.model_digests)
     check()
     engine = CTranslateEngine(
         folder,
@@ -214,6 +214,7 @@ def _find_speaker_models(options: TranscriptionOptions) -> PipelineFactory | Non
 
     return find_speaker_models(
         options.model_store,
+        digests=options.model_digests,
         token=options.hf_token,
         min_speakers=options.min_speakers,
         max_speakers=options.max_speakers,
@@ -365,7 +366,7 @@ def _realign(
 ) -> list[TimedWord]:
     """Time words with WhisperX and a wav2vec2 model where the store has one of their language (`align-<language>`)."""
     found = {
-        language: store.find(options.model_store, f"align-{language}", ("config.json",))
+        language: store.find(options.model_store, f"align-{language}", ("config.json",), options.model_digests)
         for language in dict.fromkeys(word.language for word in words if word.language)
     }
     models = {language: folder for language, folder in found.items() if folder is not None}

@@ -129,6 +129,7 @@ class OCRHandler:
             pages=task.pages,
             mode=cast("Literal['skip', 'redo', 'force']", task.mode.lower()),
             model_store=Path(task.model_store),
+            model_digests=task.model_digests,
             workers=max(1, workers // task.batch_divisor),
             triton=TritonServer.from_environment(),
         )

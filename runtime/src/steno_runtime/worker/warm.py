@@ -72,6 +72,7 @@ class WarmWorker:
                 "device": pool.device,
                 "memory_mib": pool.memory_mib,
                 "model_store": pool.model_store,
+                "model_digests": pool.model_digests,
                 "hub_downloads": pool.hub_downloads,
                 "scratch_dir": pool.scratch_dir,
                 "egress": pool.egress,

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from steno_runtime.models.store import ANY, find
 from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine
 from steno_runtime.ocr.engines.detector import quad_of
 from steno_runtime.ocr.languages import script
+
+_FOLDER = "paddleocr"
 
 
 class PaddleEngine:
@@ -24,8 +27,15 @@ class PaddleEngine:
 
     name = "paddleocr"
 
-    def __init__(self, store: Path | None) -> None:
-        self._store = store / "paddleocr" if store else None
+    def __init__(self, store: Path | None, digests: Mapping[str, str] = ANY) -> None:
+        """Prepare.
+
+        Args:
+            store: the model store.
+            digests: see `models.store.find`.
+        """
+        self._models, self._digests = store, digests
+        self._store = store / _FOLDER if store else None
         self._pipelines: dict[str, Any] = {}
 
     def reads(self, languages: Sequence[str]) -> bool:
@@ -51,10 +61,14 @@ class PaddleEngine:
             os.environ.setdefault("PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK", "True")
             from paddleocr import PaddleOCR  # type: ignore[import-not-found]
 
-            assert self._store is not None  # noqa: S101  (`reads` checks it)
+            assert self._models is not None  # noqa: S101  (`reads` checks it)
+            detection, recognition = (
+                find(self._models, f"{_FOLDER}/{name}", ("inference.yml",), self._digests)
+                for name in ("det", f"rec-{script_name}")
+            )
             self._pipelines[script_name] = PaddleOCR(
-                text_detection_model_dir=str(self._store / "det"),
-                text_recognition_model_dir=str(self._store / f"rec-{script_name}"),
+                text_detection_model_dir=str(detection),
+                text_recognition_model_dir=str(recognition),
                 use_doc_orientation_classify=False,
                 use_doc_unwarping=False,
                 use_textline_orientation=False,

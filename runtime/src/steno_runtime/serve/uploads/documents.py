@@ -69,6 +69,7 @@ class DocumentService:
                 pages=fields.pages,
                 mode=fields.mode,
                 model_store=Path(self._task.model_store),
+                model_digests=self._task.model_digests,
                 workers=max(1, available_cores() // 4),  # live speech comes first
                 triton=TritonServer.from_environment(),
                 limits=Limits(
