@@ -40,6 +40,11 @@ MAX_WORKERS = 4
 """Each has a batch of its own in memory."""
 WORKER_SECONDS = 17.0
 """Of audio from which on another worker has something to do."""
+SILENT_SAMPLES = 480
+"""Silence after a window's audio from which the last frame of its features hears nothing else."""
+FEATURE_RANGE = 2.0
+"""Whisper's features: silence is this far below the loudest frame (80 dB), but never below `SILENT_FEATURE`."""
+SILENT_FEATURE = -1.5
 _GIB = 1024**3
 
 
@@ -321,10 +326,13 @@ class CTranslateEngine:
         import numpy as np
         from faster_whisper.transcribe import get_ctranslate2_storage
 
-        batch = np.zeros((len(windows), self._model.n_mels, size), np.float32)
+        batch = np.empty((len(windows), self._model.n_mels, size), np.float32)
         for row, window in enumerate(windows):
-            mel = self._features(window, padding=160)[..., :-1][:, :size]
+            # Up to a frame that hears nothing of the audio: the rest is silence to the decoder as well. Zeros would be
+            # noise 40 dB below full scale, louder than quiet speech.
+            mel = self._features(window, padding=SILENT_SAMPLES)[:, :size]
             batch[row, :, : mel.shape[1]] = mel
+            batch[row, :, mel.shape[1] :] = max(SILENT_FEATURE, mel.max() - FEATURE_RANGE)
         return self._model.encode(get_ctranslate2_storage(batch), to_cpu=False)
 
     def _probabilities(self, encoded: Any) -> list[Mapping[str, float]]:
