@@ -70,6 +70,8 @@ def _gateway(cluster: Info) -> dict[str, str]:
         "gateway.store.uri": f"s3://{GATEWAY_BUCKET}",
         "gateway.store.credentialsSecret": _GATEWAY_SECRET,
         "gateway.store.endpointURL": cluster.s3_endpoint_in_cluster,
+        "gateway.store.publicEndpointURL": cluster.s3_endpoint,
+        "gateway.grpc.enabled": "true",
         "gateway.transcription.model.name": "whisper-base",
     }
 

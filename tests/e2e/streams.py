@@ -26,26 +26,26 @@ CHUNK_SECONDS = 0.25
 POOL = "default"
 
 
-def pcm(file: Path) -> bytes:
-    """A recording as 16-bit mono samples at 16 kHz."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+def pcm(file: Path, rate: int = SAMPLE_RATE) -> bytes:
+    """A recording as 16-bit mono samples."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
     with av.open(str(file)) as container:
         frames = [made for frame in container.decode(audio=0) for made in resampler.resample(frame)]
         frames += resampler.resample(None)
     return np.concatenate([frame.to_ndarray().ravel() for frame in frames]).astype("<i2").tobytes()
 
 
-def chunks(samples: bytes) -> Iterator[bytes]:
+def chunks(samples: bytes, rate: int = SAMPLE_RATE) -> Iterator[bytes]:
     """The samples as a microphone would give them."""
-    size = int(CHUNK_SECONDS * SAMPLE_RATE) * 2
+    size = int(CHUNK_SECONDS * rate) * 2
     for begin in range(0, len(samples), size):
         yield samples[begin : begin + size]
 
 
-def paced(samples: bytes) -> Iterator[bytes]:
+def paced(samples: bytes, rate: int = SAMPLE_RATE) -> Iterator[bytes]:
     """The same, in real time."""
     started = time.monotonic()
-    for number, chunk in enumerate(chunks(samples)):
+    for number, chunk in enumerate(chunks(samples, rate)):
         yield chunk
         time.sleep(max(0.0, started + (number + 1) * CHUNK_SECONDS - time.monotonic()))
 

@@ -27,15 +27,15 @@ FIELDS = ("meeting_id=meeting_123", "tenant_id=tenant_abc", "user_id=user_xyz", 
 
 
 @contextmanager
-def forwarded(kube: Kube) -> Iterator[str]:
-    """The gateway's URL, by `kubectl port-forward`."""
-    command = kube.command("port-forward", "service/steno-gateway", ":8001", namespace=NAMESPACE)
+def forwarded(kube: Kube, port: int = 8001) -> Iterator[str]:
+    """The address of a port of the gateway, by `kubectl port-forward`."""
+    command = kube.command("port-forward", "service/steno-gateway", f":{port}", namespace=NAMESPACE)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             found = re.search(r":(\d+) ->", process.stdout.readline())
             assert found
-            yield f"http://127.0.0.1:{found[1]}"
+            yield f"127.0.0.1:{found[1]}"
         finally:
             process.terminate()
 
@@ -47,7 +47,7 @@ def url(kube: Kube, store: Store) -> Iterator[str]:
         s3.create_bucket(Bucket=GATEWAY_BUCKET)
     kube.core.create_namespaced_secret(kube.namespace, store.secret("steno-store"))
     with forwarded(kube) as found:
-        yield found
+        yield f"http://{found}"
 
 
 def steno_key(kube: Kube, *words: str) -> str:
@@ -119,7 +119,8 @@ def test_a_job_outlives_the_replica_that_took_it(kube: Kube, url: str) -> None:
         kube.core.delete_namespaced_pod(pod, NAMESPACE, grace_period_seconds=0)
     ready = kube.command("rollout", "status", "deployment/steno-gateway", "--timeout=120s", namespace=NAMESPACE)
     subprocess.run(ready, check=True, capture_output=True, timeout=150)
-    with forwarded(kube) as again:
+    with forwarded(kube) as found:
+        again = f"http://{found}"
         status, repeated = curl(f"{again}/stt/upload", *bearer, "-F", sample, "-H", "Idempotency-Key: call-7")
         assert status == 200, repeated
         state = curl(f"{again}{taken['status_url']}", *bearer)[1]
