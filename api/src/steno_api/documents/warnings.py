@@ -39,7 +39,7 @@ class WarningReason(StrEnum):
     LANGUAGE_UNCERTAIN = "LanguageUncertain"
     """The language was detected with little confidence, or what was given does not fit: check it, or set it."""
     LOW_CONFIDENCE = "LowConfidence"
-    """The recognizer doubts much of its own text."""
+    """The recognizer doubts much of its own text, or could hardly read some lines."""
     SPEAKERS_UNCERTAIN = "SpeakersUncertain"
     """The speakers could not be distinguished, or there are fewer than were asked for."""
     SPEECH_NOT_DECODED = "SpeechNotDecoded"

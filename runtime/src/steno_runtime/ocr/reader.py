@@ -50,6 +50,8 @@ _MIN_TURNED_LETTERS = 4
 """Of a page that is turned for its text alone: digits read well upside down."""
 _WHOLE_PAGE, _LARGE = 0.8, 500
 """Share of a page's sides that no word has, on pages of more pixels than this; noise read as one has."""
+_HARDLY = 0.5
+"""RapidOCR reads letters that it does not know with less confidence than this; on clean pages no line."""
 _MARGIN = 24
 """Pixels of white around a part of a page: engines miss letters at the edge."""
 
@@ -202,6 +204,10 @@ class PageReader:
             )
             if unknown or (not certain and reading.lines and doubted):
                 self._warn_of_script(number, unknown if doubted or not reading.lines else "")
+        hardly = sum(line.confidence < _HARDLY for line in reading.lines)
+        if hardly and reading.engine == RapidEngine.name:
+            message = f"{hardly} of the lines of page {number} could hardly be read, or not at all: look at the page."
+            self._warn(ResultWarning(reason=WarningReason.LOW_CONFIDENCE, message=message, page=number))
         return reading, languages
 
     def _warn_of_script(self, number: int, unknown: str) -> None:

@@ -27,7 +27,7 @@ class RecognizedLine:
 
     Attributes:
         quad: its corners, in pixels.
-        text: its words, joined by spaces.
+        text: its words, joined by spaces; empty: it was found, but nothing was read.
         confidence: mean over its characters, from 0 to 1.
         words: its words, where the engine finds them.
         block: the engine's own block that it belongs to, numbered in reading order; None: the engine has no blocks.

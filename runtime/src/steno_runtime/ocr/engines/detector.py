@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ def rapid_ocr(threads: int, *, triton: TritonClient | None = None, **params: Any
     params = {
         "Global.use_cls": False,
         "Global.max_side_len": 100_000,
+        "Global.text_score": 0.0,  # lines of little confidence are kept: what is doubted is said, not dropped
         "Global.log_level": "error",
         "Rec.rec_batch_num": 1,  # on a CPU a batch only pads the shorter lines
         "Det.limit_type": "max",
@@ -51,6 +53,19 @@ def _rapid_class() -> type[Any]:
     from rapidocr.main import RapidOCRError
 
     class AreaScaled(RapidOCR):
+        unread: Sequence[np.ndarray] = ()
+        """Corners of the lines that it found in the last image, but of which it read nothing."""
+
+        def build_final_output(self, ori_img: Any, det_res: Any, cls_res: Any, rec_res: Any, *others: Any) -> Any:
+            crops, op_record = others
+            self.unread = ()
+            if det_res.boxes is not None and rec_res.txts is not None:
+                ratios = op_record["preprocess"]
+                found = zip(det_res.boxes, rec_res.txts, strict=True)
+                scale = ratios["ratio_w"], ratios["ratio_h"]
+                self.unread = [np.multiply(corners, scale) for corners, text in found if not text.strip()]
+            return super().build_final_output(ori_img, det_res, cls_res, rec_res, crops, op_record)
+
         def detect_and_crop(self, img: np.ndarray, op_record: dict[str, Any]) -> tuple[list[np.ndarray], TextDetOutput]:
             height, width = img.shape[:2]
             if max(height, width) <= DETECTION_SIDE:

@@ -46,8 +46,9 @@ class RapidEngine:
         if self._rapid is None:
             self._rapid = rapid_ocr(self._threads, triton=self._triton, **{"Global.return_word_box": True})
         result = self._rapid(np.ascontiguousarray(image[:, :, ::-1]), use_det=True, use_rec=True)
+        unread = [RecognizedLine(quad_of(corners), "", 0.0) for corners in self._rapid.unread]
         if result.boxes is None or not result.txts:
-            return []
+            return unread
         words: Sequence[Any] = (
             result.word_results if len(result.word_results) == len(result.txts) else [()] * len(result.txts)
         )
@@ -64,7 +65,7 @@ class RapidEngine:
             )
             for corners, text, line_score, parts in zip(result.boxes, result.txts, result.scores, words, strict=True)
         ]
-        return columns_marked(image, lines, self._read_row)
+        return [*columns_marked(image, lines, self._read_row), *unread]
 
     def _read_row(self, row: np.ndarray) -> str:
         read = self._rapid(np.ascontiguousarray(row[:, :, ::-1]), use_det=False, use_cls=False, use_rec=True)
