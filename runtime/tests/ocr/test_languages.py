@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 from steno_api.documents.pages import EngineName
 from steno_api.documents.warnings import WarningReason
 from steno_runtime.errors import WorkError
-from steno_runtime.ocr.languages import LANGUAGES, bcp47, ignored_script, normalize_language, tesseract_names
+from steno_runtime.ocr.languages import (
+    LANGUAGES,
+    OSD_SCRIPTS,
+    bcp47,
+    ignored_script,
+    normalize_language,
+    tesseract_names,
+)
 from steno_runtime.ocr.pipeline import RecognitionOptions, RecognitionResult, recognize
 
 from .render import FONTS
@@ -51,8 +59,8 @@ def test_any_text_is_a_known_language_or_none(text: str):
     assert known == text or text not in LANGUAGES
 
 
-def read(image: Path, scratch: Path, language: str, engine: EngineName = "auto") -> RecognitionResult:
-    options = RecognitionOptions(languages=(language,), engine=engine, workers=1, sandboxed=False)
+def read(image: Path, scratch: Path, *languages: str, engine: EngineName = "auto") -> RecognitionResult:
+    options = RecognitionOptions(languages=languages, engine=engine, workers=1, sandboxed=False)
     return recognize(image, options, scratch=scratch, on_progress=lambda _: None)
 
 
@@ -69,7 +77,7 @@ def page(tmp_path: Path) -> Path:
 def test_a_language_that_is_read_as_another_is_in_the_warnings(
     page: Path, tmp_path: Path, given_tag: str, read_as: str
 ):
-    result = read(page, tmp_path, given_tag, "rapidocr")
+    result = read(page, tmp_path, given_tag, engine="rapidocr")
     assert result.options.languages == (read_as,)
     warned = [warning for warning in result.warnings if warning.reason is WarningReason.LANGUAGE_UNCERTAIN]
     assert [given_tag in warning.message and read_as in warning.message for warning in warned] == [True]
@@ -94,6 +102,36 @@ def test_old_german_print_is_read_with_its_data(page: Path, tmp_path: Path, monk
     result = read(page, tmp_path, "de-Latf")
     assert [(page.languages, page.engine) for page in result.pages] == [(("de-Latf",), "tesseract")]
     assert not [warning for warning in result.warnings if warning.reason is WarningReason.LANGUAGE_UNCERTAIN]
+
+
+@pytest.mark.parametrize(("data", "read_as"), [(("frk", "osd"), "de-Latf"), (("eng", "osd"), "de")])
+def test_old_german_print_is_recognized_and_its_data_named_where_it_is_missing(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: tuple[str, ...], read_as: str
+):
+    from steno_runtime.ocr.engines.tesseract import TesseractEngine, tessdata
+
+    installed = tessdata()
+    assert installed is not None
+    folder = tmp_path / "tessdata"
+    folder.mkdir()
+    for name in data:
+        (folder / f"{name}.traineddata").symlink_to(installed / f"{'eng' if name == 'frk' else name}.traineddata")
+    monkeypatch.setenv("TESSDATA_PREFIX", str(folder))
+    monkeypatch.setattr(TesseractEngine, "orientation", lambda *_: (0, OSD_SCRIPTS["Fraktur"]))
+    result = read(page, tmp_path)
+    assert [page.languages for page in result.pages] == [(read_as,)]
+    messages = [one.message for one in result.warnings if one.reason is WarningReason.LANGUAGE_UNCERTAIN]
+    assert [("de-Latf" in message, "data for frk" in message) for message in messages] == [(True, True)] * (
+        read_as == "de"
+    )
+
+
+def test_the_image_has_data_of_known_languages_and_of_every_script_that_is_recognized():
+    dockerfile = Path(__file__).parents[3] / "build/images/runtime/Dockerfile"
+    installed = {name.replace("-", "_") for name in re.findall(r"tesseract-ocr-([a-z-]+)", dockerfile.read_text())}
+    assert installed <= set(tesseract_names(sorted(LANGUAGES)))
+    assert "frk" in installed
+    assert installed >= set(tesseract_names(["ko", "zh", "ja", "ru", "ar", "hi", "el", "he", "th", "ta"]))
 
 
 def test_an_unknown_language_is_refused(page: Path, tmp_path: Path):

@@ -43,7 +43,7 @@ _VERTICAL = "vert"
 OSD_SCRIPTS = {
     "Latin": "en", "Hangul": "ko", "Korean": "ko", "Han": "zh", "Japanese": "ja", "Katakana": "ja", "Hiragana": "ja",
     "Cyrillic": "ru", "Arabic": "ar", "Devanagari": "hi", "Greek": "el", "Hebrew": "he", "Thai": "th", "Bengali": "bn",
-    "Tamil": "ta", "Telugu": "te", "Armenian": "hy", "Georgian": "ka", "Fraktur": "de",
+    "Tamil": "ta", "Telugu": "te", "Armenian": "hy", "Georgian": "ka", "Fraktur": "de-Latf",
 }  # fmt: skip
 """The language to read a page as when its script is all that is known."""
 

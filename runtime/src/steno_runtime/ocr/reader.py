@@ -28,7 +28,7 @@ from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.engines.tiling import loses_letters, may_need_tiles
 from steno_runtime.ocr.geometry import bounds, shifted
-from steno_runtime.ocr.languages import OSD_SCRIPTS, language_of, may_be_in, script
+from steno_runtime.ocr.languages import OSD_SCRIPTS, UNWRITTEN, language_of, may_be_in, script
 from steno_runtime.ocr.layout import Block, arrange, is_order_guessed
 from steno_runtime.ocr.page import PageError, PageInput
 from steno_runtime.ocr.resolution import assumed_dpi, is_blank, letter_height, scale_for_reading
@@ -183,7 +183,7 @@ class PageReader:
             detected = self._tesseract.orientation(image)
             rotation, language = detected or (0, None)
             if language and not self._available([language]) and self._available(_FALLBACK):
-                unknown, language = language, None
+                unknown, language = language, UNWRITTEN.get(language.lower())
             certain = language is not None
             languages = (language,) if language else _FALLBACK
         page_image = _PageImage(image, quality, languages)
@@ -203,7 +203,8 @@ class PageReader:
                 first.confidence < MIN_CONFIDENCE and first.rotation == reading.rotation and languages == _FALLBACK
             )
             if unknown or (not certain and reading.lines and doubted):
-                self._warn_of_script(number, unknown if doubted or not reading.lines else "")
+                named = doubted or not reading.lines or unknown.lower() in UNWRITTEN
+                self._warn_of_script(number, unknown if named else "")
         hardly = sum(line.confidence < _HARDLY for line in reading.lines)
         if hardly and reading.engine == RapidEngine.name:
             message = f"{hardly} of the lines of page {number} could hardly be read, or not at all: look at the page."
@@ -348,7 +349,7 @@ class PageReader:
         """
         if reading.confidence >= MIN_CONFIDENCE or self._wanted not in ("auto", self._tesseract.name):
             return reading, languages
-        tried = {"Latn", *map(script, (*languages, *_CONFUSED_WITH.get(image.languages[0], _FALLBACK)))}
+        tried = {"Latn", "Latf", *map(script, (*languages, *_CONFUSED_WITH.get(image.languages[0], _FALLBACK)))}
         others = [language for language in dict.fromkeys(OSD_SCRIPTS.values()) if script(language) not in tried]
         likeliest = self._tesseract.likeliest(_turn(image.pixels, upright), others, image.quality.dpi)
         if likeliest is None:
