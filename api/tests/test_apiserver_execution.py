@@ -13,8 +13,8 @@ pytestmark = pytest.mark.apiserver
 
 VOLUME = {"uri": "pvc://claim/folder/a"}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "a pool without execution: Pool": (job(poolRef={"name": "fast"}), "poolRef is for execution: Pool only"),
-    "a pool with execution: Job": (ocr(execution="Job", poolRef={}), "poolRef is for execution: Pool only"),
+    "a pool without execution: Pool": (job(poolRef={"name": "fast"}), "poolRef is for execution: Pool and Auto only"),
+    "a pool with execution: Job": (ocr(execution="Job", poolRef={}), "poolRef is for execution: Pool and Auto only"),
     "a source on a volume": (
         job(execution="Pool", source=VOLUME),
         "source.uri: the servers of a pool mount no volumes",
@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         job(execution="Pool", source={"uriSecretRef": {"name": "url"}}),
         "source.uriSecretRef needs a pod of its own",
     ),
-    "another execution": (job(execution="Auto"), "Unsupported value"),
+    "another execution": (job(execution="Fast"), "Unsupported value"),
     "a pool of another name": (job(execution="Pool", poolRef={"name": "Fast"}), "must be a RuntimePool's name"),
     "a pool that does nothing": (pool(workloads=[]), "should have at least 1 items"),
     "a workload twice": (pool(workloads=["Queue", "Queue"]), "Duplicate value"),
@@ -48,6 +48,10 @@ TAKEN: dict[str, dict[str, Any]] = {
     "an OCRJob in a pool": ocr(execution="Pool", poolRef={"name": "fast"}),
     "speakers without a token": job(execution="Pool", diarization={"maxSpeakers": 2}),
     "a URL in a Secret in a pod": job(source={"uriSecretRef": {"name": "url"}}),
+    "a job that goes where it is short": job(execution="Auto"),
+    "a job that may go to one pool": ocr(execution="Auto", poolRef={"name": "fast"}),
+    "a volume that may be mounted": job(execution="Auto", source=VOLUME, output=VOLUME),
+    "a token that may be mounted": job(execution="Auto", diarization={"tokenSecretRef": {"name": "hf"}}),
     "a volume in a pod": job(execution="Job", source=VOLUME, output=VOLUME),
     "a token in a pod": job(diarization={"tokenSecretRef": {"name": "hf"}}),
     "a pool of jobs": pool(workloads=["Queue"]),

@@ -318,7 +318,10 @@ def test_every_failure_has_one_class_and_an_exit_code_that_means_it() -> None:
     assert class_of_exit_code(EXIT_TERMINATED) is FailureClass.ENVIRONMENT
     assert class_of_exit_code(137) is FailureClass.ENVIRONMENT
     assert class_of_exit_code(1) is FailureClass.INTERNAL
-    assert [reason for reason in FailureReason if reason.free] == [FailureReason.PREEMPTED]
+    assert [reason for reason in FailureReason if reason.free] == [
+        FailureReason.PREEMPTED,
+        FailureReason.TOO_LONG_FOR_POOL,
+    ]
 
 
 @pytest.mark.parametrize("enum", [ConditionType, Reason, FailureReason, Stage])

@@ -77,6 +77,9 @@ class FailureReason(StrEnum):
     """The source did not respond, or the connection broke."""
     OUTPUT_UNAVAILABLE = "OutputUnavailable"
     """The output did not respond, or the connection broke."""
+    TOO_LONG_FOR_POOL = "TooLongForPool"
+    """The source of a job with `execution: Auto` is longer than a pool's servers take: a pod of its own goes on with it
+    at once. The retry does not count towards `backoffLimit`."""
     MODEL_UNAVAILABLE = "ModelUnavailable"
     """The model could not be downloaded, or is not the one that Steno has the digests of; the next attempt may
     succeed."""
@@ -94,8 +97,8 @@ class FailureReason(StrEnum):
 
     @property
     def free(self) -> bool:
-        """Whether a retry for this reason does not count towards `backoffLimit`: the cluster removed the pod."""
-        return self is FailureReason.PREEMPTED
+        """Whether a retry for this reason does not count towards `backoffLimit`: the attempt was not at fault."""
+        return self in (FailureReason.PREEMPTED, FailureReason.TOO_LONG_FOR_POOL)
 
 
 _BY_CLASS: dict[FailureClass, tuple[FailureReason, ...]] = {
@@ -109,6 +112,7 @@ _BY_CLASS: dict[FailureClass, tuple[FailureReason, ...]] = {
         FailureReason.KILLED,
         FailureReason.SOURCE_UNAVAILABLE,
         FailureReason.OUTPUT_UNAVAILABLE,
+        FailureReason.TOO_LONG_FOR_POOL,
         FailureReason.MODEL_UNAVAILABLE,
     ),
     FailureClass.SIZE: (FailureReason.OUT_OF_MEMORY,),

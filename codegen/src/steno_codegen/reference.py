@@ -177,7 +177,8 @@ def _failures() -> str:
         (
             f"`{reason.value}`",
             reason.failure_class.value,
-            _RETRIES[reason.failure_class] + (", not counted" if reason.free else ""),
+            ("at once" if reason is FailureReason.TOO_LONG_FOR_POOL else _RETRIES[reason.failure_class])
+            + (", not counted" if reason.free else ""),
             str(EXIT_CODES[reason.failure_class]),
             docs[reason.value],
         )

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.worker.task import ShortSource
 from steno_operator.manifests.task import build_queued_task
 from steno_queue.connect import open_queue
 from steno_queue.message import Message
@@ -44,6 +45,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         page = io.BytesIO()
         image.save(page, "PNG", dpi=(200, 200))
         server.client.put_object(Bucket="scans", Key="page.png", Body=page.getvalue())
+        image, pages = image.resize((50, 12)), io.BytesIO()
+        image.save(pages, "TIFF", save_all=True, append_images=[image] * ShortSource().pages, dpi=(20, 20))
+        server.client.put_object(Bucket="scans", Key="long.tiff", Body=pages.getvalue())
         yield server
 
 
@@ -86,8 +90,8 @@ class PoolJobs:
     def job(self, name: str = "talk", key: str = "page.png", **spec: Any) -> Any:
         place = {"endpointURL": self.store.endpoint, "region": "us-east-1", "secretRef": {"name": "store"}}
         source, output = {"uri": f"s3://scans/{key}", **place}, {"uri": "s3://results", **place}
-        more = {"execution": "Pool", "poolRef": {"name": "docs"}, "languages": ["en"], "engine": "Tesseract"}
-        return self.harness.apply(name, source=source, output=output, **more, **spec)
+        more = {"execution": "Pool", "poolRef": {"name": "docs"}, "languages": ["en"], "engine": "Tesseract", **spec}
+        return self.harness.apply(name, source=source, output=output, **more)
 
     def serving(self) -> Any:
         [pod] = self.streams.warm(1, "docs")
@@ -145,6 +149,26 @@ def test_a_job_in_a_pool_is_published_read_and_ends(jobs: PoolJobs) -> None:
     assert jobs.harness.children() == []
     until("the pool has no job", lambda: jobs.streams.status("pool", "docs").get("queuedJobs") == 0)
     assert replica.metric("steno_reconcile_errors_total") == 0, replica.log.read_text()[-3000:]
+
+
+def test_a_job_goes_to_a_pool_by_itself_and_one_that_is_too_long_on_to_a_pod(jobs: PoolJobs) -> None:
+    jobs.operator()
+    jobs.pool()
+    with jobs.serving() as worker:
+        worker.begin.set()
+        for name, key in (("talk", "page.png"), ("long", "long.tiff")):
+            jobs.job(name, key=key, execution="Auto", poolRef=None)
+        done = jobs.reach("Succeeded")
+        [child] = until("the pod of the other is asked for", jobs.harness.children)
+        until("the queue is empty", jobs.is_empty)
+    assert (done["execution"]["mode"], done["execution"]["pool"], done["attempt"]) == ("Pool", "docs", 1)
+    assert child["metadata"]["name"] == "long-2"
+    until("its start is recorded", lambda: jobs.harness.status("long").get("attempt") == 2)
+    handed = jobs.harness.status("long")
+    assert (handed["execution"]["mode"], handed["execution"]["reason"]) == ("Job", "NotShort")
+    assert "21 pages are more than the 20" in handed["execution"]["message"]
+    assert (handed["lastFailure"]["reason"], handed["failures"]) == ("TooLongForPool", 0)
+    until("the pool has no job", lambda: jobs.streams.status("pool", "docs").get("queuedJobs") == 0)
 
 
 def test_a_suspended_job_stops_and_goes_on_with_the_next_attempt(jobs: PoolJobs) -> None:

@@ -76,10 +76,10 @@ def test_the_queue_is_part_of_what_servers_are_made_from():
 def test_a_job_in_a_pool_counts_as_a_job_and_the_accelerators_are_the_pools():
     policy = ADMISSION_POLICIES["TranscriptionJob"]
     in_pool = make_job(execution="Pool").to_wire()["spec"]
-    assert policy.demand(None, policy.max_pods(in_pool)) == Demand(jobs=1)
+    assert policy.demand(None, policy.max_pods(in_pool, {})) == Demand(jobs=1)
     own = make_job().to_wire()["spec"]
-    assert policy.demand(2, policy.max_pods(own)) == Demand(gpus=2, jobs=1)
-    assert policy.demand(None, policy.max_pods(own)) is None
+    assert policy.demand(2, policy.max_pods(own, {})) == Demand(gpus=2, jobs=1)
+    assert policy.demand(None, policy.max_pods(own, {})) is None
     pools = ADMISSION_POLICIES["RuntimePool"]
     assert pools.is_active({}, {"queuedJobs": 1})
     assert not pools.is_active({}, {"queuedJobs": 0})

@@ -298,7 +298,7 @@ def test_running_servers_are_adopted_before_anything_is_admitted():
 )
 def test_when_a_pool_is_active_and_for_how_many_servers(spec, status, active, pods):
     policy = ADMISSION_POLICIES["RuntimePool"]
-    assert (policy.is_active(spec, status), policy.max_pods(spec)) == (active, pods)
+    assert (policy.is_active(spec, status), policy.max_pods(spec, status)) == (active, pods)
 
 
 @pytest.mark.parametrize(

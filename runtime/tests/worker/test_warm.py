@@ -8,6 +8,7 @@ import threading
 import wave
 
 import pytest
+from PIL import Image
 
 from runtime.tests.conftest import LOOPBACK, reply
 from steno_api.failures import FailureReason
@@ -125,6 +126,30 @@ async def test_a_transcript_that_somebody_else_wrote_is_not_the_pools_result(mak
     ended = await asyncio.to_thread(worker.work, task, StopRequest(), lambda _: None)
     assert ended.result.reason is FailureReason.OUTPUT_FORBIDDEN
     assert json.loads(web.bodies[0]) == {"resource": task.job.to_wire(), "pool": POOL.to_wire()}
+
+
+@pytest.mark.parametrize(("short", "reason"), [(None, None), (2.0, None), (0.5, FailureReason.TOO_LONG_FOR_POOL)])
+async def test_what_may_have_a_pod_of_its_own_is_handed_back_if_it_is_long(make_task, tmp_path, short, reason):
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 16_000))
+    task = make_task(onlyShort=None if short is None else {"audioSeconds": short})
+    worker = WarmWorker(pool_task(tmp_path), SilentEngine())
+    ended = await asyncio.to_thread(worker.work, task, StopRequest(), lambda _: None)
+    assert getattr(ended.result, "reason", None) is reason, ended.result
+    if reason is not None:
+        assert "longer than" in ended.result.message
+        assert ended.used is None or ended.used.audio_millis == 0
+
+
+async def test_pages_are_handed_back_if_there_are_too_many(make_ocr_task, tmp_path):
+    page = Image.new("L", (40, 20), 255)
+    page.save(tmp_path / "a.tiff", save_all=True, append_images=[page], dpi=(20, 20))
+    source = {"uri": "pvc://scans/a.tiff", "path": str(tmp_path / "a.tiff")}
+    task = make_ocr_task(source=source, onlyShort={"pages": 1})
+    ended = await asyncio.to_thread(WarmWorker(pool_task(tmp_path), None).work, task, StopRequest(), lambda _: None)
+    assert ended.result.reason is FailureReason.TOO_LONG_FOR_POOL
+    assert ended.result.message == "2 pages are more than the 1 allowed; a pod of its own reads them."
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from steno_api.model import Model
 from steno_api.rules import Rule
 from steno_api.usage import WorkRecord
 from steno_api.v1alpha1.common import (
-    DEFAULT_POOL,
     ClientMetadata,
     LastFailure,
     Output,
@@ -38,8 +37,8 @@ OWN_POD = "!has(self.execution) || self.execution != 'Pool'"
 
 EXECUTION_RULES = (
     Rule(
-        "!has(self.poolRef) || has(self.execution) && self.execution == 'Pool'",
-        "poolRef is for execution: Pool only",
+        "!has(self.poolRef) || has(self.execution) && self.execution in ['Pool', 'Auto']",
+        "poolRef is for execution: Pool and Auto only",
         ".poolRef",
     ),
     *(
@@ -110,6 +109,19 @@ class Progress(Model):
     """Explanation for people, e.g. `chunk 31 of 74`; never text of the transcript."""
 
 
+class ExecutionChoice(Model):
+    """What carries out the attempts of a job with `execution: Auto`, and why."""
+
+    mode: Literal["Job", "Pool"]
+    """`Job`: a pod of its own for each attempt. `Pool`: the servers of `pool`."""
+    pool: str | None = Field(default=None, max_length=253)
+    """The RuntimePool, with `mode: Pool`."""
+    reason: str = Field(max_length=63)
+    """Why, in one word."""
+    message: str = Field(max_length=1024)
+    """Why, for people."""
+
+
 class JobSpec(Model):
     """Immutable except `MUTABLE_SPEC_FIELDS`: results belong to exactly one spec."""
 
@@ -125,13 +137,15 @@ class JobSpec(Model):
     """The file to process."""
     output: Output
     """Where to publish the results, and in which formats."""
-    execution: Literal["Job", "Pool"] = "Job"
+    execution: Literal["Job", "Pool", "Auto"] = "Job"
     """What carries out the attempts. `Job`: a pod of its own for each. `Pool`: the warm servers of a RuntimePool, which
-    take attempts from its queue; nothing has to be started or loaded then."""
+    take attempts from its queue; nothing has to be started or loaded then. `Auto`: a pool of the namespace that can, if
+    the source is short, else a pod; `status.execution` says which, from when the job is first seen."""
     pool_ref: PoolRef | None = None
-    """With `execution: Pool`: the RuntimePool, whose `workloads` must include `Queue`; default: `default`."""
+    """With `execution: Pool`: the RuntimePool, whose `workloads` must include `Queue`; default: `default`. With
+    `execution: Auto`: the only pool that may be chosen; default: any of the namespace."""
     profile_ref: ProfileRef = ProfileRef()
-    """RuntimeProfile: what the worker pod requests. Not used with `execution: Pool`: the pool has one."""
+    """RuntimeProfile: what the worker pod requests. Not used in a pool, which has one."""
     tenant_ref: TenantRef | None = None
     """Tenant that the job is charged to: the one that has the namespace, which need not be named. Where no Tenant has
     the namespace: any name that is not a Tenant's; default: the namespace's name."""
@@ -154,11 +168,6 @@ class JobSpec(Model):
     """True stops the worker and keeps the job; false resumes it."""
 
     @property
-    def pool_name(self) -> str:
-        """The RuntimePool of `execution: Pool`."""
-        return self.pool_ref.name if self.pool_ref else DEFAULT_POOL
-
-    @property
     def tenant_name(self) -> str | None:
         """Name in `tenant_ref`, if given."""
         return self.tenant_ref.name if self.tenant_ref else None
@@ -169,6 +178,9 @@ class JobStatus(ConditionedStatus):
 
     phase: Phase | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - models are frozen
     """Derived from the conditions, for people; programs read the conditions."""
+    execution: ExecutionChoice | None = None
+    """With `execution: Auto`: what carries the attempts out. It changes once at most, from a pool to a pod: when a
+    server found the source too long."""
     attempt: int = Field(default=0, ge=0)
     """Number of the latest attempt, from 1."""
     failures: int = Field(default=0, ge=0)

@@ -68,6 +68,14 @@ class TaskReporting(Model):
     interval_seconds: float = 5.0
 
 
+class ShortSource(Model):
+    """The longest source that servers of a pool work on for a job that may have a pod of its own instead."""
+
+    audio_seconds: float = 600.0
+    """Of all channels that are transcribed, together."""
+    pages: int = 20
+
+
 class Task(Model):
     """Fields common to the tasks of all kinds: one attempt of one job."""
 
@@ -95,6 +103,8 @@ class Task(Model):
     """Writable directory for temporary files."""
     termination_message_path: str = "/dev/termination-log"
     reporting: TaskReporting | None = None
+    only_short: ShortSource | None = None
+    """Of `execution: Auto` in a pool: larger sources fail as `TooLongForPool`, and a pod of its own follows."""
 
 
 class TranscriptionTask(Task):

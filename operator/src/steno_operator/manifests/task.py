@@ -18,6 +18,7 @@ from steno_api.worker.task import (
     AnyTask,
     EgressRules,
     OCRTask,
+    ShortSource,
     TaskOutput,
     TaskReporting,
     TaskSource,
@@ -147,7 +148,8 @@ def build_queued_task(job: TranscriptionJob | OCRJob, attempt: int, *, tenant: s
         place.model_copy(update={"credentials_dir": _credentials_in_pool(ref)})
         for place, ref in ((task.source, job.spec.source.secret_ref), (task.output, job.spec.output.secret_ref))
     )
-    return task.model_copy(update={"source": source, "output": output, "reporting": None})
+    short = ShortSource() if job.spec.execution == "Auto" else None
+    return task.model_copy(update={"source": source, "output": output, "reporting": None, "only_short": short})
 
 
 def _credentials_in_pool(ref: SecretRef | None) -> str | None:

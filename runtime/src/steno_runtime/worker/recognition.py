@@ -118,10 +118,11 @@ class OCRHandler:
 
     def _options(self) -> RecognitionOptions:
         from steno_runtime.cores import available_cores
+        from steno_runtime.ocr.page import Limits
         from steno_runtime.ocr.pipeline import MAX_WORKERS, RecognitionOptions
         from steno_runtime.triton.client import TritonServer
 
-        task = self._task
+        task, short = self._task, self._task.only_short
         workers = min(available_cores(), MAX_WORKERS)
         return RecognitionOptions(
             languages=tuple(task.languages),
@@ -132,6 +133,7 @@ class OCRHandler:
             model_digests=task.model_digests,
             workers=max(1, workers // task.batch_divisor),
             triton=TritonServer.from_environment(),
+            limits=Limits() if short is None else Limits(max_pages=short.pages, remedy="a pod of its own reads them"),
         )
 
     def _header(self, seconds: float) -> Header:

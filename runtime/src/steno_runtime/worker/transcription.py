@@ -140,14 +140,18 @@ class TranscriptionHandler:
             attempt.on_progress(ProgressUpdate(Stage.FETCHING, FETCHED_SHARE + (1 - FETCHED_SHARE) * share))
 
         memory, diarize = self._memory or available_memory(), self._task.diarization is not None
+        longest, too_long = max_seconds(memory, diarize=diarize), too_long_message(memory, diarize=diarize)
+        if (short := self._task.only_short) is not None and short.audio_seconds < longest:
+            longest = short.audio_seconds
+            too_long = f"The audio is longer than the {longest / 60:g} minutes that servers of a pool take."
         recording = read_recording_sandboxed(
             path,
             check=attempt.check,
             on_progress=on_read,
             on_warning=on_warning,
             selection=_selection(self._task.audio),
-            max_seconds=max_seconds(memory, diarize=diarize),
-            too_long=too_long_message(memory, diarize=diarize),
+            max_seconds=longest,
+            too_long=too_long,
         )
         log.info("decoded", extra={"audio_seconds": round(recording.samples.shape[0] / SAMPLE_RATE, 2)})
         if self._task.source.path is None:

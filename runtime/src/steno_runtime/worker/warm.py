@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steno_api.failures import FailureReason
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.job import Progress
 from steno_api.worker.task import AnyTask, TranscriptionTask
@@ -111,6 +112,8 @@ class WarmWorker:
             return TerminationMessage(used=counter.done)
         except BaseException as error:  # noqa: BLE001  (whatever it is, the end of the attempt must be reported)
             result = logged_failure(error, handler.remedy)
+            if task.only_short is not None and result.reason is FailureReason.TOO_LARGE:
+                result = result.model_copy(update={"reason": FailureReason.TOO_LONG_FOR_POOL})
         # As long as a pod's may be: what the operator keeps is the same.
         return TerminationMessage.model_validate_json(encode(result, counter.done))
 

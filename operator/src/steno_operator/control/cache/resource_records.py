@@ -111,7 +111,7 @@ class ResourceRecord:
     place: PlaceRequest | None = None
     """Of a session."""
     queued: QueuedJob | None = None
-    """Of a job with `execution: Pool`."""
+    """Of a job whose attempts a pool carries out."""
     tenant: TenantRecord | None = None
     """Of a Tenant."""
     gateway: str = ""
@@ -125,7 +125,7 @@ class ResourceRecord:
     @property
     def pool(self) -> Key | None:
         """The pool that carries out a job's attempts; None: none does."""
-        return _pool_of_job(self.key.namespace, self.raw.get("spec") or {})
+        return _pool_of_job(self.key.namespace, self.raw.get("spec") or {}, self.raw.get("status") or {})
 
     @property
     def profile(self) -> str:
@@ -193,7 +193,7 @@ def _quota_request(key: Key, raw: Mapping[str, Any]) -> QuotaRequest:
         tenant=_name(spec.get("tenantRef")),
         profile=_name(spec.get("profileRef")),
         active=policy.is_active(spec, status),
-        max_pods=policy.max_pods(spec),
+        max_pods=policy.max_pods(spec, status),
         finished=bool(status.get("completionTime")),
         deleted="deletionTimestamp" in metadata,
         status=status,
@@ -202,15 +202,15 @@ def _quota_request(key: Key, raw: Mapping[str, Any]) -> QuotaRequest:
 
 def _queued_job(key: Key, raw: Mapping[str, Any]) -> QueuedJob | None:
     spec, status = raw.get("spec") or {}, raw.get("status") or {}
-    pool = _pool_of_job(key.namespace, spec)
+    pool = _pool_of_job(key.namespace, spec, status)
     if pool is None or status.get("completionTime") or "deletionTimestamp" in raw["metadata"]:
         return None
     return QueuedJob(pool, bool(status.get("startTime")) and not spec.get("suspend"))
 
 
-def _pool_of_job(namespace: str, spec: Mapping[str, Any]) -> Key | None:
-    name = carrier_of(spec).pool
-    return None if name is None else Key(POOL_KIND, namespace, name)
+def _pool_of_job(namespace: str, spec: Mapping[str, Any], status: Mapping[str, Any]) -> Key | None:
+    carrier = carrier_of(spec, status)
+    return None if carrier is None or carrier.pool is None else Key(POOL_KIND, namespace, carrier.pool)
 
 
 def _tenant(raw: Mapping[str, Any]) -> TenantRecord:

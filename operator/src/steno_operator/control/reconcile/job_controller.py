@@ -17,16 +17,16 @@ from steno_operator.control.reconcile.controller import Controller, RefusedError
 from steno_operator.plan.common.carriers import Mode, carrier_of
 from steno_operator.plan.common.plan import Plan
 from steno_operator.plan.common.policy import Policy
-from steno_operator.plan.job.observed import ObservedJob
+from steno_operator.plan.job.observed import ObservedJob, carrier_of_job
 from steno_operator.plan.job.planner import plan_job
 
 J = TypeVar("J", TranscriptionJob, OCRJob)
 AttemptsBy = Mapping[Mode, Attempts[Any, Any]]
-"""What carries attempts out, by a job's `spec.execution`."""
+"""Starts, observes and stops attempts, by what carries them out."""
 
 
 class JobController(Controller[J, ObservedJob, Plan]):
-    """A kind of job: something else carries its attempts out, by `spec.execution`."""
+    """A kind of job: what carries its attempts out is behind `Attempts`."""
 
     def __init__(self, model: type[J], state: ClusterState, attempts: AttemptsBy) -> None:
         super().__init__(model)
@@ -35,7 +35,8 @@ class JobController(Controller[J, ObservedJob, Plan]):
 
     def observe(self, key: Key, resource: J) -> ObservedJob:
         """See `Controller`."""
-        return self._attempts[resource.spec.execution].observe(observe_job(self._state, key, resource))
+        observed, carrier = observe_job(self._state, key, resource), carrier_of_job(resource)
+        return observed if carrier is None else self._attempts[carrier.mode].observe(observed)
 
     def plan(self, observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         """See `Controller`."""
@@ -47,5 +48,7 @@ class JobController(Controller[J, ObservedJob, Plan]):
 
     async def refresh(self, key: Key, uid: str) -> None:
         """See `Controller`."""
-        spec = (self._state.resource(key) or {}).get("spec") or {}
-        await self._attempts[carrier_of(spec).mode].refresh(key, uid)
+        raw = self._state.resource(key) or {}
+        carrier = carrier_of(raw.get("spec") or {}, raw.get("status") or {})
+        if carrier is not None:
+            await self._attempts[carrier.mode].refresh(key, uid)

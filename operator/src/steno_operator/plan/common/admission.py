@@ -99,8 +99,8 @@ class AdmissionPolicy(Protocol):
         """Tell from a raw spec and status whether the resource is to be started at all."""
         ...
 
-    def max_pods(self, spec: Mapping[str, Any]) -> int:
-        """Return from a raw spec how many pods the resource may have at a time."""
+    def max_pods(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> int:
+        """Return from a raw spec and status how many pods the resource may have at a time."""
         ...
 
     def demand(self, gpus: int | None, pods: int) -> Demand | None:
@@ -122,11 +122,12 @@ class _JobPolicy:
     def __init__(self, meter: Meter) -> None:
         self.meter: Meter | None = meter
 
-    def is_active(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:  # noqa: ARG002 - one shape for all
-        return not spec.get("suspend")
+    def is_active(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+        return not spec.get("suspend") and carrier_of(spec, status) is not None
 
-    def max_pods(self, spec: Mapping[str, Any]) -> int:
-        return carrier_of(spec).own_pods
+    def max_pods(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> int:
+        carrier = carrier_of(spec, status)
+        return 0 if carrier is None else carrier.own_pods
 
     def demand(self, gpus: int | None, pods: int) -> Demand | None:
         if not pods:
@@ -146,10 +147,10 @@ class _SessionPolicy:
     meter: Meter | None = "audio"
     remedy = ""
 
-    def is_active(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:  # noqa: ARG002
+    def is_active(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:  # noqa: ARG002 - one shape for all
         return True
 
-    def max_pods(self, spec: Mapping[str, Any]) -> int:  # noqa: ARG002
+    def max_pods(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> int:  # noqa: ARG002
         return 0
 
     def demand(self, gpus: int | None, pods: int) -> Demand | None:  # noqa: ARG002
@@ -181,7 +182,7 @@ class _PoolPolicy:
             else spec.get("minReplicas") or status.get("sessions") or status.get("queuedJobs")
         )
 
-    def max_pods(self, spec: Mapping[str, Any]) -> int:
+    def max_pods(self, spec: Mapping[str, Any], status: Mapping[str, Any]) -> int:  # noqa: ARG002
         fixed = spec.get("replicas")
         return int(spec.get("maxReplicas", 1) if fixed is None else fixed)
 

@@ -1,4 +1,4 @@
-"""Carriers: what carries a job's attempts out, as a raw spec says it.
+"""Carriers: what carries a job's attempts out, as a raw job says it.
 
 Separate because admission, the caches and the controllers of jobs all ask, each of a resource that is not parsed yet.
 """
@@ -31,9 +31,17 @@ class Carrier:
 OWN_POD = Carrier("Job")
 
 
-def carrier_of(spec: Mapping[str, Any]) -> Carrier:
-    """Return what carries out the attempts of a job, by its raw spec."""
-    if spec.get("execution") != "Pool":
+def carrier_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Carrier | None:
+    """Return what carries out the attempts of a job, by its raw spec and status.
+
+    Returns:
+        None with `execution: Auto` until the job's plan has chosen: nothing is started for it before that is written.
+    """
+    execution = spec.get("execution")
+    if execution == "Auto":
+        chosen: Mapping[str, Any] | None = status.get("execution")
+        return None if chosen is None else Carrier(chosen["mode"], chosen.get("pool"))
+    if execution != "Pool":
         return OWN_POD
     named: Mapping[str, Any] = spec.get("poolRef") or {}
     return Carrier("Pool", named.get("name") or DEFAULT_POOL)

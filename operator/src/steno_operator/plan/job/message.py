@@ -24,7 +24,7 @@ from steno_operator.plan.common.conditions import Fact, find
 from steno_operator.plan.common.plan import PublishAttempt
 from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job.execution import Start
-from steno_operator.plan.job.observed import Job, ObservedJob, ObservedMessage
+from steno_operator.plan.job.observed import Job, ObservedJob, ObservedMessage, pool_name_of
 from steno_operator.plan.job.outcome import Activity, Failure, ObservedAttempt, Published
 from steno_queue.message import Message
 
@@ -69,12 +69,12 @@ class Messages:
 
     def missing(self, job: Job, attempt: int, now: datetime) -> Failure:
         """See `Execution`. Not of the latest one: the status alone says that there is one."""
-        name = job.spec.pool_name
+        name = pool_name_of(job)
         return Failure(FailureReason.POD_LOST, f'Attempt {attempt} is lost from RuntimePool "{name}".', now)
 
     def needs(self, job: Job) -> str:
         """See `Execution`."""
-        return f'RuntimePool "{job.spec.pool_name}"'
+        return f'RuntimePool "{pool_name_of(job)}"'
 
     def obstacle(self, observed: ObservedJob, policy: Policy) -> Fact | None:
         """See `Execution`: the pool is missing, or cannot make the attempts as it is."""
@@ -94,7 +94,7 @@ class Messages:
 
     def started(self, job: Job, attempt: int) -> str:
         """See `Execution`."""
-        return f'Attempt {attempt} is in the queue of RuntimePool "{job.spec.pool_name}".'
+        return f'Attempt {attempt} is in the queue of RuntimePool "{pool_name_of(job)}".'
 
 
 def _observe(
@@ -135,7 +135,7 @@ def _live(
             worker=known.worker,
             node=known.node,
             waits_for=None if works else waits_for(observed, policy),
-            message=f'A server of RuntimePool "{observed.job.spec.pool_name}" works on it.',
+            message=f'A server of RuntimePool "{pool_name_of(observed.job)}" works on it.',
             look_again=silent_at,
         )
         return replace(attempt, activity=activity)
@@ -173,7 +173,7 @@ def publication(observed: ObservedJob, number: int, now: datetime, out_of_memory
 
 def waits_for(observed: ObservedJob, policy: Policy) -> QueueStatus:
     """Return what an attempt waits for that no server has."""
-    obstacle, pool, name = obstacle_of(observed, policy), observed.pool, observed.job.spec.pool_name
+    obstacle, pool, name = obstacle_of(observed, policy), observed.pool, pool_name_of(observed.job)
     if obstacle is not None:
         return QueueStatus(reason=obstacle.reason, message=obstacle.message)
     ready = None if pool is None else find(pool.status.conditions, ConditionType.READY)
@@ -186,18 +186,23 @@ def waits_for(observed: ObservedJob, policy: Policy) -> QueueStatus:
 
 def obstacle_of(observed: ObservedJob, policy: Policy) -> Fact | None:
     """Return why the job's pool cannot make its attempts as it is; None: it can."""
-    job, pool, name = observed.job, observed.pool, observed.job.spec.pool_name
+    pool, name = observed.pool, pool_name_of(observed.job)
     if policy.queue is None:
         message = "This operator has no queue server, which execution: Pool needs: ask the administrator to set queue."
         return Fact(False, Reason.QUEUE_NOT_CONFIGURED, message)
     if pool is None or pool.metadata.deletion_timestamp is not None:
         state = "does not exist: create it" if pool is None else "is being deleted"
         return Fact(False, Reason.POOL_NOT_FOUND, f'RuntimePool "{name}" {state}, or name another in a new job.')
+    return misfit_of(observed.job, pool)
+
+
+def misfit_of(job: Job, pool: RuntimePool) -> Fact | None:
+    """Return what of a pool does not fit a job; None: it can make the job's attempts."""
     if (misfit := _misfit(job, pool)) is not None:
         return misfit
     accepted = find(pool.status.conditions, ConditionType.ACCEPTED)
     if accepted is not None and accepted.status is ConditionStatus.FALSE:
-        return Fact(False, accepted.reason, f'RuntimePool "{name}": {accepted.message}')
+        return Fact(False, accepted.reason, f'RuntimePool "{pool.metadata.name}": {accepted.message}')
     return None
 
 

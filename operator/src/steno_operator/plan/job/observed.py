@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from steno_api.usage import Work
+from steno_api.v1alpha1.common import DEFAULT_POOL
 from steno_api.v1alpha1.job import Progress
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimepool import RuntimePool
@@ -14,10 +15,36 @@ from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_api.worker.termination import Failed, Succeeded
 from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
+from steno_operator.plan.common.carriers import OWN_POD, Carrier
 from steno_operator.plan.common.pods import ObservedPod
 
 Job = TranscriptionJob | OCRJob
 """Any job kind."""
+
+
+def carrier_of_job(job: Job) -> Carrier | None:
+    """Return what carries out the attempts of a job; None: `execution: Auto` has not been decided yet."""
+    spec, chosen = job.spec, job.status.execution
+    if spec.execution == "Auto":
+        return None if chosen is None else Carrier(chosen.mode, chosen.pool)
+    return (
+        OWN_POD if spec.execution == "Job" else Carrier("Pool", spec.pool_ref.name if spec.pool_ref else DEFAULT_POOL)
+    )
+
+
+def pool_name_of(job: Job) -> str:
+    """Return the name of the pool that carries out the attempts of a job; empty: none does."""
+    carrier = carrier_of_job(job)
+    return "" if carrier is None else carrier.pool or ""
+
+
+@dataclass(frozen=True)
+class PoolLoad:
+    """A pool that may be chosen for a job."""
+
+    pool: RuntimePool
+    work: int
+    """Its open sessions, and the jobs whose attempts it carries out."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +122,11 @@ class ObservedJob:
     children: tuple[ObservedChild, ...] = ()
     """Child Jobs whose controller owner is this job's UID, by attempt."""
     pool: RuntimePool | None = None
-    """Of `execution: Pool`: the pool that carries the attempts out, if there is one of the name."""
+    """The pool that carries the attempts out, if one does and there is one of the name."""
     message: ObservedMessage | None = None
-    """Of `execution: Pool`: what is known of the latest message."""
+    """Then: what is known of the latest message."""
+    pools: tuple[PoolLoad, ...] = ()
+    """Of `execution: Auto` that is not decided yet: the pools of the namespace."""
     conflicting: frozenset[str] = frozenset()
     """Names of Jobs in the way: named like a child, owned by something else."""
     progress: Progress | None = None

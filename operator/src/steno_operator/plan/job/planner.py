@@ -17,16 +17,17 @@ from steno_operator.plan.common.policy import Policy
 from steno_operator.plan.job import transitions
 from steno_operator.plan.job.attempts import AttemptHistory, evaluate_attempts, may_retry
 from steno_operator.plan.job.child_job import ChildJobs
+from steno_operator.plan.job.choice import plan_choice
 from steno_operator.plan.job.cleanup import plan_deleted, plan_finished, record_usage
 from steno_operator.plan.job.conditions import events_of, phase_of
 from steno_operator.plan.job.execution import Execution
 from steno_operator.plan.job.message import Messages
-from steno_operator.plan.job.observed import Job, ObservedJob
+from steno_operator.plan.job.observed import Job, ObservedJob, carrier_of_job
 from steno_operator.plan.job.outcome import ObservedAttempt
 from steno_operator.plan.job.transitions import Context, JobTransition, StatusUpdate
 
 EXECUTIONS: Mapping[Mode, Execution] = {"Job": ChildJobs(), "Pool": Messages()}
-"""What carries attempts out, by a job's `spec.execution`."""
+"""What carries attempts out."""
 
 
 def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
@@ -41,7 +42,10 @@ def plan_job(observed: ObservedJob, now: datetime, policy: Policy) -> Plan:
         policy: the operator's settings.
     """
     now = truncate_to_seconds(now)
-    execution = EXECUTIONS[observed.job.spec.execution]
+    carrier = carrier_of_job(observed.job)
+    if carrier is None and observed.job.metadata.deletion_timestamp is None:
+        return plan_choice(observed, policy)
+    execution = EXECUTIONS["Job" if carrier is None else carrier.mode]
     attempts = execution.observe(observed, now, policy)
     plan = _plan(observed, execution, attempts, now, policy)
     return replace(plan, requires_live_read=plan.requires_live_read or _may_be_outdated(observed, attempts))
@@ -104,7 +108,7 @@ def _decide(context: Context, *, expired: bool) -> JobTransition:
         return transitions.suspend(context)
     if history.live is not None and history.live.activity is not None:
         return transitions.track(context, history.live, history.live.activity)
-    return transitions.start(context)
+    return transitions.hand_over(context) if context.handed_back else transitions.start(context)
 
 
 def _shows_progress(job: Job, transition: JobTransition) -> bool:

@@ -12,7 +12,7 @@ from steno_api.documents.warnings import WarningSummary
 from steno_api.failures import FailureReason
 from steno_api.usage import WorkRecord
 from steno_api.v1alpha1.common import LastFailure, QueueStatus, Results
-from steno_api.v1alpha1.job import Progress, Stage
+from steno_api.v1alpha1.job import ExecutionChoice, Progress, Stage
 from steno_api.v1alpha1.meta import ConditionStatus
 from steno_api.v1alpha1.reasons import ConditionType, Reason
 from steno_operator.manifests.paths import misplaced
@@ -22,9 +22,10 @@ from steno_operator.plan.common.finish import Transition
 from steno_operator.plan.common.policy import CONFLICT_RECHECK, PROFILE_RECHECK, Policy
 from steno_operator.plan.job import conditions
 from steno_operator.plan.job.attempts import AttemptHistory, backoff
+from steno_operator.plan.job.choice import too_long
 from steno_operator.plan.job.cleanup import stop_live, stop_remaining
 from steno_operator.plan.job.execution import Execution
-from steno_operator.plan.job.observed import ObservedJob
+from steno_operator.plan.job.observed import ObservedJob, pool_name_of
 from steno_operator.plan.job.outcome import Activity, ObservedAttempt, Published, summary_of
 
 DONE = Progress.from_wire({"stage": Stage.PUBLISHING, "percent": 100})
@@ -33,6 +34,7 @@ DONE = Progress.from_wire({"stage": Stage.PUBLISHING, "percent": 100})
 class StatusUpdate(TypedDict, total=False):
     """Fields of a job's status that a transition sets."""
 
+    execution: ExecutionChoice
     attempt: int
     failures: int
     out_of_memory: int
@@ -71,6 +73,13 @@ class Context:
         """The condition Accepted of a job whose profile or pool exists, or is no longer needed."""
         needed = self.execution.needs(self.observed.job)
         return Fact(True, Reason.ACCEPTED, f"The spec is valid and {needed} exists.")
+
+    @property
+    def handed_back(self) -> bool:
+        """Whether a pool found the source too long, of a job that need not be made by one."""
+        job, failed = self.observed.job, self.history.failed
+        too_long = failed is not None and failed.reason is FailureReason.TOO_LONG_FOR_POOL
+        return too_long and job.spec.execution == "Auto" and bool(pool_name_of(job))
 
     @property
     def obstacle(self) -> Fact | None:
@@ -158,11 +167,21 @@ def track(context: Context, attempt: ObservedAttempt, activity: Activity) -> Job
     )
 
 
+def hand_over(context: Context) -> JobTransition:
+    """A pool found the source too long: the next plan starts a pod, once the status says so."""
+    failure = context.history.failed
+    choice = too_long("" if failure is None else failure.message)
+    step = _waiting(context, QueueStatus(reason=FailureReason.TOO_LONG_FOR_POOL, message=choice.message))
+    update = _started(context, step.update) | StatusUpdate(execution=choice)
+    return JobTransition(step.facts, update, stop_live(context.history.surplus), timedelta())
+
+
 def start(context: Context) -> JobTransition:
     """No attempt is live: start the next, or say what it waits for."""
     history, failed = context.history, context.history.failed
     waits = max(history.failures, history.rejections)
-    retry_at = context.now if failed is None else failed.time + backoff(waits, context.policy)
+    at_once = failed is None or failed.reason is FailureReason.TOO_LONG_FOR_POOL
+    retry_at = context.now if failed is None or at_once else failed.time + backoff(waits, context.policy)
     if context.now < retry_at:
         return _retry_later(context, retry_at)
     if (obstacle := context.obstacle) is not None:

@@ -13,10 +13,10 @@ from steno_kube.object_cache import BY_OWNER, Entry, OwnerKey
 from steno_operator.control.cache.attempt_reports import Server
 from steno_operator.control.cache.cluster_state import JOBS_BY_RESOURCE_NAME, SERVERS_BY_NAME, ClusterState
 from steno_operator.control.cache.job_records import JobRecord, WarningEvent, warning_id
-from steno_operator.control.cache.resource_records import POOL_KIND
+from steno_operator.control.cache.resource_records import BY_KIND, JOBS_BY_POOL, POOL_KIND, SESSIONS_BY_POOL
 from steno_operator.plan.common.carriers import Mode
 from steno_operator.plan.common.pods import ObservedPod, ended
-from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
+from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob, PoolLoad, carrier_of_job, pool_name_of
 
 
 def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
@@ -27,7 +27,19 @@ def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
         key: the job's key.
         job: the resource, parsed.
     """
-    return SNAPSHOTS[job.spec.execution](state, key, job)
+    carrier = carrier_of_job(job)
+    return _observe_unchosen(state, key, job) if carrier is None else SNAPSHOTS[carrier.mode](state, key, job)
+
+
+def _observe_unchosen(state: ClusterState, key: Key, job: Job) -> ObservedJob:
+    """Return a job with the pools that one may be chosen of: those of its namespace, with what they have to do."""
+    pools: list[PoolLoad] = []
+    for entry in state.resources.by_index(BY_KIND, POOL_KIND):
+        named = entry.value.key
+        if named.namespace == key.namespace and (pool := _pool(state, named)) is not None:
+            jobs, sessions = (len(state.resources.by_index(index, named)) for index in (JOBS_BY_POOL, SESSIONS_BY_POOL))
+            pools.append(PoolLoad(pool, jobs + sessions))
+    return ObservedJob(job=job, profile=None, pools=tuple(pools))
 
 
 def _observe_child_jobs(state: ClusterState, key: Key, job: Job) -> ObservedJob:
@@ -54,7 +66,7 @@ def _observe_messages(state: ClusterState, key: Key, job: Job) -> ObservedJob:
     return ObservedJob(
         job=job,
         profile=None,
-        pool=_pool(state, Key(POOL_KIND, owner.namespace, job.spec.pool_name)),
+        pool=_pool(state, Key(POOL_KIND, owner.namespace, pool_name_of(job))),
         message=message,
         admission=state.admission(owner, requested_tenant=job.spec.tenant_name),
         progress=state.progress.get(owner.uid, attempt),
