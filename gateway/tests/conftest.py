@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +45,7 @@ class GatewayProcess:
     """Where its keys are, and where they create resources."""
     log: Path
     grpc_port: int
+    metrics_port: int
     kill: Callable[[], None]
     """End it at once, as a node's loss does."""
 
@@ -142,15 +143,16 @@ def running(
         "transcription": {"model": {"name": "whisper-base"}, "profileRef": {"name": "cpu"}}, **settings,
     }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings))
-    with socket.socket() as probe, socket.socket() as other:
-        for each in (probe, other):
+    with ExitStack() as probes:
+        free = [probes.enter_context(socket.socket()) for _ in range(3)]
+        for each in free:
             each.bind(("127.0.0.1", 0))
-        port, grpc_port = probe.getsockname()[1], other.getsockname()[1]
+        port, grpc_port, metrics_port = (each.getsockname()[1] for each in free)
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "steno_gateway", "--config", str(folder / "settings.json"), "--host", "127.0.0.1",
-             "--port", str(port), "--grpc-port", str(grpc_port)],
+             "--port", str(port), "--grpc-port", str(grpc_port), "--metrics-port", str(metrics_port)],
             stdout=output, stderr=output,
             env={**os.environ, **s3.environment(), "KUBECONFIG": str(apiserver.kubeconfig)},
         )  # fmt: skip
@@ -161,7 +163,7 @@ def running(
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < until, log.read_text()[-3000:]
             time.sleep(0.05)
-        yield GatewayProcess(client, apiserver, s3, namespace, log, grpc_port, process.kill)
+        yield GatewayProcess(client, apiserver, s3, namespace, log, grpc_port, metrics_port, process.kill)
     finally:
         client.close()
         process.terminate()

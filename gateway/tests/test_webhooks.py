@@ -126,6 +126,14 @@ def verified(made: NewApiKey, message: Message) -> dict[str, Any]:
     return Webhook(made.record.webhook_secret).verify(body, headers)
 
 
+def attempts(gateway: GatewayProcess, outcome: str) -> float:
+    """Return how many attempts have ended so, by the metrics."""
+    text = httpx.get(f"http://127.0.0.1:{gateway.metrics_port}/metrics", trust_env=False).text
+    wanted = f'steno_gateway_webhooks_total{{outcome="{outcome}"}} '
+    (counted,) = (line.removeprefix(wanted) for line in text.splitlines() if line.startswith(wanted))
+    return float(counted)
+
+
 def owed(gateway: GatewayProcess, name: str) -> list[str]:
     return gateway.s3.keys("steno", f"webhooks/{gateway.namespace}/{name}/")
 
@@ -198,6 +206,7 @@ def test_a_job_that_is_deleted_before_its_end_is_cancelled(sender, receiver: Rec
 def test_what_is_not_taken_is_sent_again(sender, receiver: Receiver, first: int | str):
     gateway, made = sender
     receiver.answers = [first, 429]
+    before = attempts(gateway, "failed"), attempts(gateway, "delivered")
     name = create(gateway, made, receiver.url)
     gateway.finish(name, {"text": "a"})
     messages = receiver.messages(3)
@@ -207,6 +216,7 @@ def test_what_is_not_taken_is_sent_again(sender, receiver: Receiver, first: int 
     nothing_owed(gateway, name)
     status = "timeout" if first == "never" else first
     assert logged(gateway, name) == [("failed", status), ("failed", 429), ("delivered", 200)]
+    assert (attempts(gateway, "failed"), attempts(gateway, "delivered")) == (before[0] + 2, before[1] + 1)
 
 
 @pytest.mark.parametrize("answers", [[410], [500] * 4])
@@ -317,3 +327,18 @@ def test_another_replica_goes_on_where_one_was_lost(apiserver: ApiServer, s3: S3
     assert events == {(ended, "job.succeeded"), (deleted, "job.cancelled")}
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 2
     assert len(receiver.received) == 3
+
+
+def test_of_two_replicas_one_sends(apiserver: ApiServer, s3: S3Server, tmp_path, receiver: Receiver):
+    namespace = apiserver.namespace()
+    with (
+        sending(apiserver, s3, tmp_path / "one", namespace) as one,
+        sending(apiserver, s3, tmp_path / "two", namespace) as two,
+    ):
+        made = one.key(webhooks=True)
+        until(lambda: two.client.get("/v1/jobs", headers=bearer(made.key)).status_code, lambda status: status == 200)
+        names = [create(replica, made, receiver.url) for replica in (one, two)]
+        for name in names:
+            one.finish(name, {"text": "a"})
+        nothing_owed(one, *names)
+    assert sorted(verified(made, each)["data"]["id"] for each in receiver.received) == sorted(names)

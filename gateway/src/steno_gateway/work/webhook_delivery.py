@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from prometheus_client import Counter
 from pydantic import ValidationError
 
 from steno_api.gateway.jobs import EndedJob, JobEvent
@@ -31,6 +32,9 @@ from steno_kube.object_cache import Change, Entry
 
 log = logging.getLogger(__name__)
 
+ATTEMPTS = Counter("steno_gateway_webhooks", "Attempts to deliver webhooks", ["outcome"])
+for _outcome in ("delivered", "failed", "given up"):
+    ATTEMPTS.labels(_outcome)  # each is there from the beginning
 LEASE_TIMES = LeaseTimes(duration=30.0, renew=20.0, retry=5.0)
 _KEYS_SECONDS = 5.0
 """How often it is looked whether any key signs webhooks: without one, no lease is held."""
@@ -219,6 +223,7 @@ class WebhookDelivery:
         is_delivered = isinstance(answer, int) and 200 <= answer < 300
         is_last = answer in ("revoked", 410) or record.attempts >= len(self._settings.retry_seconds)
         outcome = "delivered" if is_delivered else "given up" if is_last else "failed"
+        ATTEMPTS.labels(outcome).inc()
         details = {"job": record.job, "api_key": record.key_id, "attempt": record.attempts + 1, "status": answer}
         log.log(logging.INFO if is_delivered else logging.WARNING, "webhook %s", outcome, extra=details)
         return is_delivered or is_last
