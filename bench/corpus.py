@@ -41,7 +41,7 @@ from steno_client.evaluation.manifest import (
 from steno_client.evaluation.recognisers import Recogniser, RecogniserOptions, Recognition, evaluate
 from steno_client.evaluation.summary import Group, Outcome, by_condition, by_kind, by_language, group, summarise
 from steno_client.local import RecognitionRequest
-from steno_runtime.cores import use_passive_openmp_waits
+from steno_runtime.cores import use_passive_waits
 from steno_runtime.errors import WorkError
 from steno_runtime.media.audio import SAMPLE_RATE, read_audio
 from steno_runtime.stt import ctranslate
@@ -258,7 +258,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     warnings.filterwarnings("ignore")
     arguments = parse()
-    use_passive_openmp_waits()
+    use_passive_waits()
     try:
         items = [item for manifest in corpus_manifests(arguments.corpus) for item in _half(manifest, arguments.half)]
     except CommandError as error:

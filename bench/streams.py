@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.stt_batch import sample
 from hack.models import build
-from steno_runtime.cores import available_cores
+from steno_runtime.cores import available_cores, use_passive_waits
 from steno_runtime.stream.agreement import normalize
 from steno_runtime.stream.engine import StreamEngine
 from steno_runtime.stream.events import Event, Final, Partial
@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=24, help="seconds of the end of the sample, which has speech")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
+    use_passive_waits()
     audio, _ = sample()
     pcm = (np.asarray(audio[-int(arguments.seconds * RATE) :]) * 32767).astype("<i2").tobytes()
     engine = StreamEngine.load(

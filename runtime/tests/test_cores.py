@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from steno_runtime.cores import available_cores
+
+SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS")
 
 
 @pytest.fixture
@@ -49,3 +55,28 @@ def test_openmp_has_its_own_limit(cores, monkeypatch):
     assert cores() == 2
     monkeypatch.setenv("OMP_THREAD_LIMIT", "0")
     assert cores() == 1
+
+
+IDLE_THREADS = """
+import numpy, threadpoolctl
+from steno_runtime.cores import use_passive_waits
+use_passive_waits()
+import scipy.linalg
+print(*(each["num_threads"] for each in threadpoolctl.threadpool_info() if each["internal_api"] == "openblas"))
+"""
+
+
+def threads_of_openblas(**settings: str) -> set[int]:
+    """Return the threads of each OpenBLAS of a new process, one of which is loaded before and one after."""
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS} | settings
+    command = [sys.executable, "-c", IDLE_THREADS]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    return set(map(int, answer.stdout.split()))
+
+
+def test_no_thread_of_openblas_spins_beside_the_one_that_works():
+    assert threads_of_openblas() == {1}
+
+
+def test_the_environment_decides_how_many_threads_openblas_has():
+    assert threads_of_openblas(OPENBLAS_NUM_THREADS="2") == {2}

@@ -1,20 +1,29 @@
-"""CPU limits of this process: how many cores it may use, and how OpenMP waits."""
+"""CPU limits of this process: how many cores it may use, and how idle threads wait."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from threadpoolctl import ThreadpoolController
+
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def use_passive_openmp_waits() -> None:
-    """Let OpenMP's threads sleep while they wait, unless the environment says otherwise.
+def use_passive_waits() -> None:
+    """Let idle threads of OpenMP and OpenBLAS sleep, unless the environment says otherwise.
 
-    They spin by default: where other pods share the cores, that costs more than it gains. Libraries read the setting
-    when they first start their threads, so call this before. The images set it as well, for the programs in them.
+    Both spin by default: where other pods share the cores, or a limit counts their time, that costs more than it gains.
+    OpenBLAS, which NumPy multiplies matrices with, keeps a thread on each core awake for a moment after every product:
+    with a product for each window, that is all cores all the time. It gets one thread, as the products are small.
+
+    OpenMP reads its setting when it first starts threads, so call this before. The images set both, for the programs in
+    them as well.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.setdefault("OPENBLAS_NUM_THREADS", "1") == "1":
+        # Where NumPy was imported before, OpenBLAS has read its setting already.
+        ThreadpoolController().select(internal_api="openblas").limit(limits=1)
 
 
 def available_cores(cgroups: Path = CGROUPS) -> int:

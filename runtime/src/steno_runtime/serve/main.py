@@ -19,7 +19,7 @@ from steno_api.failures import EXIT_CODES, FailureClass, FailureReason
 from steno_api.json_logs import resource_fields
 from steno_api.server.task import PoolTask
 from steno_runtime import logs
-from steno_runtime.cores import use_passive_openmp_waits
+from steno_runtime.cores import use_passive_waits
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.standalone import (
     DEFAULT_GRPC_PORT,
@@ -97,7 +97,7 @@ def serve(task: PoolTask, *, hf_token: str | None = None) -> int:
 
 
 async def _run(task: PoolTask, hf_token: str | None) -> None:
-    use_passive_openmp_waits()
+    use_passive_waits()
     from steno_runtime.serve.server import Server
 
     server = Server(task, hf_token=hf_token)

@@ -13,7 +13,7 @@ from steno_api.documents.transcript import Segment
 from steno_api.documents.warnings import ResultWarning, WarningReason
 from steno_api.failures import FailureReason
 from steno_api.v1alpha1.job import Stage
-from steno_runtime.cores import available_cores, use_passive_openmp_waits
+from steno_runtime.cores import available_cores, use_passive_waits
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.models import store
@@ -184,7 +184,7 @@ def load_engine(options: TranscriptionOptions, check: Check = lambda: None, *, s
     Raises:
         WorkError: see the two.
     """
-    use_passive_openmp_waits()
+    use_passive_waits()
     if options.translate:
         require_translation(options.model)
     from steno_runtime.stt.ctranslate import CTranslateEngine, default_workers
