@@ -365,7 +365,7 @@ async def test_audio_that_waits_for_vad_when_the_engine_closes_is_refused_as_clo
         go.wait(20)
         return [0.0] * (len(block) // 512), state
 
-    monkeypatch.setattr("steno_runtime.stream.engine.speech_probabilities", blocked_vad)
+    monkeypatch.setattr("steno_runtime.stream.engine.live_speech_probabilities", blocked_vad)
     engine = StreamEngine(FakeEngine(), model="fake", max_sessions=2)
     sessions = [engine.open(config(uid)) for uid in ("one", "two")]
     feeding = [asyncio.create_task(session.feed(sample_pcm[:32_000])) for session in sessions]

@@ -9,6 +9,8 @@ from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stt.ctranslate import CTranslateEngine
 from steno_runtime.stt.engine import DecodeProfile
 
+pytestmark = pytest.mark.slow
+
 FIRST, LAST = 7 * SAMPLE_RATE, 11 * SAMPLE_RATE
 SILENCE = np.zeros(SAMPLE_RATE * 3 // 4, np.float32)
 """So little that the window stays as long as it is."""

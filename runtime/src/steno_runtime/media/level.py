@@ -1,6 +1,6 @@
 """Level of a recording: floats in the range of integers are scaled down, quiet speech is amplified for voice activity.
 
-Whisper's features do not depend on the level; Silero's do: below some -45 dB it hears nothing, and of a voice in noise
+Whisper hears much the same at any level; Silero does not: below some -45 dB it hears nothing, and of a voice in noise
 it may hear half as much 2 dB down. Audio that is loud enough is left as it is, but Silero is given it at one level.
 """
 

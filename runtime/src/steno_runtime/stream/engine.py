@@ -28,7 +28,7 @@ from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engin
 from steno_runtime.stt.languages import allowed_languages, describe_ignored, require_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import load_engine
-from steno_runtime.stt.vad import VadState, speech_probabilities
+from steno_runtime.stt.vad import LiveVadState, live_speech_probabilities
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
@@ -145,7 +145,7 @@ class StreamEngine:
         import numpy as np
 
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
-        speech_probabilities(noise, VadState())
+        live_speech_probabilities(noise, LiveVadState())
         self._batch.detect_languages([noise])
         language = "en" if "en" in self._languages else min(self._languages)
         for profile in (DecodeProfile.GREEDY, DecodeProfile.BEAM):
@@ -226,9 +226,9 @@ class StreamEngine:
         # Not cancelled: a session that waits for its VAD would take that for the cancellation of its own task.
         self._vad_executor.shutdown(wait=True)
 
-    async def _run_vad(self, block: Samples, state: VadState) -> tuple[list[float], VadState]:
+    async def _run_vad(self, block: Samples, state: LiveVadState) -> tuple[list[float], LiveVadState]:
         try:
-            probabilities = self._vad_executor.submit(speech_probabilities, block, state)
+            probabilities = self._vad_executor.submit(live_speech_probabilities, block, state)
         except RuntimeError:  # closed meanwhile
             raise SessionClosed from None
         return await asyncio.wrap_future(probabilities)

@@ -41,7 +41,7 @@ from steno_runtime.stream.scheduler import Scheduler, SchedulerClosed
 from steno_runtime.stream.transcriber import Transcriber
 from steno_runtime.stream.utterance import millis
 from steno_runtime.stt.chunks import VAD_FRAME
-from steno_runtime.stt.vad import VadState
+from steno_runtime.stt.vad import LiveVadState
 
 if TYPE_CHECKING:
     from steno_runtime.stt.engine import Samples
@@ -52,8 +52,8 @@ BUFFER_SECONDS = 30
 BLOCK_SAMPLES = 16 * VAD_FRAME
 """Samples per call of voice activity detection: half a second."""
 
-RunVad = Callable[["Samples", VadState], Awaitable[tuple[list[float], VadState]]]
-"""`stt.vad.speech_probabilities`, run in another thread."""
+RunVad = Callable[["Samples", LiveVadState], Awaitable[tuple[list[float], LiveVadState]]]
+"""`stt.vad.live_speech_probabilities`, run in another thread."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Session:
         config: see there.
         scheduler: decodes.
         languages: ISO 639 codes of the languages that the engine knows.
-        run_vad: returns speech probabilities, see `stt.vad.speech_probabilities`.
+        run_vad: returns speech probabilities, see `stt.vad.live_speech_probabilities`.
         on_end: called once, when the session is over for whatever reason.
         language_warnings: of what the languages that were given say and the engine cannot be asked for.
     """
@@ -106,7 +106,7 @@ class Session:
         self._on_end = on_end
         self._buffer = AudioBuffer()
         self._odd_byte = b""
-        self._vad_state = VadState()
+        self._vad_state = LiveVadState()
         self._vad_end = 0  # samples that voice activity detection has seen
         self._endpointer = Endpointer(EndpointOptions.from_millis(config.endpointing_millis))
         self._outbox = Outbox()
