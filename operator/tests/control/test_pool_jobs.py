@@ -22,7 +22,7 @@ from steno_queue.settings import QueueSettings
 from tests.support import queues, s3
 from tests.support.s3 import S3Server
 
-from .harness import OperatorHarness, Replica, free_port, until
+from .harness import GROUP, OperatorHarness, Replica, free_port, until
 from .pool_worker import serving
 from .streams import Streams, task_of
 
@@ -169,6 +169,30 @@ def test_a_job_goes_to_a_pool_by_itself_and_one_that_is_too_long_on_to_a_pod(job
     assert "21 pages are more than the 20" in handed["execution"]["message"]
     assert (handed["lastFailure"]["reason"], handed["failures"]) == ("TooLongForPool", 0)
     until("the pool has no job", lambda: jobs.streams.status("pool", "docs").get("queuedJobs") == 0)
+
+
+def test_a_pod_that_a_pool_hands_a_job_to_has_its_gpus_from_the_tenant(jobs: PoolJobs) -> None:
+    """In the pool the job asked for none: its reservation is exchanged for one of the pod."""
+    jobs.operator()
+    harness, name = jobs.harness, f"t-{jobs.harness.namespace}"[:63]
+    harness.patch(f"{GROUP}/runtimeprofiles/{harness.namespace}", {"spec": {"accelerator": {"count": 1}}})
+    spec = {"namespaces": [harness.namespace], "limits": {"gpus": 2}}
+    body = {"apiVersion": "steno.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}, "spec": spec}
+    harness.must("POST", f"{GROUP}/tenants", body)
+
+    def reserved() -> Any:
+        usage = (harness.must("GET", f"{GROUP}/tenants/{name}").get("status") or {}).get("usage") or {}
+        return usage.get("gpus"), usage.get("runningJobs")
+
+    jobs.pool()
+    with jobs.serving() as worker:
+        jobs.job(key="long.tiff", execution="Auto", poolRef=None)
+        until("it holds no GPU beside the server's", lambda: worker.begun and reserved() == (1, 1))
+        worker.begin.set()
+        [child] = until("its pod is asked for", harness.children)
+    until("it holds one of its own", lambda: reserved() == (2, 1))
+    assert child["metadata"]["labels"]["steno.dev/tenant"] == name
+    harness.must("DELETE", f"{GROUP}/tenants/{name}")
 
 
 def test_a_suspended_job_stops_and_goes_on_with_the_next_attempt(jobs: PoolJobs) -> None:

@@ -207,7 +207,7 @@ def controllers(cluster: Cluster, state: ClusterState, attempts: AttemptsBy) -> 
     Args:
         cluster: the API server.
         state: what snapshots are made from.
-        attempts: what carries out the attempts of jobs, by `spec.execution`.
+        attempts: what starts, observes and stops the attempts of jobs, by what carries them out.
     """
     every: list[AnyController] = [
         JobController(TranscriptionJob, state, attempts),
