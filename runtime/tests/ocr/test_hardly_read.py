@@ -1,13 +1,15 @@
-"""Lines in letters that RapidOCR does not know: they are named, and never dropped in silence."""
+"""Lines that an engine finds but does not read, such as those in letters that RapidOCR does not know, are named."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from steno_api.documents.warnings import WarningReason
+from steno_runtime.ocr.engines import tesseract
 
 from .conftest import Read
 from .render import FONTS
@@ -33,3 +35,23 @@ def test_lines_that_could_hardly_be_read_are_named(read: Read, tmp_path: Path, l
     assert any("hardly" in message for message in said) is named
     (page,) = result.pages
     assert all(line in page.text for line in lines if line in LATIN)
+
+
+@pytest.mark.parametrize(("seen_at", "text"), [((40,), HANGUL), ((), ())])
+def test_a_line_that_tesseract_does_not_see_is_read_in_another_size_or_named(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen_at: tuple[int, ...], text: tuple[str, ...]
+):
+    heights: list[int] = []
+    look_at, found = tesseract._set, tesseract._lines
+
+    def noted(api: object, image: np.ndarray, dpi: int) -> None:
+        heights.append(image.shape[0])
+        look_at(api, image, dpi)
+
+    monkeypatch.setattr(tesseract, "_set", noted)
+    monkeypatch.setattr(tesseract, "_lines", lambda api: found(api) if heights[-1] in seen_at else [])
+    result = read(sign(tmp_path / "sign.png", HANGUL), languages=("ko",), engine="tesseract", workers=1)
+    (page,) = result.pages
+    assert [line for line in HANGUL if line in page.text] == list(text)
+    said = [warning.message for warning in result.warnings if warning.reason is WarningReason.LOW_CONFIDENCE]
+    assert any("2 of the lines" in message for message in said) is not bool(text)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from steno_runtime.ocr.engines import tesseract
 from steno_runtime.ocr.engines.base import PageQuality, RecognizedLine
@@ -66,6 +66,26 @@ def test_the_head_of_a_table_is_not_lost(engine: TesseractEngine, losing: Callab
     lines = engine.recognize(statement(), ["en"], PRINT)
     text = "\n".join(line.text for block in arrange(lines) for line in block.lines)
     assert text.splitlines() == [" ".join(filter(None, row)) for row in ROWS]
+
+
+def test_a_line_whose_letters_are_blurred_into_each_other_is_not_lost(engine: TesseractEngine):
+    sharp = page("en", 0).image.convert("RGB").crop((0, 0, 1654, 900))
+    image = np.asarray(sharp.filter(ImageFilter.GaussianBlur(2.4)))
+    lines = engine.recognize(np.asarray(sharp), ["en"], PRINT)
+    assert len(lines) > 5
+    lost = lines.pop(4)
+    rows = unread_rows(image, lines)
+    assert sum(right - left for left, _, right, _ in rows) > 0.6 * (lost.quad[1][0] - lost.quad[0][0])
+    assert all(abs(top + bottom - lost.quad[0][1] - lost.quad[2][1]) < 30 for _, top, _, bottom in rows)
+
+
+def test_frames_and_bars_are_not_lost_lines():
+    image = np.full((400, 800, 3), 255, np.uint8)
+    image[20:40, 100:700:30] = image[20:40, 104:700:30] = 0
+    image[100:120, 100:400] = 0
+    image[200:230, 100:400] = 0
+    image[203:227, 103:397] = 255
+    assert unread_rows(image, [RecognizedLine(box(90, 15, 710, 45), "above", 0.9)]) == []
 
 
 def test_nothing_is_lost_where_everything_was_read(engine: TesseractEngine):

@@ -205,8 +205,8 @@ class PageReader:
             if unknown or (not certain and reading.lines and doubted):
                 named = doubted or not reading.lines or unknown.lower() in UNWRITTEN
                 self._warn_of_script(number, unknown if named else "")
-        hardly = sum(line.confidence < _HARDLY for line in reading.lines)
-        if hardly and reading.engine == RapidEngine.name:
+        rapid = reading.engine == RapidEngine.name
+        if hardly := sum(line.confidence < _HARDLY if rapid else not line.text for line in reading.lines):
             message = f"{hardly} of the lines of page {number} could hardly be read, or not at all: look at the page."
             self._warn(ResultWarning(reason=WarningReason.LOW_CONFIDENCE, message=message, page=number))
         return reading, languages

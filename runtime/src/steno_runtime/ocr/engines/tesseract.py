@@ -13,10 +13,12 @@ import threading
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from steno_api.failures import FailureReason
 from steno_runtime.errors import WorkError
@@ -48,6 +50,8 @@ _LATIN_LANGUAGES = ("en",)
 _LATIN_SCRIPTS = frozenset({"Latn", "Latf"})
 _AS_SURE = 0.8
 """Share of the confidence of a model of Arabic or Hebrew in a few digits at which that of Latin letters is taken."""
+_HEIGHTS = 40, 64
+"""Pixels to which a line is scaled for a second and a third try."""
 _EDGE = 8
 """Pixels of white around a line that is read alone."""
 _MIN_LOST_CONFIDENCE = 0.3
@@ -127,8 +131,10 @@ class TesseractEngine:
             api.Recognize()
             lines = self._with_lost(_lines(api), pixels, languages, quality.dpi)
             return [moved(line, upright.on_page) for line in lines] if upright else lines
-        read = (self._line(quad, crop, languages, quality.dpi) for quad, crop in self._detector.find(image))
-        return [line for line in read if line is not None]
+        return [
+            self._line(quad, crop, languages, quality.dpi) or RecognizedLine(quad, "", 0.0)
+            for quad, crop in self._detector.find(image)
+        ]
 
     def _with_lost(
         self, lines: list[RecognizedLine], image: np.ndarray, languages: Sequence[str], dpi: int
@@ -165,6 +171,12 @@ class TesseractEngine:
         return from_the_right and line.text.isascii() and self.reads(_LATIN_LANGUAGES)
 
     def _single(self, quad: Quad, crop: np.ndarray, names: list[str], dpi: int) -> RecognizedLine | None:
+        """Read one line; where nothing is read at its own size, in others: Tesseract finds no line in some crops."""
+        others = (_scaled(crop, height) for height in _HEIGHTS)
+        tries = (self._try_single(quad, one, names, dpi) for one in chain([crop], others))
+        return next((line for line in tries if line is not None), None)
+
+    def _try_single(self, quad: Quad, crop: np.ndarray, names: list[str], dpi: int) -> RecognizedLine | None:
         import tesserocr
 
         api = self._api(names, tesserocr.PSM.SINGLE_LINE)
@@ -227,6 +239,11 @@ class TesseractEngine:
                 ) from error
         self._apis[key].SetPageSegMode(mode)
         return self._apis[key]
+
+
+def _scaled(crop: np.ndarray, height: int) -> np.ndarray:
+    width = max(1, round(crop.shape[1] * height / crop.shape[0]))
+    return np.asarray(Image.fromarray(crop).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _set(api: Any, image: np.ndarray, dpi: int) -> None:

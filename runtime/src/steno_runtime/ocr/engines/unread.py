@@ -21,6 +21,8 @@ MAX_ROWS = 60
 _SHORTEST, _TALLEST = 0.6, 2.0
 """Heights of a letter, in heights of those that were read."""
 _WIDEST = 2.5
+_LEAST_INK, _MOST_INK = 0.35, 0.8
+"""Share of ink of letters that blur joins to one wide mark; frames have less, bars and photographs more."""
 _BETWEEN = 1.2
 """Heights of a letter that may be between two of a row: a space between words."""
 _FEWEST = 3
@@ -45,7 +47,9 @@ def unread_rows(image: np.ndarray, lines: Sequence[RecognizedLine]) -> list[Box]
     if not len(read):
         return []
     letter = float(np.median(read))
-    alike = (high >= _SHORTEST * letter) & (high <= _TALLEST * letter) & (wide <= _WIDEST * letter)
+    ink_share = stats[:, cv2.CC_STAT_AREA] / (high * wide)
+    joined = (ink_share >= _LEAST_INK) & (ink_share <= _MOST_INK)
+    alike = (high >= _SHORTEST * letter) & (high <= _TALLEST * letter) & ((wide <= _WIDEST * letter) | joined)
     return _grouped(stats[alike & ~covered], letter, grey.shape)
 
 
@@ -74,7 +78,7 @@ def _grouped(letters: np.ndarray, letter: float, shape: tuple[int, ...]) -> list
         mask[top : top + high, max(0, left - reach) : left + wide + reach] = 1
     count, labels, rows, _ = cv2.connectedComponentsWithStats(mask)
     middles = labels[letters[:, 1] + letters[:, 3] // 2, letters[:, 0] + letters[:, 2] // 2]
-    numbers = np.bincount(middles, minlength=count)
+    numbers = np.bincount(middles, np.maximum(1, letters[:, 2] // round(letter)), minlength=count)
     marks = round(_MARKS * letter)
     found = [
         (max(0, left + reach), max(0, top - marks), left + wide - reach, top + high + marks)
