@@ -19,7 +19,6 @@ from steno_runtime.ocr.engines.base import (
     RecognitionEngine,
     RecognizedLine,
     map_to_page,
-    mean_confidence,
     moved,
 )
 from steno_runtime.ocr.engines.detector import DETECTION_SIDE
@@ -27,10 +26,12 @@ from steno_runtime.ocr.engines.paddle import PaddleEngine
 from steno_runtime.ocr.engines.rapid import RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.engines.tiling import loses_letters, may_need_tiles
-from steno_runtime.ocr.geometry import bounds, shifted
+from steno_runtime.ocr.geometry import shifted
 from steno_runtime.ocr.languages import OSD_SCRIPTS, UNWRITTEN, language_of, may_be_in, script
+from steno_runtime.ocr.latin import latin_language
 from steno_runtime.ocr.layout import Block, arrange, is_order_guessed
 from steno_runtime.ocr.page import PageError, PageInput
+from steno_runtime.ocr.reading import Reading, is_noise, is_upright, score
 from steno_runtime.ocr.resolution import assumed_dpi, is_blank, letter_height, scale_for_reading
 from steno_runtime.triton.client import TritonClient
 
@@ -42,52 +43,12 @@ _CONFUSED_WITH = {"ja": ("ko",), "zh": ("ko",), "ko": ("zh",), "en": ("ko", "ru"
 _AS_GOOD = 0.9
 """Share of the score of a reading in Cyrillic or Greek at which one in Latin letters of the same shapes is taken, and
 the other way round: Latin is by far the likeliest."""
-_TURNED_BETTER = 1.2
-"""Times the score that a page has the other way round, if only its text says how it lies."""
 _FEW_CHARACTERS = 200
 """Read again the other three ways, if Tesseract cannot tell how they lie: that costs little."""
-_MIN_TURNED_LETTERS = 4
-"""Of a page that is turned for its text alone: digits read well upside down."""
-_WHOLE_PAGE, _LARGE = 0.8, 500
-"""Share of a page's sides that no word has, on pages of more pixels than this; noise read as one has."""
 _HARDLY = 0.5
 """RapidOCR reads letters that it does not know with less confidence than this; on clean pages no line."""
 _MARGIN = 24
 """Pixels of white around a part of a page: engines miss letters at the edge."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The lines that an engine recognized on a page, and why that engine."""
-
-    lines: tuple[RecognizedLine, ...]
-    engine: str
-    reason: str
-    rotation: int = 0
-
-    @property
-    def confidence(self) -> float:
-        """Mean over the whole page, from 0 to 1."""
-        return mean_confidence(self.lines)
-
-    @property
-    def characters(self) -> int:
-        """Of all lines."""
-        return sum(len(line.text) for line in self.lines)
-
-    @property
-    def vertical(self) -> bool:
-        """Whether most of its text are columns of upright letters."""
-        return 2 * sum(len(line.text) for line in self.lines if line.vertical) > self.characters
-
-    @property
-    def sideways(self) -> bool:
-        """Whether most lines run up or down. Tesseract reads such a page too, but its layout is better upright."""
-        long = [bounds([line.quad]) for line in self.lines if len(line.text) > 3 and not line.vertical]
-        upright = sum(right - left >= bottom - top for left, top, right, bottom in long)
-        if sum(line.vertical for line in self.lines) > len(long):
-            return False
-        return bool(long) and upright * 2 < len(long)
 
 
 @dataclass(frozen=True)
@@ -197,6 +158,7 @@ class PageReader:
         if not self._languages:
             reading, languages = self._read_as_others(reading, page_image, first)
             reading, languages = self._read_as_likeliest(reading, languages, page_image, upright=rotation)
+            reading, languages = self._read_in_its_language(reading, languages, page_image, number)
             if reading.engine == RapidEngine.name and len(languages) == 1:
                 languages = (language_of(" ".join(line.text for line in reading.lines), languages[0]),)
             doubted = reading.confidence < MIN_CONFIDENCE or (
@@ -274,7 +236,7 @@ class PageReader:
     def _read_with(self, name: str, image: _PageImage, *, rotation: int, reason: str) -> Reading:
         pixels = _turn(image.pixels, rotation)
         lines = self._engines[name].recognize(pixels, image.languages, image.quality)
-        return Reading(tuple(line for line in lines if not _is_noise(line, pixels)), name, reason, rotation)
+        return Reading(tuple(line for line in lines if not is_noise(line, pixels)), name, reason, rotation)
 
     def _reread(self, reading: Reading, selection: EngineSelection, image: _PageImage) -> Reading:
         """Read a page again that was read with little confidence: upright, then by the next engine."""
@@ -285,10 +247,10 @@ class PageReader:
                 readings.append(self._turned(reading, image, detected[0]))
             elif detected is None and 0 < reading.characters <= _FEW_CHARACTERS:  # too little text for it to tell
                 others = [self._turned(reading, image, degrees) for degrees in (90, 180, 270)]
-                readings += [other for other in others if _is_upright(other, reading)]
-        if reading.sideways and len(readings) > 1 and _score(readings[1]) > 0.8 * _score(reading):
+                readings += [other for other in others if is_upright(other, reading)]
+        if reading.sideways and len(readings) > 1 and score(readings[1]) > 0.8 * score(reading):
             readings.pop(0)
-        best = max(readings, key=_score)
+        best = max(readings, key=score)
         if best.confidence < MIN_CONFIDENCE and len(selection.engines) > 1:
             reason = f"{best.reason}; {reading.engine} was not confident ({best.confidence:.2f})"
             second = selection.engines[1]
@@ -296,10 +258,10 @@ class PageReader:
             if best.rotation != reading.rotation:  # it was turned for letters that were doubted
                 reason = f"{reading.reason}; {reading.engine} was not confident ({reading.confidence:.2f})"
                 readings.append(self._read_with(second, image, rotation=reading.rotation, reason=reason))
-            best = max(readings, key=_score)
+            best = max(readings, key=score)
         if best.sideways and not best.rotation:  # nothing says how it lies but its lines
             readings += [self._turned(best, image, degrees) for degrees in (90, 270)]
-        return max(readings, key=_score)
+        return max(readings, key=score)
 
     def _turned(self, reading: Reading, image: _PageImage, degrees: int) -> Reading:
         reason = f"{reading.reason}; turned by {degrees}°"
@@ -332,9 +294,36 @@ class PageReader:
             rival = first if first.engine == again.engine and other == same_shapes else best
             needed = 1.0 if other != same_shapes else _AS_GOOD if other == "en" else 1 / _AS_GOOD
             sure = other != same_shapes or other == "en" or again.confidence >= _AS_GOOD
-            if sure and _score(again) > needed * _score(rival):
+            if sure and score(again) > needed * score(rival):
                 best, languages = again, (other,)
         return best, languages
+
+    def _read_in_its_language(
+        self, reading: Reading, languages: Sequence[str], image: _PageImage, number: int
+    ) -> tuple[Reading, Sequence[str]]:
+        """Read page `number` again if it was taken for English, but its words are another language's: accents are lost.
+
+        Args:
+            reading: the best so far.
+            languages: that it was read in.
+            image: the page.
+            number: of the page.
+        """
+        language = latin_language(" ".join(line.text for line in reading.lines)) if languages == _FALLBACK else None
+        if language is None or language in languages:
+            return reading, languages
+        if not self._available([language]):
+            data = ", ".join(self._tesseract.missing([language]))
+            message = f"Page {number} is in {language}, but was read as English: install Tesseract's data for {data}."
+            self._warn(ResultWarning(reason=WarningReason.LANGUAGE_UNCERTAIN, message=message, page=number))
+            return reading, languages
+        in_it = _PageImage(image.pixels, image.quality, (language,))
+        selection = self._select(in_it)
+        if reading.engine == RapidEngine.name:  # it reads all Latin letters at once
+            return reading, in_it.languages
+        reason = f"{selection.reason}; its words are {language}"
+        again = self._read_with(selection.engines[0], in_it, rotation=reading.rotation, reason=reason)
+        return (again, in_it.languages) if score(again) >= _AS_GOOD * score(reading) else (reading, languages)
 
     def _read_as_likeliest(
         self, reading: Reading, languages: Sequence[str], image: _PageImage, *, upright: int
@@ -358,27 +347,12 @@ class PageReader:
         selection = self._select(as_likeliest)
         reason = f"{selection.reason}; its script was detected wrongly at first"
         again = self._read_with(selection.engines[0], as_likeliest, rotation=upright, reason=reason)
-        return (again, (likeliest,)) if _score(again) > _score(reading) else (reading, languages)
+        return (again, (likeliest,)) if score(again) > score(reading) else (reading, languages)
 
 
 def _turn(pixels: np.ndarray, degrees: int) -> np.ndarray:
     """Return a page turned clockwise."""
     return np.ascontiguousarray(np.rot90(pixels, -degrees // 90)) if degrees else pixels
-
-
-def _is_upright(turned: Reading, reading: Reading) -> bool:
-    """Return whether a page reads so much better when it is turned that this is how it lies."""
-    letters = sum(letter.isalpha() for line in turned.lines for letter in line.text)
-    better = _score(turned) > _TURNED_BETTER * _score(reading) or (reading.sideways and not turned.sideways)
-    return letters >= _MIN_TURNED_LETTERS and better
-
-
-def _is_noise(line: RecognizedLine, pixels: np.ndarray) -> bool:
-    """Return whether a line is a few characters as large as the page: the paper itself, read as a word."""
-    height, width = pixels.shape[:2]
-    left, top, right, bottom = bounds([line.quad])
-    whole = bottom - top > _WHOLE_PAGE * height and right - left > _WHOLE_PAGE * width
-    return whole and min(height, width) > _LARGE and len(line.text.split()) <= 1
 
 
 def _is_small_print(image: np.ndarray) -> bool:
@@ -387,8 +361,3 @@ def _is_small_print(image: np.ndarray) -> bool:
     if max(width, height) <= DETECTION_SIDE or may_need_tiles(width, height):
         return False
     return loses_letters(width, height, letter_height(image), DETECTION_SIDE)
-
-
-def _score(reading: Reading) -> float:
-    """Return the number of characters, weighted by the square of their confidence."""
-    return sum(line.confidence**2 * len(line.text) for line in reading.lines)
