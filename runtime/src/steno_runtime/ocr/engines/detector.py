@@ -56,15 +56,16 @@ def _rapid_class() -> type[Any]:
         unread: Sequence[np.ndarray] = ()
         """Corners of the lines that it found in the last image, but of which it read nothing."""
 
-        def build_final_output(self, ori_img: Any, det_res: Any, cls_res: Any, rec_res: Any, *others: Any) -> Any:
-            crops, op_record = others
+        def build_final_output(  # noqa: PLR0917 - as RapidOCR calls it
+            self, ori_img: Any, det_res: Any, cls_res: Any, rec_res: Any, cropped_img_list: Any, op_record: Any
+        ) -> Any:
             self.unread = ()
             if det_res.boxes is not None and rec_res.txts is not None:
                 ratios = op_record["preprocess"]
                 found = zip(det_res.boxes, rec_res.txts, strict=True)
                 scale = ratios["ratio_w"], ratios["ratio_h"]
                 self.unread = [np.multiply(corners, scale) for corners, text in found if not text.strip()]
-            return super().build_final_output(ori_img, det_res, cls_res, rec_res, crops, op_record)
+            return super().build_final_output(ori_img, det_res, cls_res, rec_res, cropped_img_list, op_record)
 
         def detect_and_crop(self, img: np.ndarray, op_record: dict[str, Any]) -> tuple[list[np.ndarray], TextDetOutput]:
             height, width = img.shape[:2]
