@@ -113,7 +113,7 @@ class UnauthenticatedLimits(Model):
 
 
 class PoolQueueSpec(Model):
-    """What jobs with `execution: Pool` may use of the servers."""
+    """What jobs with `execution: Pool` or `Auto` may use of the servers."""
 
     secret_refs: Annotated[
         list[SecretRef],
@@ -170,9 +170,9 @@ class RuntimePoolSpec(Model):
     workloads: Annotated[
         list[Workload], Field(min_length=1, max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default=["Streams"])
-    """What the servers do. `Streams`: live sessions. `Queue`: attempts of jobs with `execution: Pool`, two at a time by
-    each server; that needs a queue server, which the operator is configured with. Sessions go first: attempts use what
-    they leave."""
+    """What the servers do. `Streams`: live sessions. `Queue`: attempts of jobs with `execution: Pool` or `Auto`, two at
+    a time by each server; that needs a queue server, which the operator is configured with. Sessions go first: attempts
+    use what they leave."""
     queue: PoolQueueSpec | None = None
     """What jobs may use; only with `Queue` in `workloads`."""
     tenant_ref: TenantRef | None = None
@@ -271,7 +271,7 @@ class RuntimePoolStatus(ConditionedStatus):
 
 
 class RuntimePool(Resource):
-    """Warm servers of one speech model, for StreamSessions and for jobs with `execution: Pool`."""
+    """Warm servers of one speech model, for StreamSessions and for jobs with `execution: Pool` or `Auto`."""
 
     definition: ClassVar[ResourceDefinition] = ResourceDefinition(
         kind="RuntimePool",
