@@ -19,6 +19,7 @@ from steno_kube.keys import Key
 from steno_kube.object_cache import OwnerKey
 from steno_operator.control.cache.snapshots.job import observe_job
 from steno_operator.control.cache.snapshots.pool import observe_pool
+from steno_operator.control.kube.signing import KeyStore, SigningKey
 from steno_operator.control.reports.attempts import take_attempt_report
 from steno_operator.control.reports.token_review import PodIdentity
 
@@ -26,6 +27,7 @@ from .objects import CREATED
 from .objects import resource as job_object
 from .test_pool_reports import PoolHarness
 
+SIGNING = SigningKey.generate()
 NOW = datetime(2026, 1, 2, 4, tzinfo=UTC)
 KEY, OWNER = Key("TranscriptionJob", "ns", "talk"), OwnerKey("ns", "u1")
 STARTED = {"attempt": 1, "startTime": CREATED}
@@ -36,6 +38,10 @@ BROKEN = TerminationMessage(
 
 class Reports(PoolHarness):
     """The same pool, with a job of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state.token_keys = KeyStore([SIGNING], SIGNING)
 
     def job(self, *, deleted: bool = False, execution: str = "Pool", **status: Any) -> None:
         self.version += 1
@@ -167,3 +173,14 @@ def test_a_pool_counts_its_jobs_and_wakes_them(reports: Reports) -> None:
     assert pool in reports.changes
     observed = observe_pool(reports.state, pool, RuntimePool.from_wire(reports.state.resource(pool)))
     assert observed.jobs == 0
+
+
+def test_a_worker_that_asks_gets_the_keys_that_its_message_is_proven_with(reports: Reports) -> None:
+    reports.job(**STARTED)
+    _, answer = reports.tell()
+    assert answer["keys"] == [SIGNING.result_key("ns", "u1").hex()]
+    assert reports.tell(progress=Progress(stage=Stage.DECODING, percent=40))[1]["keys"] == []
+    reports.state.token_keys = None
+    assert reports.tell()[0] == 503, "it asks again, and does not go on without"
+    reports.job(**STARTED, completionTime=CREATED)
+    assert reports.tell()[1] == {"wanted": False, "recorded": reports.tell()[1]["recorded"], "keys": []}

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.worker.task import ShortSource
+from steno_operator.control.kube.signing import KeyStore
 from steno_operator.manifests.task import build_queued_task
 from steno_queue.connect import open_queue
 from steno_queue.message import Message
@@ -221,7 +222,11 @@ def test_an_operator_that_restarts_goes_on_where_it_was(jobs: PoolJobs) -> None:
     task = build_queued_task(job, 1, tenant=jobs.harness.namespace, out_of_memory=0)
     namespace = jobs.harness.namespace
     message = Message.of_attempt(task, namespace=namespace, pool="docs", priority=0, time=datetime.now(UTC))
-    assert jobs.ask(lambda queue: queue.publish(message))
+    [key] = KeyStore.read(
+        jobs.harness.must("GET", f"/api/v1/namespaces/{namespace}/secrets/steno-operator-session-key")
+    )
+    proven = message.with_proof(key.result_key(namespace, job.metadata.uid))
+    assert jobs.ask(lambda queue: queue.publish(proven))
     with jobs.serving() as worker:
         replica = jobs.operator()
         jobs.reach("Running")

@@ -5,12 +5,14 @@ It holds no secret: the credentials of a task are directories that the pods of a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from steno_api.model import Model
+from steno_api.worker.result_keys import is_proof, prove
 from steno_api.worker.task import AnyTask, Task
 from steno_queue.errors import MessageMalformedError, MessageTooLargeError
 
@@ -42,6 +44,8 @@ class Message(Model):
     tenant: Annotated[str, Field(min_length=1, max_length=253)]
     """Who pays for the attempt: the Tenant that has the namespace, else whom the job names, else the namespace."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    proof: Annotated[str, Field(max_length=128)] | None = None
+    """HMAC by the key of the job, which the operator and the servers of the job's pool have: see `with_proof`."""
     data: dict[str, Any]
     """The task, as `task` reads it."""
 
@@ -77,6 +81,17 @@ class Message(Model):
             return cls.model_validate_json(body)
         except ValidationError as error:
             raise MessageMalformedError(f"It is not a message of Steno: {_fields(error)}.") from None
+
+    def with_proof(self, key: bytes) -> Self:
+        """Return the message with the proof that the operator made it: who may write the queue has no such key."""
+        return self.model_copy(update={"proof": prove(key, self._statement())})
+
+    def is_proven(self, keys: Iterable[bytes]) -> bool:
+        """Tell whether its proof was made with any of the keys of its job."""
+        return is_proof(self.proof, keys, self._statement())
+
+    def _statement(self) -> dict[str, Any]:
+        return {"message": {"id": self.id, "source": self.source, "data": self.data}}
 
     @property
     def priority_class(self) -> PriorityClass:

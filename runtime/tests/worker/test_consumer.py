@@ -139,3 +139,22 @@ async def test_several_attempts_go_on_at_once(make_task, tmp_path):
         pool.worker.finish.set()
         await pool.empty()
     assert sorted(pool.worker.begun) == ["uid-1/1", "uid-1/2", "uid-1/3"]
+
+
+@pytest.mark.parametrize("forged", ["unsigned", "of another job", "altered"])
+async def test_a_message_that_the_operator_did_not_make_is_a_dead_letter(make_task, tmp_path, forged):
+    """Who may write the queue does not have other work done for a job that waits, under the job's name."""
+    key = b"k" * 32
+    pool = Pool(tmp_path, answer=lambda report: AttemptAnswer(recorded=bool(report.ended), keys=[key.hex()]))
+    pool.worker.finish.set()
+    message = message_of(make_task(**WEB)).with_proof(b"o" * 32 if forged == "of another job" else key)
+    elsewhere = {**message.data, "source": {"uri": "https://elsewhere.example/b.wav"}}
+    changes = {"unsigned": {"proof": None}, "of another job": {}, "altered": {"data": elsewhere}}[forged]
+    await pool.queue.publish(message.model_copy(update=changes))
+    genuine = make_task(**WEB, job={"namespace": "team-a", "name": "b", "uid": "uid-2"})
+    await pool.queue.publish(message_of(genuine).with_proof(key))
+    async with pool.consumed():
+        await pool.empty()
+    (letter,) = await pool.queue.dead_letters()
+    assert "The operator did not make this message" in letter.reason
+    assert pool.worker.begun == ["uid-2/1"]

@@ -145,7 +145,7 @@ def test_what_was_proven_is_what_is_read(make_task, output, tmp_path):
 def client(web, tmp_path, make_task, **options: Any) -> ResultKeyClient:
     (tmp_path / "token").write_text("tok")
     task = make_task(reporting={"url": web.url, "tokenFile": str(tmp_path / "token")})
-    return ResultKeyClient(task.reporting, task.job, where="s3://b/x", wait_seconds=0.5, **options)
+    return ResultKeyClient(task.reporting, task.job, where="s3://b/x", **{"wait_seconds": 0.5, **options})
 
 
 def test_an_operator_that_is_away_at_first_is_asked_again(web, tmp_path, make_task):
@@ -191,4 +191,4 @@ def test_a_worker_that_is_to_stop_does_not_wait_for_the_operator(web, tmp_path, 
         raise Stopped
 
     with pytest.raises(Stopped):
-        client(web, tmp_path, make_task, check=stop)()
+        client(web, tmp_path, make_task, check=stop, wait_seconds=600)()

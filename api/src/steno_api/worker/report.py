@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from steno_api.model import Model, ObjectRef
 from steno_api.usage import ProcessID
 from steno_api.v1alpha1.job import Progress
+from steno_api.worker.result_keys import MAX_RESULT_KEYS, ResultKey
 from steno_api.worker.termination import TerminationMessage
 
 REPORT_AUDIENCE = "steno-operator"
@@ -54,3 +55,6 @@ class AttemptAnswer(Model):
     """False: the job is deleted, cancelled, or at another attempt; the worker stops and forgets the message."""
     recorded: bool = False
     """The end of the attempt is in the job's status: the worker may forget the message."""
+    keys: Annotated[list[ResultKey], Field(max_length=MAX_RESULT_KEYS)] = Field(default_factory=list[str])
+    """To the first report, if it is wanted: the keys of the job, one of which has made the proof of its message. An
+    operator that does not prove messages names none."""

@@ -5,7 +5,10 @@ Separate because the operator and the runtime have to say the same.
 
 from __future__ import annotations
 
-from typing import Annotated
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -15,6 +18,8 @@ RESULT_KEY_PATH = "/v1/result-keys"
 """Path of the operator's endpoint that workers and servers POST `ResultKeyRequest` to; the answer is `ResultKeys`."""
 
 MAX_RESULT_KEYS = 8
+ResultKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""32 bytes in hexadecimal digits."""
 
 
 class ResultKeyRequest(Model):
@@ -29,5 +34,28 @@ class ResultKeyRequest(Model):
 class ResultKeys(Model):
     """The keys of one resource: proofs are made with the first, and believed if they were made with any."""
 
-    keys: Annotated[list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], Field(max_length=MAX_RESULT_KEYS)]
-    """32 bytes each, in hexadecimal digits. Without any, nothing is proven."""
+    keys: Annotated[list[ResultKey], Field(max_length=MAX_RESULT_KEYS)]
+    """Without any, nothing is proven."""
+
+
+def prove(key: bytes, statement: Mapping[str, Any]) -> str:
+    """Return the proof of a statement: an HMAC over its canonical JSON, in hexadecimal digits.
+
+    Args:
+        key: of the resource that it is about.
+        statement: what JSON can say; its one field names the kind of statement.
+    """
+    canonical = json.dumps(statement, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hmac.new(key, canonical.encode(), "sha256").hexdigest()
+
+
+def is_proof(proof: object, keys: Iterable[bytes], statement: Mapping[str, Any]) -> bool:
+    """Tell whether a proof of a statement was made with any of the keys.
+
+    Args:
+        proof: what was found.
+        keys: of the resource.
+        statement: see `prove`.
+    """
+    given = proof.encode(errors="replace") if isinstance(proof, str) else b""
+    return any(hmac.compare_digest(given, prove(key, statement).encode()) for key in keys)

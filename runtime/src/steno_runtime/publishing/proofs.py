@@ -9,13 +9,13 @@ and of two that write different ones, each proves its own.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from steno_api.documents.manifest import Manifest
+from steno_api.worker.result_keys import is_proof, prove
 from steno_runtime.errors import WorkError
 from steno_runtime.storage import OutputDirectory
 
@@ -66,7 +66,8 @@ class Proofs:
         self.prepare()
         if self._signing is not None:
             digest = hashlib.sha256(data).hexdigest()
-            output.create(_proof_name(name, digest), _prove(self._signing, name, digest).encode(), PROOF_TYPE)
+            proof = prove(self._signing, _artifact(name, digest))
+            output.create(_proof_name(name, digest), proof.encode(), PROOF_TYPE)
 
     def hold(self, output: OutputDirectory, name: str, data: bytes) -> bool:
         """Tell whether a worker of this resource wrote an artifact that was found.
@@ -84,14 +85,15 @@ class Proofs:
             return True
         digest = hashlib.sha256(data).hexdigest()
         found = output.read(_proof_name(name, digest)) or b""
-        return any(hmac.compare_digest(found, _prove(key, name, digest).encode()) for key in keys)
+        return is_proof(found.decode(errors="replace"), keys, _artifact(name, digest))
 
     def sign(self, manifest: Manifest) -> Manifest:
         """Return a manifest with its proof."""
         self.prepare()
         if self._signing is None:
             return manifest
-        return manifest.model_copy(update={"proof": _prove_manifest(self._signing, json.loads(manifest.to_json()))})
+        proof = prove(self._signing, {"manifest": json.loads(manifest.to_json())})
+        return manifest.model_copy(update={"proof": proof})
 
     def read(self, data: bytes) -> Manifest:
         """Parse a manifest that was found.
@@ -106,9 +108,7 @@ class Proofs:
             return manifest
         document = json.loads(data)
         proof = document.pop("proof", None)
-        if not isinstance(proof, str) or not any(
-            hmac.compare_digest(proof.encode(), _prove_manifest(key, document).encode()) for key in keys
-        ):
+        if not is_proof(proof, keys, {"manifest": document}):
             raise ValueError("it has no proof of this resource")
         # What was proven, not what another parser makes of the same bytes.
         return Manifest.from_wire({**document, "proof": proof})
@@ -126,14 +126,5 @@ def _proof_name(name: str, digest: str) -> str:
     return f".{name}.{digest[:32]}.proof"
 
 
-def _prove(key: bytes, name: str, digest: str) -> str:
-    return _hmac(key, {"artifact": name, "sha256": digest})
-
-
-def _prove_manifest(key: bytes, document: dict[str, Any]) -> str:
-    return _hmac(key, {"manifest": document})
-
-
-def _hmac(key: bytes, statement: dict[str, Any]) -> str:
-    canonical = json.dumps(statement, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-    return hmac.new(key, canonical.encode(), "sha256").hexdigest()
+def _artifact(name: str, digest: str) -> dict[str, Any]:
+    return {"artifact": name, "sha256": digest}

@@ -12,7 +12,7 @@ import logging
 import secrets
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +36,9 @@ WAIT_SECONDS = 5.0
 """For a message; not interrupted by a drain, since what the server has just handed out must not be lost."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 """Before something is tried again; doubled each time."""
+
+UNPROVEN = "The operator did not make this message, or changed its keys twice since."
+"""Why a message is a dead letter that has no proof of its job."""
 
 Outcome = Literal["Succeeded", "Failed", "GivenBack", "NotWanted", "Refused"]
 """What became of a message that was received. `GivenBack`: another server goes on with it; `NotWanted`: its job was
@@ -240,7 +243,7 @@ class Consumer:
             return await self._attend(attempt)
 
     async def _attend(self, attempt: _Attempt) -> Outcome:
-        """Ask whether an attempt is wanted, make it, and report its end until that is recorded."""
+        """Ask whether an attempt is wanted, and make it if the operator made the message."""
         fields = {"job": f"{attempt.task.job.namespace}/{attempt.task.job.name}", "attempt": attempt.task.attempt}
         answer = await self._send(attempt.report(), lambda _: True, self._draining)
         if answer is None:
@@ -249,7 +252,15 @@ class Consumer:
             log.info("an attempt is not wanted any more", extra=fields)
             await attempt.delivery.ack()
             return "NotWanted"
+        if answer.keys and not attempt.delivery.message.is_proven(map(bytes.fromhex, answer.keys)):
+            log.warning("a message that the operator did not make is refused", extra=fields)
+            await attempt.delivery.reject(UNPROVEN)
+            return "Refused"
         log.info("attempt", extra=fields | {"receives": attempt.delivery.receives})
+        return await self._make(attempt, fields)
+
+    async def _make(self, attempt: _Attempt, fields: Mapping[str, object]) -> Outcome:
+        """Make an attempt, and report its end until that is recorded."""
         ended = await self._work(attempt)
         if ended.result is None:
             await self._reports.send(attempt.report(ended))
@@ -258,7 +269,7 @@ class Consumer:
             await attempt.delivery.ack()
             return "NotWanted"
         done = await self._send(attempt.report(ended), lambda it: it.recorded or not it.wanted, self._abandoned)
-        log.info("done", extra=fields | {"outcome": ended.result.outcome, "recorded": done is not None})
+        log.info("done", extra={**fields, "outcome": ended.result.outcome, "recorded": done is not None})
         if done is None:
             return await self._give_back(attempt.delivery)
         await attempt.delivery.ack()

@@ -63,9 +63,12 @@ class MessageAttempts:
         owner, pool = OwnerKey(key.namespace, uid), Key(POOL_KIND, key.namespace, action.pool)
         resource = self._state.owner(owner)
         latest = 0 if resource is None else (resource.raw.get("status") or {}).get("attempt", 0)
+        if self._state.token_keys is None:
+            raise RefusedError("The operator has not read its keys yet, with which it proves messages.", final=False)
+        message = action.message.with_proof(self._state.token_keys.result_keys(*owner)[0])
         try:
             if action.attempt > latest or self._queues.may_lose:
-                await self._queues.publish(pool, action.message)
+                await self._queues.publish(pool, message)
         except QueueError as error:
             raise RefusedError(str(error), final=isinstance(error, MessageTooLargeError)) from None
         self._state.attempts.expect(owner, action.attempt, self._clock())

@@ -60,7 +60,12 @@ def take_attempt_report(
             state.progress.update(job.key, owner.uid, attempt, report.progress, process=report.process)
     if attempt > latest and not over:
         return 503, {"message": "the attempt's start is not recorded yet"}
-    return 200, AttemptAnswer(wanted=not over, recorded=is_recorded(status, attempt)).to_wire()
+    asks = report.progress is None and report.ended is None
+    if asks and not over and state.token_keys is None:
+        return 503, {"message": "the operator has no keys now"}
+    keys = state.token_keys.result_keys(*owner) if asks and not over and state.token_keys is not None else []
+    answer = AttemptAnswer(wanted=not over, recorded=is_recorded(status, attempt), keys=[key.hex() for key in keys])
+    return 200, answer.to_wire()
 
 
 def _is_of_pool(job: ResourceRecord, report: AttemptReport) -> bool:
