@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,16 @@ def test_columns_whose_boxes_nearly_touch_are_columns_if_they_are_long():
         *[f"R{i}" for i in range(10)],
     ]
     assert texts([*left[:4], *right[:4]]) == [f"L{i} R{i}" for i in range(4)]  # words of a row, split by the detector
+
+
+@pytest.mark.parametrize(("gap", "cut"), [(9, True), (40, False)])
+def test_blocks_of_an_engine_that_cut_rows_of_text_are_not_followed(gap: int, cut: bool):
+    left = [replace(line(f"L{i}", 100, 100 + 30 * i, 200 - 7 * (i % 3)), block=0) for i in range(5)]
+    right = [
+        replace(line(f"R{i}", 300 - 7 * (i % 3) + gap, 100 + 30 * i, 190 + 5 * (i % 3)), block=1) for i in range(5)
+    ]
+    rows = [f"L{i} R{i}" for i in range(5)]
+    assert texts([*left, *right]) == (rows if cut else [one.text for one in (*left, *right)])
 
 
 def test_columns_of_a_skewed_page():

@@ -39,6 +39,9 @@ _ALIKE = 0.7
 """Only lines whose heights differ by no more than this factor are compared: a footnote's mark stands higher."""
 _CELL_GAP = 0.3
 """The least gap, in line heights, between cells whose lines are not rows."""
+_SPACE, _CUT = 0.6, 3
+"""Where so many lines of an engine's blocks go on in another block after a gap of no more than this many line heights,
+a space between words, the engine has taken chance for a gutter."""
 _GUESSED = 0.1
 """Share of a page's characters, in lines beside each other that are neither rows nor columns, from which on the order
 is named as a guess."""
@@ -87,7 +90,7 @@ def arrange(lines: Sequence[RecognizedLine]) -> list[Block]:
         return _arrange_turned(lines)
     usual = statistics.median(_letter_height(line) for line in lines)
     angle = skew(lines)
-    if all(line.block is not None for line in lines):
+    if all(line.block is not None for line in lines) and not _cuts_rows([_deskew(line, angle) for line in lines]):
         groups: dict[int | None, list[RecognizedLine]] = {}
         for line in lines:
             groups.setdefault(line.block, []).append(line)
@@ -100,6 +103,17 @@ def arrange(lines: Sequence[RecognizedLine]) -> list[Block]:
         parts = _columns([_deskew(line, angle, mirrored=mirrored) for line in read])
         columns = [_rows(cell) for part in parts for cell in _cells(part)]
     return [_block([row.line for row in group], usual) for rows in columns for group in _paragraphs(rows, usual)]
+
+
+def _cuts_rows(lines: Sequence[_Deskewed]) -> bool:
+    """Return whether the blocks of an engine cut rows of text in two."""
+    pairs = (
+        (one, other)
+        for one, other in combinations(lines, 2)
+        if one.line.block != other.line.block and (offset := _offset(one, other)) is not None and offset <= _ROW_OFFSET
+    )
+    gaps = (max(other.left - one.right, one.left - other.right) / one.height for one, other in pairs)
+    return sum(gap <= _SPACE for gap in gaps) >= _CUT
 
 
 def is_order_guessed(lines: Sequence[RecognizedLine]) -> bool:
