@@ -145,3 +145,13 @@ def test_a_text_that_fails_the_checks_is_decoded_as_often_as_it_is_worth(monkeyp
     (row,) = engine.decode([np.zeros(SAMPLE_RATE, np.float32)], "en", profile)
     assert row.text == "a guess"
     assert len(seen) == decodes
+
+
+@pytest.mark.parametrize(
+    ("no_speech", "seconds", "dropped"),
+    [(0.94, 0.4, True), (0.76, 0.4, False), (0.94, 4.0, False)],
+    ids=["a note of jazz", "a word", "a voice that Whisper does not know"],
+)
+def test_what_whisper_hears_no_speech_in_is_dropped_if_it_is_short(no_speech, seconds, dropped):
+    decoded = Decoded("you", (), -0.71, no_speech, "en")
+    assert hallucinated(decoded, seconds + 0.3, seconds) is dropped

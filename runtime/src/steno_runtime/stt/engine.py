@@ -171,6 +171,9 @@ MAX_CHARS_BASE, MAX_CHARS_PER_SECOND = 8, 25
 LOG_PROB_THRESHOLD = -1.0
 NO_SPEECH_THRESHOLD = 0.6
 MIN_SPEECH_SECONDS = 2.0
+SURE_NO_SPEECH = 0.9
+"""Whisper's probability above which short sounds are none, however sure it is of their text: `you` over a note of jazz
+has 0.94. Of the corpus's even half, 49 spans of speech below 2 s were decoded alone; none has more than 0.75."""
 
 
 def needs_fallback(text: str, seconds: float, avg_logprob: float) -> bool:
@@ -199,12 +202,14 @@ def hallucinated(decoded: Decoded, seconds: float, speech_seconds: float, *, dou
             that: it doubts clear speech of a voice it does not know.
         doubtful: whether voice activity detection itself doubts that it is speech; its text must then pass the checks.
     """
-    little_speech = speech_seconds < MIN_SPEECH_SECONDS or speech_seconds < seconds / 2
+    is_short = speech_seconds < MIN_SPEECH_SECONDS
+    little_speech = is_short or speech_seconds < seconds / 2
     unsure = decoded.avg_logprob < LOG_PROB_THRESHOLD
     return (
         not decoded.text.strip()
         or is_loop(decoded.text, seconds)
         or len(decoded.text) > 2 * (MAX_CHARS_BASE + MAX_CHARS_PER_SECOND * seconds)
         or (unsure and little_speech and decoded.no_speech_prob > NO_SPEECH_THRESHOLD)
+        or (is_short and decoded.no_speech_prob > SURE_NO_SPEECH)
         or (doubtful and needs_fallback(decoded.text, seconds, decoded.avg_logprob))
     )
