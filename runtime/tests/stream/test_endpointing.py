@@ -48,13 +48,24 @@ def test_a_short_pause_does_not_end_it():
 
 def test_the_silence_that_ends_an_utterance_is_an_option():
     probabilities = [SPEECH] * 20 + [SILENCE] * 7 + [SPEECH] * 20 + [SILENCE] * 10
-    assert sum(isinstance(event, UtteranceEnded) for event in run(probabilities, 200)) == 2
+    assert sum(isinstance(event, UtteranceEnded) for event in run(probabilities, 130)) == 2
     assert sum(isinstance(event, UtteranceEnded) for event in run(probabilities, 5000)) == 1
+
+
+def test_a_short_utterance_ends_after_a_longer_silence():
+    """300 ms are ten frames of silence, five thirds of which are sixteen."""
+
+    def count(speech: int, silence: int) -> int:
+        probabilities = [SPEECH] * speech + [SILENCE] * silence + [SPEECH] * 20 + [SILENCE] * 20
+        return sum(isinstance(event, UtteranceEnded) for event in run(probabilities))
+
+    assert (count(60, 15), count(60, 16)) == (1, 2)
+    assert (count(300, 9), count(300, 10)) == (1, 2)
 
 
 def test_a_very_short_silence_takes_no_audio_not_pushed_yet():
     ended = run([SPEECH] * 20 + [SILENCE] * 20, 50)[-1]
-    assert ended == UtteranceEnded(0, 22, 20, 20)
+    assert ended == UtteranceEnded(0, 23, 20, 20)
 
 
 def test_flush_ends_what_is_open():

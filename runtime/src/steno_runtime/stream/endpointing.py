@@ -18,6 +18,12 @@ class EndpointOptions:
 
     min_silence_frames: int
     """Silence that ends an utterance."""
+    short_silence_frames: int
+    """Silence that ends a short one: the less Whisper hears at once, the more of it is wrong. Chosen with
+    `short_frames` on the even half of the corpus: live text has 161 errors where 300 ms, whatever the length, have 185;
+    500 ms, whatever the length, have as few, but in a conversation finals come late."""
+    short_frames: int = 250
+    """An utterance is short up to this length: 8 s."""
     threshold: float = 0.5
     neg_threshold: float = 0.35
     min_speech_frames: int = 2
@@ -34,8 +40,9 @@ class EndpointOptions:
 
     @classmethod
     def from_millis(cls, endpointing_millis: int) -> EndpointOptions:
-        """Return options with this silence, in milliseconds."""
-        return cls(min_silence_frames=max(1, math.ceil(endpointing_millis / VAD_FRAME_MILLIS)))
+        """Return options with this silence, in milliseconds, and five thirds of it for short utterances."""
+        frames = endpointing_millis / VAD_FRAME_MILLIS
+        return cls(max(1, math.ceil(frames)), max(1, math.ceil(frames * 5 / 3)))
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,8 @@ class Endpointer:
         elif probability < options.neg_threshold or self._silent:
             # Between the thresholds a silence goes on, but does not begin.
             self._silent += 1
-            if self._silent >= options.min_silence_frames:
+            short = len(self._probabilities) - self._silent < options.short_frames
+            if self._silent >= (options.short_silence_frames if short else options.min_silence_frames):
                 return [self._end(begin)]
             if self._silent == options.pad_after_frames:
                 events.append(PossibleEnd(self._index))
