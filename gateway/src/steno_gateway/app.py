@@ -43,7 +43,7 @@ from steno_gateway.transports.original_websocket import OriginalWebSocket
 from steno_gateway.work.cleanup import UploadCleanup
 from steno_gateway.work.jobs import KINDS, JobService
 from steno_gateway.work.store import ObjectStore
-from steno_gateway.work.webhook_delivery import LEASE_TIMES, WebhookDelivery
+from steno_gateway.work.webhook_delivery import WebhookDelivery
 from steno_gateway.work.webhook_records import WebhookRecords
 from steno_kube.client import Cluster
 from steno_kube.leader_election import Leadership
@@ -70,8 +70,8 @@ class Gateway:
         self.jobs = JobService(settings, self.resources, store)
         self._cleanup = UploadCleanup(self.resources, store)
         replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        lease = Leadership(cluster, settings.namespace, f"{settings.name}-webhooks", replica, LEASE_TIMES)
-        self._webhooks = WebhookDelivery(settings, self.resources, WebhookRecords(store), self.keys, lease)
+        lease = Leadership(cluster, settings.namespace, f"{settings.name}-webhooks", replica)
+        self._webhooks = WebhookDelivery(settings, self.resources, WebhookRecords(settings, store), self.keys, lease)
         tokens = settings.operator and OperatorTokens(settings.operator)
         self.sessions = LiveSessions(settings, self.resources, tokens) if tokens else None
         self._reflectors = [

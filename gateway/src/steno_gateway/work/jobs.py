@@ -75,7 +75,7 @@ class JobService:
         self._settings = settings
         self._resources = resources
         self._store = store
-        self._webhooks = WebhookRecords(store)
+        self._webhooks = WebhookRecords(settings, store)
         self._scanner = None if settings.clamd is None else Clamd(settings.clamd)
         self.direct_uploads = DirectUploads(settings, store, self._scanner)
 

@@ -27,7 +27,7 @@ from steno_gateway.work.jobs import KINDS, Job, failure, has_ended
 from steno_gateway.work.webhook_records import WEBHOOK_ANNOTATION, WebhookRecord, WebhookRecords
 from steno_gateway.work.webhook_requests import WebhookRequests
 from steno_kube.keys import Key
-from steno_kube.leader_election import Leadership, LeaseTimes
+from steno_kube.leader_election import Leadership
 from steno_kube.object_cache import Change, Entry
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 ATTEMPTS = Counter("steno_gateway_webhooks", "Attempts to deliver webhooks", ["outcome"])
 for _outcome in ("delivered", "failed", "given up"):
     ATTEMPTS.labels(_outcome)  # each is there from the beginning
-LEASE_TIMES = LeaseTimes(duration=30.0, renew=20.0, retry=5.0)
 _KEYS_SECONDS = 5.0
 """How often it is looked whether any key signs webhooks: without one, no lease is held."""
 _LIST_SECONDS = 300.0
@@ -155,12 +154,13 @@ class WebhookDelivery:
         while True:
             pause = _LIST_SECONDS
             try:
-                async for namespace, name, message in self._records.places():
-                    is_over, job = await self._state(namespace, name, message)
-                    if is_over:
-                        found.put_nowait(_Over(self._records.place(namespace, name, message), job))
-            except ApiError as error:
-                log.warning("webhooks cannot be looked for: %s", error.message)
+                async with asyncio.timeout(_LIST_SECONDS):
+                    async for namespace, name, message in self._records.places():
+                        is_over, job = await self._state(namespace, name, message)
+                        if is_over:
+                            found.put_nowait(_Over(self._records.place(namespace, name, message), job))
+            except (ApiError, TimeoutError) as error:
+                log.warning("webhooks cannot be looked for: %s", error)
                 pause = _AGAIN_SECONDS
             await asyncio.sleep(pause)
 

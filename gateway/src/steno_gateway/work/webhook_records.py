@@ -13,6 +13,7 @@ import pydantic
 
 from steno_api.model import Model
 from steno_gateway.cluster.resources import random_name
+from steno_gateway.settings import Settings
 from steno_gateway.work.store import ObjectStore
 
 WEBHOOK_ANNOTATION = "steno.dev/webhook"
@@ -50,10 +51,11 @@ def new_message_id() -> str:
 
 
 class WebhookRecords:
-    """The records in the store."""
+    """The records of a release in the store."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, settings: Settings, store: ObjectStore) -> None:
         self._store = store
+        self._root = f"{store.webhooks_uri}/{settings.namespace}/{settings.name}"  # another's jobs are not known here
 
     def place(self, namespace: str, job: str, message: str) -> str:
         """Return the URI of a record.
@@ -63,7 +65,7 @@ class WebhookRecords:
             job: its name.
             message: the record's ID.
         """
-        return f"{self._store.webhooks_uri}/{namespace}/{job}/{message}"
+        return f"{self._root}/{namespace}/{job}/{message}"
 
     async def save(self, record: WebhookRecord) -> None:
         """Write a record.
@@ -89,9 +91,8 @@ class WebhookRecords:
         Raises:
             ApiError: `StoreUnavailable`.
         """
-        root = self._store.webhooks_uri
-        async for uri in self._store.below(root):
-            parts = uri.removeprefix(f"{root}/").split("/")
+        async for uri in self._store.below(self._root):
+            parts = uri.removeprefix(f"{self._root}/").split("/")
             if len(parts) == 3:
                 yield parts[0], parts[1], parts[2]
 
