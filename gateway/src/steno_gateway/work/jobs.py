@@ -34,7 +34,7 @@ from steno_gateway.settings import Settings
 from steno_gateway.work.direct_uploads import DirectUploads
 from steno_gateway.work.malware import Clamd
 from steno_gateway.work.store import ObjectStore
-from steno_gateway.work.webhook_records import WEBHOOK_ANNOTATION, WebhookRecord, WebhookRecords, new_message_id
+from steno_gateway.work.webhook_records import WEBHOOK_ANNOTATION, WebhookRecords, new_message_id
 from steno_kube.keys import Key
 
 Job = TranscriptionJob | OCRJob
@@ -172,10 +172,9 @@ class JobService:
             return await self._create_from_direct_upload(kind, principal, name, spec, upload, webhook=webhook)
         uri = spec["source"]["uri"]
         if uri.startswith("/"):
-            whole = {**spec, "source": {"uri": self._in_root(uri)}}
-            return await self._create(kind, principal, name, whole, webhook=webhook)
+            spec = {**spec, "source": {"uri": self._in_root(uri)}}
         # The gateway deletes what is staged in its store, and a worker's own identity may read it all.
-        if uri.startswith("pvc://") or self._store.has(uri):
+        elif uri.startswith("pvc://") or self._store.has(uri):
             message = "Name a source by https://… or s3://…, outside the bucket of this gateway, or send the file."
             raise ApiError(ErrorCode.SOURCE_NOT_ALLOWED, message)
         return await self._create(kind, principal, name, spec, webhook=webhook)
@@ -256,20 +255,10 @@ class JobService:
         """Have the end of a job reported; a job that has just been created is not, unless it will be."""
         if has_ended(job):  # an earlier request's
             return
-        known = job.metadata.annotations[WEBHOOK_ANNOTATION]
-        record = WebhookRecord(
-            message=known,
-            kind=job.kind,
-            namespace=principal.namespace,
-            job=job.metadata.name,
-            created=job.metadata.creation_timestamp,
-            url=webhook,
-            key_id=principal.id,
-        )
         try:
-            await self._webhooks.save(record)
+            await self._webhooks.owe(job, webhook, principal.id)
         except ApiError:
-            if known == message:
+            if job.metadata.annotations[WEBHOOK_ANNOTATION] == message:
                 await self._resources.delete(job)
             raise
 

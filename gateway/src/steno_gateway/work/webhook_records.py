@@ -12,6 +12,8 @@ from typing import Literal
 import pydantic
 
 from steno_api.model import Model
+from steno_api.v1alpha1.ocrjob import OCRJob
+from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_gateway.cluster.resources import random_name
 from steno_gateway.settings import Settings
 from steno_gateway.work.store import ObjectStore
@@ -66,6 +68,29 @@ class WebhookRecords:
             message: the record's ID.
         """
         return f"{self._root}/{namespace}/{job}/{message}"
+
+    async def owe(self, job: TranscriptionJob | OCRJob, url: str, key_id: str) -> None:
+        """Have the end of a job reported.
+
+        Args:
+            job: with `WEBHOOK_ANNOTATION`.
+            url: where the message goes.
+            key_id: of the API key whose secret signs it.
+
+        Raises:
+            ApiError: `StoreUnavailable`.
+        """
+        metadata = job.metadata
+        record = WebhookRecord(
+            message=metadata.annotations[WEBHOOK_ANNOTATION],
+            kind=job.kind,
+            namespace=metadata.namespace or "",
+            job=metadata.name,
+            created=metadata.creation_timestamp,
+            url=url,
+            key_id=key_id,
+        )
+        await self.save(record)
 
     async def save(self, record: WebhookRecord) -> None:
         """Write a record.
