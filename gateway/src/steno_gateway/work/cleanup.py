@@ -2,6 +2,7 @@
 
 Every replica observes every job and deletes for itself: a second delete of an object does nothing, and no upload stays
 because one replica stopped. Beside it the store should expire `uploads/`, for what is left when all of them did.
+Separate because it goes on beside the requests, which only add to what it deletes.
 """
 
 from __future__ import annotations
