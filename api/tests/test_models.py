@@ -201,7 +201,7 @@ def test_a_transcript_is_read_back(transcript: Transcript) -> None:
     assert Transcript.model_validate_json(transcript.model_dump_json()) == transcript
 
 
-MAPS = ("labels", "annotations", "speakers", "engines")
+MAPS = ("labels", "annotations", "speakers", "engines", "modelDigests")
 """Their keys are data."""
 
 

@@ -10,7 +10,7 @@ from steno_api.credentials import CredentialScope, s3_location
 from steno_api.v1alpha1 import RESOURCES, OCRJob, RuntimePool, StreamSession, TranscriptionJob
 from steno_operator.plan.common.policy import Policy, QueuePolicy
 from steno_operator.plan.job.message import obstacle_of
-from steno_operator.plan.job.observed import ObservedJob
+from steno_operator.plan.job.observed import ObservedJob, pool_name_of
 from steno_operator.plan.session.observed import ObservedSession
 from steno_operator.plan.session.readiness import evaluate_readiness
 from steno_queue.settings import QueueSettings
@@ -70,7 +70,7 @@ def test_the_pools_job_is_one_that_the_pool_can_make():
     pool, job = RuntimePool.model_validate(documents[0]), OCRJob.model_validate(documents[1])
     queue = QueuePolicy(QueueSettings(kind="RedisStreams", url="rediss://redis:6379/0"))
     observed = ObservedJob(job, None, pool=pool)
-    assert job.spec.pool_name == pool.metadata.name
+    assert pool_name_of(job) == pool.metadata.name
     assert obstacle_of(observed, Policy("image", "url", queue=queue)) is None
 
 

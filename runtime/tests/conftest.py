@@ -106,6 +106,11 @@ class Web:
         self.routes[path] = reply(200, data, **headers)
         return self.url + path
 
+    def bodies_of(self, path: str) -> list[bytes]:
+        """Return what was sent to a path."""
+        asked = [path for path, _ in self.requests]
+        return [body for each, body in zip(asked, self.bodies, strict=False) if each == path]
+
 
 def reply(status: int, data: bytes = b"", **headers: str) -> Answer:
     def answer(handler: BaseHTTPRequestHandler) -> None:

@@ -187,12 +187,7 @@ class Endpoint:
 
     @property
     def reports(self) -> list[PoolReport]:
-        paths = [path for path, _ in self.web.requests]
-        return [
-            PoolReport.model_validate_json(body)
-            for path, body in zip(paths, self.web.bodies, strict=False)
-            if path == PATH
-        ]
+        return [PoolReport.model_validate_json(body) for body in self.web.bodies_of(PATH)]
 
     async def wait_for_report(self, condition) -> PoolReport:
         """Return the first report for which `condition` holds."""

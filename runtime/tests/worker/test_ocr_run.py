@@ -89,7 +89,7 @@ def test_a_page_from_a_bucket_to_a_bucket(make_ocr_task, start, s3, web, tmp_pat
     assert summary.characters == len(pages.text)
     assert summary.pages_per_second == pytest.approx(1 / pages.processing_time, rel=0.01)
 
-    reported = [json.loads(body)["progress"] for body in web.bodies if body]
+    reported = [json.loads(body)["progress"] for body in web.bodies_of("/v1/reports")]
     assert {"Recognizing", "Publishing"} <= {one["stage"] for one in reported}
     assert [one["percent"] for one in reported] == sorted(one["percent"] for one in reported)
     assert "harbour" not in ended.log + ended.message.decode()

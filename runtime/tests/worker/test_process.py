@@ -207,6 +207,6 @@ def test_progress_is_reported_with_its_stages(make_task, web, start, tmp_path):
     reporting = {"url": web.url, "tokenFile": str(tmp_path / "token"), "intervalSeconds": 0.1}
     ended = start(make_task(source=http(f"{web.url}/a.wav"), reporting=reporting)).ended()
     assert ended.code == 64
-    reports = [Report.model_validate_json(body) for body in web.bodies if body]
+    reports = [Report.model_validate_json(body) for body in web.bodies_of("/v1/reports")]
     assert reports
     assert all(report.attempt == 1 and report.job.uid == "uid-1" for report in reports)

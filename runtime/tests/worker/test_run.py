@@ -36,7 +36,7 @@ def reports(web, tmp_path):
                 self.arrival.notify_all()
 
         def all(self) -> list[Report]:
-            return [Report.model_validate_json(body) for body in web.bodies if body]
+            return [Report.model_validate_json(body) for body in web.bodies_of("/v1/reports")]
 
         def wait(self, stage: str) -> None:
             with self.arrival:
