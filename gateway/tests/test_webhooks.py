@@ -1,4 +1,4 @@
-"""Webhooks: what a client's server receives of a job's end, whatever it answers and whoever stops meanwhile."""
+"""Webhooks: what a client's server receives of a job's end, whatever it answers, and although replicas stop."""
 
 from __future__ import annotations
 

@@ -92,14 +92,14 @@ class OIDCIssuer(Model):
         return self
 
     allow_plain_http: bool = Field(default=False, alias="allowPlainHTTP")
-    """Whether keys may be fetched without TLS: whoever is between can then make tokens."""
+    """Whether keys may be fetched without TLS: anyone in between can then make tokens."""
 
 
 class WebhookSettings(Model):
     """How the end of a job is reported to its client."""
 
     allow_http: bool = Field(default=False, alias="allowHTTP")
-    """Whether URLs without TLS are accepted: whoever is between can read which jobs end, and how."""
+    """Whether URLs without TLS are accepted: anyone in between can read which jobs end, and how."""
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0
     """Within which the client's server has to answer."""
     retry_seconds: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(max_length=32)] = (

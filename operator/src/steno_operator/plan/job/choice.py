@@ -1,6 +1,6 @@
 """The choice of `execution: Auto`: a warm pool for what is short, else a pod of its own.
 
-Nobody has seen the source yet. What the spec itself says (pages, volumes, Secrets) is used; a source whose length is
+The source has not been read yet. What the spec itself says (pages, volumes, Secrets) is used; a source whose length is
 not known is taken for short, and the pool's server, which knows first, hands it back if it is not (`TooLongForPool`).
 """
 
