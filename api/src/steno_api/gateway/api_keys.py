@@ -74,9 +74,7 @@ class ApiKey(Model):
     """Who uses it, for people."""
     limits: ApiKeyLimits = ApiKeyLimits()
     """What it may ask for."""
-    webhook_secret: Annotated[str, Field(pattern=r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}$")] | None = Field(
-        None, repr=False
-    )
+    webhook_secret: WebhookSecret | None = Field(None, repr=False)
     """What webhooks of its jobs are signed with, in the form of Standard Webhooks; absent: they have none."""
 
     def matches(self, key: str) -> bool:

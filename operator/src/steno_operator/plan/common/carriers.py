@@ -31,17 +31,25 @@ class Carrier:
 OWN_POD = Carrier("Job")
 
 
-def carrier_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Carrier | None:
-    """Return what carries out the attempts of a job, by its raw spec and status.
+def resolve_carrier(execution: str | None, pool: str | None, chosen: Carrier | None) -> Carrier | None:
+    """Return what carries out the attempts of a job.
+
+    Args:
+        execution: of its spec.
+        pool: that its spec names; None: the default one.
+        chosen: by its status.
 
     Returns:
         None with `execution: Auto` until the job's plan has chosen: nothing is started for it before that is written.
     """
-    execution = spec.get("execution")
     if execution == "Auto":
-        chosen: Mapping[str, Any] | None = status.get("execution")
-        return None if chosen is None else Carrier(chosen["mode"], chosen.get("pool"))
-    if execution != "Pool":
-        return OWN_POD
+        return chosen
+    return Carrier("Pool", pool or DEFAULT_POOL) if execution == "Pool" else OWN_POD
+
+
+def carrier_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Carrier | None:
+    """Return what carries out the attempts of a job, by its raw spec and status; see `resolve_carrier`."""
+    chosen: Mapping[str, Any] | None = status.get("execution")
     named: Mapping[str, Any] = spec.get("poolRef") or {}
-    return Carrier("Pool", named.get("name") or DEFAULT_POOL)
+    choice = None if chosen is None else Carrier(chosen["mode"], chosen.get("pool"))
+    return resolve_carrier(spec.get("execution"), named.get("name"), choice)

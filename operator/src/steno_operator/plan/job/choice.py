@@ -47,10 +47,7 @@ def choose(observed: ObservedJob, policy: Policy) -> ExecutionChoice:
     within = [each for each in observed.pools if named is None or each.pool.metadata.name == named.name]
     fitting = [each for each in within if _serves(job, each.pool)]
     if not fitting:
-        which = (
-            "No RuntimePool of the namespace" if named is None else f'RuntimePool "{named.name}" is not there, or not'
-        )
-        return _own_pod(Reason.NO_POOL, f"{which} {_what_is_missing(job, within)}.")
+        return _own_pod(Reason.NO_POOL, _why_none_fits(job, within))
     chosen = min(fitting, key=_order).pool.metadata.name
     message = f'RuntimePool "{chosen}" makes the attempts: of the pools that can, it has the least to do for its size.'
     return ExecutionChoice(mode="Pool", pool=chosen, reason=Reason.POOL_CHOSEN, message=message)
@@ -101,11 +98,15 @@ def _serves(job: Job, pool: RuntimePool) -> bool:
     return ready.status is ConditionStatus.TRUE or ready.reason in _ON_ITS_WAY
 
 
-def _what_is_missing(job: Job, pools: list[PoolLoad]) -> str:
-    """Return what no pool has, with what is in the way of the first, for a job that may be puzzled over."""
+def _why_none_fits(job: Job, pools: list[PoolLoad]) -> str:
+    """Return that no pool can make the attempts, and what is in the way of the first, for those who expected one."""
+    named = job.spec.pool_ref
+    if named is not None and not pools:
+        return f'RuntimePool "{named.name}" is not there.'
+    which = "No RuntimePool of the namespace can" if named is None else f'RuntimePool "{named.name}" cannot'
     misfits = (misfit_of(job, each.pool) for each in sorted(pools, key=lambda each: each.pool.metadata.name))
     why = next((misfit.message for misfit in misfits if misfit is not None), "")
-    return "can make the attempts now" + (f": {why.rstrip('.')}" if why else "")
+    return f"{which} make the attempts now" + (f": {why.rstrip('.')}." if why else ".")
 
 
 def _order(load: PoolLoad) -> tuple[bool, float, str]:

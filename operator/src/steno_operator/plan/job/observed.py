@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from steno_api.usage import Work
-from steno_api.v1alpha1.common import DEFAULT_POOL
 from steno_api.v1alpha1.job import Progress
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.runtimepool import RuntimePool
@@ -15,7 +14,7 @@ from steno_api.v1alpha1.runtimeprofile import RuntimeProfile
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_api.worker.termination import Failed, Succeeded
 from steno_operator.plan.common.admission import NOT_REQUIRED, Admission
-from steno_operator.plan.common.carriers import OWN_POD, Carrier
+from steno_operator.plan.common.carriers import Carrier, resolve_carrier
 from steno_operator.plan.common.pods import ObservedPod
 
 Job = TranscriptionJob | OCRJob
@@ -25,11 +24,8 @@ Job = TranscriptionJob | OCRJob
 def carrier_of_job(job: Job) -> Carrier | None:
     """Return what carries out the attempts of a job; None: `execution: Auto` has not been decided yet."""
     spec, chosen = job.spec, job.status.execution
-    if spec.execution == "Auto":
-        return None if chosen is None else Carrier(chosen.mode, chosen.pool)
-    return (
-        OWN_POD if spec.execution == "Job" else Carrier("Pool", spec.pool_ref.name if spec.pool_ref else DEFAULT_POOL)
-    )
+    choice = None if chosen is None else Carrier(chosen.mode, chosen.pool)
+    return resolve_carrier(spec.execution, None if spec.pool_ref is None else spec.pool_ref.name, choice)
 
 
 def pool_name_of(job: Job) -> str:
