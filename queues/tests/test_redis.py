@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from steno_queue.connect import open_queue
 from steno_queue.errors import QueueDeniedError
+from steno_queue.redis_streams import GROUP
 from steno_queue.settings import QueueSettings
 
 from .backends import Backend, make_message, memory, redis
@@ -43,6 +44,16 @@ async def test_a_queue_that_lost_its_data_takes_messages_again(backend, admin):
     assert await queue.publish(message)  # under the same id: there is none of it
     assert not await queue.publish(message)
     assert [each.message for each in await waiting.receive()] == [message]
+
+
+async def test_a_missing_group_does_not_lose_what_was_taken_before_it_was_missed(backend, admin):
+    """Two consumers that begin together make the groups together: one may find the first and not yet the others."""
+    queue = backend.connect()
+    messages = [make_message(uid, priority=priority) for uid, priority in (("urgent", 1), ("usual", 0), ("bulk", -1))]
+    for message in messages:
+        assert await queue.publish(message)
+    await admin.xgroup_create(queue.streams[0], GROUP, id="0")
+    assert [each.message for each in await queue.receive(len(messages))] == messages
 
 
 async def test_nothing_stays_but_the_ids_of_what_was_done_lately(backend, admin):

@@ -165,7 +165,7 @@ async def test_from_redis_to_the_bucket_with_reports_over_http(make_task, web, s
     def take(handler):
         report = AttemptReport.model_validate_json(handler.body)
         reports.append(report)
-        ends = [each.job.uid for each in reports if each.ended]
+        ends = {each.job.uid for each in reports if each.ended}
         reply(200, json.dumps({"recorded": bool(report.ended)}).encode())(handler)
         if len(ends) == 2:
             recorded.set()

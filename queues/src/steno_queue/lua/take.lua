@@ -3,6 +3,10 @@
 -- Returns {{number of the stream, entry, deliveries, fields}, …} and the last entry of each stream, to wait for more.
 local group, consumer, left, visibility = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local taken, last = {}, {}
+-- A script's writes stay when it fails: that a group is missing must be known before anything is taken.
+for _, stream in ipairs(KEYS) do
+  redis.call('XPENDING', stream, group)
+end
 for index, stream in ipairs(KEYS) do
   local cursor = '0-0'
   while left > 0 do
