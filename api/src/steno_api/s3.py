@@ -56,6 +56,11 @@ class S3Error:
         """Whether the bucket is in another region."""
         return self.code in WRONG_REGION_CODES
 
+    @property
+    def is_conflict(self) -> bool:
+        """Whether another request for the same place got in the way, as in `ConditionalRequestConflict`."""
+        return self.status == 409
+
 
 def parse_error(error: Exception) -> S3Error:
     """Read the store's answer from the text of an obstore error; its type does not distinguish a bucket from a key."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.tests.conftest import LOOPBACK
+from runtime.tests.conftest import LOOPBACK, reply
 from steno_api.failures import FailureReason
 from steno_api.worker.task import TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
@@ -253,6 +253,33 @@ def test_a_store_without_conditional_writes_keeps_what_exists(s3, web, tmp_path)
     assert directory.create("a", b"first", "text/plain")
     assert not directory.create("a", b"second", "text/plain")
     assert directory.read("a") == b"first"
+
+
+@pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted", "ExistingObjectIsDirectory"])
+def test_a_write_that_another_one_got_in_the_way_of_is_repeated(s3, web, tmp_path, code):
+    """S3 says so to one of two writers of a key, servers that keep keys as files also where a folder comes and goes."""
+    refused: list[str] = []
+
+    def answer(handler):
+        path = handler.path
+        if handler.command == "PUT" and refused.count(path) < 2:
+            refused.append(path)
+            reply(409, f"<Error><Code>{code}</Code></Error>".encode())(handler)
+        else:
+            reply(200, b"", ETag='"v1"')(handler)
+
+    web.routes |= {"/b/d/a": answer, f"/b/d/{CHECK_NAME}": answer}
+    directory = output(s3, tmp_path, "s3://b/d", endpoint_url=web.url)
+    directory.check_writable()
+    assert directory.create("a", b"first", "text/plain")
+    assert sorted(refused) == 2 * [f"/b/d/{CHECK_NAME}"] + 2 * ["/b/d/a"]
+
+
+def test_a_conflict_that_stays_is_reported(s3, web, tmp_path):
+    web.routes["/b/d/a"] = reply(409, b"<Error><Code>ExistingObjectIsDirectory</Code></Error>")
+    with pytest.raises(WorkError, match="409 Conflict ExistingObjectIsDirectory") as caught:
+        output(s3, tmp_path, "s3://b/d", endpoint_url=web.url).create("a", b"first", "text/plain")
+    assert caught.value.reason is FailureReason.INVALID_SPEC
 
 
 def test_results_go_nowhere_else():

@@ -22,7 +22,7 @@ from steno_api.failures import FailureReason
 from steno_api.s3 import CREDENTIAL_KEYS, DEFAULT_REGION, parse_error
 from steno_api.worker.task import EgressRules, TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
-from steno_runtime.storage.common import Unavailable, redact
+from steno_runtime.storage.common import Retry, Unavailable, redact
 from steno_runtime.storage.credentials import Role, outside_scope, read_credentials, scope_of
 from steno_runtime.storage.download import Body
 from steno_runtime.storage.egress import egress_of
@@ -60,6 +60,8 @@ _NO_RETRY = _retry(0, 60)
 _SHORT_RETRY = _retry(4, 30)
 _LONG_RETRY = _retry(10, 170)
 """For results: losing them to a short outage would cost the whole work."""
+_CONFLICT_RETRY = Retry(attempts=6, first_pause=0.1, max_pause=1.0)
+"""For a write that another one at the same place got in the way of: S3 asks that it be tried again."""
 
 
 class S3Source:
@@ -130,7 +132,7 @@ class S3Output:
         """See `OutputDirectory`."""
         key = self._key(CHECK_NAME)
         try:
-            obstore.put(self._store, key, b"", use_multipart=False)
+            self._put(self._store, CHECK_NAME, b"", "application/octet-stream", mode="overwrite")
         except _ERRORS as error:
             raise self._translate(error) from error
         try:
@@ -176,11 +178,22 @@ class S3Output:
         self, store: S3Store, name: str, data: bytes, content_type: str, *, mode: Literal["create", "overwrite"]
     ) -> bool:
         attributes = {"Content-Type": content_type}
-        try:
-            obstore.put(store, self._key(name), data, mode=mode, attributes=attributes, use_multipart=False)
-        except (AlreadyExistsError, PreconditionError):
-            return False
-        return True
+        conflicts = 0
+        while True:
+            try:
+                obstore.put(store, self._key(name), data, mode=mode, attributes=attributes, use_multipart=False)
+            except _ERRORS as error:
+                if parse_error(error).is_conflict:  # for obstore it exists already, which a retry finds out
+                    conflicts += 1
+                    if conflicts == _CONFLICT_RETRY.attempts:
+                        raise
+                    _CONFLICT_RETRY.pause(conflicts, lambda: None)
+                elif isinstance(error, AlreadyExistsError | PreconditionError):
+                    return False
+                else:
+                    raise
+            else:
+                return True
 
     def cleanup(self) -> None:
         """See `OutputDirectory`. Puts leave nothing behind."""
