@@ -72,6 +72,7 @@ def _gateway(cluster: Info) -> dict[str, str]:
         "gateway.store.endpointURL": cluster.s3_endpoint_in_cluster,
         "gateway.store.publicEndpointURL": cluster.s3_endpoint,
         "gateway.grpc.enabled": "true",
+        "gateway.webhooks.allowHTTP": "true",
         "gateway.transcription.model.name": "whisper-base",
     }
 

@@ -1,4 +1,4 @@
-"""Jobs with `execution: Pool`: a pool's warm server makes them from its queue, once each, whatever is killed."""
+"""Jobs that a pool's warm server makes from its queue: once each, whatever is killed, and chosen by `Auto`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from hack.queue_server import CREDENTIALS
 from hack.queue_server import SECRET as QUEUE_SECRET
-from tests.e2e.kube import BASE, SECRET, Kube, Store, decoding
+from tests.e2e.kube import BASE, SECRET, Kube, Store, condition, decoding
 
 SOURCE = "minutes-3.wav"
 POOL = "jobs"
@@ -35,9 +35,10 @@ def pool(kube: Kube) -> Kube:
     return kube
 
 
-def create(kube: Kube, name: str) -> None:
-    """Create a job that the pool makes."""
-    body = kube.job(name, SOURCE, execution="Pool", poolRef={"name": POOL})
+def create(kube: Kube, name: str, source: str = SOURCE, execution: str = "Pool") -> None:
+    """Create a job that the pool makes, or may make."""
+    named = {"poolRef": {"name": POOL}} if execution == "Pool" else {}
+    body = kube.job(name, source, execution=execution, **named)
     del body["spec"]["profileRef"]
     kube.create(body)
 
@@ -68,3 +69,19 @@ def test_a_job_that_is_deleted_leaves_the_pool_to_the_next(pool: Kube, store: St
     job = pool.complete("wanted", timeout=400)
     assert store.transcript(job)["transcript"]
     assert store.keys(f"{pool.namespace}/unwanted/") == []
+
+
+def test_auto_takes_the_warm_pool_for_what_is_short(pool: Kube, store: Store) -> None:
+    servers = Kube(pool.cluster, pool.namespace, plural="runtimepools")
+    servers.until(POOL, lambda it: it.get("status", {}).get("readyReplicas") == 1, timeout=400, what="warm")
+    create(pool, "short", "sample.wav", "Auto")
+    job = pool.complete("short")
+    assert (job["status"]["execution"]["mode"], job["status"]["execution"]["pool"]) == ("Pool", POOL)
+    assert pool.children("short") == []
+    assert store.transcript(job)["transcript"]
+    create(pool, "long", "minutes-20.wav", "Auto")
+    job = pool.until("long", lambda it: it["status"].get("execution", {}).get("mode") == "Job", what="handed back")
+    assert job["status"]["execution"]["reason"] == "NotShort"
+    job = pool.until("long", decoding, what="decoding in a pod of its own")
+    assert (job["status"]["attempt"], condition(job, "Failed").get("status")) == (1, None)
+    assert len(pool.children("long")) == 1
