@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import urllib.parse
-import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -105,12 +103,13 @@ async def sqs(port: int, monkeypatch: pytest.MonkeyPatch, suffix: str = "", **op
     base = f"pool-{next(_numbers)}"
     direct, relayed = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{relay.port}"
     for each in (*CLASSES, "dead"):
-        fifo = {"Attribute.1.Name": "FifoQueue", "Attribute.1.Value": "true"} if suffix else {}
-        await _call_sqs(direct, Action="CreateQueue", QueueName=f"{base}-{each}{suffix}", **fifo)
+        fifo = {"FifoQueue": "true"} if suffix else {}
+        await asyncio.to_thread(queues.create_sqs_queue, direct, f"{base}-{each}{suffix}", **fifo)
 
     async def put_raw(body: str) -> None:
         ids = {"MessageGroupId": "raw", "MessageDeduplicationId": str(next(_numbers))} if suffix else {}
-        await _call_sqs(f"{direct}/000000000000/{base}-normal{suffix}", Action="SendMessage", MessageBody=body, **ids)
+        url = f"{direct}/000000000000/{base}-normal{suffix}"
+        await asyncio.to_thread(queues.call_sqs, url, Action="SendMessage", MessageBody=body, **ids)
 
     settings = QueueSettings(
         kind="SQS",
@@ -119,9 +118,3 @@ async def sqs(port: int, monkeypatch: pytest.MonkeyPatch, suffix: str = "", **op
         **options,
     )
     return Backend(settings, put_raw, relay.down, relay.up)
-
-
-async def _call_sqs(url: str, **form: str) -> None:
-    """Call the server without signatures, which it does not check, and without botocore, which takes its time."""
-    data = urllib.parse.urlencode(form).encode()
-    await asyncio.to_thread(lambda: urllib.request.urlopen(url, data, timeout=30).close())

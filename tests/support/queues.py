@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +52,26 @@ def elasticmq(folder: Path) -> Iterator[int]:
     config.write_text(ELASTICMQ_CONFIG.format(port=port))
     with _running([str(tools.path("elasticmq")), str(config)], folder / "elasticmq.log", lambda: _answers(port)):
         yield port
+
+
+def create_sqs_queue(server: str, name: str, **attributes: str) -> None:
+    """Make a queue, without signatures, which ElasticMQ does not check, and without botocore, which takes its time.
+
+    Args:
+        server: URL of an ElasticMQ.
+        name: of the queue.
+        attributes: of it.
+    """
+    numbered = enumerate(attributes.items(), 1)
+    named = {
+        f"Attribute.{n}.{key}": text for n, pair in numbered for key, text in zip(("Name", "Value"), pair, strict=True)
+    }
+    call_sqs(server, Action="CreateQueue", QueueName=name, **named)
+
+
+def call_sqs(url: str, **form: str) -> None:
+    """Send a request to ElasticMQ."""
+    urllib.request.urlopen(url, urllib.parse.urlencode(form).encode(), timeout=30).close()
 
 
 @contextlib.contextmanager

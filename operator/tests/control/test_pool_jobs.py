@@ -1,10 +1,9 @@
-"""Jobs in a pool, whole: a real apiserver, the operator's process, a real Redis, and the worker of a pool's server."""
+"""Jobs in a pool, whole: a real apiserver, operator process and queue server, and the worker of a pool's server."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +12,14 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from steno_api.s3 import CREDENTIAL_KEYS
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.worker.task import ShortSource
 from steno_operator.control.kube.signing import KeyStore
 from steno_operator.manifests.task import build_queued_task
+from steno_operator.plan.common.policy import QueuePolicy
 from steno_queue.connect import open_queue
-from steno_queue.message import Message
+from steno_queue.message import CLASSES, Message
 from steno_queue.settings import QueueSettings
 from tests.support import queues, s3
 from tests.support.s3 import S3Server
@@ -29,6 +30,7 @@ from .streams import Streams, task_of
 
 pytestmark = pytest.mark.apiserver
 
+POOL = "docs"
 VISIBILITY = 3.0
 
 
@@ -55,17 +57,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 class PoolJobs:
     """A pool that takes OCRJobs from a queue, and an operator that is told of it."""
 
-    def __init__(self, harness: OperatorHarness, store: S3Server, redis_port: int, folder: Path) -> None:
+    def __init__(self, harness: OperatorHarness, store: S3Server, queue: QueueSettings, folder: Path) -> None:
         self.harness, self.store, self.folder = harness, store, folder
         harness.kind = "OCRJob"
         self.streams = Streams(harness)
-        self.settings = QueueSettings(
-            kind="RedisStreams",
-            url=f"redis://127.0.0.1:{redis_port}/0",
-            name=f"steno/{harness.namespace}/docs",
-            visibility_seconds=VISIBILITY,
-            max_receives=1000,
-        )
+        self.queue = queue.model_copy(update={"visibility_seconds": VISIBILITY, "max_receives": 1000})
         self.port = free_port()
         secret = folder / "store"
         secret.mkdir()
@@ -73,11 +69,14 @@ class PoolJobs:
         for name, value in {**store.environment(), **scope}.items():
             (secret / name).write_text(value)
 
-    def operator(self, **queue: Any) -> Replica:
-        told = self.settings.model_copy(update=queue).to_wire()
-        told.pop("name")
+    @property
+    def settings(self) -> QueueSettings:
+        """Of the pool's queue."""
+        return QueuePolicy(self.queue).of_pool(self.harness.namespace, POOL)
+
+    def operator(self) -> Replica:
         return self.harness.start(
-            queue=json.dumps(told),
+            queue=self.queue.to_json(),
             allowed_networks="127.0.0.0/8",
             dead_letters_interval_seconds=0.5,
             leader_election=False,  # one at a time, and a busy machine may not renew a lease in time
@@ -86,18 +85,18 @@ class PoolJobs:
         )
 
     def pool(self) -> None:
-        self.streams.pool("docs", workloads=["Queue"], queue={"secretRefs": [{"name": "store"}]}, minReplicas=1)
+        self.streams.pool(POOL, workloads=["Queue"], queue={"secretRefs": [{"name": "store"}]}, minReplicas=1)
 
     def job(self, name: str = "talk", key: str = "page.png", **spec: Any) -> Any:
         place = {"endpointURL": self.store.endpoint, "region": "us-east-1", "secretRef": {"name": "store"}}
         source, output = {"uri": f"s3://scans/{key}", **place}, {"uri": "s3://results", **place}
-        more = {"execution": "Pool", "poolRef": {"name": "docs"}, "languages": ["en"], "engine": "Tesseract", **spec}
+        more = {"execution": "Pool", "poolRef": {"name": POOL}, "languages": ["en"], "engine": "Tesseract", **spec}
         return self.harness.apply(name, source=source, output=output, **more)
 
     def serving(self) -> Any:
-        [pod] = self.streams.warm(1, "docs")
-        self.streams.wait("pool", "docs", "Ready")
-        return serving(task_of(self.streams.deployment("docs")), self.harness.token(pod), self.folder)
+        [pod] = self.streams.warm(1, POOL)
+        self.streams.wait("pool", POOL, "Ready")
+        return serving(task_of(self.streams.deployment(POOL)), self.harness.token(pod), self.folder)
 
     def phase(self, name: str = "talk") -> str:
         return self.harness.status(name).get("phase", "")
@@ -125,17 +124,38 @@ class PoolJobs:
 
 @pytest.fixture
 def jobs(harness: OperatorHarness, store: S3Server, redis_port: int, tmp_path: Path) -> PoolJobs:
-    return PoolJobs(harness, store, redis_port, tmp_path)
+    return PoolJobs(
+        harness, store, QueueSettings(kind="RedisStreams", url=f"redis://127.0.0.1:{redis_port}/0"), tmp_path
+    )
 
 
-def test_a_job_in_a_pool_is_published_read_and_ends(jobs: PoolJobs) -> None:
+@pytest.fixture
+def sqs_jobs(
+    harness: OperatorHarness, store: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PoolJobs]:
+    """The same with SQS, whose queues an administrator has made."""
+    for name in CREDENTIAL_KEYS:
+        monkeypatch.setenv(name, "steno")
+    (tmp_path / "sqs").mkdir()
+    with queues.elasticmq(tmp_path / "sqs") as port:
+        server = f"http://127.0.0.1:{port}"
+        for each in (*CLASSES, "dead"):
+            queues.create_sqs_queue(server, f"{harness.namespace}-{POOL}-{each}")
+        base = f"{server}/000000000000/{{namespace}}-{{pool}}"
+        queue = QueueSettings(kind="SQS", url=f"{base}-{{priority}}", dead_letter_url=f"{base}-dead")
+        yield PoolJobs(harness, store, queue, tmp_path)
+
+
+@pytest.mark.parametrize("server", ["jobs", pytest.param("sqs_jobs", marks=pytest.mark.slow)])
+def test_a_job_in_a_pool_is_published_read_and_ends(request: pytest.FixtureRequest, server: str) -> None:
+    jobs: PoolJobs = request.getfixturevalue(server)
     replica = jobs.operator()
     jobs.job()
     jobs.job("missing", key="missing.png")
     waits = until("it waits for the pool", lambda: jobs.harness.status().get("queue"))
     assert waits["reason"] == "PoolNotFound"
     jobs.pool()
-    until("both are in the queue", lambda: jobs.streams.status("pool", "docs").get("queuedJobs") == 2)
+    until("both are in the queue", lambda: jobs.streams.status("pool", POOL).get("queuedJobs") == 2)
     assert jobs.harness.status()["queue"]["reason"] == "WaitingForWorker"
     with jobs.serving() as worker:
         worker.begin.set()
@@ -148,7 +168,7 @@ def test_a_job_in_a_pool_is_published_read_and_ends(jobs: PoolJobs) -> None:
     assert done["podName"].startswith("docs-pool-")
     assert failed["lastFailure"]["reason"] == "SourceNotFound"
     assert jobs.harness.children() == []
-    until("the pool has no job", lambda: jobs.streams.status("pool", "docs").get("queuedJobs") == 0)
+    until("the pool has no job", lambda: jobs.streams.status("pool", POOL).get("queuedJobs") == 0)
     assert replica.metric("steno_reconcile_errors_total") == 0, replica.log.read_text()[-3000:]
 
 
@@ -162,14 +182,14 @@ def test_a_job_goes_to_a_pool_by_itself_and_one_that_is_too_long_on_to_a_pod(job
         done = jobs.reach("Succeeded")
         [child] = until("the pod of the other is asked for", jobs.harness.children)
         until("the queue is empty", jobs.is_empty)
-    assert (done["execution"]["mode"], done["execution"]["pool"], done["attempt"]) == ("Pool", "docs", 1)
+    assert (done["execution"]["mode"], done["execution"]["pool"], done["attempt"]) == ("Pool", POOL, 1)
     assert child["metadata"]["name"] == "long-2"
     until("its start is recorded", lambda: jobs.harness.status("long").get("attempt") == 2)
     handed = jobs.harness.status("long")
     assert (handed["execution"]["mode"], handed["execution"]["reason"]) == ("Job", "NotShort")
     assert "21 pages are more than the 20" in handed["execution"]["message"]
     assert (handed["lastFailure"]["reason"], handed["failures"]) == ("TooLongForPool", 0)
-    until("the pool has no job", lambda: jobs.streams.status("pool", "docs").get("queuedJobs") == 0)
+    until("the pool has no job", lambda: jobs.streams.status("pool", POOL).get("queuedJobs") == 0)
 
 
 def test_a_pod_that_a_pool_hands_a_job_to_has_its_gpus_from_the_tenant(jobs: PoolJobs) -> None:
@@ -214,14 +234,14 @@ def test_a_suspended_job_stops_and_goes_on_with_the_next_attempt(jobs: PoolJobs)
 def test_an_operator_that_restarts_goes_on_where_it_was(jobs: PoolJobs) -> None:
     replica = jobs.operator()
     jobs.pool()
-    jobs.streams.warm(1, "docs")
-    jobs.streams.wait("pool", "docs", "Ready")
+    jobs.streams.warm(1, POOL)
+    jobs.streams.wait("pool", POOL, "Ready")
     replica.kill()
     # As after a crash between the publication and the status: the message is there, and the status is empty.
     job = OCRJob.from_wire(jobs.job())
     task = build_queued_task(job, 1, tenant=jobs.harness.namespace, out_of_memory=0)
     namespace = jobs.harness.namespace
-    message = Message.of_attempt(task, namespace=namespace, pool="docs", priority=0, time=datetime.now(UTC))
+    message = Message.of_attempt(task, namespace=namespace, pool=POOL, priority=0, time=datetime.now(UTC))
     [key] = KeyStore.read(
         jobs.harness.must("GET", f"/api/v1/namespaces/{namespace}/secrets/steno-operator-session-key")
     )
@@ -239,7 +259,7 @@ def test_an_operator_that_restarts_goes_on_where_it_was(jobs: PoolJobs) -> None:
 
 
 def test_a_message_that_no_worker_finishes_fails_its_attempt(jobs: PoolJobs) -> None:
-    jobs.settings = jobs.settings.model_copy(update={"max_receives": 1, "visibility_seconds": 0.5})
+    jobs.queue = jobs.queue.model_copy(update={"max_receives": 1, "visibility_seconds": 0.5})
     jobs.operator()
     jobs.pool()
     jobs.job(backoffLimit=0)
