@@ -30,8 +30,8 @@ PREREQUISITES = {
 }
 """What tests need besides Python, and the Debian packages that bring it."""
 
-PROGRAMS = (*check.PROGRAMS, "kubernetes", "kwok", "kube-score", "elasticmq")
-"""The groups of programs that tests without a cluster run."""
+PROGRAMS = (*check.PROGRAMS, "kubernetes", "kwok", "kube-score", "elasticmq", "compose")
+"""The groups of programs that tests run, but for those that make the cluster."""
 
 NO_TESTS = 5
 """pytest's exit status when it ran none."""

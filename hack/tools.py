@@ -19,6 +19,7 @@ from hack.steps import CommandError, main, output
 _MINOR = int(NODE_VERSION.split(".")[1])
 FITTING: dict[str, tuple[tuple[str, ...], str]] = {
     "kind": (("version", "-q"), r"v?0\.(2[7-9]|[3-9]\d)\."),
+    "docker-compose": (("version", "--short"), r"v?(2\.[2-9]\d|[5-9])\."),
     "helm": (("version", "--template", "{{.Version}}"), r"v(3\.1[4-9]|3\.[2-9]\d|4)\."),
     "redis-server": (("--version",), r"v=([7-9]|[1-9]\d)\."),
     "kubectl": (("version", "--client", "-o", "yaml"), rf"gitVersion: v1\.({_MINOR - 1}|{_MINOR}|{_MINOR + 1})\."),

@@ -71,6 +71,12 @@ GROUPS: dict[str, Group] = {
     ),
     "kind": Group(f"{MODULES}/kind", {"kind": "sigs.k8s.io/kind"}, "sigs.k8s.io/kind"),
     "kwok": Group(f"{MODULES}/kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, "sigs.k8s.io/kwok"),
+    "compose": Group(
+        f"{MODULES}/compose",
+        {"docker-compose": "github.com/docker/compose/v5/cmd"},
+        "github.com/docker/compose/v5",
+        ("github.com/docker/compose/v5/internal.Version={version}",),
+    ),
     "kube-score": Group(
         f"{MODULES}/kube-score",
         {"kube-score": "github.com/zegl/kube-score/cmd/kube-score"},
