@@ -155,6 +155,7 @@ GOOD: dict[str, dict[str, Any]] = {
         namespaces=["acme-meetings", "acme-archive"],
         limits={"gpus": 4, "concurrentJobs": 8, "streams": 0, "audioMinutesPerDay": 6000, "pagesPerDay": 20000},
     ),
+    "tenant with a deadline": tenant(limits={"maxActiveDeadlineSeconds": 3600}),
     "longest tenant": tenant("t" * 63),
 }
 
@@ -331,6 +332,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "namespace with a dot": (tenant(namespaces=["a.b"]), "must be a namespace's name"),
     "negative limit": (tenant(limits={"gpus": -1}), "spec.limits.gpus in body should be greater than or equal to 0"),
     "limit in words": (tenant(limits={"streams": "many"}), "must be of type integer"),
+    "no time for jobs": (tenant(limits={"maxActiveDeadlineSeconds": 0}), "should be greater than or equal to 1"),
     "too many jobs": (tenant(limits={"concurrentJobs": 1001}), "should be less than or equal to 1000"),
     "long tenant's name": (tenant("t" * 64), "metadata.name must be at most 63 characters: it is a label"),
     "blank in the image": (profile(image="steno runtime"), "must be an image reference such as"),

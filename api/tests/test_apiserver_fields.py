@@ -31,7 +31,12 @@ def test_defaults_are_filled_in_and_nothing_is_invented(apiserver: ApiServer, na
     assert partly == {"name": "base", "computeType": "Auto", "batchSize": "Auto"}
     bare = {"apiVersion": "steno.dev/v1alpha1", "kind": "RuntimeProfile", "metadata": {"name": "bare"}}
     answer = create(apiserver, namespace, bare, "?dryRun=All")
-    filled_in = {"imagePullPolicy": "IfNotPresent", "scratchSize": "20Gi", "hub": {"downloads": "Pinned"}}
+    filled_in = {
+        "imagePullPolicy": "IfNotPresent",
+        "scratchSize": "20Gi",
+        "hub": {"downloads": "Pinned"},
+        "minSourceBytesPerSecond": 65536,
+    }
     assert answer.body["spec"] == filled_in
     gpu = create(apiserver, namespace, profile(accelerator={}), "?dryRun=All")
     assert gpu.body["spec"]["accelerator"] == {"resource": "nvidia.com/gpu", "count": 1}

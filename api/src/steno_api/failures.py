@@ -50,7 +50,7 @@ class FailureReason(StrEnum):
     """The output rejects the credentials, or the Secret's `allowedPrefix` does not allow them to be sent there: check
     `output.secretRef`. Or something that no worker of this job wrote has the name of a result."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
-    """`activeDeadlineSeconds` ran out, retries included."""
+    """`activeDeadlineSeconds`, or the Tenant's `maxActiveDeadlineSeconds`, ran out, retries included."""
     NAME_CONFLICT = "NameConflict"
     """A Job with the name of the attempt already exists and belongs to something else: rename the resource."""
 

@@ -16,6 +16,7 @@ from steno_operator.control.cache.snapshots.job import observe_job
 from steno_operator.control.cache.subscriptions import Subscriptions
 from steno_operator.control.reconcile.controller import parse
 from steno_operator.control.watch.sources import reflectors
+from steno_operator.plan.job.observed import Deadline
 
 from .objects import CREATED, container, event, job, pod, profile_object, resource
 
@@ -227,3 +228,30 @@ def test_what_a_pod_or_an_event_in_another_namespace_says_of_a_job_is_not_believ
     assert changes == []
     [child] = snapshot(state).children
     assert (child.pods, child.warning) == ((), "")
+
+
+def tenant(version: int, **limits):
+    metadata = {"name": "acme", "uid": "t1", "resourceVersion": str(version), "creationTimestamp": CREATED}
+    return {"kind": "Tenant", "metadata": metadata, "spec": {"namespaces": ["ns"], "limits": limits}}
+
+
+def test_m12_a_tenants_longest_deadline_is_seen_by_its_jobs(state, changes):
+    state.resources.upsert(tenant(2, concurrentJobs=4))
+    assert snapshot(state).deadline_limit is None
+    changes.clear()
+    state.resources.upsert(tenant(3, concurrentJobs=4, maxActiveDeadlineSeconds=600))
+    assert KEY in changes
+    assert snapshot(state).deadline_limit == Deadline(600, "acme")
+    changes.clear()
+    state.resources.upsert(tenant(4, concurrentJobs=5, maxActiveDeadlineSeconds=600))
+    assert KEY not in changes
+    state.resources.delete("t1")
+    assert snapshot(state).deadline_limit is None
+
+
+def test_m12_jobs_of_pools_see_it_too(state):
+    state.resources.upsert(tenant(2, maxActiveDeadlineSeconds=600))
+    queued = resource(version=3)
+    queued["spec"] |= {"execution": "Pool", "poolRef": {"name": "fast"}}
+    state.resources.upsert(queued)
+    assert snapshot(state).deadline_limit == Deadline(600, "acme")

@@ -20,11 +20,11 @@ class QuotaHarness:
         self.name = f"acme-{secrets.token_hex(3)}"
         self.path = f"{GROUP}/tenantquotas/{self.name}"
 
-    def create_tenant(self) -> str:
+    def create_tenant(self, **limits: int) -> str:
         """Create the Tenant; returns its UID."""
         body = {
             "apiVersion": "steno.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": self.name},
-            "spec": {"namespaces": [self.harness.namespace], "limits": {"concurrentJobs": 1}},
+            "spec": {"namespaces": [self.harness.namespace], "limits": {"concurrentJobs": 1, **limits}},
         }  # fmt: skip
         return self.harness.must("POST", f"{GROUP}/tenants", body)["metadata"]["uid"]
 
@@ -105,3 +105,20 @@ def test_a_quota_left_by_another_tenant_of_the_name_makes_way(quotas):
     harness.start()
     harness.apply("first")
     quotas.wait_for("first", owner=tenant)
+
+
+def test_m12_a_tenants_longest_deadline_ends_a_job_that_runs(quotas):
+    harness = quotas.harness
+    quotas.create_tenant(maxActiveDeadlineSeconds=3600)
+    harness.start()
+    harness.apply("first", activeDeadlineSeconds=100_000)
+    harness.run_pod("first-1")
+    harness.wait("Running", "first")
+    assert [child["spec"]["activeDeadlineSeconds"] for child in harness.children()] == [3660]
+    assert f'Tenant "{quotas.name}" ends the job 3600 s after' in harness.condition("Admitted", "first")["message"]
+    limit = {"spec": {"limits": {"maxActiveDeadlineSeconds": 1}}}
+    harness.patch(f"{GROUP}/tenants/{quotas.name}", limit)
+    harness.wait("Failed", "first")
+    assert harness.condition("Failed", "first")["reason"] == "DeadlineExceeded"
+    assert quotas.name in harness.condition("Failed", "first")["message"]
+    harness.until("the worker is stopped", lambda: not harness.pods("first-1"))

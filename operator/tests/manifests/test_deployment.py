@@ -54,6 +54,12 @@ def test_metrics_and_probes_are_on_a_port_that_the_service_does_not_lead_to():
     assert {port["targetPort"] for port in build_service(pool)["spec"]["ports"]} == {"http", "grpc"}
 
 
+def test_m12_the_profile_tells_the_servers_how_slow_a_source_may_be():
+    pool = RuntimePool.from_wire({"metadata": {"name": "default", "namespace": "ns", "uid": "u1"}, "spec": {}})
+    profile = RuntimeProfile.from_wire({"metadata": {"name": "gpu"}, "spec": {"minSourceBytesPerSecond": 5000}})
+    assert build_pool_task(pool, profile, CONFIG).min_source_bytes_per_second == 5000
+
+
 def test_networks_are_told_to_the_servers():
     egress = EgressRules(denied_networks=["10.0.0.0/8"])
     pool = RuntimePool.from_wire({"metadata": {"name": "default", "namespace": "ns", "uid": "u1"}, "spec": {}})

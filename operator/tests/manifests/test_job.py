@@ -225,6 +225,12 @@ def test_m11_the_profile_says_what_may_be_downloaded(hub, allowed):
     assert task.hub_downloads == allowed
 
 
+@pytest.mark.parametrize(("profile", "least"), [({}, 65536), ({"minSourceBytesPerSecond": 0}, 0)])
+def test_m12_the_profile_says_how_slow_a_source_may_be(profile, least):
+    task = TranscriptionTask.model_validate_json(worker(profile=profile)["args"][1])
+    assert task.source.min_bytes_per_second == least
+
+
 def test_l13_the_profile_says_which_models_of_the_store_are_loaded():
     digests = {"large-v3": "0a" * 32}
     profile = {"modelStore": {"persistentVolumeClaim": "models", "digests": digests}}

@@ -27,7 +27,7 @@ from steno_operator.plan.common.plan import (
 )
 from steno_operator.plan.common.pods import ObservedPod, ended
 from steno_operator.plan.job.child_job import is_live
-from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob
+from steno_operator.plan.job.observed import Deadline, Job, ObservedChild, ObservedJob
 from steno_operator.plan.job.planner import plan_job
 
 from .builders import POLICY, PROFILE, SUCCESSES, T0, failure_message
@@ -62,6 +62,7 @@ class SimulatedCluster:
     has_profile: bool = True
     conflicting: bool = False
     admission: Admission = NOT_REQUIRED
+    deadline_limit: Deadline | None = None
     gone: bool = False
     jobs: dict[str, ObservedChild] = field(default_factory=dict)
     progress: Progress | None = None
@@ -97,6 +98,7 @@ class SimulatedCluster:
             conflicting=taken - set(self.jobs),
             progress=self.progress,
             admission=self.admission,
+            deadline_limit=self.deadline_limit,
         )
 
     def plan(self) -> Plan:
@@ -321,6 +323,7 @@ ANSWERS = (
 def answer(cluster: SimulatedCluster, number: int) -> None:
     """The Tenant says something else."""
     cluster.admission = ANSWERS[number % len(ANSWERS)]
+    cluster.deadline_limit = Deadline((30, 1000)[number % 2], "acme") if number % 5 == 0 else None
 
 
 def hold_child(cluster: SimulatedCluster, number: int) -> None:

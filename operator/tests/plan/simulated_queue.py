@@ -22,7 +22,7 @@ from steno_operator.plan.common.conditions import is_finished
 from steno_operator.plan.common.plan import Action, DeleteResource, EmitEvent, Plan, PublishAttempt
 from steno_operator.plan.common.policy import QueuePolicy
 from steno_operator.plan.job.message import is_over
-from steno_operator.plan.job.observed import Job, ObservedJob
+from steno_operator.plan.job.observed import Deadline, Job, ObservedJob
 from steno_operator.plan.job.planner import plan_job
 from steno_queue.settings import QueueSettings
 
@@ -50,6 +50,7 @@ class SimulatedQueue:
     pool: RuntimePool | None = field(default_factory=make_pool)
     now: float = 0
     admission: Admission = NOT_REQUIRED
+    deadline_limit: Deadline | None = None
     refused: bool = False
     gone: bool = False
     queue: set[int] = field(default_factory=set[int])
@@ -88,6 +89,7 @@ class SimulatedQueue:
             message=self.reports.get(OWNER),
             progress=self.progress,
             admission=self.admission,
+            deadline_limit=self.deadline_limit,
             work=self.reports.work(OWNER),
             refusal=refusal,
         )
@@ -248,6 +250,7 @@ def toggle_queue(pool: SimulatedQueue, number: int) -> None:
 def answer(pool: SimulatedQueue, number: int) -> None:
     waits = Admission("Waiting", "ConcurrentJobsExhausted", "All are in use.", 3, "acme")
     pool.admission = (NOT_REQUIRED, Admission("Admitted", tenant="acme"), waits)[number % 3]
+    pool.deadline_limit = Deadline(1000, "acme") if number > 20 else None
 
 
 MOVES: list[Move] = [

@@ -1,10 +1,8 @@
-"""Bodies of web servers that are compressed, cut, without end, or slow."""
+"""Bodies of web servers that are compressed, cut, or without end."""
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import threading
 import tracemalloc
 import zlib
 
@@ -14,7 +12,7 @@ from runtime.tests.conftest import LOOPBACK
 from steno_api.failures import FailureReason
 from steno_api.worker.task import TaskSource
 from steno_runtime.errors import WorkError
-from steno_runtime.storage import download, fetch
+from steno_runtime.storage import fetch
 
 from .test_web import DATA, failure, read, respond
 
@@ -69,26 +67,6 @@ def test_a_compressed_body_that_is_cut_is_not_taken_for_a_whole_one(web, tmp_pat
 def test_compression_of_another_kind_or_in_layers_is_refused(web, tmp_path, encoding):
     url = web.serve("/a.wav", gzip.compress(gzip.compress(DATA)), Content_Encoding=encoding)
     assert failure(url, tmp_path).reason is FailureReason.INVALID_SPEC
-
-
-def test_m12_a_source_that_drips_is_given_up(web, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "PATIENCE", 0.2)
-    dripped = threading.Event()
-
-    def answer(handler):
-        handler.send_response(200)
-        handler.send_header("Content-Length", "100000")
-        handler.end_headers()
-        with contextlib.suppress(OSError):
-            while not dripped.wait(0.02):
-                handler.wfile.write(b"x")
-                handler.wfile.flush()
-
-    web.routes["/a.wav"] = answer
-    error = failure(f"{web.url}/a.wav", tmp_path)
-    dripped.set()
-    assert error.reason is FailureReason.SOURCE_UNAVAILABLE
-    assert "too slowly" in error.message
 
 
 def test_h4_a_body_that_grows_a_thousandfold_takes_no_memory(web, tmp_path):

@@ -90,6 +90,13 @@ def test_where_and_how_it_is_done_is_the_pools_to_say(make_task, tmp_path):
     assert asked.egress == LOOPBACK != done.egress
 
 
+def test_m12_how_slow_a_source_may_be_is_the_pools_to_say(make_task, tmp_path):
+    asked = make_task(**with_source(minBytesPerSecond=0))
+    done = WarmWorker(pool_task(tmp_path), None).task_of(message_of(asked))
+    assert asked.source.min_bytes_per_second == 0
+    assert done.source.min_bytes_per_second == pool_task(tmp_path).min_source_bytes_per_second > 0
+
+
 def test_one_that_waits_for_its_turn_can_be_stopped(tmp_path):
     worker, stop = WarmWorker(pool_task(tmp_path), None), StopRequest()
     with worker._turn(lambda: None):

@@ -9,7 +9,7 @@ from pydantic import Field
 from steno_api import API_VERSION
 from steno_api.model import Model, ObjectRef
 from steno_api.v1alpha1.runtimepool import UnauthenticatedLimits
-from steno_api.v1alpha1.runtimeprofile import HubDownloads
+from steno_api.v1alpha1.runtimeprofile import MIN_SOURCE_RATE, HubDownloads
 from steno_api.v1alpha1.transcriptionjob import SpeechModel
 from steno_api.worker.task import EgressRules, TaskReporting
 
@@ -72,6 +72,8 @@ class PoolTask(Model):
     """Absent: nothing is published."""
     allowed_sources: list[str] = Field(default_factory=list[str])
     """URL prefixes that `POST /stt/process` and `/ocr/process` may fetch; empty: none."""
+    min_source_bytes_per_second: int = Field(default=MIN_SOURCE_RATE, ge=0)
+    """Sources, of attempts too, that are slower fail as `SourceUnavailable`; 0: none does."""
     egress: EgressRules = Field(default_factory=EgressRules)
     http_port: int = 8080
     grpc_port: int = 9090

@@ -204,6 +204,9 @@ NO_SECRETS = Rule(
 
 HubDownloads = Literal["Off", "Pinned", "Any"]
 
+MIN_SOURCE_RATE = 64 * 1024
+"""Bytes a second that a source has to deliver, unless a profile says otherwise."""
+
 
 class ModelHub(Model):
     """How pods use the Hugging Face hub."""
@@ -261,6 +264,9 @@ class RuntimeProfileSpec(Model):
     """How pods use the Hugging Face hub."""
     scratch_size: Quantity = "20Gi"
     """Limit of the pod's temporary files."""
+    min_source_bytes_per_second: Annotated[int, Field(ge=0, le=1_000_000_000)] = MIN_SOURCE_RATE
+    """Bytes a second that a source on S3 or the web has to deliver, in each minute: a pod that fetches holds its
+    accelerator. Slower ones fail as `SourceUnavailable`, which is tried again; 0: none is too slow."""
     env: Annotated[
         dict[str, Annotated[str, Field(max_length=4096)]],
         Field(max_length=64),

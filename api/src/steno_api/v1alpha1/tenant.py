@@ -39,6 +39,9 @@ class TenantLimits(Model):
     was admitted before is finished and charged, so that a day's total can exceed the limit by the rest of it."""
     pages_per_day: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
     """Pages a day (UTC), for OCRJobs; charged like minutes of audio."""
+    max_active_deadline_seconds: Annotated[int, Field(ge=1, le=2_592_000)] | None = None
+    """Longest `activeDeadlineSeconds` of its jobs: one that has a longer deadline, or none, ends as `DeadlineExceeded`
+    this long after the start of its first attempt, as its condition `Admitted` says. It holds for running jobs, too."""
 
 
 class TenantSpec(Model):

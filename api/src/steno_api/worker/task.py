@@ -12,7 +12,7 @@ from pydantic import Field
 from steno_api import API_VERSION
 from steno_api.model import Model, ObjectRef
 from steno_api.v1alpha1.ocrjob import OCREngine, OCRMode
-from steno_api.v1alpha1.runtimeprofile import HubDownloads
+from steno_api.v1alpha1.runtimeprofile import MIN_SOURCE_RATE, HubDownloads
 from steno_api.v1alpha1.transcriptionjob import AudioSelection, Diarization, SpeechModel
 
 
@@ -32,6 +32,8 @@ class TaskSource(Model):
     """Directory with one file per Secret key; `steno_api.credentials` has their names."""
     max_bytes: int = 5 * 1024**3
     """Larger sources fail as `TooLarge` before they are read."""
+    min_bytes_per_second: int = Field(default=MIN_SOURCE_RATE, ge=0)
+    """Slower sources fail as `SourceUnavailable`; 0: none does. Not for `pvc://`."""
 
 
 class TaskOutput(Model):

@@ -100,6 +100,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
             credentials_dir=None if output.secret_ref is None else paths.OUTPUT_CREDENTIALS,
         ),
         allowed_sources=spec.allowed_sources,
+        min_source_bytes_per_second=profile.spec.min_source_bytes_per_second,
         unauthenticated=spec.unauthenticated,
         grpc_reflection=spec.grpc_reflection,
         max_document_pages=spec.max_document_pages,

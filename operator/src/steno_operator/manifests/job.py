@@ -60,10 +60,15 @@ DEADLINE_SLACK_SECONDS = 60
 """The operator enforces the deadline itself; Kubernetes does so this much later, in case the operator is down."""
 
 
-def deadline_of(spec: JobSpec) -> int | None:
-    """Return `activeDeadlineSeconds` of a child Job, in seconds; None for none."""
-    seconds = spec.active_deadline_seconds
-    return None if seconds is None else seconds + DEADLINE_SLACK_SECONDS
+def deadline_of(spec: JobSpec, limit: int | None) -> int | None:
+    """Return `activeDeadlineSeconds` of a child Job, in seconds; None for none.
+
+    Args:
+        spec: of the resource.
+        limit: the longest deadline that its Tenant allows, in seconds; None: any.
+    """
+    given = [seconds for seconds in (spec.active_deadline_seconds, limit) if seconds is not None]
+    return min(given) + DEADLINE_SLACK_SECONDS if given else None
 
 
 def build_job(owner: TranscriptionJob | OCRJob, attempt: Attempt) -> dict[str, Any]:
@@ -105,7 +110,7 @@ def build_job(owner: TranscriptionJob | OCRJob, attempt: Attempt) -> dict[str, A
         "labels": labels,
         "ownerReferences": [owner_reference(owner)],
     }
-    if (deadline := deadline_of(spec)) is not None:
+    if (deadline := deadline_of(spec, attempt.deadline_limit)) is not None:
         job_spec["activeDeadlineSeconds"] = deadline
         child["annotations"] = {DEADLINE: str(deadline)}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": child, "spec": job_spec}

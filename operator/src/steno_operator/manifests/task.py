@@ -63,6 +63,8 @@ class Attempt:
     """CA certificates (PEM) of an `https://` report URL."""
     egress: EgressRules = field(default_factory=EgressRules)
     """Networks that sources and outputs may be on."""
+    deadline_limit: int | None = None
+    """The longest deadline that the Tenant allows, in seconds; None: any."""
 
 
 def job_ref(metadata: ObjectMeta) -> ObjectRef:
@@ -115,7 +117,7 @@ def _common(metadata: ObjectMeta, spec: JobSpec, formats: Sequence[str], attempt
         "attempt": attempt.number,
         "tenant": attempt.tenant,
         "metadata": spec.metadata,
-        "source": build_source(spec.source),
+        "source": build_source(spec.source, profile.min_source_bytes_per_second),
         "output": build_output(spec.output, metadata, [str(item) for item in dict.fromkeys(formats)]),
         "egress": attempt.egress,
         "batch_divisor": 2**attempt.out_of_memory,
@@ -156,10 +158,14 @@ def _credentials_in_pool(ref: SecretRef | None) -> str | None:
     return None if ref is None else f"{paths.QUEUE_CREDENTIALS}/{ref.name}"
 
 
-def build_source(source: Source) -> TaskSource:
-    """Return where the worker reads, with `pvc://` resolved to the mounted file."""
+def build_source(source: Source, least_rate: int) -> TaskSource:
+    """Return where the worker reads, with `pvc://` resolved to the mounted file, at `least_rate` bytes a second."""
     if source.uri_secret_ref is not None:
-        return TaskSource(uri=f"secret://{source.uri_secret_ref.name}", uri_file=f"{paths.SOURCE_URI}/{SOURCE_URI}")
+        return TaskSource(
+            uri=f"secret://{source.uri_secret_ref.name}",
+            uri_file=f"{paths.SOURCE_URI}/{SOURCE_URI}",
+            min_bytes_per_second=least_rate,
+        )
     uri = source.uri or ""  # there is one, by the rules of the resource
     return TaskSource(
         uri=uri,
@@ -167,6 +173,7 @@ def build_source(source: Source) -> TaskSource:
         endpointURL=source.endpoint_url,
         region=source.region,
         credentials_dir=None if source.secret_ref is None else paths.SOURCE_CREDENTIALS,
+        min_bytes_per_second=least_rate,
     )
 
 

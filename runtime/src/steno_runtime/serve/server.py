@@ -124,7 +124,9 @@ class Server:
         self._unauthenticated = UnauthenticatedClients(task.unauthenticated)
         driver = SessionDriver(self.registry, authenticator)
         files = None if task.audio_root is None else MountedFiles(Path(task.audio_root))
-        sources = AllowedSources(task.allowed_sources, task.output, task.egress, files)
+        sources = AllowedSources(
+            task.allowed_sources, task.output, task.egress, files, least_rate=task.min_source_bytes_per_second
+        )
         uploads = UploadService(authenticator, self.readiness, access, self._queue)
         documents = DocumentService(task, uploads, sources)
         transcriptions = TranscriptionService(task, uploads, sources, hf_token=hf_token)

@@ -1,4 +1,4 @@
-"""Download to a local file: streamed, limited in size, and resumed where the connection broke."""
+"""Download to a local file: streamed, limited in size and time, and resumed where the connection broke."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from steno_runtime.storage.common import Retry, Unavailable
 
 log = logging.getLogger(__name__)
 
-LEAST_RATE = 16 * 1024
-"""Bytes a second in the mean that a source has to send: whoever waits for it holds an accelerator."""
-PATIENCE = 60.0
-"""Seconds of waiting that do not count."""
+WINDOW_SECONDS = 60.0
+"""Of a connection, over which its rate counts: a pause of a source is no fault, but whoever waits holds a GPU."""
+OUTAGE_SECONDS = 300.0
+"""Of all tries together, in which nothing need arrive."""
 
 OnBytes = Callable[[int, int | None], None]
 """Called with the bytes received so far and, if known, the bytes in all."""
@@ -60,50 +60,63 @@ class RemoteFile(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a source may take.
+
+    Attributes:
+        max_bytes: more are refused.
+        min_bytes_per_second: that it has to deliver in each minute of a connection, and in the mean of all; 0: any.
+    """
+
+    max_bytes: int
+    min_bytes_per_second: int = 0
+
+
 def download(
-    remote: RemoteFile, destination: Path, *, max_bytes: int, check: Check, on_bytes: OnBytes, retry: Retry
+    remote: RemoteFile, destination: Path, *, limits: Limits, check: Check, on_bytes: OnBytes, retry: Retry
 ) -> None:
     """Write the whole of `remote` to `destination`.
 
-    A try counts as failed only if it got no further than the one before, so a slow, unreliable source is read to its
-    end.
+    A try counts as failed only if it got no further than the one before, so an unreliable source is read to its end.
 
     Args:
         remote: what to read.
         destination: the local file.
-        max_bytes: more are refused.
+        limits: how large and how slow it may be.
         check: called for every chunk; raises to stop.
         on_bytes: see `OnBytes`.
         retry: how a broken connection is retried.
 
     Raises:
-        WorkError: `TooLarge`, `SourceUnavailable` once every try failed or if it takes too long, or what `remote`
+        WorkError: `TooLarge`, `SourceUnavailable` once every try failed or if it is too slow, or what `remote`
             raised.
     """
-    received = furthest = failures = arrived = 0
-    waited = 0.0
+    received = furthest = failures = 0
+    pace = _Pace(remote, limits.min_bytes_per_second)
     with destination.open("wb") as file:
         while True:
             try:
                 with remote.open(received) as body:
                     received = _resume(file, body, received)
-                    _refuse_large(remote, body.total, max_bytes)
-                    asked = time.monotonic()
+                    _refuse_large(remote, body.total, limits.max_bytes)
+                    pace.begin()
                     for chunk in body.chunks:
                         check()
-                        waited += time.monotonic() - asked
-                        arrived += len(chunk)
-                        _refuse_slow(remote, arrived, waited)
+                        pace.count(len(chunk))
+                        pace.check_mean(max(furthest, received + len(chunk)))
                         _write(file.write, chunk)
                         received += len(chunk)
-                        _refuse_large(remote, received, max_bytes)
+                        _refuse_large(remote, received, limits.max_bytes)
                         on_bytes(received, body.total)
-                        asked = time.monotonic()
                 _refuse_short(received, body.total)
             except Unavailable as error:
-                failures = 1 if received > furthest else failures + 1
-                furthest = max(furthest, received)
                 log.warning("reading the source failed", extra={"error": str(error), "received": received})
+                if received > furthest:
+                    failures, furthest = 1, received
+                    pace.check_mean(furthest)
+                else:
+                    failures += 1
                 if failures >= retry.attempts:
                     raise WorkError(
                         FailureReason.SOURCE_UNAVAILABLE,
@@ -135,12 +148,51 @@ def _refuse_large(remote: RemoteFile, size: int | None, max_bytes: int) -> None:
         raise too_large(remote.display_uri, size, max_bytes)
 
 
-def _refuse_slow(remote: RemoteFile, arrived: int, waited: float) -> None:
-    if arrived < LEAST_RATE * (waited - PATIENCE):
-        raise WorkError(
+class _Pace:
+    """The rate of a source: in each window of a connection, and of what it got to in the mean of all tries.
+
+    The mean alone would let a source that began fast drip for hours; windows alone one that breaks off all the time.
+    """
+
+    def __init__(self, remote: RemoteFile, least: int) -> None:
+        self._remote = remote
+        self._least = least
+        self._began = self._since = time.monotonic()
+        self._arrived = 0
+
+    def begin(self) -> None:
+        """Begin a window, with a connection."""
+        self._since, self._arrived = time.monotonic(), 0
+
+    def count(self, arrived: int) -> None:
+        """Count bytes that arrived.
+
+        Raises:
+            WorkError: `SourceUnavailable`: too few did in the window that has ended.
+        """
+        self._arrived += arrived
+        window = time.monotonic() - self._since
+        if window >= WINDOW_SECONDS:
+            if self._arrived < self._least * window:
+                raise self._slow(self._arrived, window)
+            self.begin()
+
+    def check_mean(self, furthest: int) -> None:
+        """Check the rate since the first try, of which some got to the byte `furthest`.
+
+        Raises:
+            WorkError: `SourceUnavailable`: it is too low.
+        """
+        elapsed = time.monotonic() - self._began
+        if furthest < self._least * (elapsed - OUTAGE_SECONDS):
+            raise self._slow(furthest, elapsed)
+
+    def _slow(self, arrived: int, seconds: float) -> WorkError:
+        return WorkError(
             FailureReason.SOURCE_UNAVAILABLE,
-            f"{remote.display_uri} comes too slowly: {format_bytes(arrived)} in {waited:.0f} s. Copy it to a store "
-            "that is near the cluster.",
+            f"{self._remote.display_uri} comes too slowly: {format_bytes(arrived)} in {seconds:.0f} s, and a worker "
+            f"waits for no less than {format_bytes(self._least)} a second. Copy it to a store or volume that is near "
+            "the cluster, or have minSourceBytesPerSecond of the RuntimeProfile lowered.",
         )
 
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 CHECK_NAME = ".steno-write-check"
 """An empty object that is written and deleted at once, to find out whether results can be written later."""
-CHUNK_BYTES = 128 * 1024
+
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 CREDENTIALS_LIFETIME = timedelta(minutes=5)
 """Mounted credentials are read again after this time, so that a rotated Secret is noticed."""
@@ -93,7 +93,7 @@ class S3Source:
 
     def _chunks(self, result: obstore.GetResult) -> Iterator[bytes]:
         try:
-            for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+            for chunk in result.stream(min_chunk_size=1):  # whatever comes: a full buffer could take for days to fill
                 yield bytes(chunk)
         except _ERRORS as error:
             raise Unavailable("the connection broke") from error

@@ -11,7 +11,7 @@ from steno_api.failures import FailureReason
 from steno_api.worker.task import EgressRules, TaskSource
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.storage.common import Retry, redact
-from steno_runtime.storage.download import OnBytes, RemoteFile, download, too_large
+from steno_runtime.storage.download import Limits, OnBytes, RemoteFile, download, too_large
 
 _MEDIA_SUFFIX_CHARS = 6
 _MAX_URI_CHARS = 8192
@@ -66,7 +66,7 @@ def fetch(
     download(
         remote,
         destination,
-        max_bytes=source.max_bytes,
+        limits=Limits(source.max_bytes, source.min_bytes_per_second),
         check=check,
         on_bytes=on_bytes,
         retry=retry or Retry(),

@@ -9,10 +9,12 @@ import base64
 import contextlib
 import re
 import ssl
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from http.client import responses
+from typing import Any
 
 import httpcore
 import httpx
@@ -32,6 +34,8 @@ PIECE_BYTES = 1024 * 1024
 """Of a compressed body, inflated at a time."""
 CONNECT_SECONDS = 10.0
 TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_SECONDS)
+HEAD_SECONDS = 60.0
+"""For the head of an answer, each byte of which begins the time limit of a read anew."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _RETRYABLE = (408, 425, 429)
 _GZIP, _ZLIB, _DEFLATE = 31, 15, -15
@@ -202,10 +206,45 @@ class WebSource:
         if isinstance(error, httpx.ConnectTimeout):
             return Unavailable("no connection within 10 s")
         if isinstance(error, httpx.TimeoutException):
-            return Unavailable("the server did not answer within 30 s")
+            return Unavailable("the server did not answer in time")
         if isinstance(error, httpx.ConnectError):
             return Unavailable("no connection to the server")
         return Unavailable("the connection broke")
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A connection whose reads end when the backend says, whatever was read before."""
+
+    def __init__(self, stream: httpcore.NetworkStream, backend: _EgressBackend) -> None:
+        self._stream = stream
+        self._backend = backend
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """See `httpcore.NetworkStream`."""
+        if (until := self._backend.read_until) is not None:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise httpcore.ReadTimeout
+            timeout = left if timeout is None else min(timeout, left)
+        return self._stream.read(max_bytes, timeout)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """See `httpcore.NetworkStream`."""
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        """See `httpcore.NetworkStream`."""
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """See `httpcore.NetworkStream`."""
+        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, timeout), self._backend)
+
+    def get_extra_info(self, info: str) -> Any:
+        """See `httpcore.NetworkStream`."""
+        return self._stream.get_extra_info(info)
 
 
 class _EgressBackend(httpcore.SyncBackend):
@@ -213,6 +252,8 @@ class _EgressBackend(httpcore.SyncBackend):
 
     def __init__(self, egress: Egress) -> None:
         self._egress = egress
+        self.read_until: float | None = None
+        """When reads end, by the monotonic clock."""
 
     def connect_tcp(
         self,
@@ -225,7 +266,8 @@ class _EgressBackend(httpcore.SyncBackend):
         """See `httpcore.NetworkBackend`."""
 
         def dial(address: str, seconds: float) -> httpcore.NetworkStream:
-            return super(_EgressBackend, self).connect_tcp(address, port, seconds, local_address, socket_options)
+            connect = super(_EgressBackend, self).connect_tcp
+            return _TimedStream(connect(address, port, seconds, local_address, socket_options), self)
 
         try:
             return self._egress.connect(host, port, timeout or CONNECT_SECONDS, dial)
@@ -238,7 +280,16 @@ class _DirectTransport(httpx.HTTPTransport):
 
     def __init__(self, egress: Egress, context: ssl.SSLContext) -> None:
         super().__init__(verify=context)
-        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=_EgressBackend(egress))
+        self._backend = _EgressBackend(egress)
+        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=self._backend)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """See `httpx.BaseTransport`: it returns once the head of the answer is there."""
+        self._backend.read_until = time.monotonic() + HEAD_SECONDS
+        try:
+            return super().handle_request(request)
+        finally:
+            self._backend.read_until = None
 
 
 class _EgressTransport(httpx.BaseTransport):

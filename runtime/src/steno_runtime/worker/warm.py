@@ -68,8 +68,10 @@ class WarmWorker:
         why = self._refusal(message, task)
         if why:
             raise MessageMalformedError(f"The pool {pool.pool.name} cannot make this attempt: {why}.")
+        rate = {"min_bytes_per_second": pool.min_source_bytes_per_second}
         return task.model_copy(
             update={
+                "source": task.source.model_copy(update=rate),
                 "device": pool.device,
                 "memory_mib": pool.memory_mib,
                 "model_store": pool.model_store,

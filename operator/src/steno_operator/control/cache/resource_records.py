@@ -77,6 +77,8 @@ class TenantRecord:
     uid: str
     created: str
     namespaces: tuple[str, ...]
+    max_active_deadline: int | None = None
+    """Seconds; None: it does not limit how long jobs take."""
 
     @property
     def seniority(self) -> tuple[str, str]:
@@ -220,6 +222,7 @@ def _tenant(raw: Mapping[str, Any]) -> TenantRecord:
         uid=metadata["uid"],
         created=metadata.get("creationTimestamp", ""),
         namespaces=tuple(raw["spec"].get("namespaces") or ()),
+        max_active_deadline=(raw["spec"].get("limits") or {}).get("maxActiveDeadlineSeconds"),
     )
 
 

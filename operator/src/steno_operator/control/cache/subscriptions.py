@@ -114,6 +114,9 @@ class Subscriptions:
                 self._enqueue(Key(entry.kind, entry.namespace, entry.name))
         if old is None or new is None or old.namespaces != new.namespaces:
             self._namespaces_changed(old, new)
+        if old is not None and new is not None and old.max_active_deadline != new.max_active_deadline:
+            for namespace in new.namespaces:
+                self._enqueue_requests_in(namespace)
 
     def _quota_changed(self, change: Change[QuotaRecord]) -> None:
         """Enqueue the Tenant, and the resources for which something else is reserved now."""
@@ -135,8 +138,11 @@ class Subscriptions:
             before = most_senior([*others, *([old] if old and namespace in old.namespaces else [])])
             after = most_senior([*others, *([new] if new and namespace in new.namespaces else [])])
             if (before and before.name) != (after and after.name):
-                for request in self._state.resources.by_index(REQUESTS_BY_NAMESPACE, namespace):
-                    self._enqueue(request.value.key)
+                self._enqueue_requests_in(namespace)
+
+    def _enqueue_requests_in(self, namespace: str) -> None:
+        for request in self._state.resources.by_index(REQUESTS_BY_NAMESPACE, namespace):
+            self._enqueue(request.value.key)
 
     def _place_changed(self, old: PlaceRequest | None, new: PlaceRequest | None) -> None:
         """Enqueue the pool, and those sessions of it that are nearer to a place now, or may have lost theirs."""

@@ -62,7 +62,7 @@ class ChildJobs:
 
     def observe(self, observed: ObservedJob, now: datetime, policy: Policy) -> list[ObservedAttempt]:
         """See `Execution`."""
-        return [observe_child_job(child, observed.job, now, policy) for child in observed.children]
+        return [observe_child_job(child, observed, now, policy) for child in observed.children]
 
     def missing(self, job: Job, attempt: int, now: datetime) -> Failure:
         """See `Execution`."""
@@ -105,6 +105,7 @@ class ChildJobs:
             report_ca=policy.report_ca,
             pod_labels=policy.pod_labels,
             egress=policy.egress,
+            deadline_limit=_limit_of(observed),
         )
         return Start(StartAttempt(attempt, build_job(job, given)), WAITING_FOR_POD)
 
@@ -117,25 +118,29 @@ class ChildJobs:
         return f"Started attempt {attempt} (Job {child_name(job.metadata.name, attempt)})."
 
 
-def observe_child_job(child: ObservedChild, job: Job, now: datetime, policy: Policy) -> ObservedAttempt:
+def _limit_of(observed: ObservedJob) -> int | None:
+    return None if observed.deadline_limit is None else observed.deadline_limit.seconds
+
+
+def observe_child_job(child: ObservedChild, observed: ObservedJob, now: datetime, policy: Policy) -> ObservedAttempt:
     """Return an attempt that a child Job carries out.
 
     Args:
         child: the child Job.
-        job: the resource whose attempt it is.
+        observed: the job whose attempt it is.
         now: the present, in whole seconds.
         policy: the operator's settings.
     """
     done = published(child, now)
     align: list[Action] = []
-    if child.deadline != (deadline := deadline_of(job.spec)):
+    if child.deadline != (deadline := deadline_of(observed.job.spec, _limit_of(observed))):
         align.append(SetDeadline(child.name, child.uid, deadline))
     if child.suspended and not child.held:
         align.append(SuspendAttempt(child.name, child.uid, suspend=False))
     return ObservedAttempt(
         number=child.attempt,
         created=child.created,
-        activity=_activity(child, job, now, policy) if is_live(child, now) else None,
+        activity=_activity(child, observed.job, now, policy) if is_live(child, now) else None,
         published=done,
         failure=None if done is not None else classify_failure(child, now, policy),
         rejected=child.failed and any(pod.rejected for pod in child.pods),

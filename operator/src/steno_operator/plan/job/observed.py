@@ -35,6 +35,15 @@ def pool_name_of(job: Job) -> str:
 
 
 @dataclass(frozen=True)
+class Deadline:
+    """How long a job may take, from the start of its first attempt to the end."""
+
+    seconds: int
+    tenant: str = ""
+    """The Tenant whose limit it is; empty: the job says so itself."""
+
+
+@dataclass(frozen=True)
 class PoolLoad:
     """A pool that may be chosen for a job."""
 
@@ -136,9 +145,19 @@ class ObservedJob:
     """What the worker that reported last has done so far, by process."""
     admission: Admission = NOT_REQUIRED
     """Whether an attempt may be started, as far as the job's Tenant goes."""
+    deadline_limit: Deadline | None = None
+    """The longest deadline that the Tenant of its namespace allows; None: any."""
     refusal: str = ""
     """Why the API server refused the `StartAttempt` of this very snapshot's plan (403, 422), or the queue server the
     `PublishAttempt`: the caller plans once more with it to get the status to write; it is not remembered."""
     refusal_final: bool = False
     """No retry can mend the refusal: the manifest is invalid, or forbidden for another reason than a quota; or the
     message is too large."""
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """The deadline in force: the job's own, or its Tenant's limit if that is shorter; None: there is none."""
+        own, limit = self.job.spec.active_deadline_seconds, self.deadline_limit
+        if own is None or (limit is not None and limit.seconds < own):
+            return limit
+        return Deadline(own)

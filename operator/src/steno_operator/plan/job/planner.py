@@ -22,7 +22,7 @@ from steno_operator.plan.job.cleanup import plan_deleted, plan_finished, record_
 from steno_operator.plan.job.conditions import events_of, phase_of
 from steno_operator.plan.job.execution import Execution
 from steno_operator.plan.job.message import Messages
-from steno_operator.plan.job.observed import Job, ObservedJob, carrier_of_job
+from steno_operator.plan.job.observed import Deadline, Job, ObservedJob, carrier_of_job
 from steno_operator.plan.job.outcome import ObservedAttempt
 from steno_operator.plan.job.transitions import Context, JobTransition, StatusUpdate
 
@@ -64,7 +64,7 @@ def _plan(
         return plan_deleted(observed, attempts, now)
     if is_finished(job.status.conditions):
         return plan_finished(observed, attempts, now)
-    expiry = _expiry(job)
+    expiry = _expiry(observed)
     expired = expiry is not None and now >= expiry
     history = evaluate_attempts(job, attempts, execution, now, policy, expiry=expiry if expired else None)
     context = Context(observed, execution, attempts, history, now, policy, expiry)
@@ -93,7 +93,7 @@ def _plan(
 
 def _decide(context: Context, *, expired: bool) -> JobTransition:
     """The first matching rule wins."""
-    history, spec = context.history, context.observed.job.spec
+    history, spec, deadline = context.history, context.observed.job.spec, context.observed.deadline
     if history.published is not None:
         return transitions.publish(context, history.published)
     failure = history.failed
@@ -101,9 +101,8 @@ def _decide(context: Context, *, expired: bool) -> JobTransition:
         history.start_failed_again or not may_retry(failure.reason, history.failures, spec.backoff_limit)
     ):
         return transitions.fail(context, failure.reason, _with_attempts(history, failure.message), failure.time)
-    if expired:
-        message = f"The job did not end within activeDeadlineSeconds ({spec.active_deadline_seconds} s)."
-        return transitions.fail(context, FailureReason.DEADLINE_EXCEEDED, message, context.now)
+    if expired and deadline is not None:
+        return transitions.fail(context, FailureReason.DEADLINE_EXCEEDED, _exceeded(deadline), context.now)
     if spec.suspend:
         return transitions.suspend(context)
     if history.live is not None and history.live.activity is not None:
@@ -116,10 +115,19 @@ def _shows_progress(job: Job, transition: JobTransition) -> bool:
     return transition.update.get("progress", job.status.progress) != job.status.progress
 
 
-def _expiry(job: Job) -> datetime | None:
+def _expiry(observed: ObservedJob) -> datetime | None:
     """Return when the deadline runs out; None while its clock is stopped: before the first attempt and suspended."""
-    seconds, start = job.spec.active_deadline_seconds, job.status.start_time
-    return None if seconds is None or start is None else start + timedelta(seconds=seconds)
+    deadline, start = observed.deadline, observed.job.status.start_time
+    return None if deadline is None or start is None else start + timedelta(seconds=deadline.seconds)
+
+
+def _exceeded(deadline: Deadline) -> str:
+    if not deadline.tenant:
+        return f"The job did not end within activeDeadlineSeconds ({deadline.seconds} s)."
+    return (
+        f"The job did not end within {deadline.seconds} s, the maxActiveDeadlineSeconds of Tenant"
+        f' "{deadline.tenant}": split the source, or have the limit raised.'
+    )
 
 
 def _with_attempts(history: AttemptHistory, message: str) -> str:

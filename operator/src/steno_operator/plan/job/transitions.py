@@ -66,7 +66,7 @@ class Context:
     now: datetime
     policy: Policy
     expiry: datetime | None
-    """When `activeDeadlineSeconds` runs out; absent while no attempt was started."""
+    """When the deadline runs out; absent while no attempt was started."""
 
     @property
     def accepted(self) -> Fact:
@@ -89,9 +89,16 @@ class Context:
     @property
     def admitted(self) -> Fact:
         """The condition Admitted: whether an attempt was started."""
-        if self.history.attempt > 0:
+        return self.begun if self.history.attempt > 0 else Fact(False, Reason.NOT_STARTED)
+
+    @property
+    def begun(self) -> Fact:
+        """The condition Admitted of a job whose attempts may start, with the end that its Tenant sets."""
+        deadline = self.observed.deadline
+        if deadline is None or not deadline.tenant:
             return Fact(True, Reason.ADMITTED)
-        return Fact(False, Reason.NOT_STARTED)
+        limit = f"{deadline.seconds} s after its start (maxActiveDeadlineSeconds)"
+        return Fact(True, Reason.ADMITTED, f'Tenant "{deadline.tenant}" ends the job {limit}.')
 
     @property
     def accepted_before(self) -> Fact:
@@ -198,7 +205,7 @@ def start(context: Context) -> JobTransition:
 def _start(context: Context) -> JobTransition:
     number, out_of_memory = context.history.attempt + 1, context.history.out_of_memory
     begin = context.execution.start(context.observed, number, out_of_memory, context.now, context.policy)
-    step = _waiting(context, begin.waits_for, admitted=Fact(True, Reason.ADMITTED))
+    step = _waiting(context, begin.waits_for, admitted=context.begun)
     update = _started(context, step.update) | StatusUpdate(attempt=number)
     # Never two at once: whatever may still work is stopped first.
     return JobTransition(step.facts, update, (*stop_live(context.history.surplus), begin.action), _deadline_of(context))
@@ -231,7 +238,7 @@ def _name_taken(context: Context, name: str, since: datetime) -> JobTransition:
     times = [since if context.history.failed else None, *(turn.last_transition_time for turn in turns if turn)]
     admitted: Fact | None = None
     if context.observed.admission.state == "Admitted":
-        admitted = Fact(True, Reason.ADMITTED)
+        admitted = context.begun
         known = was_admitted is not None and was_admitted.status is ConditionStatus.TRUE
         times.append(was_admitted.last_transition_time if was_admitted is not None and known else context.now)
     timeout = max((time for time in times if time), default=context.now) + context.policy.name_conflict_timeout
@@ -318,10 +325,10 @@ def _started(context: Context, update: StatusUpdate) -> StatusUpdate:
 
 def _deadline_of(context: Context) -> timedelta | None:
     """Return how long until the deadline; a clock that does not run yet starts now."""
-    seconds = context.observed.job.spec.active_deadline_seconds
+    deadline = context.observed.deadline
     if context.expiry is not None:
         return context.expiry - context.now
-    return None if seconds is None else timedelta(seconds=seconds)
+    return None if deadline is None else timedelta(seconds=deadline.seconds)
 
 
 def _remaining(context: Context) -> timedelta | None:

@@ -15,6 +15,7 @@ import httpx
 from steno_api.failures import FailureReason
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.task import PoolOutput
+from steno_api.v1alpha1.runtimeprofile import MIN_SOURCE_RATE
 from steno_api.worker.task import EgressRules, TaskSource
 from steno_runtime.errors import Check, WorkError
 from steno_runtime.serve.uploads.body import MAX_UPLOAD_BYTES
@@ -43,6 +44,8 @@ class AllowedSources:
         store: PoolOutput | None,
         egress: EgressRules | None = None,
         files: MountedFiles | None = None,
+        *,
+        least_rate: int = MIN_SOURCE_RATE,
     ) -> None:
         """Parse the prefixes.
 
@@ -51,6 +54,7 @@ class AllowedSources:
             store: how S3 is reached.
             egress: networks that sources may be on; None: all that are not always denied.
             files: what paths name; None: nothing.
+            least_rate: bytes a second that a source has to deliver.
 
         Raises:
             WorkError: `InvalidSpec`: one of them is not a URL.
@@ -59,6 +63,7 @@ class AllowedSources:
         self._store = store
         self._egress = egress
         self._files = files
+        self._least_rate = least_rate
 
     def allows(self, url: str) -> bool:
         """Return whether `url` is at, or under, one of the prefixes.
@@ -101,7 +106,7 @@ class AllowedSources:
         """
         if self._files is not None and _is_path(url):
             return self._files.copy(url, folder, check=check, on_bytes=on_bytes)
-        source = TaskSource(uri=url, max_bytes=MAX_UPLOAD_BYTES)
+        source = TaskSource(uri=url, max_bytes=MAX_UPLOAD_BYTES, min_bytes_per_second=self._least_rate)
         if url.startswith("s3://") and self._store is not None:
             store = self._store
             source = source.model_copy(

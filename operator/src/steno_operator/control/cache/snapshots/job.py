@@ -16,7 +16,15 @@ from steno_operator.control.cache.job_records import JobRecord, WarningEvent, wa
 from steno_operator.control.cache.resource_records import BY_KIND, JOBS_BY_POOL, POOL_KIND, SESSIONS_BY_POOL
 from steno_operator.plan.common.carriers import Mode
 from steno_operator.plan.common.pods import ObservedPod, ended
-from steno_operator.plan.job.observed import Job, ObservedChild, ObservedJob, PoolLoad, carrier_of_job, pool_name_of
+from steno_operator.plan.job.observed import (
+    Deadline,
+    Job,
+    ObservedChild,
+    ObservedJob,
+    PoolLoad,
+    carrier_of_job,
+    pool_name_of,
+)
 
 
 def observe_job(state: ClusterState, key: Key, job: Job) -> ObservedJob:
@@ -51,6 +59,7 @@ def _observe_child_jobs(state: ClusterState, key: Key, job: Job) -> ObservedJob:
         profile=state.profile(job.spec.profile_ref.name),
         children=tuple(children),
         admission=state.admission(owner, requested_tenant=job.spec.tenant_name, gpus=gpus),
+        deadline_limit=_deadline_limit(state, owner.namespace),
         conflicting=_conflicting_names(state, key, owner),
         progress=state.progress.get(owner.uid, children[-1].attempt if children else 0),
         progress_due=state.status_writes.is_due(owner.uid),
@@ -69,11 +78,20 @@ def _observe_messages(state: ClusterState, key: Key, job: Job) -> ObservedJob:
         pool=_pool(state, Key(POOL_KIND, owner.namespace, pool_name_of(job))),
         message=message,
         admission=state.admission(owner, requested_tenant=job.spec.tenant_name),
+        deadline_limit=_deadline_limit(state, owner.namespace),
         progress=state.progress.get(owner.uid, attempt),
         progress_due=state.status_writes.is_due(owner.uid),
         work=state.work(owner),
         reported=state.progress.work(owner.uid),
     )
+
+
+def _deadline_limit(state: ClusterState, namespace: str) -> Deadline | None:
+    """Return the longest deadline that the Tenant of a namespace allows."""
+    tenant = state.tenant_of(namespace)
+    if tenant is None or tenant.max_active_deadline is None:
+        return None
+    return Deadline(tenant.max_active_deadline, tenant.name)
 
 
 SNAPSHOTS: Mapping[Mode, Callable[[ClusterState, Key, Job], ObservedJob]] = {
