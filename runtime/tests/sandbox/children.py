@@ -5,8 +5,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import socket
+import subprocess
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,20 +108,66 @@ def attempt_open(_emit: Emit, *, path: str, mode: str) -> Reply:
         return Reply(type(error).__name__)
 
 
-def reach_out(_emit: Emit, *, pid: int, port: int) -> Reply:
-    """What becomes of signals and of connections."""
-    outcomes: list[str] = []
-    for attempt in (
-        lambda: os.kill(pid, 0),
-        lambda: os.kill(os.getppid(), 0),
-        lambda: socket.create_connection(("127.0.0.1", port), timeout=5).close(),
-    ):
-        try:
-            attempt()
-            outcomes.append("done")
-        except OSError as error:
-            outcomes.append(type(error).__name__)
-    return Reply(outcomes)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+OF_NETWORKS: dict[str, Callable[[], object]] = {
+    "a TCP socket": lambda: socket.create_connection(("127.0.0.1", 9), timeout=5),
+    "a UDP socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+    "a Unix socket": lambda: socket.socket(socket.AF_UNIX),
+    "a netlink socket": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
+    "a pair of sockets": socket.socketpair,
+}
+"""What a child that was taken over would try; each of these ends it, or is refused where it may start programs."""
+TRESPASSES: dict[str, Callable[[], object]] = {
+    "tracing": lambda: _LIBC.ptrace(0, 0, 0, 0),
+    "the memory of others": lambda: _LIBC.process_vm_readv(os.getppid(), None, 0, None, 0, 0),
+    "a mount": lambda: _LIBC.mount(b"none", b"/tmp", b"tmpfs", 0, None),
+    "namespaces": lambda: _LIBC.unshare(0x10000000),
+    "io_uring": lambda: _LIBC.syscall(425, 1, None),
+    "a message to its log": lambda: _LIBC.klogctl(10, None, 0),
+}
+"""The same; these always end it."""
+OF_PROGRAMS: dict[str, Callable[[], object]] = {
+    "a program": lambda: os.execv("/bin/true", ["true"]),
+    "another process": os.fork,
+    "a program beside it": lambda: subprocess.run(["/bin/true"], check=True),
+    "a signal to its parent": lambda: os.kill(os.getppid(), 0),
+}
+"""The same; these are allowed where the limits say so."""
+
+
+def trespass(_emit: Emit, *, how: str) -> Reply:
+    """Try what no decoder does."""
+    try:
+        (OF_NETWORKS | TRESPASSES | OF_PROGRAMS)[how]()
+    except OSError as error:
+        return Reply(type(error).__name__)
+    return Reply("done")
+
+
+def kill_itself(_emit: Emit) -> Reply:
+    """As a library does whose memory is damaged."""
+    os.kill(os.getpid(), signal.SIGBUS)
+    return Reply()
+
+
+def use_threads(_emit: Emit) -> Reply:
+    """What decoders do."""
+    done: list[int] = []
+    threads = [threading.Thread(target=done.append, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return Reply(sorted(done))
+
+
+def share_memory(_emit: Emit) -> Reply:
+    """What becomes of memory that System V shares between processes."""
+    return Reply([_LIBC.shmget(0, 4096, 0o600), ctypes.get_errno()])
+
+
+def run_program(_emit: Emit) -> Reply:
+    return Reply(subprocess.run(["/bin/echo", "hello"], capture_output=True, check=True, text=True).stdout)
 
 
 def fail(_emit: Emit, *, reason: FailureReason, message: str) -> Reply:

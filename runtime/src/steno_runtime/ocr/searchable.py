@@ -57,6 +57,7 @@ def write_searchable(result: RecognitionResult, target: Path) -> None:
         file_bytes=_FILE_BYTES + _GROWTH * result.source.stat().st_size,
         readable=(str(result.source.absolute()), str(result.pages.path.absolute())),
         writable=(str(target.parent.absolute()), tempfile.gettempdir(), "/dev/shm"),  # noqa: S108 - semaphores
+        programs=True,  # OCRmyPDF asks Tesseract for its version, although it is not to be used
     )
     try:
         with SandboxedProcess("The document", limits) as process:

@@ -9,15 +9,15 @@ out. Models are not, so that nothing is loaded twice, and neither are the networ
 - A *child* has one descriptor, a socket to its parent, and limits that the kernel enforces (`limits`): private memory
   (RLIMIT_DATA, which counts what a decoder allocates, and neither libraries nor mapped files), CPU time, the size of
   files (none, unless it is to write one), open files, no core dump, no new privileges. Where the kernel has Landlock
-  (`landlock`), it reads its own input and the interpreter's files alone, has no TCP and signals nobody. It is killed
-  when its parent lets go of it, however that happens.
+  (`landlock`), it reads its own input and the interpreter's files alone. A system call that no decoder needs
+  (`seccomp`) ends it: sockets, programs, signals to others. It is killed when its parent lets go of it, however that
+  happens.
 - The *parent* (`process`) gives each call a time limit in wall-clock seconds, and all calls together another. It
   believes no answer (`frames`): nothing is unpickled, and sizes and types are checked before there is room for them. A
   crash, an exceeded limit and a broken protocol are the input's fault: `SandboxFault`, a `WorkError` for the user.
 
 It needs neither root nor namespaces nor a writable file system, and works under seccomp's RuntimeDefault. Without
-Landlock, a child that was taken over could read the files of its user and open connections; with it, it could still
-send datagrams: NetworkPolicies say where pods may connect.
+Landlock, a child that was taken over could read the files of its user; without libseccomp, it could send datagrams.
 """
 
 from __future__ import annotations

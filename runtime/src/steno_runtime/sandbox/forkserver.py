@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from steno_runtime.errors import WorkError
-from steno_runtime.sandbox import frames
+from steno_runtime.sandbox import frames, seccomp
 from steno_runtime.sandbox.frames import Reply
 from steno_runtime.sandbox.limits import Limits, enforce
 
@@ -43,6 +43,7 @@ def main() -> NoReturn:
     """Serve until the parent closes the control socket: descriptor `argv[1]`; `argv[2]` has the modules to import."""
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the parent may take its signals with a thread of its own
+    seccomp.available()  # loads the library, which children may not find any more
     for name in json.loads(sys.argv[2]):
         importlib.import_module(name)
     gc.collect()

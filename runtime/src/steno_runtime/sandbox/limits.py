@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steno_runtime.memory import free_memory
-from steno_runtime.sandbox import landlock
+from steno_runtime.sandbox import landlock, seccomp
 
 MIB = 1024**2
 
@@ -33,6 +33,7 @@ class Limits:
         array_bytes: of the arrays of one answer.
         readable: files and folders that it may read, beside the interpreter's own.
         writable: files and folders that it may read and change.
+        programs: whether it may start programs.
     """
 
     memory: int
@@ -43,6 +44,7 @@ class Limits:
     array_bytes: int = 0
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
+    programs: bool = False
 
 
 def memory_budget(wanted: int) -> int:
@@ -63,6 +65,7 @@ def enforce(limits: Limits) -> None:
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
     _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
+    seccomp.restrict(programs=limits.programs)
 
 
 def _limit(which: int, value: int, *, more: int = 0) -> None:

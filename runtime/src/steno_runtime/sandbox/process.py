@@ -26,7 +26,7 @@ from typing import Any, Self, TypeVar
 from steno_api.failures import FailureReason
 from steno_api.sizes import format_bytes
 from steno_runtime.errors import Check, WorkError
-from steno_runtime.sandbox import frames, landlock
+from steno_runtime.sandbox import frames, landlock, seccomp
 from steno_runtime.sandbox.forkserver import STATUS, Request
 from steno_runtime.sandbox.frames import ProtocolFault, Reply
 from steno_runtime.sandbox.limits import Limits
@@ -126,7 +126,9 @@ class ForkServer:
             environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
             environment |= _SINGLE_THREADED | {"TMPDIR": tempfile.gettempdir(), "HOME": tempfile.gettempdir()}
             path = [os.path.abspath(entry) for entry in sys.path if entry]  # noqa: PTH100 - of what may be an archive
-            log.info("starting the sandbox", extra={"landlock": landlock.version()})
+            log.info("starting the sandbox", extra={"landlock": landlock.version(), "seccomp": seccomp.available()})
+            if not seccomp.available():
+                log.warning("system calls of decoders are not filtered: libseccomp2 or the kernel's seccomp is missing")
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _MAIN, str(control.fileno()), json.dumps(self._modules), json.dumps(path)],
                 env=environment,
@@ -320,6 +322,8 @@ class SandboxedProcess:
         number = -code if code is not None and code < 0 else 0
         if number == signal.SIGXCPU:
             return self._fault(f"reading it takes more than the {self._limits.cpu_seconds} s of CPU time allowed")
+        if number == signal.SIGSYS:
+            return self._fault("the library that reads it asked the kernel for what reading does not need (SIGSYS)")
         if number == signal.SIGKILL or code is None:
             return self._out_of_memory()
         name = f" ({signal.Signals(number).name})" if number else ""
