@@ -41,7 +41,8 @@ from steno_gateway.transports.openapi import Health, complete, describe
 from steno_gateway.transports.original_rest import OriginalRest
 from steno_gateway.transports.original_websocket import OriginalWebSocket
 from steno_gateway.work.cleanup import UploadCleanup
-from steno_gateway.work.jobs import KINDS, JobService
+from steno_gateway.work.job_kinds import KINDS
+from steno_gateway.work.jobs import JobService
 from steno_gateway.work.store import ObjectStore
 from steno_gateway.work.webhook_delivery import WebhookDelivery
 from steno_gateway.work.webhook_records import WebhookRecords

@@ -18,7 +18,8 @@ from steno_gateway.access.principal import Principal
 from steno_gateway.settings import Settings
 from steno_gateway.transports.http import NO_STORE
 from steno_gateway.transports.multipart import read_form
-from steno_gateway.work.jobs import Job, JobService, Upload
+from steno_gateway.work.job_kinds import Job
+from steno_gateway.work.jobs import JobService, Upload
 
 MAX_KEY_CHARS = 255
 HEARTBEAT_SECONDS = 15.0

@@ -27,7 +27,8 @@ from steno_gateway.settings import Settings
 from steno_gateway.transports.http import NO_STORE, admitted, problem_document, read_json
 from steno_gateway.transports.intake import HEARTBEAT_SECONDS, EventStream, Intake, begun, idempotency_key
 from steno_gateway.transports.openapi import EVENT, IDEMPOTENCY_KEY, describe, form_of, query_of, schema_of
-from steno_gateway.work.jobs import DOCUMENTS, KINDS, SPEECH, Job, JobKind, JobService, failure, has_ended, state
+from steno_gateway.work.job_kinds import DOCUMENTS, KINDS, SPEECH, Job, JobKind, failure, has_ended, state
+from steno_gateway.work.jobs import JobService
 
 MEDIA_TYPES: Mapping[str, tuple[str, str]] = {
     "json": ("application/json", "json"),

@@ -31,7 +31,8 @@ from steno_gateway.settings import Settings
 from steno_gateway.transports.http import NO_STORE, admitted, problem
 from steno_gateway.transports.intake import HEARTBEAT_SECONDS, EventStream, Intake, begun, idempotency_key
 from steno_gateway.transports.openapi import EVENT, IDEMPOTENCY_KEY, describe, form_of, schema_of
-from steno_gateway.work.jobs import SPEECH, Job, JobService, failure, has_ended
+from steno_gateway.work.job_kinds import SPEECH, Job, failure, has_ended
+from steno_gateway.work.jobs import JobService
 
 PATHS = ("/v1/audio/", "/v1/models")
 """Where errors have OpenAI's form."""

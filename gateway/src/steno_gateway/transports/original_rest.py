@@ -37,7 +37,8 @@ from steno_gateway.transports.openapi import (
     form_of,
     schema_of,
 )
-from steno_gateway.work.jobs import DOCUMENTS, SPEECH, Job, JobKind, JobService, failure, has_ended, state
+from steno_gateway.work.job_kinds import DOCUMENTS, SPEECH, Job, JobKind, failure, has_ended, state
+from steno_gateway.work.jobs import JobService
 
 Text = Annotated[str, Field(max_length=512)]
 

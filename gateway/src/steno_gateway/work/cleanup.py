@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from steno_gateway.cluster.resources import Record, Resources
-from steno_gateway.work.jobs import Job, has_ended
+from steno_gateway.work.job_kinds import Job, has_ended
 from steno_gateway.work.store import ObjectStore
 from steno_kube.object_cache import Change, Entry
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from steno_api.gateway.api_keys import Scope
-from steno_api.server.errors import ApiError, ErrorCode, failure_status
+from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
 from steno_gateway.access.principal import Principal
@@ -32,27 +32,13 @@ from steno_gateway.cluster.resources import (
 )
 from steno_gateway.settings import Settings
 from steno_gateway.work.direct_uploads import DirectUploads
+from steno_gateway.work.job_kinds import KINDS, SPEECH, Job, JobKind, failure, has_ended
 from steno_gateway.work.malware import Clamd
 from steno_gateway.work.store import ObjectStore
 from steno_gateway.work.webhook_records import WEBHOOK_ANNOTATION, WebhookRecords, new_message_id
 from steno_kube.keys import Key
 
-Job = TranscriptionJob | OCRJob
-
-
-@dataclass(frozen=True)
-class JobKind:
-    """A kind of job, in the gateway's terms."""
-
-    model: type[TranscriptionJob | OCRJob]
-    prefix: str
-    """Of its jobs' names."""
-    scope: Scope
-
-
-SPEECH = JobKind(TranscriptionJob, "stt", Scope.STT)
-DOCUMENTS = JobKind(OCRJob, "ocr", Scope.OCR)
-KINDS = (SPEECH, DOCUMENTS)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,10 +48,6 @@ class Upload:
     source: dict[str, Any]
     """The `source` of its job."""
     sha256: str
-
-
-State = Literal["queued", "running", "succeeded", "failed"]
-_STATES: Mapping[str | None, State] = {"Running": "running", "Succeeded": "succeeded", "Failed": "failed"}
 
 
 class JobService:
@@ -247,20 +229,28 @@ class JobService:
             return _job(await self._resources.create(job, key_id=principal.id, digest=digest))
         message = new_message_id()
         job.metadata.annotations[WEBHOOK_ANNOTATION] = message
-        created = _job(await self._resources.create(job, key_id=principal.id, digest=digest))
-        await self._register(principal, created, webhook, message)
+        # Before the job: a replica that is lost between the two leaves no job whose end goes unreported.
+        await self._webhooks.owe(job, webhook, principal.id)
+        try:
+            created = _job(await self._resources.create(job, key_id=principal.id, digest=digest))
+        except ApiError as error:
+            if error.status is ErrorCode.NOT_READY.value:  # it may be there all the same
+                raise
+            await self._webhooks.disown(job)
+            raise
+        if created.metadata.annotations.get(WEBHOOK_ANNOTATION) != message:  # an earlier request's
+            await self._webhooks.disown(job)
+        await self._confirm(created, webhook, principal)
         return created
 
-    async def _register(self, principal: Principal, job: Job, webhook: str, message: str) -> None:
-        """Have the end of a job reported; a job that has just been created is not, unless it will be."""
-        if has_ended(job):  # an earlier request's
+    async def _confirm(self, job: Job, webhook: str, principal: Principal) -> None:
+        """Note that a job is there, so that its end is reported although it is deleted while no replica runs."""
+        if has_ended(job):  # an earlier request's, reported or about to be
             return
         try:
             await self._webhooks.owe(job, webhook, principal.id)
-        except ApiError:
-            if job.metadata.annotations[WEBHOOK_ANNOTATION] == message:
-                await self._resources.delete(job)
-            raise
+        except ApiError as error:  # the record is there already: nothing changes for the client
+            log.warning("a webhook's record could not be completed: %s", error, extra={"job": job.metadata.name})
 
     async def get(self, principal: Principal, job_id: str) -> Job:
         """Return a job of the client's namespace.
@@ -365,28 +355,6 @@ def _digest(spec: Mapping[str, Any], content: str, webhook: str | None) -> str:
     """Return the digest of what a client asked for; settings may change between two requests."""
     asked = {**spec, **({"source": content} if content else {}), **({"webhook": webhook} if webhook else {})}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def has_ended(job: Job) -> bool:
-    """Return whether a job has succeeded or failed."""
-    return state(job) in ("succeeded", "failed")
-
-
-def state(job: Job) -> State:
-    """Return a job's state in the original engines' words."""
-    return _STATES.get(job.status.phase, "queued")
-
-
-def failure(job: Job) -> ApiError:
-    """Return why a job has no result."""
-    last = job.status.last_failure
-    if last is not None and has_ended(job):
-        return ApiError(failure_status(last.reason), last.message)
-    if has_ended(job):
-        stalled = next((each for each in job.status.conditions if each.type == "Failed"), None)
-        message = stalled.message if stalled else "The job failed."
-        return ApiError(ErrorCode.INTERNAL, message)
-    return ApiError(ErrorCode.JOB_NOT_ENDED, "The job has not ended yet.", retry_after=1)
 
 
 def _job(resource: Any) -> Job:

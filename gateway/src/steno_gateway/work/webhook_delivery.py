@@ -23,7 +23,7 @@ from steno_api.gateway.known_keys import ApiKeys
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_gateway.cluster.resources import Record, Resources
 from steno_gateway.settings import Settings
-from steno_gateway.work.jobs import KINDS, Job, failure, has_ended
+from steno_gateway.work.job_kinds import KINDS, Job, failure, has_ended
 from steno_gateway.work.webhook_records import WEBHOOK_ANNOTATION, WebhookRecord, WebhookRecords
 from steno_gateway.work.webhook_requests import WebhookRequests
 from steno_kube.keys import Key
@@ -41,6 +41,8 @@ _LIST_SECONDS = 300.0
 """Between two looks at everything that is owed, for what was not noticed."""
 _AGAIN_SECONDS = 15.0
 """After which something is tried again that the store or the API server did not answer."""
+_UNSEEN = timedelta(minutes=10)
+"""After which a record is forgotten whose job nothing shows to have been: the request that wrote it is over by then."""
 _AT_A_TIME, _OF_A_KEY = 64, 8
 """Requests: a client whose server is slow holds up its own."""
 
@@ -51,7 +53,7 @@ class _Over:
 
     place: str
     job: Job | None
-    """As it ended; None: it was deleted before."""
+    """As it was last seen, deleted since if it had not ended; None: it is not there."""
 
 
 class WebhookDelivery:
@@ -139,15 +141,15 @@ class WebhookDelivery:
         old, new = _job(change.old), _job(change.new)
         is_same = old is not None and new is not None and old.metadata.uid == new.metadata.uid
         if old is not None and not is_same and not has_ended(old):
-            self._note(self._found, old, None)
+            self._note(self._found, old)
         if new is not None and has_ended(new) and not (is_same and old is not None and has_ended(old)):
-            self._note(self._found, new, new)
+            self._note(self._found, new)
 
-    def _note(self, found: asyncio.Queue[_Over], job: Job, ended: Job | None) -> None:
+    def _note(self, found: asyncio.Queue[_Over], job: Job) -> None:
         message = job.metadata.annotations.get(WEBHOOK_ANNOTATION)
         if message is not None:
             place = self._records.place(job.metadata.namespace or "", job.metadata.name, message)
-            found.put_nowait(_Over(place, ended))
+            found.put_nowait(_Over(place, job))
 
     async def _look(self, found: asyncio.Queue[_Over]) -> None:
         """Look at everything that is owed, now and from time to time."""
@@ -198,6 +200,11 @@ class WebhookDelivery:
         if record is None:
             return
         body = record.body
+        if body is None and over.job is None and record.created is None:
+            # Its request is about to create the job, or its replica was lost before.
+            if record.written is None or datetime.now(UTC) - record.written > _UNSEEN:
+                await self._records.discard(over.place)
+            return
         if body is None:
             body = _event(record, over.job).to_json()
             record = record.model_copy(update={"body": body})
@@ -231,9 +238,10 @@ class WebhookDelivery:
 
 def _event(record: WebhookRecord, job: Job | None) -> JobEvent:
     """Return what a client learns of the end of a job."""
-    data = EndedJob(id=record.job, kind=record.kind, status="cancelled", created=record.created)
+    created = record.created or (job and job.metadata.creation_timestamp)
+    data = EndedJob(id=record.job, kind=record.kind, status="cancelled", created=created)
     now = datetime.now(UTC).replace(microsecond=0)
-    if job is None:
+    if job is None or not has_ended(job):
         return JobEvent(type="job.cancelled", timestamp=now, data=data)
     if job.status.phase == "Succeeded":
         data = data.model_copy(update={"status": "succeeded", "ended": job.status.completion_time})

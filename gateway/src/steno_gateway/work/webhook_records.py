@@ -1,12 +1,15 @@
-"""Webhooks that are owed: one object in the gateway's store for each, from a job's creation until it is delivered.
+"""Webhooks that are owed: one object in the gateway's store for each, from before its job is created to its delivery.
 
 The gateway keeps nothing itself, and a job may be deleted before its webhook is sent; so what is owed is beside its
-results. The object has no secret: that of the job's key signs, and a key that is revoked takes its webhooks with it.
+results. It is written before the job is created, and again afterwards with the time of that: without it, the job may
+never have been. The object has no secret: that of the job's key signs, and a key that is revoked takes its webhooks
+with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Literal
 
 import pydantic
@@ -33,12 +36,14 @@ class WebhookRecord(Model):
     """The job's."""
     job: str
     """Its name."""
-    created: pydantic.AwareDatetime | None
-    """When the job was."""
     url: str
     """Where the message goes."""
     key_id: str
     """Of the API key whose secret signs it."""
+    created: pydantic.AwareDatetime | None = None
+    """When the job was; absent: it may never have been."""
+    written: pydantic.AwareDatetime | None = None
+    """When the record was."""
     body: str | None = None
     """JSON, the same in every attempt; absent: it was not noticed yet that the job is over."""
     attempts: int = 0
@@ -73,7 +78,7 @@ class WebhookRecords:
         """Have the end of a job reported.
 
         Args:
-            job: with `WEBHOOK_ANNOTATION`.
+            job: with `WEBHOOK_ANNOTATION`; one that is about to be created, or as it was created.
             url: where the message goes.
             key_id: of the API key whose secret signs it.
 
@@ -87,10 +92,17 @@ class WebhookRecords:
             namespace=metadata.namespace or "",
             job=metadata.name,
             created=metadata.creation_timestamp,
+            written=datetime.now(UTC),
             url=url,
             key_id=key_id,
         )
         await self.save(record)
+
+    async def disown(self, job: TranscriptionJob | OCRJob) -> None:
+        """Delete the record of a job that was not created."""
+        metadata = job.metadata
+        message = metadata.annotations[WEBHOOK_ANNOTATION]
+        await self.discard(self.place(metadata.namespace or "", metadata.name, message))
 
     async def save(self, record: WebhookRecord) -> None:
         """Write a record.

@@ -22,7 +22,8 @@ from steno_gateway.transports.http import parse_fields
 from steno_gateway.transports.intake import MAX_KEY_CHARS
 from steno_gateway.transports.live_calls import running
 from steno_gateway.transports.original_rest import DocumentFields
-from steno_gateway.work.jobs import DOCUMENTS, Job, JobService, failure, has_ended, state
+from steno_gateway.work.job_kinds import DOCUMENTS, Job, failure, has_ended, state
+from steno_gateway.work.jobs import JobService
 
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 MAX_CALLS = 24
