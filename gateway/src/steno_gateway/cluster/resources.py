@@ -15,7 +15,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pydantic
 
@@ -266,6 +266,18 @@ def read_resource(model: type[R], namespace: str, name: str, spec: Mapping[str, 
         fields = sorted({".".join(map(str, fault["loc"][1:])) for fault in error.errors(include_input=False)})
         message = f"Fields that are missing or have an invalid value: {', '.join(fields)}."
         raise ApiError(ErrorCode.INVALID_REQUEST, message) from None
+
+
+def over_defaults(spec: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a client chose, and the settings' defaults of the rest, also within a field that has fields."""
+
+    def merged(name: str, chosen: Any) -> Any:
+        default = defaults.get(name)
+        if not (isinstance(chosen, Mapping) and isinstance(default, Mapping)):
+            return chosen
+        return {**cast("Mapping[str, Any]", default), **cast("Mapping[str, Any]", chosen)}
+
+    return {**defaults, **{name: merged(name, chosen) for name, chosen in spec.items()}}
 
 
 def _type(model: type[Resource]) -> ResourceType:

@@ -69,7 +69,7 @@ class SpeechFields(ClientFields):
     """Fields of a recording."""
 
     meeting_id: Annotated[str, Field(max_length=253)] | None = None
-    language: SpokenTag = "auto"
+    language: SpokenTag | None = None
     languages: Languages = []
     channels: Literal["mix", "split"] = "mix"
     diarize: bool = True
@@ -78,12 +78,16 @@ class SpeechFields(ClientFields):
 
     def spec(self) -> dict[str, Any]:
         """Return the fields of the TranscriptionJob's spec."""
-        spec = self.common_spec() | {"language": self.language, "languages": self.languages}
+        spec = self.common_spec() | {"languages": self.languages}
+        if self.language is not None:
+            spec["language"] = self.language
         if self.meeting_id:
             spec["meetingID"] = self.meeting_id
         if self.channels == "split":
             spec["audio"] = {"channels": "Split"}
-        elif self.diarize:
+        if self.channels == "split" or not self.diarize:
+            spec["diarization"] = None  # not that of the gateway's settings either
+        else:
             bounds = {"minSpeakers": self.min_speakers, "maxSpeakers": self.max_speakers}
             spec["diarization"] = {name: bound for name, bound in bounds.items() if bound is not None}
         return spec

@@ -27,6 +27,7 @@ from steno_gateway.cluster.resources import (
     Resources,
     derived_name,
     not_found,
+    over_defaults,
     random_name,
     read_resource,
 )
@@ -218,8 +219,7 @@ class JobService:
         whole = {
             "ttlSecondsAfterFinished": self._settings.ttl_seconds,
             "ttlPolicy": "DeleteResource",
-            **defaults,
-            **spec,
+            **over_defaults(spec, defaults),
             "output": {**spec.get("output", {}), "uri": self._store.results_uri, **self._access()},
             "tenantRef": {"name": principal.tenant},
         }
