@@ -41,6 +41,18 @@ def test_it_renders_objects_that_are_complete(values):
         assert ("namespace" in each["metadata"]) != (each["kind"] in CLUSTER_SCOPED), each["kind"]
 
 
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_every_container_is_limited_in_memory_and_files_but_not_in_cpu(values):
+    """Why not in CPU is in docs/security.md."""
+    deployments = of_kind(render("--values", values), "Deployment")
+    pods = [each["spec"]["template"]["spec"] for each in deployments]
+    containers = [each for pod in pods for each in (*pod.get("initContainers", ()), *pod["containers"])]
+    assert containers
+    for each in containers:
+        assert set(each["resources"]["limits"]) == {"memory", "ephemeral-storage"}, each["name"]
+        assert set(each["resources"]["requests"]) >= {"cpu", "memory"}, each["name"]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
