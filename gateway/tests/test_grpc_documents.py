@@ -154,3 +154,6 @@ def test_who_is_refused_learns_why(gateway: GatewayProcess):
         with pytest.raises(grpc.RpcError) as caught:
             process(Request(document_url="pvc://claim/file"), timeout=60)
         assert code(caught.value) == (grpc.StatusCode.INVALID_ARGUMENT, "InvalidRequest")
+        with pytest.raises(grpc.RpcError) as caught:
+            process(Request(content=PNG, formats=["pdf"]), timeout=60)
+        assert code(caught.value) == (grpc.StatusCode.UNIMPLEMENTED, "NotSupported")

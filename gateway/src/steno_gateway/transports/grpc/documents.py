@@ -184,8 +184,11 @@ def _spec(request: ocr_pb2.DocumentRequest) -> dict[str, Any]:
     """Return the fields of the OCRJob's spec.
 
     Raises:
-        ApiError: `InvalidRequest`, with the names of those that are wrong.
+        ApiError: `InvalidRequest`, with the names of those that are wrong; `NotSupported`.
     """
+    if request.formats or request.metadata or request.max_pages:
+        message = "formats, metadata and max_pages are for servers of a pool: create an OCRJob at /v1/jobs."
+        raise ApiError(ErrorCode.NOT_SUPPORTED, message)
     fields = parse_fields(
         DocumentFields,
         {

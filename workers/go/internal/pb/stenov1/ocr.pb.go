@@ -39,7 +39,14 @@ type DocumentRequest struct {
 	// Of PDFs that carry text: `skip` (also when empty), `redo`, `force`.
 	Mode string `protobuf:"bytes,7,opt,name=mode,proto3" json:"mode,omitempty"`
 	// Optional; must be the token's tenant.
-	TenantId      string `protobuf:"bytes,8,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	TenantId string `protobuf:"bytes,8,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// The document is wanted as files: `json`, `txt`, `markdown`, `pdf`. Servers of a pool alone have them; at a gateway,
+	// create an OCRJob.
+	Formats []string `protobuf:"bytes,9,rep,name=formats,proto3" json:"formats,omitempty"`
+	// With `formats`: free text for the `metadata` of the document.
+	Metadata map[string]string `protobuf:"bytes,10,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// With `formats`: a document of more pages is refused; 0: the server's own limit.
+	MaxPages      int32 `protobuf:"varint,11,opt,name=max_pages,json=maxPages,proto3" json:"max_pages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -141,6 +148,27 @@ func (x *DocumentRequest) GetTenantId() string {
 	return ""
 }
 
+func (x *DocumentRequest) GetFormats() []string {
+	if x != nil {
+		return x.Formats
+	}
+	return nil
+}
+
+func (x *DocumentRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *DocumentRequest) GetMaxPages() int32 {
+	if x != nil {
+		return x.MaxPages
+	}
+	return 0
+}
+
 type isDocumentRequest_Source interface {
 	isDocumentRequest_Source()
 }
@@ -172,7 +200,10 @@ type OCRResponse struct {
 	// Set in BatchProcess instead of the rest.
 	Error *Problem `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
 	// What was lost, doubted or guessed.
-	Warnings      []*ResultWarning `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []*ResultWarning `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// With `formats`, in place of everything but the ID: the files that an OCRJob would publish. One that cannot be made
+	// does not cost the others, and `json` has a warning of it.
+	Artifacts     []*Artifact `protobuf:"bytes,10,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,6 +301,84 @@ func (x *OCRResponse) GetWarnings() []*ResultWarning {
 	return nil
 }
 
+func (x *OCRResponse) GetArtifacts() []*Artifact {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
+type Artifact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the request.
+	Format string `protobuf:"bytes,1,opt,name=format,proto3" json:"format,omitempty"`
+	// Such as `pages.json`.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Its media type.
+	ContentType   string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	Data          []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Artifact) Reset() {
+	*x = Artifact{}
+	mi := &file_steno_v1_ocr_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Artifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Artifact) ProtoMessage() {}
+
+func (x *Artifact) ProtoReflect() protoreflect.Message {
+	mi := &file_steno_v1_ocr_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
+func (*Artifact) Descriptor() ([]byte, []int) {
+	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Artifact) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *Artifact) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Artifact) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *Artifact) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type ResultWarning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Stable, e.g. LowConfidence; docs/reference.md lists all of them.
@@ -283,7 +392,7 @@ type ResultWarning struct {
 
 func (x *ResultWarning) Reset() {
 	*x = ResultWarning{}
-	mi := &file_steno_v1_ocr_proto_msgTypes[2]
+	mi := &file_steno_v1_ocr_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -295,7 +404,7 @@ func (x *ResultWarning) String() string {
 func (*ResultWarning) ProtoMessage() {}
 
 func (x *ResultWarning) ProtoReflect() protoreflect.Message {
-	mi := &file_steno_v1_ocr_proto_msgTypes[2]
+	mi := &file_steno_v1_ocr_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -308,7 +417,7 @@ func (x *ResultWarning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultWarning.ProtoReflect.Descriptor instead.
 func (*ResultWarning) Descriptor() ([]byte, []int) {
-	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{2}
+	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ResultWarning) GetReason() string {
@@ -343,7 +452,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_steno_v1_ocr_proto_msgTypes[3]
+	mi := &file_steno_v1_ocr_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -355,7 +464,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_steno_v1_ocr_proto_msgTypes[3]
+	mi := &file_steno_v1_ocr_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -368,7 +477,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{3}
+	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Problem) GetCode() string {
@@ -408,7 +517,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_steno_v1_ocr_proto_msgTypes[4]
+	mi := &file_steno_v1_ocr_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +529,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_steno_v1_ocr_proto_msgTypes[4]
+	mi := &file_steno_v1_ocr_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +542,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{4}
+	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Page) GetNumber() int32 {
@@ -525,7 +634,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_steno_v1_ocr_proto_msgTypes[5]
+	mi := &file_steno_v1_ocr_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +646,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_steno_v1_ocr_proto_msgTypes[5]
+	mi := &file_steno_v1_ocr_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +659,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{5}
+	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Region) GetKind() string {
@@ -586,7 +695,7 @@ type Line struct {
 
 func (x *Line) Reset() {
 	*x = Line{}
-	mi := &file_steno_v1_ocr_proto_msgTypes[6]
+	mi := &file_steno_v1_ocr_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +707,7 @@ func (x *Line) String() string {
 func (*Line) ProtoMessage() {}
 
 func (x *Line) ProtoReflect() protoreflect.Message {
-	mi := &file_steno_v1_ocr_proto_msgTypes[6]
+	mi := &file_steno_v1_ocr_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +720,7 @@ func (x *Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Line.ProtoReflect.Descriptor instead.
 func (*Line) Descriptor() ([]byte, []int) {
-	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{6}
+	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Line) GetPolygon() []*Point {
@@ -653,7 +762,7 @@ type TextWord struct {
 
 func (x *TextWord) Reset() {
 	*x = TextWord{}
-	mi := &file_steno_v1_ocr_proto_msgTypes[7]
+	mi := &file_steno_v1_ocr_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +774,7 @@ func (x *TextWord) String() string {
 func (*TextWord) ProtoMessage() {}
 
 func (x *TextWord) ProtoReflect() protoreflect.Message {
-	mi := &file_steno_v1_ocr_proto_msgTypes[7]
+	mi := &file_steno_v1_ocr_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +787,7 @@ func (x *TextWord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextWord.ProtoReflect.Descriptor instead.
 func (*TextWord) Descriptor() ([]byte, []int) {
-	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{7}
+	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TextWord) GetPolygon() []*Point {
@@ -712,7 +821,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_steno_v1_ocr_proto_msgTypes[8]
+	mi := &file_steno_v1_ocr_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +833,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_steno_v1_ocr_proto_msgTypes[8]
+	mi := &file_steno_v1_ocr_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +846,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{8}
+	return file_steno_v1_ocr_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Point) GetX() int32 {
@@ -758,7 +867,7 @@ var File_steno_v1_ocr_proto protoreflect.FileDescriptor
 
 const file_steno_v1_ocr_proto_rawDesc = "" +
 	"\n" +
-	"\x12steno/v1/ocr.proto\x12\bsteno.v1\"\xfa\x01\n" +
+	"\x12steno/v1/ocr.proto\x12\bsteno.v1\"\xb3\x03\n" +
 	"\x0fDocumentRequest\x12\x1f\n" +
 	"\vdocument_id\x18\x01 \x01(\tR\n" +
 	"documentId\x12\x1a\n" +
@@ -768,8 +877,15 @@ const file_steno_v1_ocr_proto_rawDesc = "" +
 	"\x06engine\x18\x05 \x01(\tR\x06engine\x12\x14\n" +
 	"\x05pages\x18\x06 \x01(\tR\x05pages\x12\x12\n" +
 	"\x04mode\x18\a \x01(\tR\x04mode\x12\x1b\n" +
-	"\ttenant_id\x18\b \x01(\tR\btenantIdB\b\n" +
-	"\x06source\"\xd3\x02\n" +
+	"\ttenant_id\x18\b \x01(\tR\btenantId\x12\x18\n" +
+	"\aformats\x18\t \x03(\tR\aformats\x12C\n" +
+	"\bmetadata\x18\n" +
+	" \x03(\v2'.steno.v1.DocumentRequest.MetadataEntryR\bmetadata\x12\x1b\n" +
+	"\tmax_pages\x18\v \x01(\x05R\bmaxPages\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\b\n" +
+	"\x06source\"\x85\x03\n" +
 	"\vOCRResponse\x12\x1f\n" +
 	"\vdocument_id\x18\x01 \x01(\tR\n" +
 	"documentId\x12\x12\n" +
@@ -783,7 +899,14 @@ const file_steno_v1_ocr_proto_rawDesc = "" +
 	"confidence\x12'\n" +
 	"\x0fprocessing_time\x18\a \x01(\x01R\x0eprocessingTime\x12'\n" +
 	"\x05error\x18\b \x01(\v2\x11.steno.v1.ProblemR\x05error\x123\n" +
-	"\bwarnings\x18\t \x03(\v2\x17.steno.v1.ResultWarningR\bwarnings\"U\n" +
+	"\bwarnings\x18\t \x03(\v2\x17.steno.v1.ResultWarningR\bwarnings\x120\n" +
+	"\tartifacts\x18\n" +
+	" \x03(\v2\x12.steno.v1.ArtifactR\tartifacts\"m\n" +
+	"\bArtifact\x12\x16\n" +
+	"\x06format\x18\x01 \x01(\tR\x06format\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
+	"\fcontent_type\x18\x03 \x01(\tR\vcontentType\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\"U\n" +
 	"\rResultWarning\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
@@ -843,37 +966,41 @@ func file_steno_v1_ocr_proto_rawDescGZIP() []byte {
 	return file_steno_v1_ocr_proto_rawDescData
 }
 
-var file_steno_v1_ocr_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_steno_v1_ocr_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_steno_v1_ocr_proto_goTypes = []any{
 	(*DocumentRequest)(nil), // 0: steno.v1.DocumentRequest
 	(*OCRResponse)(nil),     // 1: steno.v1.OCRResponse
-	(*ResultWarning)(nil),   // 2: steno.v1.ResultWarning
-	(*Problem)(nil),         // 3: steno.v1.Problem
-	(*Page)(nil),            // 4: steno.v1.Page
-	(*Region)(nil),          // 5: steno.v1.Region
-	(*Line)(nil),            // 6: steno.v1.Line
-	(*TextWord)(nil),        // 7: steno.v1.TextWord
-	(*Point)(nil),           // 8: steno.v1.Point
+	(*Artifact)(nil),        // 2: steno.v1.Artifact
+	(*ResultWarning)(nil),   // 3: steno.v1.ResultWarning
+	(*Problem)(nil),         // 4: steno.v1.Problem
+	(*Page)(nil),            // 5: steno.v1.Page
+	(*Region)(nil),          // 6: steno.v1.Region
+	(*Line)(nil),            // 7: steno.v1.Line
+	(*TextWord)(nil),        // 8: steno.v1.TextWord
+	(*Point)(nil),           // 9: steno.v1.Point
+	nil,                     // 10: steno.v1.DocumentRequest.MetadataEntry
 }
 var file_steno_v1_ocr_proto_depIdxs = []int32{
-	4,  // 0: steno.v1.OCRResponse.pages:type_name -> steno.v1.Page
-	3,  // 1: steno.v1.OCRResponse.error:type_name -> steno.v1.Problem
-	2,  // 2: steno.v1.OCRResponse.warnings:type_name -> steno.v1.ResultWarning
-	5,  // 3: steno.v1.Page.regions:type_name -> steno.v1.Region
-	8,  // 4: steno.v1.Region.polygon:type_name -> steno.v1.Point
-	6,  // 5: steno.v1.Region.lines:type_name -> steno.v1.Line
-	8,  // 6: steno.v1.Line.polygon:type_name -> steno.v1.Point
-	7,  // 7: steno.v1.Line.words:type_name -> steno.v1.TextWord
-	8,  // 8: steno.v1.TextWord.polygon:type_name -> steno.v1.Point
-	0,  // 9: steno.v1.OCRService.ProcessDocument:input_type -> steno.v1.DocumentRequest
-	0,  // 10: steno.v1.OCRService.BatchProcess:input_type -> steno.v1.DocumentRequest
-	1,  // 11: steno.v1.OCRService.ProcessDocument:output_type -> steno.v1.OCRResponse
-	1,  // 12: steno.v1.OCRService.BatchProcess:output_type -> steno.v1.OCRResponse
-	11, // [11:13] is the sub-list for method output_type
-	9,  // [9:11] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	10, // 0: steno.v1.DocumentRequest.metadata:type_name -> steno.v1.DocumentRequest.MetadataEntry
+	5,  // 1: steno.v1.OCRResponse.pages:type_name -> steno.v1.Page
+	4,  // 2: steno.v1.OCRResponse.error:type_name -> steno.v1.Problem
+	3,  // 3: steno.v1.OCRResponse.warnings:type_name -> steno.v1.ResultWarning
+	2,  // 4: steno.v1.OCRResponse.artifacts:type_name -> steno.v1.Artifact
+	6,  // 5: steno.v1.Page.regions:type_name -> steno.v1.Region
+	9,  // 6: steno.v1.Region.polygon:type_name -> steno.v1.Point
+	7,  // 7: steno.v1.Region.lines:type_name -> steno.v1.Line
+	9,  // 8: steno.v1.Line.polygon:type_name -> steno.v1.Point
+	8,  // 9: steno.v1.Line.words:type_name -> steno.v1.TextWord
+	9,  // 10: steno.v1.TextWord.polygon:type_name -> steno.v1.Point
+	0,  // 11: steno.v1.OCRService.ProcessDocument:input_type -> steno.v1.DocumentRequest
+	0,  // 12: steno.v1.OCRService.BatchProcess:input_type -> steno.v1.DocumentRequest
+	1,  // 13: steno.v1.OCRService.ProcessDocument:output_type -> steno.v1.OCRResponse
+	1,  // 14: steno.v1.OCRService.BatchProcess:output_type -> steno.v1.OCRResponse
+	13, // [13:15] is the sub-list for method output_type
+	11, // [11:13] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_steno_v1_ocr_proto_init() }
@@ -891,7 +1018,7 @@ func file_steno_v1_ocr_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steno_v1_ocr_proto_rawDesc), len(file_steno_v1_ocr_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,31 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12steno/v1/ocr.proto\x12\x08steno.v1\"\xae\x01\n\x0f\x44ocumentRequest\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x11\n\x07\x63ontent\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0c\x64ocument_url\x18\x03 \x01(\tH\x00\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\r\n\x05pages\x18\x06 \x01(\t\x12\x0c\n\x04mode\x18\x07 \x01(\t\x12\x11\n\ttenant_id\x18\x08 \x01(\tB\x08\n\x06source\"\xf4\x01\n\x0bOCRResponse\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1d\n\x05pages\x18\x03 \x03(\x0b\x32\x0e.steno.v1.Page\x12\x13\n\x0btotal_pages\x18\x04 \x01(\x05\x12\x14\n\x0c\x66\x61iled_pages\x18\x05 \x01(\x05\x12\x12\n\nconfidence\x18\x06 \x01(\x02\x12\x17\n\x0fprocessing_time\x18\x07 \x01(\x01\x12 \n\x05\x65rror\x18\x08 \x01(\x0b\x32\x11.steno.v1.Problem\x12)\n\x08warnings\x18\t \x03(\x0b\x32\x17.steno.v1.ResultWarning\">\n\rResultWarning\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\x05\"(\n\x07Problem\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xcb\x01\n\x04Page\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x0b\n\x03\x64pi\x18\x04 \x01(\x05\x12\x10\n\x08rotation\x18\x05 \x01(\x05\x12\x11\n\tlanguages\x18\x06 \x03(\t\x12\x0e\n\x06\x65ngine\x18\x07 \x01(\t\x12\x12\n\nconfidence\x18\x08 \x01(\x02\x12!\n\x07regions\x18\t \x03(\x0b\x32\x10.steno.v1.Region\x12\x0c\n\x04text\x18\n \x01(\t\x12\r\n\x05\x65rror\x18\x0b \x01(\t\"W\n\x06Region\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12 \n\x07polygon\x18\x02 \x03(\x0b\x32\x0f.steno.v1.Point\x12\x1d\n\x05lines\x18\x03 \x03(\x0b\x32\x0e.steno.v1.Line\"m\n\x04Line\x12 \n\x07polygon\x18\x01 \x03(\x0b\x32\x0f.steno.v1.Point\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12!\n\x05words\x18\x04 \x03(\x0b\x32\x12.steno.v1.TextWord\"N\n\x08TextWord\x12 \n\x07polygon\x18\x01 \x03(\x0b\x32\x0f.steno.v1.Point\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x05\x12\t\n\x01y\x18\x02 \x01(\x05\x32\x97\x01\n\nOCRService\x12\x43\n\x0fProcessDocument\x12\x19.steno.v1.DocumentRequest\x1a\x15.steno.v1.OCRResponse\x12\x44\n\x0c\x42\x61tchProcess\x12\x19.steno.v1.DocumentRequest\x1a\x15.steno.v1.OCRResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12steno/v1/ocr.proto\x12\x08steno.v1\"\xbe\x02\n\x0f\x44ocumentRequest\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x11\n\x07\x63ontent\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0c\x64ocument_url\x18\x03 \x01(\tH\x00\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\r\n\x05pages\x18\x06 \x01(\t\x12\x0c\n\x04mode\x18\x07 \x01(\t\x12\x11\n\ttenant_id\x18\x08 \x01(\t\x12\x0f\n\x07\x66ormats\x18\t \x03(\t\x12\x39\n\x08metadata\x18\n \x03(\x0b\x32\'.steno.v1.DocumentRequest.MetadataEntry\x12\x11\n\tmax_pages\x18\x0b \x01(\x05\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06source\"\x9b\x02\n\x0bOCRResponse\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1d\n\x05pages\x18\x03 \x03(\x0b\x32\x0e.steno.v1.Page\x12\x13\n\x0btotal_pages\x18\x04 \x01(\x05\x12\x14\n\x0c\x66\x61iled_pages\x18\x05 \x01(\x05\x12\x12\n\nconfidence\x18\x06 \x01(\x02\x12\x17\n\x0fprocessing_time\x18\x07 \x01(\x01\x12 \n\x05\x65rror\x18\x08 \x01(\x0b\x32\x11.steno.v1.Problem\x12)\n\x08warnings\x18\t \x03(\x0b\x32\x17.steno.v1.ResultWarning\x12%\n\tartifacts\x18\n \x03(\x0b\x32\x12.steno.v1.Artifact\"L\n\x08\x41rtifact\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\">\n\rResultWarning\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\x05\"(\n\x07Problem\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xcb\x01\n\x04Page\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x0b\n\x03\x64pi\x18\x04 \x01(\x05\x12\x10\n\x08rotation\x18\x05 \x01(\x05\x12\x11\n\tlanguages\x18\x06 \x03(\t\x12\x0e\n\x06\x65ngine\x18\x07 \x01(\t\x12\x12\n\nconfidence\x18\x08 \x01(\x02\x12!\n\x07regions\x18\t \x03(\x0b\x32\x10.steno.v1.Region\x12\x0c\n\x04text\x18\n \x01(\t\x12\r\n\x05\x65rror\x18\x0b \x01(\t\"W\n\x06Region\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12 \n\x07polygon\x18\x02 \x03(\x0b\x32\x0f.steno.v1.Point\x12\x1d\n\x05lines\x18\x03 \x03(\x0b\x32\x0e.steno.v1.Line\"m\n\x04Line\x12 \n\x07polygon\x18\x01 \x03(\x0b\x32\x0f.steno.v1.Point\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12!\n\x05words\x18\x04 \x03(\x0b\x32\x12.steno.v1.TextWord\"N\n\x08TextWord\x12 \n\x07polygon\x18\x01 \x03(\x0b\x32\x0f.steno.v1.Point\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x05\x12\t\n\x01y\x18\x02 \x01(\x05\x32\x97\x01\n\nOCRService\x12\x43\n\x0fProcessDocument\x12\x19.steno.v1.DocumentRequest\x1a\x15.steno.v1.OCRResponse\x12\x44\n\x0c\x42\x61tchProcess\x12\x19.steno.v1.DocumentRequest\x1a\x15.steno.v1.OCRResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'steno.v1.ocr_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DOCUMENTREQUEST_METADATAENTRY']._loaded_options = None
+  _globals['_DOCUMENTREQUEST_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_DOCUMENTREQUEST']._serialized_start=33
-  _globals['_DOCUMENTREQUEST']._serialized_end=207
-  _globals['_OCRRESPONSE']._serialized_start=210
-  _globals['_OCRRESPONSE']._serialized_end=454
-  _globals['_RESULTWARNING']._serialized_start=456
-  _globals['_RESULTWARNING']._serialized_end=518
-  _globals['_PROBLEM']._serialized_start=520
-  _globals['_PROBLEM']._serialized_end=560
-  _globals['_PAGE']._serialized_start=563
-  _globals['_PAGE']._serialized_end=766
-  _globals['_REGION']._serialized_start=768
-  _globals['_REGION']._serialized_end=855
-  _globals['_LINE']._serialized_start=857
-  _globals['_LINE']._serialized_end=966
-  _globals['_TEXTWORD']._serialized_start=968
-  _globals['_TEXTWORD']._serialized_end=1046
-  _globals['_POINT']._serialized_start=1048
-  _globals['_POINT']._serialized_end=1077
-  _globals['_OCRSERVICE']._serialized_start=1080
-  _globals['_OCRSERVICE']._serialized_end=1231
+  _globals['_DOCUMENTREQUEST']._serialized_end=351
+  _globals['_DOCUMENTREQUEST_METADATAENTRY']._serialized_start=294
+  _globals['_DOCUMENTREQUEST_METADATAENTRY']._serialized_end=341
+  _globals['_OCRRESPONSE']._serialized_start=354
+  _globals['_OCRRESPONSE']._serialized_end=637
+  _globals['_ARTIFACT']._serialized_start=639
+  _globals['_ARTIFACT']._serialized_end=715
+  _globals['_RESULTWARNING']._serialized_start=717
+  _globals['_RESULTWARNING']._serialized_end=779
+  _globals['_PROBLEM']._serialized_start=781
+  _globals['_PROBLEM']._serialized_end=821
+  _globals['_PAGE']._serialized_start=824
+  _globals['_PAGE']._serialized_end=1027
+  _globals['_REGION']._serialized_start=1029
+  _globals['_REGION']._serialized_end=1116
+  _globals['_LINE']._serialized_start=1118
+  _globals['_LINE']._serialized_end=1227
+  _globals['_TEXTWORD']._serialized_start=1229
+  _globals['_TEXTWORD']._serialized_end=1307
+  _globals['_POINT']._serialized_start=1309
+  _globals['_POINT']._serialized_end=1338
+  _globals['_OCRSERVICE']._serialized_start=1341
+  _globals['_OCRSERVICE']._serialized_end=1492
 # @@protoc_insertion_point(module_scope)

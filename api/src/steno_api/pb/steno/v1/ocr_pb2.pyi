@@ -7,7 +7,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DocumentRequest(_message.Message):
-    __slots__ = ("document_id", "content", "document_url", "languages", "engine", "pages", "mode", "tenant_id")
+    __slots__ = ("document_id", "content", "document_url", "languages", "engine", "pages", "mode", "tenant_id", "formats", "metadata", "max_pages")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_URL_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +23,9 @@ class DocumentRequest(_message.Message):
     PAGES_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    FORMATS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    MAX_PAGES_FIELD_NUMBER: _ClassVar[int]
     document_id: str
     content: bytes
     document_url: str
@@ -24,10 +34,13 @@ class DocumentRequest(_message.Message):
     pages: str
     mode: str
     tenant_id: str
-    def __init__(self, document_id: _Optional[str] = ..., content: _Optional[bytes] = ..., document_url: _Optional[str] = ..., languages: _Optional[_Iterable[str]] = ..., engine: _Optional[str] = ..., pages: _Optional[str] = ..., mode: _Optional[str] = ..., tenant_id: _Optional[str] = ...) -> None: ...
+    formats: _containers.RepeatedScalarFieldContainer[str]
+    metadata: _containers.ScalarMap[str, str]
+    max_pages: int
+    def __init__(self, document_id: _Optional[str] = ..., content: _Optional[bytes] = ..., document_url: _Optional[str] = ..., languages: _Optional[_Iterable[str]] = ..., engine: _Optional[str] = ..., pages: _Optional[str] = ..., mode: _Optional[str] = ..., tenant_id: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., max_pages: _Optional[int] = ...) -> None: ...
 
 class OCRResponse(_message.Message):
-    __slots__ = ("document_id", "text", "pages", "total_pages", "failed_pages", "confidence", "processing_time", "error", "warnings")
+    __slots__ = ("document_id", "text", "pages", "total_pages", "failed_pages", "confidence", "processing_time", "error", "warnings", "artifacts")
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     PAGES_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +50,7 @@ class OCRResponse(_message.Message):
     PROCESSING_TIME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
     document_id: str
     text: str
     pages: _containers.RepeatedCompositeFieldContainer[Page]
@@ -46,7 +60,20 @@ class OCRResponse(_message.Message):
     processing_time: float
     error: Problem
     warnings: _containers.RepeatedCompositeFieldContainer[ResultWarning]
-    def __init__(self, document_id: _Optional[str] = ..., text: _Optional[str] = ..., pages: _Optional[_Iterable[_Union[Page, _Mapping]]] = ..., total_pages: _Optional[int] = ..., failed_pages: _Optional[int] = ..., confidence: _Optional[float] = ..., processing_time: _Optional[float] = ..., error: _Optional[_Union[Problem, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[ResultWarning, _Mapping]]] = ...) -> None: ...
+    artifacts: _containers.RepeatedCompositeFieldContainer[Artifact]
+    def __init__(self, document_id: _Optional[str] = ..., text: _Optional[str] = ..., pages: _Optional[_Iterable[_Union[Page, _Mapping]]] = ..., total_pages: _Optional[int] = ..., failed_pages: _Optional[int] = ..., confidence: _Optional[float] = ..., processing_time: _Optional[float] = ..., error: _Optional[_Union[Problem, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[ResultWarning, _Mapping]]] = ..., artifacts: _Optional[_Iterable[_Union[Artifact, _Mapping]]] = ...) -> None: ...
+
+class Artifact(_message.Message):
+    __slots__ = ("format", "name", "content_type", "data")
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    format: str
+    name: str
+    content_type: str
+    data: bytes
+    def __init__(self, format: _Optional[str] = ..., name: _Optional[str] = ..., content_type: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class ResultWarning(_message.Message):
     __slots__ = ("reason", "message", "page")

@@ -16,9 +16,10 @@ from steno_api.pb.steno.v1 import ocr_pb2, ocr_pb2_grpc
 from steno_api.server.claims import SessionClaims
 from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.ocr_response import ocr_response
+from steno_runtime.publishing import PRIMARY_FORMAT
 from steno_runtime.serve.errors import to_api_error
 from steno_runtime.serve.transports.grpc.calls import Context, abort, metadata_token
-from steno_runtime.serve.uploads.documents import DocumentFields, DocumentService
+from steno_runtime.serve.uploads.documents import ArtifactFields, DocumentService
 from steno_runtime.serve.uploads.service import UploadService, parse_fields
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
         self._uploads.readiness.require_engine()
         self._uploads.queue.check_capacity("ocr")
         fields = parse_fields(
-            DocumentFields,
+            ArtifactFields,
             {
                 "tenant_id": request.tenant_id,
                 "document_id": request.document_id or str(uuid.uuid4()),
@@ -81,9 +82,13 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
                 "engine": request.engine,
                 "pages": request.pages,
                 "mode": request.mode,
+                "formats": list(request.formats),
+                "max_pages": request.max_pages,
             },
         )
         submitter = self._uploads.submitter(claims, fields)
+        if fields.formats:  # the metadata are the job's, and nothing of how this server was asked
+            submitter = submitter.model_copy(update={"metadata": claims.metadata | dict(request.metadata)})
         source = request.WhichOneof("source")
         if source is None:
             raise ApiError(ErrorCode.INVALID_REQUEST, "Set `content`, or `document_url`.")
@@ -95,7 +100,7 @@ class OCRService(ocr_pb2_grpc.OCRServiceServicer):
         try:
             await job.done.wait()
             self._uploads.access.check(claims)
-            return await asyncio.to_thread(_response, job.result_file())
+            return await asyncio.to_thread(_response, job.result_file(), fields)
         finally:
             self._uploads.queue.cancel(job)
 
@@ -107,5 +112,15 @@ def _to_api_error(error: Exception) -> ApiError:
     return answer
 
 
-def _response(result: Path) -> ocr_pb2.OCRResponse:
-    return ocr_response(pages.Pages.model_validate_json(result.read_bytes()))
+def _response(result: Path, fields: ArtifactFields) -> ocr_pb2.OCRResponse:
+    if not fields.formats:
+        return ocr_response(pages.Pages.model_validate_json(result.read_bytes()))
+    from steno_runtime.ocr.writers import FILE_NAMES, MEDIA_TYPES
+
+    names = {fmt: FILE_NAMES[fmt] for fmt in sorted(FILE_NAMES, key=lambda fmt: (fmt != PRIMARY_FORMAT, fmt))}
+    files = [
+        ocr_pb2.Artifact(format=fmt, name=name, content_type=MEDIA_TYPES[fmt], data=(result / name).read_bytes())
+        for fmt, name in names.items()
+        if (result / name).exists()
+    ]
+    return ocr_pb2.OCRResponse(document_id=fields.document_id or "", artifacts=files)
