@@ -83,7 +83,11 @@ GROUPS: dict[str, Group] = {
         "github.com/zegl/kube-score",
         ("main.version={version}",),
     ),
-    "workers": Group("workers/go", {"steno-load": "./cmd/steno-load"}, "google.golang.org/grpc"),
+    "workers": Group(
+        "workers/go",
+        {"steno-load": "./cmd/steno-load", "steno-worker": "./cmd/steno-worker"},
+        "google.golang.org/grpc",
+    ),
     "protoc-gen-go": Group(
         f"{MODULES}/protoc-gen-go",
         {
@@ -101,6 +105,9 @@ GROUPS: dict[str, Group] = {
 }
 
 ALL_GROUPS = (*GROUPS, *PACKAGED)
+
+SOURCES = ("*.go", "*.lua")
+"""Files of a group that go into its programs, which embed scripts."""
 
 KEPT_SECONDS = 14 * 24 * 3600
 COMPILER_FLAGS = ("-gcflags=all=-dwarf=false",)
@@ -145,7 +152,8 @@ def folder(group: str) -> Path:
         return cache_folder("bin") / f"{group}-{key([part.encode() for part in PACKAGED[group].parts])}"
     spec = GROUPS[group]
     home = ROOT / spec.folder
-    files = [home / "go.mod", home / "go.sum", *sorted(home.rglob("*.go"))]
+    sources = sorted(path for pattern in SOURCES for path in home.rglob(pattern))
+    files = [home / "go.mod", home / "go.sum", *sources]
     go_mod = (home / "go.mod").read_text()
     parts = [
         repr((sorted(spec.programs.items()), spec.aliases, COMPILER_FLAGS, linker_flags(spec, go_mod))).encode(),

@@ -9,22 +9,19 @@ import signal
 import threading
 import time
 import wave
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from runtime.tests.conftest import LOOPBACK, S3, Web, reply
+from runtime.tests.conftest import LOOPBACK, S3, Web
 from runtime.tests.ocr.render import page
 from steno_api.documents.manifest import Manifest
 from steno_api.model import ObjectRef
-from steno_api.server.reports import PoolReport
-from steno_api.worker.report import ATTEMPT_REPORT_PATH, AttemptReport
 from steno_api.worker.task import OCRTask, TaskOutput, TaskSource, TranscriptionTask
 from steno_api.worker.termination import Succeeded
 from steno_queue.interface import Queue
@@ -38,65 +35,9 @@ from tests.support import queues
 
 from .conftest import Endpoint, StartServer, TokenIssuer, WebSocketClient, run_server
 from .process import Process, pool_task
+from .queue_support import SECONDS, Operator
 
-SECONDS = 240.0
-"""For anything here: two servers with models start on a busy machine."""
 VISIBILITY = 3.0
-
-
-class Operator:
-    """Answers reports as the operator does: an end is recorded once the job's status has it, so not at once."""
-
-    def __init__(self) -> None:
-        self.reports: list[AttemptReport] = []
-        self._changed = threading.Condition()
-        operator = self
-
-        def known(body: bytes) -> dict[str, list[str]]:
-            return {"known": [each.session.uid for each in PoolReport.model_validate_json(body).sessions], "end": []}
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                answer = operator._take(body) if self.path == ATTEMPT_REPORT_PATH else known(body)
-                reply(200, json.dumps(answer).encode())(self)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def _take(self, body: bytes) -> dict[str, bool]:
-        report = AttemptReport.model_validate_json(body)
-        with self._changed:
-            before = (report.job.uid, report.process) in {(it.job.uid, it.process) for it in self.ends()}
-            self.reports.append(report)
-            self._changed.notify_all()
-        return {"wanted": True, "recorded": report.ended is not None and before}
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def ends(self) -> list[AttemptReport]:
-        """Return the reports of ends."""
-        return [report for report in self.reports if report.ended is not None]
-
-    async def until(self, holds: Callable[[], object]) -> None:
-        """Wait until something holds of the reports."""
-
-        def wait() -> bool:
-            with self._changed:
-                return self._changed.wait_for(holds, SECONDS)
-
-        assert await asyncio.to_thread(wait), self.reports
 
 
 class Pool:
