@@ -4,62 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import re
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
 from obstore.store import S3Store
 
-from steno_api.credentials import ALLOW_PLAIN_HTTP, ENDPOINT_KEY, CredentialScope, aws_endpoint, s3_location
-from steno_api.egress import DENIED, Egress, ForbiddenAddress, host_of
+from steno_api.egress import DENIED
 from steno_api.failures import FailureReason
-from steno_api.s3 import CREDENTIAL_KEYS, DEFAULT_REGION, parse_error
+from steno_api.s3 import parse_error
 from steno_api.worker.task import EgressRules, TaskOutput, TaskSource
 from steno_runtime.errors import WorkError
-from steno_runtime.storage.common import Retry, Unavailable, redact
-from steno_runtime.storage.credentials import Role, outside_scope, read_credentials, scope_of
+from steno_runtime.storage.common import Retry, Unavailable
 from steno_runtime.storage.download import Body
-from steno_runtime.storage.egress import egress_of
-from steno_runtime.storage.egress_proxy import DENIED_CODE, OTHER_ORIGIN_CODE, UNREACHABLE_CODE, egress_proxy
-
-if TYPE_CHECKING:
-    from obstore.store import RetryConfig, S3Credential
+from steno_runtime.storage.egress_proxy import DENIED_CODE, OTHER_ORIGIN_CODE, UNREACHABLE_CODE
+from steno_runtime.storage.s3_client import (
+    ERRORS,
+    LONG_RETRY,
+    NO_RETRY,
+    READ_SECONDS,
+    SHORT_RETRY,
+    WRITE_SECONDS,
+    has_keys,
+    open_client,
+)
 
 log = logging.getLogger(__name__)
 
 CHECK_NAME = ".steno-write-check"
 """An empty object that is written and deleted at once, to find out whether results can be written later."""
-
-_REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-CREDENTIALS_LIFETIME = timedelta(minutes=5)
-"""Mounted credentials are read again after this time, so that a rotated Secret is noticed."""
-
-_ERRORS: tuple[type[Exception], ...] = (BaseError, FileNotFoundError, ValueError, OSError)
-"""What obstore raises: its own errors, and Python's where one fits."""
-
-
-def _retry(attempts: int, timeout: float) -> RetryConfig:
-    return {
-        "max_retries": attempts,
-        "retry_timeout": timedelta(seconds=timeout),
-        "backoff": {"init_backoff": timedelta(seconds=0.25), "max_backoff": timedelta(seconds=15), "base": 2},
-    }
-
-
-_CONNECT_SECONDS = 10
-_READ_SECONDS, _WRITE_SECONDS = 30, 120
-"""How long an endpoint may be silent; with the retries, an output that cannot be reached is known within a minute."""
-_NO_RETRY = _retry(0, 60)
-"""For callers that retry by themselves."""
-_SHORT_RETRY = _retry(4, 30)
-_LONG_RETRY = _retry(10, 170)
-"""For results: losing them to a short outage would cost the whole work."""
 _CONFLICT_RETRY = Retry(attempts=6, first_pause=0.1, max_pause=1.0)
 """For a write that another one at the same place got in the way of: S3 asks that it be tried again."""
 
@@ -69,8 +44,8 @@ class S3Source:
 
     def __init__(self, source: TaskSource, egress: EgressRules) -> None:
         self.display_uri = source.uri
-        self._store, self._key = _open(source, egress, _NO_RETRY, "source", read_timeout=_READ_SECONDS)
-        self._ambient = not _has_keys(source.credentials_dir)
+        self._store, self._key = open_client(source, egress, NO_RETRY, "source", read_timeout=READ_SECONDS)
+        self._ambient = not has_keys(source.credentials_dir)
         self._etag: str | None = None
 
     @contextlib.contextmanager
@@ -81,7 +56,7 @@ class S3Source:
         except PreconditionError as error:  # the object was replaced meanwhile: start over with the new one
             self._etag = None
             raise Unavailable("it changed while it was read") from error
-        except _ERRORS as error:
+        except ERRORS as error:
             raise self._translate(error) from error
         self._etag = result.meta["e_tag"]
         yield Body(offset=result.range[0] if offset else 0, total=result.meta["size"], chunks=self._chunks(result))
@@ -95,7 +70,7 @@ class S3Source:
         try:
             for chunk in result.stream(min_chunk_size=1):  # whatever comes: a full buffer could take for days to fill
                 yield bytes(chunk)
-        except _ERRORS as error:
+        except ERRORS as error:
             raise Unavailable("the connection broke") from error
 
     def _translate(self, error: Exception) -> Exception:
@@ -122,10 +97,10 @@ class S3Output:
 
     def __init__(self, output: TaskOutput, egress: EgressRules) -> None:
         self.uri = output.uri
-        self._ambient = not _has_keys(output.credentials_dir)
-        self._store, self._prefix = _open(output, egress, _SHORT_RETRY, "output", read_timeout=_READ_SECONDS)
-        self._no_retry_store, _ = _open(output, egress, _NO_RETRY, "output", read_timeout=_WRITE_SECONDS)
-        self._long_retry_store, _ = _open(output, egress, _LONG_RETRY, "output", read_timeout=_WRITE_SECONDS)
+        self._ambient = not has_keys(output.credentials_dir)
+        self._store, self._prefix = open_client(output, egress, SHORT_RETRY, "output", read_timeout=READ_SECONDS)
+        self._no_retry_store, _ = open_client(output, egress, NO_RETRY, "output", read_timeout=WRITE_SECONDS)
+        self._long_retry_store, _ = open_client(output, egress, LONG_RETRY, "output", read_timeout=WRITE_SECONDS)
         self._conditional = True
 
     def check_writable(self) -> None:
@@ -133,18 +108,18 @@ class S3Output:
         key = self._key(CHECK_NAME)
         try:
             self._put(self._store, CHECK_NAME, b"", "application/octet-stream", mode="overwrite")
-        except _ERRORS as error:
+        except ERRORS as error:
             raise self._translate(error) from error
         try:
             obstore.delete(self._store, key)
-        except _ERRORS as error:  # permission to write but not to delete is enough for results; an empty object stays
+        except ERRORS as error:  # permission to write but not to delete is enough for results; an empty object stays
             log.info("cannot delete the write check", extra={"why": _StoreError(error, self._ambient).reason})
 
     def read(self, name: str) -> bytes | None:
         """See `OutputDirectory`."""
         try:
             return bytes(obstore.get(self._store, self._key(name)).bytes())
-        except _ERRORS as error:
+        except ERRORS as error:
             answer = _StoreError(error, self._ambient)
             if answer.kind == "missing" and answer.code != "NoSuchBucket":
                 return None
@@ -159,7 +134,7 @@ class S3Output:
                 # Without retries: a store that has no conditional writes says so with a server error, which would be
                 # retried for minutes.
                 return self._put(self._no_retry_store, name, data, content_type, mode="create")
-            except _ERRORS as error:
+            except ERRORS as error:
                 answer = _StoreError(error, self._ambient)
                 self._conditional = not (isinstance(error, NotSupportedError) or answer.code == "NotImplemented")
                 if self._conditional and answer.kind != "unavailable":
@@ -171,7 +146,7 @@ class S3Output:
             return self.read(name) is None and self._put(
                 self._long_retry_store, name, data, content_type, mode="overwrite"
             )
-        except _ERRORS as error:
+        except ERRORS as error:
             raise self._translate(error) from error
 
     def _put(
@@ -182,7 +157,7 @@ class S3Output:
         while True:
             try:
                 obstore.put(store, self._key(name), data, mode=mode, attributes=attributes, use_multipart=False)
-            except _ERRORS as error:
+            except ERRORS as error:
                 if parse_error(error).is_conflict:  # for obstore it exists already, which a retry finds out
                     conflicts += 1
                     if conflicts == _CONFLICT_RETRY.attempts:
@@ -263,126 +238,6 @@ class _StoreError:
         # Never the text: it quotes the body of the answer, and an endpoint may lead anywhere.
         known = {"error": type(error).__name__, "status": answer.status, "code": answer.code}
         log.info("the store answered with an error", extra=known)
-
-
-def _open(
-    location: TaskSource | TaskOutput, egress: EgressRules, retry: RetryConfig, role: Role, *, read_timeout: int
-) -> tuple[S3Store, str]:
-    """Return the bucket of a source or output, and the key (or prefix) in it."""
-    parts = location.uri[len("s3://") :]
-    bucket, _, key = parts.partition("/")
-    credentials = read_credentials(location.credentials_dir)
-    endpoint = location.endpoint_url or credentials.get(ENDPOINT_KEY) or os.environ.get(ENDPOINT_KEY)
-    config: dict[str, Any] = {"virtual_hosted_style_request": False}  # a bucket's own host would be another origin
-    if endpoint:
-        _refuse_endpoint(endpoint, egress_of(egress), role)
-        config["endpoint"] = endpoint.rstrip("/")
-    region = location.region or credentials.get("AWS_REGION")
-    if region or location.credentials_dir:
-        config["region"] = region or DEFAULT_REGION
-    region = region or os.environ.get("AWS_REGION") or DEFAULT_REGION
-    provider: Callable[[], S3Credential] | None = None
-    if _has_keys(location.credentials_dir):
-        provider = partial(_credential, location.credentials_dir, role)
-        provider()  # a Secret that lacks a key is reported now, in our words
-    _check_scope(location, endpoint, region, role)
-    origin = None if provider is None else endpoint or aws_endpoint(region)
-    try:
-        store = S3Store(
-            bucket,
-            config=config,  # pyright: ignore[reportArgumentType]
-            client_options={
-                "allow_http": bool(endpoint and endpoint.lower().startswith("http://")),
-                # It resolves and connects by itself, and follows redirects: the proxy decides about each address.
-                "proxy_url": egress_proxy(egress, origin),
-                "connect_timeout": f"{_CONNECT_SECONDS}s",
-                "read_timeout": f"{read_timeout}s",
-                "timeout": "1day",
-            },
-            retry_config=retry,
-            credential_provider=provider,
-        )
-    except _ERRORS as error:
-        raise WorkError(
-            FailureReason.INVALID_SPEC, f"{location.uri} cannot be opened: check its bucket name, endpoint and region."
-        ) from error
-    return store, key.strip("/") if role == "output" else key
-
-
-def _check_scope(location: TaskSource | TaskOutput, endpoint: str | None, region: str, role: Role) -> None:
-    """Check that the credentials may be sent for a location.
-
-    Args:
-        location: what is read or written.
-        endpoint: of its requests; None: that of AWS.
-        region: of its requests.
-        role: which of both it is.
-
-    Raises:
-        WorkError: they are not, or the location cannot be one of S3.
-    """
-    bucket, _, key = location.uri[len("s3://") :].partition("/")
-    target = s3_location(bucket, key.strip("/") if role == "output" else key)
-    if target is None:
-        raise WorkError(
-            FailureReason.INVALID_SPEC,
-            f"{location.uri} is not a bucket and key of S3: a part of it is empty or relative. Correct {role}.uri.",
-        )
-    if not _REGION.fullmatch(region):  # it becomes part of a host name
-        raise WorkError(FailureReason.INVALID_SPEC, f"The region of {location.uri} is not one. Correct {role}.region.")
-    where = f"{redact(endpoint) if endpoint else 'AWS'} for {location.uri}"
-    if _has_keys(location.credentials_dir):
-        why = scope_of(read_credentials(location.credentials_dir), role).refuse_object(endpoint, region, target)
-        if why:
-            raise outside_scope(role, where, why)
-    elif _ambient_scope().refuse_object(endpoint, region, target):
-        reason = FailureReason.SOURCE_FORBIDDEN if role == "source" else FailureReason.OUTPUT_FORBIDDEN
-        raise WorkError(
-            reason,
-            f"The pod's own identity is not sent to {where}, since there are no credentials for this endpoint. Set "
-            f"{role}.secretRef, or have the RuntimeProfile's env name the endpoint in {ENDPOINT_KEY}, with "
-            "AWS_ALLOW_HTTP=true if it is plain HTTP.",
-        )
-
-
-def _ambient_scope() -> CredentialScope:
-    """Return where the pod's own identity may be sent: to AWS, or where the administrator says, never a user."""
-    environ = os.environ
-    return scope_of(
-        {ENDPOINT_KEY: environ.get(ENDPOINT_KEY, ""), ALLOW_PLAIN_HTTP: environ.get("AWS_ALLOW_HTTP", "")}, "source"
-    )
-
-
-def _refuse_endpoint(endpoint: str, egress: Egress, role: str) -> None:
-    """Refuse a denied endpoint in words, before the proxy would."""
-    try:
-        with contextlib.suppress(OSError, UnicodeError):  # what does not resolve here may do so for a proxy
-            egress.resolve(host_of(endpoint), None)
-    except ForbiddenAddress as error:
-        raise WorkError(
-            FailureReason.INVALID_SPEC,
-            f"{role}.endpointURL {redact(endpoint)} leads to an address that is {DENIED}. Give the S3 server's URL, "
-            "or have its network allowed (egress.allowedNetworks of the chart).",
-        ) from error
-
-
-def _has_keys(directory: str | None) -> bool:
-    return any(name in read_credentials(directory) for name in CREDENTIAL_KEYS)
-
-
-def _credential(directory: str | None, role: str) -> S3Credential:
-    values = read_credentials(directory)
-    missing = [name for name in CREDENTIAL_KEYS if not values.get(name)]
-    if missing:
-        raise WorkError(
-            FailureReason.INVALID_SPEC, f"The Secret of {role}.secretRef lacks the key {missing[0]}. Add it."
-        )
-    return {
-        "access_key_id": values["AWS_ACCESS_KEY_ID"],
-        "secret_access_key": values["AWS_SECRET_ACCESS_KEY"],
-        "token": values.get("AWS_SESSION_TOKEN") or None,
-        "expires_at": datetime.now(UTC) + CREDENTIALS_LIFETIME,
-    }
 
 
 def _credentials_remedy(role: str, ambient: bool) -> str:
