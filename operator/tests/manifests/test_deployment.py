@@ -135,6 +135,12 @@ def test_a_queue_of_its_own_is_named_after_the_pool():
     assert told.dead_letter_url.endswith("/ns-docs-dead")
 
 
+@pytest.mark.parametrize(("workloads", "live"), [(["Queue"], False), (["Streams", "Queue"], True)])
+def test_servers_are_told_whether_text_must_come_soon(workloads: list[str], live: bool):
+    _, task = queued(QueuePolicy(REDIS), workloads=workloads)
+    assert task.live is live
+
+
 def test_a_pool_of_streams_knows_no_queue():
     pod, task = queued(QueuePolicy(REDIS, "queue-credentials"), workloads=["Streams"], queue=None)
     assert (task.queue, mounted(pod)) == (None, {})

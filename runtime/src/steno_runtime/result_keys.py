@@ -36,6 +36,7 @@ class ResultKeyClient:
         pool: ObjectRef | None = None,
         check: Check = lambda: None,
         wait_seconds: float = WAIT_SECONDS,
+        known: Sequence[bytes] = (),
     ) -> None:
         """Prepare; nothing is asked yet.
 
@@ -46,6 +47,7 @@ class ResultKeyClient:
             pool: whose server this is; None: it is the worker of a job.
             check: raises `Stopped` once this was asked to stop.
             wait_seconds: for an operator that does not answer, in all.
+            known: the keys, if the operator has named them already; it is not asked then.
         """
         self._reporting = reporting
         self._request = ResultKeyRequest(resource=resource, pool=pool)
@@ -53,7 +55,7 @@ class ResultKeyClient:
         self._check = check
         self._wait_seconds = wait_seconds
         self._until: float | None = None
-        self._keys: Sequence[bytes] | None = () if reporting is None else None
+        self._keys: Sequence[bytes] | None = known if known or reporting is None else None
 
     def __call__(self) -> Sequence[bytes]:
         """Return the keys; none where the operator does not know of such keys.

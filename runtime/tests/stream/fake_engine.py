@@ -30,11 +30,11 @@ class FakeEngine:
     Args:
         seconds: returns what a batch of these windows costs.
         batch_size: windows per batch.
+        workers: calls at a time.
         max_windows: more windows do not fit its memory.
     """
 
     device = "cpu"
-    workers = 1
 
     def __init__(
         self,
@@ -43,7 +43,9 @@ class FakeEngine:
         batch_size: int = 8,
         max_windows: int = 1000,
         languages: Sequence[str] = ("en", "ko", "ja"),
+        workers: int = 1,
     ) -> None:
+        self.workers = workers
         self.batch_size = batch_size
         self.languages = frozenset(languages)
         self.seconds, self.max_windows = seconds, max_windows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 import pytest
@@ -86,7 +87,8 @@ def test_a_stop_leaves_the_rest_undecoded():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "cores", "workers"), [(0, 2, 1), (16, 2, 1), (40, 2, 2), (7200, 2, 2), (40, 1, 1), (7200, 64, 4)]
+    ("seconds", "cores", "workers"),
+    [(0, 2, 1), (16, 2, 1), (40, 2, 2), (7200, 2, 2), (40, 1, 1), (7200, 64, 4), (inf, 2, 2), (inf, 64, 4)],
 )
 def test_workers_by_what_there_is_to_decode(seconds, cores, workers):
     assert default_workers(seconds, cores) == workers

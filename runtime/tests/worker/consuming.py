@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,9 +88,23 @@ class ToldWorker(WarmWorker):
         self.begun: list[str] = []
         self.ended = ENDED
         self.finish = threading.Event()
+        self.keys: list[Sequence[bytes]] = []
+        self.brief = False
+        """Whether attempts turn out to be."""
 
-    def work(self, task: Task, stop: StopRequest, on_progress: Callable[[Progress], None]) -> TerminationMessage:
+    def work(
+        self,
+        task: Task,
+        stop: StopRequest,
+        on_progress: Callable[[Progress], None],
+        *,
+        keys: Sequence[bytes] = (),
+        on_brief: Callable[[], None] = lambda: None,
+    ) -> TerminationMessage:
         self.begun.append(f"{task.job.uid}/{task.attempt}")
+        self.keys.append(keys)
+        if self.brief:
+            on_brief()
         on_progress(Progress(stage=Stage.DECODING, percent=10))
         try:
             while not self.finish.wait(0.005):

@@ -141,6 +141,56 @@ async def test_several_attempts_go_on_at_once(make_task, tmp_path):
     assert sorted(pool.worker.begun) == ["uid-1/1", "uid-1/2", "uid-1/3"]
 
 
+async def test_attempts_that_turn_out_to_be_brief_make_room_for_more(make_task, tmp_path):
+    pool = Pool(tmp_path)
+    pool.worker.brief = True
+    for attempt in (1, 2, 3, 4):
+        await pool.queue.publish(message_of(make_task(attempt=attempt)))
+    async with pool.consumed(at_once=1, brief_at_once=2):
+        for attempt in (1, 2, 3):
+            await pool.operator.reported(lambda report, it=attempt: report.attempt == it and report.progress)
+        assert (await pool.queue.depth()).waiting == 1
+        pool.worker.finish.set()
+        await pool.empty()
+    assert sorted(pool.worker.begun) == ["uid-1/1", "uid-1/2", "uid-1/3", "uid-1/4"]
+
+
+async def test_until_it_is_known_that_an_attempt_is_brief_it_counts_as_a_long_one(make_task, tmp_path):
+    pool = Pool(tmp_path)
+    for attempt in (1, 2):
+        await pool.queue.publish(message_of(make_task(attempt=attempt)))
+    async with pool.consumed(at_once=1, brief_at_once=5):
+        await pool.operator.reported(lambda report: report.progress is not None)
+        assert await pool.queue.receive(0) == []
+        assert (await pool.queue.depth()).waiting == 1
+        pool.worker.finish.set()
+        await pool.empty()
+    assert sorted(pool.worker.begun) == ["uid-1/1", "uid-1/2"]
+
+
+async def test_a_drain_waits_for_brief_attempts_too(make_task, tmp_path):
+    pool = Pool(tmp_path)
+    pool.worker.brief = True
+    for attempt in (1, 2, 3):
+        await pool.queue.publish(message_of(make_task(attempt=attempt)))
+    async with pool.consumed(at_once=1, brief_at_once=2) as consumer:
+        for attempt in (1, 2, 3):
+            await pool.operator.reported(lambda report, it=attempt: report.attempt == it and report.progress)
+        await consumer.drain(asyncio.get_running_loop().time())
+        given_back = await pool.queue.receive(3)
+    assert [delivery.receives for delivery in given_back] == [2, 2, 2]
+
+
+async def test_the_keys_that_the_operator_names_prove_the_results(make_task, tmp_path):
+    key = b"k" * 32
+    pool = Pool(tmp_path, answer=lambda report: AttemptAnswer(recorded=bool(report.ended), keys=[key.hex()]))
+    pool.worker.finish.set()
+    await pool.queue.publish(message_of(make_task()).with_proof(key))
+    async with pool.consumed():
+        await pool.empty()
+    assert pool.worker.keys == [[key]]
+
+
 @pytest.mark.parametrize("forged", ["unsigned", "of another job", "altered"])
 async def test_a_message_that_the_operator_did_not_make_is_a_dead_letter(make_task, tmp_path, forged):
     """Who may write the queue does not have other work done for a job that waits, under the job's name."""

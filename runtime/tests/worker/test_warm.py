@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import wave
@@ -112,6 +113,38 @@ class SilentEngine:
 
     device, workers, batch_size, languages = "cpu", 1, 1, frozenset({"en"})
 
+    def share(self, _):
+        return contextlib.nullcontext(self)
+
+
+def silence(path, seconds: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 16_000 * seconds))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "changes", "brief"),
+    [(59, {}, True), (61, {}, False), (2, {"diarization": {}}, False)],
+)
+async def test_an_attempt_is_brief_if_its_recording_is_short_and_no_model_is_loaded_for_it(
+    make_task, tmp_path, seconds, changes, brief
+):
+    silence(tmp_path / "a.wav", seconds)
+    worker, said = WarmWorker(pool_task(tmp_path), SilentEngine()), []
+    await asyncio.to_thread(
+        worker.work, make_task(**changes), StopRequest(), lambda _: None, on_brief=lambda: said.append("brief")
+    )
+    assert said == ["brief"] * brief
+
+
+async def test_attempts_that_share_the_engine_do_not_wait_for_a_turn(make_task, tmp_path):
+    silence(tmp_path / "a.wav", 1)
+    worker = WarmWorker(pool_task(tmp_path), SilentEngine())
+    with worker._turn(lambda: None):
+        ended = await asyncio.to_thread(worker.work, make_task(), StopRequest(), lambda _: None)
+    assert ended.result.outcome == "Succeeded", ended
+
 
 async def test_a_failed_attempt_has_its_reason(make_task, web, tmp_path):
     worker = WarmWorker(pool_task(tmp_path, egress=LOOPBACK), SilentEngine())
@@ -132,7 +165,11 @@ async def test_a_transcript_that_somebody_else_wrote_is_not_the_pools_result(mak
     (tmp_path / "results" / "transcript.json").write_bytes(WRITERS["json"](transcript()))
     ended = await asyncio.to_thread(worker.work, task, StopRequest(), lambda _: None)
     assert ended.result.reason is FailureReason.OUTPUT_FORBIDDEN
-    assert json.loads(web.bodies[0]) == {"resource": task.job.to_wire(), "pool": POOL.to_wire()}
+    (asked,) = web.bodies_of("/v1/result-keys")
+    assert json.loads(asked) == {"resource": task.job.to_wire(), "pool": POOL.to_wire()}
+    again = await asyncio.to_thread(worker.work, task, StopRequest(), lambda _: None, keys=[b"\x11" * 32])
+    assert again.result.reason is FailureReason.OUTPUT_FORBIDDEN
+    assert web.bodies_of("/v1/result-keys") == [asked], "the operator has named the keys already"
 
 
 @pytest.mark.parametrize(("short", "reason"), [(None, None), (2.0, None), (0.5, FailureReason.TOO_LONG_FOR_POOL)])

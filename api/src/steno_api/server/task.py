@@ -17,8 +17,8 @@ CERTIFICATE_FILE, KEY_FILE = "tls.crt", "tls.key"
 """Keys of a Secret of type `kubernetes.io/tls`."""
 
 ATTEMPTS_AT_ONCE = 2
-"""Attempts that a server makes at a time: while the model works on one, the next is fetched and decoded, and the last
-published. A pool has a server for so many queued jobs."""
+"""Attempts that a server makes at a time, those of brief recordings not counted: while the model works on one, the next
+is fetched and decoded, and the last published. A pool has a server for so many queued jobs."""
 
 
 class PoolOutput(Model):
@@ -57,6 +57,8 @@ class PoolTask(Model):
     scratch_dir: str = "/scratch"
     max_sessions: int = Field(ge=1)
     """Sessions this replica serves at once; further ones are refused."""
+    live: bool = True
+    """Whether sessions are served: text must come soon then. Else the engine is set up to get through much work."""
     token_keys: list[str]
     """Public keys (PEM) that session tokens are verified with until the operator names others; without any,
     nobody is let in."""

@@ -171,8 +171,9 @@ class RuntimePoolSpec(Model):
         list[Workload], Field(min_length=1, max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default=["Streams"])
     """What the servers do. `Streams`: live sessions. `Queue`: attempts of jobs with `execution: Pool` or `Auto`, two at
-    a time by each server; that needs a queue server, which the operator is configured with. Sessions go first: attempts
-    use what they leave."""
+    a time by each server, and more of recordings of up to a minute; that needs a queue server, which the operator is
+    configured with. Sessions go first: attempts use what they leave. Servers without `Streams` decode on all CPU cores
+    side by side."""
     queue: PoolQueueSpec | None = None
     """What jobs may use; only with `Queue` in `workloads`."""
     tenant_ref: TenantRef | None = None
@@ -223,6 +224,11 @@ class RuntimePoolSpec(Model):
     """The Service in front of the servers."""
     endpoints: PoolEndpoints | None = None
     """Addresses for clients outside the cluster; absent: the Service's name in the cluster."""
+
+    @property
+    def serves_sessions(self) -> bool:
+        """Whether the servers have live sessions."""
+        return "Streams" in self.workloads
 
     @property
     def serves_queue(self) -> bool:

@@ -91,6 +91,7 @@ def build_pool_task(pool: RuntimePool, profile: RuntimeProfile, config: ServerCo
         hub_downloads=profile.spec.hub.downloads,
         scratch_dir=paths.SCRATCH,
         max_sessions=spec.sessions_per_replica,
+        live=spec.serves_sessions,
         token_keys=list(config.token_keys),
         output=None
         if output is None

@@ -15,11 +15,14 @@ from steno_api.server.task import ATTEMPTS_AT_ONCE, PoolQueue, PoolTask
 from steno_queue.connect import open_queue
 from steno_queue.settings import QueueSettings
 from steno_runtime.errors import WorkError
-from steno_runtime.stt.engine import Engine
-from steno_runtime.worker.consumer import Consumer, OperatorReports, Tally
+from steno_runtime.stt.engine import SharedEngine
+from steno_runtime.worker.consumer import BRIEF_AT_ONCE, Consumer, OperatorReports, Tally
 from steno_runtime.worker.warm import WarmWorker
 
 log = logging.getLogger(__name__)
+
+BRIEF_BESIDE_SESSIONS = 4
+"""Attempts of brief recordings beside two others where live sessions need the process soon."""
 
 BEATS_PER_LEASE = 3
 """A message is kept although two attempts in a row to extend it failed."""
@@ -54,7 +57,7 @@ class QueueWorker:
         """What was done so far."""
         return Tally() if self._consumer is None else self._consumer.tally
 
-    async def run(self, engine: Engine) -> None:
+    async def run(self, engine: SharedEngine) -> None:
         """Make attempts until `drain`, or until cancelled.
 
         Args:
@@ -72,6 +75,7 @@ class QueueWorker:
             pool=task.pool,
             heartbeat_seconds=self._settings.visibility_seconds / BEATS_PER_LEASE,
             report_seconds=self._reporting.interval_seconds,
+            brief_at_once=BRIEF_BESIDE_SESSIONS if task.live else BRIEF_AT_ONCE,
         )
         log.info("taking attempts from the queue", extra={"queue": self._settings.kind})
         try:

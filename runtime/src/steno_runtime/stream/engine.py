@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from steno_api.failures import FailureReason
-from steno_runtime.errors import WorkError
+from steno_runtime.errors import Check, WorkError
 from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.stream import metrics
 from steno_runtime.stream.scheduler import (
@@ -24,7 +25,7 @@ from steno_runtime.stream.scheduler import (
     window_frames,
 )
 from steno_runtime.stream.session import Session, SessionClosed, SessionConfig
-from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine
+from steno_runtime.stt.engine import AutoLanguage, Decoded, DecodeProfile, Engine, SharedEngine
 from steno_runtime.stt.languages import allowed_languages, describe_ignored, require_language
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.pipeline import load_engine
@@ -53,6 +54,8 @@ class EngineStatus:
 
 
 _KINDS = {profile: kind for kind, profile in PROFILES.items()}
+_CHECK_SECONDS = 0.1
+"""How long a window that waits keeps its owner from being stopped."""
 
 
 class SessionLimit(Exception):  # noqa: N818  (not an error of ours: the server is full)
@@ -60,17 +63,39 @@ class SessionLimit(Exception):  # noqa: N818  (not an error of ours: the server 
 
 
 class BatchEngine:
-    """`Engine` for batch work: its windows are decoded beside the sessions', at the lowest priority.
+    """`SharedEngine` for batch work: its windows are decoded beside the sessions', at the lowest priority.
 
-    Unlike other engines, any number of threads may call it.
+    Unlike other engines, any number of threads may call it. On a GPU, windows of the same length, language and profile
+    are decoded together, whoever they are of. On a CPU that saves nothing, and may change a word: those of several
+    pieces of work are decoded side by side, if the engine has workers for it.
     """
 
-    def __init__(self, scheduler: Scheduler, engine: Engine) -> None:
-        self._scheduler = scheduler
+    def __init__(self, scheduler: Scheduler, engine: Engine, *, owner: int = 0, check: Check = lambda: None) -> None:
+        """Prepare.
+
+        Args:
+            scheduler: takes the windows.
+            engine: behind it.
+            owner: number of the piece of work that the windows are of.
+            check: called while they wait; raises to give them up.
+        """
+        self._scheduler, self._engine = scheduler, engine
+        self._session, self._check = f"batch-{owner}", check
+        self._company = self._session if engine.device == "cpu" else ""
+        self._owners = itertools.count(1)
         self.device = engine.device
-        self.workers = 1  # the scheduler decides what is decoded at a time
+        self.workers = engine.workers
         self.batch_size = engine.batch_size
         self.languages = engine.languages
+
+    @contextmanager
+    def share(self, check: Check) -> Iterator[Engine]:
+        """See `SharedEngine`."""
+        part = BatchEngine(self._scheduler, self._engine, owner=next(self._owners), check=check)
+        try:
+            yield part
+        finally:
+            self._scheduler.forget("", part._session)
 
     def detect_languages(self, windows: Sequence[Samples]) -> list[Mapping[str, float]]:
         """Return the probability of each language in each window; see `Engine`."""
@@ -90,14 +115,23 @@ class BatchEngine:
         try:
             for samples in windows:
                 frames = window_frames(kind, len(samples))
-                window = Window(kind, "", f"batch-{get_ident()}", frames, lambda samples=samples: samples, language)
+                window = Window(
+                    kind, "", self._session, frames, lambda samples=samples: samples, language, self._company
+                )
                 futures.append(self._scheduler.submit(window, Priority.BATCH))
-            return [future.result() for future in futures]
+            return [self._result(future) for future in futures]
         except (CancelledError, SchedulerClosed) as err:
             raise WorkError(FailureReason.INTERNAL, "The server is stopping.") from err
         finally:
             for future in futures:
                 future.cancel()
+
+    def _result(self, future: Future[Any]) -> Any:
+        while True:
+            try:
+                return future.result(_CHECK_SECONDS)
+            except TimeoutError:
+                self._check()
 
 
 class StreamEngine:
@@ -193,7 +227,7 @@ class StreamEngine:
         return session
 
     @property
-    def batch_engine(self) -> Engine:
+    def batch_engine(self) -> SharedEngine:
         """An engine for batch work beside the sessions, at the lowest priority; for `stt.pipeline.transcribe`."""
         return self._batch
 

@@ -1,8 +1,9 @@
-"""Batching scheduler: one thread runs the model, and decodes windows of many sessions together.
+"""Batching scheduler: a thread for each of the engine's workers decodes windows of many sessions together.
 
 An idle engine gets what there is at once; while it is busy, windows gather. Finals go first, then partials, then batch
 work. Within a priority, the window that has waited longest leads the batch and the sessions that have received the
-least work join it (`stream.fairness`). A batch holds windows of one kind, frame bucket and language.
+least work join it (`stream.fairness`). A batch holds windows of one kind, frame bucket and language. Of live work one
+batch is decoded at a time; of batch work as many as there are workers.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ class Window:
     """Returns the samples; called in the scheduler's thread when it is the window's turn."""
     language: str | AutoLanguage = ""
     """ISO 639 code, or from what to choose it; empty for `DETECT`."""
+    company: str = ""
+    """Only windows of the same company are decoded together."""
 
 
 @dataclass(eq=False)
@@ -122,16 +125,16 @@ class QueuedWindow:
         return self.window.frames
 
     @property
-    def group(self) -> tuple[DecodeKind, int, str | AutoLanguage]:
+    def group(self) -> tuple[DecodeKind, int, str | AutoLanguage, str]:
         """Only windows of one group are decoded together."""
-        return self.window.kind, self.window.frames, self.window.language
+        return self.window.kind, self.window.frames, self.window.language, self.window.company
 
 
 class Scheduler:
-    """Gives windows to the engine, in its own thread. Its methods may be called from any thread.
+    """Gives windows to the engine, in its own threads. Its methods may be called from any thread.
 
     Args:
-        engine: called from that thread only.
+        engine: called from those threads only, as many as it has workers.
         max_frames: mel frames (10 ms) decoded at once; None: by the device.
         clock: returns seconds; for tests.
     """
@@ -144,7 +147,8 @@ class Scheduler:
         self._max_windows = engine.batch_size
         self._clock = clock
         self._waiting: list[QueuedWindow] = []  # in the order in which they came
-        self._running = 0
+        self._free = engine.workers  # threads that decode nothing
+        self._live = False  # whether one of them decodes live work
         self._fair_queue = FairQueue()
         self._last_served: dict[str, float] = {}  # when each session's window was last taken
         self._open_sessions = 0
@@ -153,8 +157,12 @@ class Scheduler:
         self._decodes: Counter[str] = Counter()
         self._batches = 0
         self._recent: deque[float] = deque(maxlen=8)  # seconds that the last batches of live work took
-        self._thread = threading.Thread(target=self._run, name="steno-scheduler", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"steno-scheduler-{number}", daemon=True)
+            for number in range(engine.workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, window: Window, priority: Priority, *, replaces: Future[Any] | None = None) -> Future[Any]:
         """Queue a window.
@@ -202,6 +210,11 @@ class Scheduler:
         """Forget a session, and cancel its waiting windows."""
         with self._changed:
             self._open_sessions -= 1
+        self.forget(tenant, session)
+
+    def forget(self, tenant: str, session: str) -> None:
+        """Cancel the waiting windows of whoever came under these names, and forget what work they received."""
+        with self._changed:
             cancelled = [queued for queued in self._waiting if queued.session == session]
             self._waiting = [queued for queued in self._waiting if queued.session != session]
             self._fair_queue.remove(tenant, session)
@@ -213,7 +226,7 @@ class Scheduler:
     def idle(self) -> bool:
         """Whether a window submitted now is decoded now."""
         with self._changed:
-            return not self._waiting and not self._running
+            return not self._waiting and self._free > 0 and not self._live
 
     @property
     def batch_seconds(self) -> float:
@@ -239,15 +252,16 @@ class Scheduler:
             return sum(self._decodes.values()) / self._batches if self._batches else 0.0
 
     def close(self) -> None:
-        """Cancel the waiting windows, and end the thread after the batch that runs."""
+        """Cancel the waiting windows, and end the threads after the batches that run."""
         with self._changed:
             self._closed = True
             cancelled, self._waiting = self._waiting, []
             self._changed.notify_all()
         for queued in cancelled:
             queued.future.cancel()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
 
     def _run(self) -> None:
         while self._run_batch():
@@ -259,12 +273,14 @@ class Scheduler:
         A method of its own so that no local variable outlives the batch: a window refers to its session's audio.
         """
         with self._changed:
-            while not self._has_waiting():
+            while not (due := self._due()):
                 if self._closed:
                     return False
                 self._changed.wait()
-            batch = [queued for queued in self._take_batch() if queued.future.set_running_or_notify_cancel()]
-            self._running = len(batch)
+            batch = [queued for queued in self._take_batch(due) if queued.future.set_running_or_notify_cancel()]
+            live = any(queued.priority is not Priority.BATCH for queued in batch)
+            self._free -= 1
+            self._live |= live
         now = self._clock()
         for queued in batch:
             metrics.QUEUE_SECONDS.labels(queued.priority.name.lower()).observe(max(0.0, now - queued.queued))
@@ -273,15 +289,18 @@ class Scheduler:
         if batch:
             self._load_and_decode(batch)
         with self._changed:
-            self._running = 0
+            self._free += 1
+            self._live &= not live
+            self._changed.notify_all()
         return True
 
-    def _has_waiting(self) -> bool:
+    def _due(self) -> list[QueuedWindow]:
+        """Return the windows that a thread may take now: of live work none while another decodes some."""
         self._waiting = [queued for queued in self._waiting if not queued.future.cancelled()]
-        return bool(self._waiting)
+        return [queued for queued in self._waiting if queued.priority is Priority.BATCH or not self._live]
 
-    def _take_batch(self) -> list[QueuedWindow]:
-        """Choose the next batch and remove it from the queue."""
+    def _take_batch(self, due: Sequence[QueuedWindow]) -> list[QueuedWindow]:
+        """Choose the next batch of windows that are due, and remove it from the queue."""
         now = self._clock()
 
         def waiting_since(queued: QueuedWindow) -> float:
@@ -297,16 +316,13 @@ class Scheduler:
             overdue = queued.priority is Priority.PARTIAL and now - waiting_since(queued) > partial_wait
             return 0 if overdue else queued.priority
 
-        def due(queued: QueuedWindow) -> tuple[int, float]:
+        def since(queued: QueuedWindow) -> tuple[int, float]:
             wait = partial_wait if queued.priority is Priority.PARTIAL else 0.0
             return urgency(queued), waiting_since(queued) + wait
 
-        lead = min(self._waiting, key=due)
-        group = [queued for queued in self._waiting if queued.group == lead.group]
-        max_windows = self._max_windows
-        if lead.priority is Priority.BATCH and self._open_sessions:
-            max_windows = max(1, max_windows // LIVE_BATCH_DIVISOR)
-        max_windows = max(1, min(max_windows, self._max_frames // max(1, lead.cost)))
+        lead = min(due, key=since)
+        group = [queued for queued in due if queued.group == lead.group]
+        max_windows = self._most(lead, len(group))
         batch = [lead]
         for level in sorted({urgency(queued) for queued in group}):
             for queued in self._fair_queue.order(queued for queued in group if urgency(queued) == level):
@@ -318,6 +334,14 @@ class Scheduler:
         taken = set(map(id, batch))
         self._waiting = [queued for queued in self._waiting if id(queued) not in taken]
         return batch
+
+    def _most(self, lead: QueuedWindow, waiting: int) -> int:
+        """Return how many windows may be decoded with `lead`, of whose group so many wait."""
+        most = self._max_windows
+        if lead.priority is Priority.BATCH:
+            # Threads that are idle take part: two halves side by side are done before one whole.
+            most = min(most // LIVE_BATCH_DIVISOR if self._open_sessions else most, -(-waiting // self._free))
+        return max(1, min(most, self._max_frames // max(1, lead.cost)))
 
     def _load_and_decode(self, batch: Sequence[QueuedWindow]) -> None:
         samples: list[Samples] = []

@@ -68,10 +68,10 @@ def default_workers(seconds: float, cores: int) -> int:
     """Return how many calls a CPU should run side by side: one for each core, as far as there are chunks to decode.
 
     Args:
-        seconds: of audio that is to be decoded; 0: windows come one by one.
+        seconds: of audio that is to be decoded; 0: windows come one by one; infinite: there are always more.
         cores: that there are.
     """
-    return max(1, min(cores, MAX_WORKERS, int(seconds / WORKER_SECONDS)))
+    return max(1, min(cores, MAX_WORKERS, int(min(seconds / WORKER_SECONDS, MAX_WORKERS))))
 
 
 def default_batch_size(device: str, memory_mib: int | None = None) -> int:

@@ -6,10 +6,12 @@ Today Whisper runs in this process (`stt.ctranslate`); another server can take i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from steno_runtime.errors import Check
 from steno_runtime.stt.chunks import SHORT_TAIL_FRAMES, TAIL_FRAMES, window_frames
 from steno_runtime.stt.repetition import is_loop, is_repetitive
 
@@ -161,6 +163,18 @@ class Engine(Protocol):
 
         Raises:
             WorkError: `OutOfMemory` when the batch did not fit.
+        """
+        ...
+
+
+class SharedEngine(Engine, Protocol):
+    """An engine that several pieces of work have together."""
+
+    def share(self, check: Check) -> AbstractContextManager[Engine]:
+        """Return the engine as one piece of work has it: no other one with more to decode holds it up.
+
+        Args:
+            check: called while windows wait; what it raises ends the call, and the windows leave the queue.
         """
         ...
 

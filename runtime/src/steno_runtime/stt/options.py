@@ -46,6 +46,9 @@ class TranscriptionOptions:
     """Hugging Face token for pyannote's community-1; None: the model store's speaker models."""
     speaker_threads: int | None = None
     """CPU cores for diarization; None: all."""
+    side_by_side: bool = False
+    """On a CPU, decode as many batches at a time as there are cores, whatever there is to decode: much is done sooner,
+    one window later."""
 
     @classmethod
     def from_task(cls, task: TranscriptionTask | PoolTask, *, hf_token: str | None = None) -> Self:
@@ -69,7 +72,7 @@ class TranscriptionOptions:
             hf_token=hf_token,
         )
         if isinstance(task, PoolTask):
-            return options
+            return replace(options, side_by_side=not task.live)
         diarization = task.diarization
         return replace(
             options,

@@ -5,7 +5,9 @@ The steps of WhisperX, over one array of samples; memory beyond it does not grow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -79,6 +81,7 @@ def transcribe(
     check: Check,
     engine: Engine | None = None,
     source_warnings: Sequence[ResultWarning] = (),
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> TranscriptionResult:
     """Transcribe audio.
 
@@ -90,6 +93,7 @@ def transcribe(
         engine: already loaded, with the model that the options name; None: loaded here, and freed as soon as
             everything is decoded.
         source_warnings: what is known of the samples' source; they come first in the result's.
+        turn: is held while models work that each transcription loads for itself, beside an engine that is given.
 
     Returns:
         The transcription; without segments when there is no speech.
@@ -141,21 +145,22 @@ def transcribe(
     device = engine.device
     del engine  # frees its memory for the speaker models
     if words and not options.translate:
-        words = _realign(samples, words, options, device=device, on_progress=on_progress, check=check)
+        words = _realign(samples, words, options, device=device, on_progress=on_progress, check=check, turn=turn)
     turns: Sequence[SpeakerTurn] = ()
     if pipeline_factory is not None and words:
         from steno_runtime.stt.diarization import diarize
 
-        turns = diarize(
-            samples,
-            pipeline_factory=pipeline_factory,
-            device=device,
-            min_speakers=options.min_speakers,
-            max_speakers=options.max_speakers,
-            threads=options.speaker_threads,
-            on_progress=lambda done: on_progress(ProgressUpdate(Stage.DIARIZING, done)),
-            check=check,
-        )
+        with turn():
+            turns = diarize(
+                samples,
+                pipeline_factory=pipeline_factory,
+                device=device,
+                min_speakers=options.min_speakers,
+                max_speakers=options.max_speakers,
+                threads=options.speaker_threads,
+                on_progress=lambda done: on_progress(ProgressUpdate(Stage.DIARIZING, done)),
+                check=check,
+            )
     segments = group_into_segments(words, smooth_speakers(words, assign_word_speakers(words, turns)))
     if options.diarize:
         speakers = {word.speaker for segment in segments for word in segment.words} - {None}
@@ -198,7 +203,7 @@ def load_engine(options: TranscriptionOptions, check: Check = lambda: None, *, s
         batch_size=options.batch_size,
         batch_divisor=options.batch_divisor,
         memory_mib=options.memory_mib,
-        workers=default_workers(seconds, available_cores()),
+        workers=default_workers(math.inf if options.side_by_side else seconds, available_cores()),
         translate=options.translate,
     )
     if options.translate:
@@ -363,6 +368,7 @@ def _realign(
     device: str,
     on_progress: ProgressCallback,
     check: Check,
+    turn: Callable[[], AbstractContextManager[None]],
 ) -> list[TimedWord]:
     """Time words with WhisperX and a wav2vec2 model where the store has one of their language (`align-<language>`)."""
     found = {
@@ -376,15 +382,16 @@ def _realign(
 
     timed = [word for word in words if word.language not in models]
     for index, (language, folder) in enumerate(models.items()):
-        timed += realign(
-            samples,
-            [word for word in words if word.language == language],
-            language=language,
-            folder=folder,
-            device=device,
-            on_progress=lambda done, index=index: on_progress(
-                ProgressUpdate(Stage.ALIGNING, (index + done) / len(models))
-            ),
-            check=check,
-        )
+        with turn():
+            timed += realign(
+                samples,
+                [word for word in words if word.language == language],
+                language=language,
+                folder=folder,
+                device=device,
+                on_progress=lambda done, index=index: on_progress(
+                    ProgressUpdate(Stage.ALIGNING, (index + done) / len(models))
+                ),
+                check=check,
+            )
     return timed if len(found) == 1 else in_order(sorted(timed, key=lambda word: word.start))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal, Protocol
 
 from steno_api.model import ObjectRef
@@ -31,6 +33,13 @@ from steno_runtime.worker.signals import SHIELDED_GRACE_SECONDS, StopRequest
 from steno_runtime.worker.warm import WarmWorker
 
 log = logging.getLogger(__name__)
+
+BRIEF_AT_ONCE = 14
+"""Attempts of brief recordings that are made beside the others. They keep the engine's batches full while as many are
+fetched, published, or wait until their end is recorded."""
+
+BRIEF_INTERVALS = 4
+"""A brief attempt reports its progress in one of so many intervals: most are over before, and there are many."""
 
 WAIT_SECONDS = 5.0
 """For a message; not interrupted by a drain, since what the server has just handed out must not be lost."""
@@ -90,6 +99,18 @@ class OperatorReports:
         await self._client.aclose()
 
 
+class _Place:
+    """One of the places for attempts that may take long; left once, at the latest when its attempt is over."""
+
+    def __init__(self, free: asyncio.Semaphore) -> None:
+        self._free, self.left = free, False
+
+    def leave(self) -> None:
+        if not self.left:
+            self.left = True
+            self._free.release()
+
+
 @dataclass(eq=False)
 class _Attempt:
     """One delivery of a message, being worked on."""
@@ -97,8 +118,10 @@ class _Attempt:
     pool: ObjectRef
     task: AnyTask
     delivery: Delivery
+    place: _Place
     process: str
     stop: StopRequest
+    keys: Sequence[bytes] = ()
     progress: Progress | None = None
     wanted: bool = True
 
@@ -132,6 +155,7 @@ class Consumer:
         heartbeat_seconds: float,
         report_seconds: float,
         at_once: int = ATTEMPTS_AT_ONCE,
+        brief_at_once: int = BRIEF_AT_ONCE,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         """Prepare.
@@ -142,15 +166,18 @@ class Consumer:
             reports: to the operator.
             pool: whose queue it is.
             heartbeat_seconds: after which a message is extended, well within its visibility timeout.
-            report_seconds: between reports of progress, and thus until a job that is cancelled is noticed.
-            at_once: attempts at a time.
+            report_seconds: between reports of progress, and thus until a job that is cancelled is noticed; longer for
+                brief attempts.
+            at_once: attempts at a time of which it is not known that they are brief.
+            brief_at_once: attempts that are, beside them.
             wait_seconds: for a message; a drain waits for its end.
         """
         self._queue, self._worker, self._reports, self._pool = queue, worker, reports, pool
         self._heartbeat_seconds, self._report_seconds = heartbeat_seconds, report_seconds
-        self._at_once, self._wait_seconds = at_once, wait_seconds
+        self._at_once, self._wait_seconds = at_once + brief_at_once, wait_seconds
+        self._places, self._pause = asyncio.Semaphore(at_once), FIRST_PAUSE_SECONDS
         self.tally = Tally()
-        self._threads = ThreadPoolExecutor(at_once, "attempt")
+        self._threads = ThreadPoolExecutor(self._at_once, "attempt")
         self._attempts: set[_Attempt] = set()
         self._draining, self._abandoned = asyncio.Event(), asyncio.Event()
         self._idle = asyncio.Event()
@@ -192,16 +219,26 @@ class Consumer:
                 await self._idle.wait()
 
     async def _consume(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
         while not self._draining.is_set():
+            await self._places.acquire()
+            place = _Place(self._places)
             try:
-                for delivery in await self._receive():
-                    await self._count(delivery)
-                pause = FIRST_PAUSE_SECONDS
-            except QueueError as error:
-                log.warning("the queue cannot be used", extra={"why": str(error)})
-                await _wait(self._draining, pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                await self._take(place)
+            finally:
+                place.leave()
+
+    async def _take(self, place: _Place) -> None:
+        """Take a message, unless a drain has begun, and do what it asks for."""
+        if self._draining.is_set():
+            return
+        try:
+            for delivery in await self._receive():
+                self._pause = FIRST_PAUSE_SECONDS
+                await self._count(delivery, place)
+        except QueueError as error:
+            log.warning("the queue cannot be used", extra={"why": str(error)})
+            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+            await _wait(self._draining, pause)
 
     async def _receive(self) -> list[Delivery]:
         self._receiving += 1
@@ -221,15 +258,15 @@ class Consumer:
         await delivery.release()
         return "GivenBack"
 
-    async def _count(self, delivery: Delivery) -> None:
+    async def _count(self, delivery: Delivery, place: _Place) -> None:
         self.tally.receives[delivery.receives > 1] += 1
         outcome: Outcome = "GivenBack"  # unless that becomes known: it is delivered again when its lease ends
         try:
-            outcome = await self._handle(delivery)
+            outcome = await self._handle(delivery, place)
         finally:
             self.tally.ended[outcome] += 1
 
-    async def _handle(self, delivery: Delivery) -> Outcome:
+    async def _handle(self, delivery: Delivery, place: _Place) -> Outcome:
         if self._draining.is_set():
             return await self._give_back(delivery)
         try:
@@ -238,7 +275,7 @@ class Consumer:
             log.warning("a message is refused", extra={"message_id": delivery.message.id, "why": str(error)})
             await delivery.reject(str(error))
             return "Refused"
-        attempt = _Attempt(self._pool, task, delivery, _process_id(), StopRequest())
+        attempt = _Attempt(self._pool, task, delivery, place, _process_id(), StopRequest())
         async with self._kept(attempt):
             return await self._attend(attempt)
 
@@ -252,7 +289,8 @@ class Consumer:
             log.info("an attempt is not wanted any more", extra=fields)
             await attempt.delivery.ack()
             return "NotWanted"
-        if answer.keys and not attempt.delivery.message.is_proven(map(bytes.fromhex, answer.keys)):
+        attempt.keys = [bytes.fromhex(key) for key in answer.keys]
+        if attempt.keys and not attempt.delivery.message.is_proven(attempt.keys):
             log.warning("a message that the operator did not make is refused", extra=fields)
             await attempt.delivery.reject(UNPROVEN)
             return "Refused"
@@ -278,16 +316,27 @@ class Consumer:
     async def _work(self, attempt: _Attempt) -> TerminationMessage:
         """Make an attempt in a thread, and report its progress meanwhile."""
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, self._worker.work, attempt.task, attempt.stop, attempt.on_progress)
+        make = partial(
+            self._worker.work,
+            attempt.task,
+            attempt.stop,
+            attempt.on_progress,
+            keys=attempt.keys,
+            on_brief=partial(loop.call_soon_threadsafe, attempt.place.leave),
+        )
+        work = loop.run_in_executor(self._threads, make)
         try:
-            while True:
+            for interval in itertools.count(1):
                 await asyncio.wait((work,), timeout=self._report_seconds)
                 if work.done():
-                    return work.result()
+                    break
+                if attempt.place.left and interval % BRIEF_INTERVALS:
+                    continue
                 answer = await self._reports.send(attempt.report())
                 if answer is not None and not answer.wanted and attempt.wanted:
                     attempt.wanted = False
                     attempt.stop.request()
+            return work.result()
         finally:
             attempt.stop.request()  # of no consequence unless this consumer ends before the work
 

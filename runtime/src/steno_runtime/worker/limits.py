@@ -11,6 +11,9 @@ import math
 from steno_api.sizes import format_bytes
 from steno_runtime.media.audio import SAMPLE_RATE
 
+BRIEF_SECONDS = 60.0
+"""Recordings up to it are brief: the samples of one take 4 MB, and the model a second or two."""
+
 MEMORY_SHARE = 0.5
 """For the samples and what grows with them; the rest is for the models and the decoder."""
 MIN_SECONDS = 4 * 3600.0

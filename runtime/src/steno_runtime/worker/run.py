@@ -48,6 +48,7 @@ def run(
     on_document: Callable[[AnySummary], object] = lambda _: None,
     proofs: Proofs = UNPROVEN,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    on_brief: Callable[[], object] = lambda: None,
 ) -> Succeeded:
     """Do a task: return what an earlier attempt published, or do the work and publish it.
 
@@ -59,6 +60,7 @@ def run(
         on_document: called with the summary of a document that this attempt made, not of one that it found.
         proofs: see `AttemptContext`.
         turn: see `AttemptContext`.
+        on_brief: see `AttemptContext`.
 
     Raises:
         WorkError: with the reason, in words for the user.
@@ -87,6 +89,7 @@ def run(
             seconds=lambda: time.monotonic() - started,
             proofs=proofs,
             turn=turn,
+            on_brief=on_brief,
         )
         document = find_document(output, handler, attempt)
         if document is None:

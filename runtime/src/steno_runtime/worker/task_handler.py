@@ -31,7 +31,9 @@ class AttemptContext:
             stage `Fetching` that this takes.
         seconds: returns the seconds since the attempt's start.
         proofs: of the results.
-        turn: is held while the models work: other attempts of this process wait for it, and may fetch meanwhile.
+        turn: is held while models work that the attempts of this process do not share: others wait for it, and may
+            fetch meanwhile.
+        on_brief: called once it is known that the attempt takes little memory and time.
     """
 
     task: Task
@@ -42,6 +44,7 @@ class AttemptContext:
     seconds: Callable[[], float]
     proofs: Proofs = UNPROVEN
     turn: Callable[[], AbstractContextManager[None]] = nullcontext
+    on_brief: Callable[[], object] = lambda: None
 
 
 class TaskHandler(Protocol):

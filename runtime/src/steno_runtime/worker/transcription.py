@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from steno_runtime.progress import ProgressUpdate, capped, transcription_weights
 from steno_runtime.publishing import Format
 from steno_runtime.stt.options import TranscriptionOptions
 from steno_runtime.stt.writers import FILE_NAMES, MEDIA_TYPES, WRITERS
-from steno_runtime.worker.limits import max_seconds, too_long_message
+from steno_runtime.worker.limits import BRIEF_SECONDS, max_seconds, too_long_message
 from steno_runtime.worker.task_handler import AttemptContext
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class TranscriptionHandler:
 
         Args:
             task: what is to be done.
-            engine: of the task's model, loaded already; None: it is loaded for this attempt.
+            engine: of the task's model, which attempts share; None: it is loaded for this attempt alone.
             memory: bytes that this attempt may use; None: all that the process may.
         """
         self._task = task
@@ -107,12 +108,15 @@ class TranscriptionHandler:
         warnings: list[ResultWarning] = []
         recording = self._read(attempt, warnings.append)
         attempt.check()
+        if self._engine is not None and task.diarization is None and _seconds(recording) <= BRIEF_SECONDS:
+            attempt.on_brief()
         from steno_runtime.stt.channels import merge_channels
         from steno_runtime.stt.document import build_transcript
         from steno_runtime.stt.pipeline import transcribe
 
         options = TranscriptionOptions.from_task(task, hf_token=token)
-        with attempt.turn():
+        all_of_it, part_of_it = (attempt.turn, nullcontext) if self._engine is None else (nullcontext, attempt.turn)
+        with all_of_it():
             result = transcribe(
                 recording.samples,
                 options,
@@ -120,6 +124,7 @@ class TranscriptionHandler:
                 check=attempt.check,
                 engine=self._engine,
                 source_warnings=warnings,
+                turn=part_of_it,
             )
         transcript = build_transcript(
             merge_channels(result, recording),
@@ -133,7 +138,6 @@ class TranscriptionHandler:
     def _read(self, attempt: AttemptContext, on_warning: Callable[[ResultWarning], None]) -> Recording:
         """Return the source's samples; the file that was fetched for them is removed."""
         path = attempt.fetch(FETCHED_SHARE)
-        from steno_runtime.media.audio import SAMPLE_RATE
         from steno_runtime.media.sandboxed import read_recording_sandboxed
 
         def on_read(share: float) -> None:
@@ -153,10 +157,17 @@ class TranscriptionHandler:
             max_seconds=longest,
             too_long=too_long,
         )
-        log.info("decoded", extra={"audio_seconds": round(recording.samples.shape[0] / SAMPLE_RATE, 2)})
+        log.info("decoded", extra={"audio_seconds": round(_seconds(recording), 2)})
         if self._task.source.path is None:
             path.unlink(missing_ok=True)
         return recording
+
+
+def _seconds(recording: Recording) -> float:
+    """Return the seconds of all samples, those of each channel counted."""
+    from steno_runtime.media.audio import SAMPLE_RATE
+
+    return recording.samples.shape[0] / SAMPLE_RATE
 
 
 def _selection(audio: AudioSelection | None) -> Selection:

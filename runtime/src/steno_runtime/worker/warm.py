@@ -1,5 +1,7 @@
 """Warm worker: attempts of a pool's queue, made in this process with the model that is loaded already.
 
+Attempts share the engine, which takes their windows as they come. Models that each loads for itself work in turn.
+
 A message is trusted less than a pod's task: whoever can write to the queue's server is not the operator. What says
 where this machine's files are, what may be reached and which device is used comes from the pool; and credentials are
 those of the Secrets that the pool names.
@@ -9,8 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from steno_api.failures import FailureReason
 from steno_api.server.task import PoolTask
 from steno_api.v1alpha1.job import Progress
 from steno_api.worker.task import AnyTask, TranscriptionTask
-from steno_api.worker.termination import TerminationMessage
+from steno_api.worker.termination import Succeeded, TerminationMessage
 from steno_queue.errors import MessageMalformedError
 from steno_queue.message import Message
 from steno_runtime.errors import Check, Stopped
@@ -35,22 +37,22 @@ from steno_runtime.worker.termination import WorkCounter, encode, logged_failure
 from steno_runtime.worker.transcription import TranscriptionHandler
 
 if TYPE_CHECKING:
-    from steno_runtime.stt.engine import Engine
+    from steno_runtime.stt.engine import Engine, SharedEngine
 
 POLL_SECONDS = 0.1
 """How often one that waits for its turn looks whether it is to stop."""
 
 
 class WarmWorker:
-    """Makes attempts, several at a time: their models work in turn, while others fetch, decode or publish."""
+    """Makes attempts, several at a time."""
 
-    def __init__(self, pool: PoolTask, engine: Engine | None, *, at_once: int = 1) -> None:
+    def __init__(self, pool: PoolTask, engine: SharedEngine | None, *, at_once: int = 1) -> None:
         """Prepare.
 
         Args:
             pool: what this process serves.
             engine: of the pool's model; None: each transcription loads it.
-            at_once: attempts that share the process's memory.
+            at_once: attempts that share the process's memory, brief ones not counted.
         """
         self._pool = pool
         self._engine = engine
@@ -83,45 +85,40 @@ class WarmWorker:
             }
         )
 
-    def work(self, task: AnyTask, stop: StopRequest, on_progress: Callable[[Progress], None]) -> TerminationMessage:
+    def work(
+        self,
+        task: AnyTask,
+        stop: StopRequest,
+        on_progress: Callable[[Progress], None],
+        *,
+        keys: Sequence[bytes] = (),
+        on_brief: Callable[[], object] = lambda: None,
+    ) -> TerminationMessage:
         """Make an attempt; return how it ended, without a result if it was stopped. Never raises.
 
         Args:
             task: of `task_of`.
             stop: ends it early.
             on_progress: called with the progress, in this thread.
+            keys: with which its results are proven, if the operator has named them already.
+            on_brief: called once it is known that it takes little memory and time.
         """
-        handler = self._handler(task)
-        meter, counter = ProgressMeter(handler.weights, started=time.monotonic()), WorkCounter()
-
-        def on_update(update: ProgressUpdate) -> None:
-            counter.count(update)
-            on_progress(meter.measure(update, now=time.monotonic()))
-
         pool = self._pool
-        keys = ResultKeyClient(pool.reporting, task.job, where=task.output.uri, pool=pool.pool, check=stop.check)
-        try:
-            result = run(
-                task,
-                handler,
-                stop=stop,
-                on_progress=on_update,
-                on_document=counter.count_document,
-                proofs=Proofs(keys),
-                turn=partial(self._turn, stop.check),
-            )
-        except Stopped:
-            return TerminationMessage(used=counter.done)
-        except BaseException as error:  # noqa: BLE001  (whatever it is, the end of the attempt must be reported)
-            result = logged_failure(error, handler.remedy)
-            if task.only_short is not None and result.reason is FailureReason.TOO_LARGE:
-                result = result.model_copy(update={"reason": FailureReason.TOO_LONG_FOR_POOL})
-        # As long as a pod's may be: what the operator keeps is the same.
-        return TerminationMessage.model_validate_json(encode(result, counter.done))
+        known = ResultKeyClient(
+            pool.reporting, task.job, where=task.output.uri, pool=pool.pool, check=stop.check, known=keys
+        )
+        make = partial(
+            run, task, stop=stop, proofs=Proofs(known), turn=partial(self._turn, stop.check), on_brief=on_brief
+        )
+        with self._share(stop.check) as engine:
+            return _ended(task, self._handler(task, engine), make, on_progress)
 
-    def _handler(self, task: AnyTask) -> TaskHandler:
+    def _share(self, check: Check) -> AbstractContextManager[Engine | None]:
+        return nullcontext() if self._engine is None else self._engine.share(check)
+
+    def _handler(self, task: AnyTask, engine: Engine | None) -> TaskHandler:
         if isinstance(task, TranscriptionTask):
-            return TranscriptionHandler(task, engine=self._engine, memory=self._memory)
+            return TranscriptionHandler(task, engine=engine, memory=self._memory)
         return OCRHandler(task)
 
     @contextmanager
@@ -160,3 +157,32 @@ class WarmWorker:
             return True
         queue, path = self._pool.queue, Path(folder)
         return queue is not None and path.parent == Path(queue.credentials_root) and path.name not in ("", "..", ".")
+
+
+def _ended(
+    task: AnyTask, handler: TaskHandler, make: Callable[..., Succeeded], on_progress: Callable[[Progress], None]
+) -> TerminationMessage:
+    """Return how an attempt ended, and what it did.
+
+    Args:
+        task: what is to be done.
+        handler: does it.
+        make: `run` with what is the same for all handlers.
+        on_progress: called with the progress.
+    """
+    meter, counter = ProgressMeter(handler.weights, started=time.monotonic()), WorkCounter()
+
+    def on_update(update: ProgressUpdate) -> None:
+        counter.count(update)
+        on_progress(meter.measure(update, now=time.monotonic()))
+
+    try:
+        result = make(handler=handler, on_progress=on_update, on_document=counter.count_document)
+    except Stopped:
+        return TerminationMessage(used=counter.done)
+    except BaseException as error:  # noqa: BLE001  (whatever it is, the end of the attempt must be reported)
+        result = logged_failure(error, handler.remedy)
+        if task.only_short is not None and result.reason is FailureReason.TOO_LARGE:
+            result = result.model_copy(update={"reason": FailureReason.TOO_LONG_FOR_POOL})
+    # As long as a pod's may be: what the operator keeps is the same.
+    return TerminationMessage.model_validate_json(encode(result, counter.done))

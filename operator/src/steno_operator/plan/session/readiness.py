@@ -117,7 +117,7 @@ def _create_pool(session: StreamSession, policy: Policy) -> tuple[Action, ...]:
 
 def _fault(session: StreamSession, pool: RuntimePool) -> Fact | None:
     """Return why the pool cannot serve the session at all as it is."""
-    if "Streams" not in pool.spec.workloads:
+    if not pool.spec.serves_sessions:
         message = f'RuntimePool "{pool.metadata.name}" serves no sessions: add Streams to its spec.workloads.'
         return Fact(False, Reason.WORKLOAD_NOT_SERVED, message)
     if (message := _output_fault(session, pool)) is not None:
