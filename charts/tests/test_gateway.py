@@ -38,7 +38,7 @@ def test_its_settings_are_the_programs():
     assert settings.name == "stt-gateway"
     assert settings.key_secrets == ("steno-api-keys", "steno-api-keys-2")
     assert settings.store.uri == "s3://steno/a"
-    assert settings.transcription == {"model": {"name": "small"}, "profileRef": {"name": "mig"}}
+    assert settings.transcription == {"execution": "Auto", "model": {"name": "small"}, "profileRef": {"name": "mig"}}
     assert settings.webhooks.retry_seconds == (1, 60)
     assert settings.egress.allowed_networks == ["10.96.20.7/32"]
     assert set(json.loads(text)) == {field.alias for field in Settings.model_fields.values()}

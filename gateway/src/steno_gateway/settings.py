@@ -135,9 +135,9 @@ class Settings(Model):
     """Identity providers whose tokens are accepted beside API keys."""
     store: StoreSettings
     """Where uploads and results are."""
-    transcription: dict[str, Any] = Field(default_factory=dict[str, Any])
+    transcription: dict[str, Any] = Field(default_factory=lambda: {"execution": "Auto"})
     """Fields of the spec of TranscriptionJobs, such as `model` and `profileRef`, unless the client chooses."""
-    ocr: dict[str, Any] = Field(default_factory=dict[str, Any])
+    ocr: dict[str, Any] = Field(default_factory=lambda: {"execution": "Auto", "profileRef": {"name": "cpu"}})
     """Fields of the spec of OCRJobs."""
     cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^\s/]+)$")], ...] = ()
     """Origins of web pages that may call the gateway, such as `https://app.example.com`; `*`: all; empty: none."""
