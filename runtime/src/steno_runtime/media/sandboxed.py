@@ -21,8 +21,9 @@ from steno_runtime.media.channels import MAX_CHANNELS, Recording, read_recording
 from steno_runtime.media.tracks import Selection
 from steno_runtime.sandbox import MIB, Emit, Limits, ProtocolFault, Reply, SandboxedProcess, memory_budget
 
-MODULES = (__name__, "av")
-"""What the sandbox imports before it forks, if it is prepared for recordings."""
+MODULES = (__name__, "av", "av.subtitles.stream", "numpy.ma")
+"""What the sandbox imports before it forks, if it is prepared for recordings. PyAV and NumPy import the last two when
+they are first used: that would take each child longer than reading a short recording."""
 DECODER_MEMORY = 512 * MIB
 """For FFmpeg and its threads, and for what is done to a block at a time."""
 _COPIES = 2.25
