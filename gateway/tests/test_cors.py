@@ -48,3 +48,11 @@ async def test_a_page_of_another_origin(origins: tuple[str, ...]):
 async def test_a_header_that_nothing_reads():
     async with client(PAGE) as http:
         assert (await http.options("/stt/upload", headers=preflight(PAGE, "x-other"))).status_code == 400
+
+
+async def test_a_page_may_send_a_resumable_upload():
+    async with client(PAGE) as http:
+        asked = preflight(PAGE, "tus-resumable,upload-offset,content-type") | {"Access-Control-Request-Method": "PATCH"}
+        assert (await http.options("/stt/upload", headers=asked)).status_code == 200
+        shown = (await http.post("/stt/upload", headers={"Origin": PAGE})).headers["access-control-expose-headers"]
+        assert {"Upload-Offset", "Location", "Tus-Resumable"} <= set(shown.split(", "))

@@ -22,13 +22,26 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.slow]
 
 SECONDS = 20
 # A job that does not end at once is answered with 504. And no schema can say that `minSpeakers` is at most
-# `maxSpeakers`, nor that an Idempotency-Key is for one request.
+# `maxSpeakers`, nor that an Idempotency-Key is for one request. tus refuses a version that it does not know with 412.
 CONFIG = """
+hooks = "hooks.py"
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", 504]
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 400, 401, 403, 404, 409, 422, 504]
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 415, 422, 428, 429, "5xx"]
 """
+
+HOOKS = """
+import schemathesis
+from schemathesis.transport.serialization import serialize_binary
+
+@schemathesis.serializer("application/offset+octet-stream")
+def octets(_, value):
+    return serialize_binary(value)
+"""
+"""It knows no media type of tus."""
 
 
 @contextmanager
@@ -54,6 +67,7 @@ def failing(gateway: GatewayProcess) -> Iterator[None]:
 
 def test_every_answer_is_described(apiserver: ApiServer, s3: S3Server, tmp_path: Path):
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    (tmp_path / "hooks.py").write_text(HOOKS)
     settings = {"waitSeconds": 0.05, "maxPriority": 1000, "limits": {"tenantRequestsPerMinute": 1_000_000}}
     with running(apiserver, s3, tmp_path, apiserver.namespace(), **settings) as gateway:
         key = gateway.key(limits=ApiKeyLimits(requests_per_minute=1_000_000)).key

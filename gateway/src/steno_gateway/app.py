@@ -40,6 +40,7 @@ from steno_gateway.transports.openai_rest import OpenAIRest, openai_error
 from steno_gateway.transports.openapi import Health, complete, describe
 from steno_gateway.transports.original_rest import OriginalRest
 from steno_gateway.transports.original_websocket import OriginalWebSocket
+from steno_gateway.transports.tus import TusUploads
 from steno_gateway.work.cleanup import UploadCleanup
 from steno_gateway.work.job_kinds import KINDS
 from steno_gateway.work.jobs import JobService
@@ -92,6 +93,7 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(each.run(), name=each.name) for each in self._reflectors]
             running.append(tasks.create_task(self._cleanup.run(), name="cleanup"))
+            running.append(tasks.create_task(self.jobs.resumable_uploads.run(), name="resumable-uploads"))
             observed = [each.synced for each in self._reflectors]
             running.append(tasks.create_task(self._webhooks.run(observed), name="webhooks"))
             if self.sessions is not None:
@@ -126,6 +128,7 @@ def _application(settings: Settings, gateway: Gateway) -> FastAPI:
     OriginalRest(settings, gateway.access, gateway.jobs, lambda: gateway.ready).add_routes(app)
     OpenAIRest(settings, gateway.access, gateway.jobs).add_routes(app)
     JobsRest(settings, gateway.access, gateway.jobs).add_routes(app)
+    TusUploads(settings, gateway.access, gateway.jobs.resumable_uploads).add_routes(app)
     if gateway.sessions is not None:
         live = OriginalWebSocket(gateway.access, gateway.sessions)
 

@@ -161,6 +161,8 @@ class Settings(Model):
     """Of one file that a client puts into the store itself."""
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = Field(default=3600, alias="uploadURLSeconds")
     """For which such a PUT may begin."""
+    resumable_upload_seconds: Annotated[int, Field(ge=1)] = 86_400
+    """Within which a resumable upload has to be complete, and named as the source of a job."""
     wait_seconds: Annotated[float, Field(gt=0)] = 600.0
     """For which a request waits for its result; then the answer is 202 with the job's address."""
     ttl_seconds: Annotated[int, Field(ge=60)] = 86_400

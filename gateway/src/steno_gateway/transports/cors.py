@@ -11,8 +11,15 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-_ASKED = ("Authorization", "X-API-Key", "api-key", "Content-Type", "Idempotency-Key", "Last-Event-ID")
-_SHOWN = ("Location", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+_ASKED = (
+    "Authorization", "X-API-Key", "api-key", "Content-Type", "Idempotency-Key", "Last-Event-ID",
+    "Tus-Resumable", "Upload-Length", "Upload-Offset", "Upload-Metadata", "X-HTTP-Method-Override",
+)  # fmt: skip
+_SHOWN = (
+    "Location", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
+    "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size",
+    "Upload-Length", "Upload-Offset", "Upload-Metadata", "Upload-Expires",
+)  # fmt: skip
 
 
 def allow_cors(app: FastAPI, origins: Sequence[str]) -> None:
@@ -26,7 +33,7 @@ def allow_cors(app: FastAPI, origins: Sequence[str]) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
             allow_headers=_ASKED,
             expose_headers=_SHOWN,
             max_age=3600,

@@ -27,7 +27,7 @@ from steno_gateway.settings import Settings
 from steno_gateway.transports.http import NO_STORE, admitted, problem_document, read_json
 from steno_gateway.transports.intake import HEARTBEAT_SECONDS, EventStream, Intake, begun, idempotency_key
 from steno_gateway.transports.openapi import EVENT, IDEMPOTENCY_KEY, describe, form_of, query_of, schema_of
-from steno_gateway.work.job_kinds import DOCUMENTS, KINDS, SPEECH, Job, JobKind, failure, has_ended, state
+from steno_gateway.work.job_kinds import DOCUMENTS, KINDS, SPEECH, Job, JobKind, failure, has_ended, require_any, state
 from steno_gateway.work.jobs import JobService
 
 MEDIA_TYPES: Mapping[str, tuple[str, str]] = {
@@ -104,8 +104,7 @@ class JobsRest:
     async def offer_upload(self, request: Request) -> Response:
         """`POST /v1/uploads`: a presigned URL."""
         async with admitted(self._access, request, None) as principal:
-            if not principal.scopes & {kind.scope for kind in KINDS}:
-                principal.require(SPEECH.scope)
+            require_any(principal)
             offered = await self._jobs.direct_uploads.offer(principal)
             answer = shapes.UploadView(
                 id=offered.id,

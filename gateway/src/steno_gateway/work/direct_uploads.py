@@ -20,6 +20,8 @@ from steno_gateway.settings import Settings
 from steno_gateway.work.malware import Clamd
 from steno_gateway.work.store import ObjectStore
 
+_FOLDER = "direct"
+
 
 @dataclass(frozen=True)
 class DirectUpload:
@@ -55,7 +57,7 @@ class DirectUploads:
         upload_id = random_name("up")
         lifetime = timedelta(seconds=self._settings.upload_url_seconds)
         expires = datetime.now(UTC).replace(microsecond=0) + lifetime
-        url = await self._store.presign_put(self._uri(principal, upload_id), lifetime)
+        url = await self._store.presign_put(self.uri(principal, upload_id), lifetime)
         return DirectUpload(upload_id, url, expires)
 
     async def find(self, principal: Principal, upload_id: str) -> str:
@@ -68,7 +70,7 @@ class DirectUploads:
         Raises:
             ApiError: `SourceNotFound`, `TooLarge`, `MalwareFound`, `ScannerUnavailable`, `StoreUnavailable`.
         """
-        uri = self._uri(principal, upload_id)
+        uri = self.uri(principal, upload_id)
         size, limit = await self._store.size(uri), self._settings.max_direct_upload_bytes
         if size is None:
             message = "Nothing was put at the upload's URL yet, or its job has ended. Ask for a new upload."
@@ -102,12 +104,17 @@ class DirectUploads:
             uri: what `find` returned.
             used: whether that is the source of a job.
         """
-        original = self._uri(principal, upload_id)
+        original = self.uri(principal, upload_id)
         if uri != original:
             await self._store.discard(original if used else uri)
 
-    def _uri(self, principal: Principal, upload_id: str) -> str:
-        return self._store.upload_uri(principal.namespace, f"direct/{principal.tenant}", upload_id)
+    def uri(self, principal: Principal, upload_id: str) -> str:
+        """Return the place of an upload."""
+        return self._store.upload_uri(principal.namespace, f"{_FOLDER}/{principal.tenant}", upload_id)
+
+    def has(self, uri: str) -> bool:
+        """Return whether a place is one of these."""
+        return uri.removeprefix(f"{self._store.uploads_uri}/").split("/")[1:2] == [_FOLDER]
 
 
 async def _exhaust(chunks: AsyncIterator[bytes]) -> None:

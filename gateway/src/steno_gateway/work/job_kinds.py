@@ -10,6 +10,7 @@ from steno_api.gateway.api_keys import Scope
 from steno_api.server.errors import ApiError, ErrorCode, failure_status
 from steno_api.v1alpha1.ocrjob import OCRJob
 from steno_api.v1alpha1.transcriptionjob import TranscriptionJob
+from steno_gateway.access.principal import Principal
 
 Job = TranscriptionJob | OCRJob
 
@@ -30,6 +31,16 @@ KINDS = (SPEECH, DOCUMENTS)
 
 State = Literal["queued", "running", "succeeded", "failed"]
 _STATES: Mapping[str | None, State] = {"Running": "running", "Succeeded": "succeeded", "Failed": "failed"}
+
+
+def require_any(principal: Principal) -> None:
+    """Check that a client may have jobs of some kind.
+
+    Raises:
+        ApiError: `ScopeMissing`.
+    """
+    if not principal.scopes & {kind.scope for kind in KINDS}:
+        principal.require(SPEECH.scope)
 
 
 def state(job: Job) -> State:

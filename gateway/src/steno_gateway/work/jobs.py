@@ -35,6 +35,7 @@ from steno_gateway.settings import Settings
 from steno_gateway.work.direct_uploads import DirectUploads
 from steno_gateway.work.job_kinds import KINDS, SPEECH, Job, JobKind, failure, has_ended
 from steno_gateway.work.malware import Clamd
+from steno_gateway.work.resumable_uploads import ResumableUploads
 from steno_gateway.work.store import ObjectStore
 from steno_gateway.work.webhook_records import WEBHOOK_ANNOTATION, WebhookRecords, new_message_id
 from steno_kube.keys import Key
@@ -61,6 +62,7 @@ class JobService:
         self._webhooks = WebhookRecords(settings, store)
         self._scanner = None if settings.clamd is None else Clamd(settings.clamd)
         self.direct_uploads = DirectUploads(settings, store, self._scanner)
+        self.resumable_uploads = ResumableUploads(settings, store, self.direct_uploads)
 
     def new_name(self, kind: JobKind, principal: Principal, idempotency_key: str | None) -> str:
         """Return the name of a job that is about to be created.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -72,6 +72,16 @@ class ObjectStore:
         """Where webhooks wait until they are delivered."""
         return f"{self._root}/webhooks"
 
+    @property
+    def uploads_uri(self) -> str:
+        """Where uploads are staged."""
+        return f"{self._root}/uploads"
+
+    @property
+    def resumable_uri(self) -> str:
+        """Where it is kept how far resumable uploads are."""
+        return f"{self._root}/resumable"
+
     def upload_uri(self, namespace: str, job: str, name: str) -> str:
         """Return the URI of a job's upload.
 
@@ -80,7 +90,7 @@ class ObjectStore:
             job: its name.
             name: of the file, safe for a key.
         """
-        return f"{self._root}/uploads/{namespace}/{job}/{name}"
+        return f"{self.uploads_uri}/{namespace}/{job}/{name}"
 
     async def put(self, uri: str, chunks: AsyncIterator[bytes]) -> None:
         """Write an object from a stream: it is there as a whole, or not at all.
@@ -152,8 +162,12 @@ class ObjectStore:
         except _ERRORS as error:
             raise _unavailable(error) from error
 
-    async def below(self, uri: str) -> AsyncIterator[str]:
+    async def below(self, uri: str, *, before: datetime | None = None) -> AsyncIterator[str]:
         """Yield the URIs of what is in a folder.
+
+        Args:
+            uri: the folder's.
+            before: only of what was written before then; None: of all.
 
         Raises:
             ApiError: `StoreUnavailable`.
@@ -161,7 +175,8 @@ class ObjectStore:
         try:
             async for page in obstore.list(self._store, prefix=self._key(uri)):
                 for each in page:
-                    yield f"s3://{self._bucket}/{each['path']}"
+                    if before is None or each["last_modified"] < before:
+                        yield f"s3://{self._bucket}/{each['path']}"
         except _ERRORS as error:
             raise _unavailable(error) from error
 
@@ -213,7 +228,15 @@ class ObjectStore:
 
     def is_upload(self, uri: str) -> bool:
         """Return whether a source was staged here."""
-        return uri.startswith(f"{self._root}/uploads/")
+        return uri.startswith(f"{self.uploads_uri}/")
+
+    def place(self, uri: str) -> tuple[str, str]:
+        """Return bucket and key of an object, which has to be in this store.
+
+        Raises:
+            ApiError: `ResultNotFound`: it is somewhere else.
+        """
+        return self._bucket, self._key(uri)
 
     def _key(self, uri: str) -> str:
         """Return the key of an object, which has to be in this store.
@@ -227,6 +250,10 @@ class ObjectStore:
 
 
 def _unavailable(error: Exception) -> ApiError:
-    phrase = parse_error(error).phrase or "no answer"
-    message = f"The object store does not work at present ({phrase}). Try again later."
+    return store_unavailable(parse_error(error).phrase)
+
+
+def store_unavailable(answer: str) -> ApiError:
+    """Return the error of a store that does not work, with its answer in a few words; empty: there was none."""
+    message = f"The object store does not work at present ({answer or 'no answer'}). Try again later."
     return ApiError(ErrorCode.STORE_UNAVAILABLE, message, retry_after=5)
