@@ -10,6 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from steno_api.documents.warnings import WarningReason
 from steno_runtime.ocr.engines import tesseract
+from steno_runtime.ocr.engines.base import RecognizedLine
+from steno_runtime.ocr.engines.tesseract import TesseractEngine
+from steno_runtime.ocr.geometry import Quad
 
 from .conftest import Read
 from .render import FONTS
@@ -55,3 +58,26 @@ def test_a_line_that_tesseract_does_not_see_is_read_in_another_size_or_named(
     assert [line for line in HANGUL if line in page.text] == list(text)
     said = [warning.message for warning in result.warnings if warning.reason is WarningReason.LOW_CONFIDENCE]
     assert any("2 of the lines" in message for message in said) is not bool(text)
+
+
+def test_a_sign_in_two_alphabets_is_read_in_both(read: Read, tmp_path: Path):
+    result = read(sign(tmp_path / "sign.png", (*LATIN, *HANGUL)))
+    (page,) = result.pages
+    assert (page.engine, page.languages) == ("rapidocr", ("en", "ko"))
+    assert page.text.split() == " ".join((*LATIN, *HANGUL)).split()
+    assert not any("hardly" in warning.message for warning in result.warnings)
+
+
+@pytest.mark.parametrize(("text", "confidence"), [(HANGUL[0], 0.6), ("SAS", 0.95), ("\uc11c", 0.95)])
+def test_lines_that_no_script_suits_stay_named(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, confidence: float
+):
+    def doubtful(_: object, quad: Quad, *__: object) -> RecognizedLine:
+        return RecognizedLine(quad, text, confidence)
+
+    monkeypatch.setattr(TesseractEngine, "read_line", doubtful)
+    result = read(sign(tmp_path / "sign.png", (*LATIN, *HANGUL)))
+    (page,) = result.pages
+    assert page.languages == ("en",)
+    assert text not in page.text
+    assert any("2 of the lines" in warning.message for warning in result.warnings)

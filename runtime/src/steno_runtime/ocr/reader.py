@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from steno_runtime.ocr.engines.base import (
     moved,
 )
 from steno_runtime.ocr.engines.detector import DETECTION_SIDE
+from steno_runtime.ocr.engines.foreign import read_foreign
 from steno_runtime.ocr.engines.paddle import PaddleEngine
-from steno_runtime.ocr.engines.rapid import RapidEngine
+from steno_runtime.ocr.engines.rapid import SCRIPTS, RapidEngine
 from steno_runtime.ocr.engines.tesseract import TesseractEngine
 from steno_runtime.ocr.engines.tiling import loses_letters, may_need_tiles
 from steno_runtime.ocr.geometry import shifted
@@ -47,6 +48,10 @@ _FEW_CHARACTERS = 200
 """Read again the other three ways, if Tesseract cannot tell how they lie: that costs little."""
 _HARDLY = 0.5
 """RapidOCR reads letters that it does not know with less confidence than this; on clean pages no line."""
+_NOT_RAPID = tuple(dict.fromkeys(tag for tag in OSD_SCRIPTS.values() if script(tag) not in {*SCRIPTS, "Latf"}))
+"""A language of each script whose letters RapidOCR does not know."""
+_FEW_LINES = 20
+"""Hardly read lines that are tried in other scripts: of a whole page in one its script would be known."""
 _MARGIN = 24
 """Pixels of white around a part of a page: engines miss letters at the edge."""
 
@@ -161,6 +166,7 @@ class PageReader:
             reading, languages = self._read_in_its_language(reading, languages, page_image, number)
             if reading.engine == RapidEngine.name and len(languages) == 1:
                 languages = (language_of(" ".join(line.text for line in reading.lines), languages[0]),)
+            reading, languages = self._read_foreign_lines(reading, languages, page_image)
             doubted = reading.confidence < MIN_CONFIDENCE or (
                 first.confidence < MIN_CONFIDENCE and first.rotation == reading.rotation and languages == _FALLBACK
             )
@@ -324,6 +330,28 @@ class PageReader:
         reason = f"{selection.reason}; its words are {language}"
         again = self._read_with(selection.engines[0], in_it, rotation=reading.rotation, reason=reason)
         return (again, in_it.languages) if score(again) >= _AS_GOOD * score(reading) else (reading, languages)
+
+    def _read_foreign_lines(
+        self, reading: Reading, languages: Sequence[str], image: _PageImage
+    ) -> tuple[Reading, Sequence[str]]:
+        """Read the lines that RapidOCR hardly reads in the scripts that it does not know, if their data is here.
+
+        Args:
+            reading: of the page, but for those lines.
+            languages: that it was read in.
+            image: the page.
+        """
+        hardly = {number: line for number, line in enumerate(reading.lines) if line.confidence < _HARDLY}
+        if reading.engine != RapidEngine.name or self._wanted != "auto" or not 0 < len(hardly) <= _FEW_LINES:
+            return reading, languages
+        readable = [language for language in _NOT_RAPID if self._tesseract.reads([language])]
+        found = read_foreign(self._tesseract, _turn(image.pixels, reading.rotation), hardly, readable)
+        if found is None:
+            return reading, languages
+        language, lines = found
+        read = tuple(lines.get(number, line) for number, line in enumerate(reading.lines))
+        reason = f"{reading.reason}; {len(lines)} of its lines by tesseract in {script(language)}"
+        return replace(reading, lines=read, reason=reason), (*languages, language)
 
     def _read_as_likeliest(
         self, reading: Reading, languages: Sequence[str], image: _PageImage, *, upright: int

@@ -118,18 +118,17 @@ class LineDetector:
 
     def find(self, image: np.ndarray) -> list[tuple[Quad, np.ndarray]]:
         """Return each line's corners and its crop, straightened (height, width, 3; RGB)."""
-        from rapidocr.utils.process_img import get_rotate_crop_image
-
         if self._rapid is None:
             self._rapid = rapid_ocr(self._threads, triton=self._triton)
         found = self._rapid(np.ascontiguousarray(image[:, :, ::-1]), use_det=True, use_cls=False, use_rec=False)
-        if found.boxes is None:
-            return []
-        return [_straightened(image, corners, get_rotate_crop_image) for corners in found.boxes]
+        return [] if found.boxes is None else [straightened(image, quad_of(corners)) for corners in found.boxes]
 
 
-def _straightened(image: np.ndarray, corners: Any, crop_of: Any) -> tuple[Quad, np.ndarray]:
-    a, b, c, d = quad_of(corners)
-    crop = np.ascontiguousarray(crop_of(image, np.array(corners, dtype=np.float32)))
+def straightened(image: np.ndarray, quad: Quad) -> tuple[Quad, np.ndarray]:
+    """Return a line's corners as a reader of it sees them, and its crop (height, width, 3; RGB)."""
+    from rapidocr.utils.process_img import get_rotate_crop_image
+
+    a, b, c, d = quad
+    crop = np.ascontiguousarray(get_rotate_crop_image(image, np.array(quad, dtype=np.float32)))
     tall = np.hypot(d[0] - a[0], d[1] - a[1]) >= 1.5 * np.hypot(b[0] - a[0], b[1] - a[1])
     return ((b, c, d, a) if tall else (a, b, c, d)), crop  # a tall crop comes turned left by a quarter

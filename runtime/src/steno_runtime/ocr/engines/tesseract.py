@@ -165,6 +165,10 @@ class TesseractEngine:
         alone = self._single(quad, crop, tesseract_names(hangul), dpi)
         return replace_false_latin(line, alone) if alone else line
 
+    def read_line(self, quad: Quad, crop: np.ndarray, language: str) -> RecognizedLine | None:
+        """Read the crop (height, width, 3; RGB) of one line, whose corners on its page are `quad`, in a language."""
+        return self._single(quad, crop, tesseract_names([language]), 0)
+
     def _may_be_digits(self, line: RecognizedLine, languages: Sequence[str]) -> bool:
         """Return whether a line of a page that is written from the right has none of its letters and digits."""
         from_the_right = any(script(language) in _FROM_THE_RIGHT for language in languages)
