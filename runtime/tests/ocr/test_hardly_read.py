@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tesserocr
 from PIL import Image, ImageDraw, ImageFont
 
 from steno_api.documents.warnings import WarningReason
@@ -58,6 +60,31 @@ def test_a_line_that_tesseract_does_not_see_is_read_in_another_size_or_named(
     assert [line for line in HANGUL if line in page.text] == list(text)
     said = [warning.message for warning in result.warnings if warning.reason is WarningReason.LOW_CONFIDENCE]
     assert any("2 of the lines" in message for message in said) is not bool(text)
+
+
+@pytest.mark.parametrize(("sure", "text"), [(True, HANGUL), (False, ())])
+def test_a_line_whose_letters_tesseract_does_not_find_is_read_as_a_whole_if_it_is_sure(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sure: bool, text: tuple[str, ...]
+):
+    """As in some lines of connected letters, which it takes for rules or specks."""
+    modes: list[int] = []
+    prepare, found = TesseractEngine._api, tesseract._lines
+
+    def noted(engine: TesseractEngine, names: list[str], mode: int) -> object:
+        modes.append(mode)
+        return prepare(engine, names, mode)
+
+    def lines(api: object) -> list[RecognizedLine]:
+        seen = found(api) if modes[-1] == tesserocr.PSM.RAW_LINE else []
+        doubtful = [replace(line, words=tuple(replace(word, confidence=0.6) for word in line.words)) for line in seen]
+        return seen if sure else doubtful
+
+    monkeypatch.setattr(TesseractEngine, "_api", noted)
+    monkeypatch.setattr(tesseract, "_lines", lines)
+    result = read(sign(tmp_path / "sign.png", HANGUL), languages=("ko",), engine="tesseract", workers=1)
+    (page,) = result.pages
+    assert [line for line in HANGUL if line in page.text] == list(text)
+    assert any("2 of the lines" in warning.message for warning in result.warnings) is not sure
 
 
 def test_a_sign_in_two_alphabets_is_read_in_both(read: Read, tmp_path: Path):

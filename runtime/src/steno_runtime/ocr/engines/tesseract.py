@@ -13,7 +13,6 @@ import threading
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +51,8 @@ _AS_SURE = 0.8
 """Share of the confidence of a model of Arabic or Hebrew in a few digits at which that of Latin letters is taken."""
 _HEIGHTS = 40, 64
 """Pixels to which a line is scaled for a second and a third try."""
+_SURE, _FEWEST = 0.75, 2
+"""Confidence and characters of a line that is read without looking for its letters: specks are read with less."""
 _EDGE = 8
 """Pixels of white around a line that is read alone."""
 _MIN_LOST_CONFIDENCE = 0.3
@@ -175,15 +176,20 @@ class TesseractEngine:
         return from_the_right and line.text.isascii() and self.reads(_LATIN_LANGUAGES)
 
     def _single(self, quad: Quad, crop: np.ndarray, names: list[str], dpi: int) -> RecognizedLine | None:
-        """Read one line; where nothing is read at its own size, in others: Tesseract finds no line in some crops."""
-        others = (_scaled(crop, height) for height in _HEIGHTS)
-        tries = (self._try_single(quad, one, names, dpi) for one in chain([crop], others))
-        return next((line for line in tries if line is not None), None)
-
-    def _try_single(self, quad: Quad, crop: np.ndarray, names: list[str], dpi: int) -> RecognizedLine | None:
+        """Read one line; where Tesseract finds none in its crop, all of the crop as one, then it in other sizes."""
         import tesserocr
 
-        api = self._api(names, tesserocr.PSM.SINGLE_LINE)
+        one = tesserocr.PSM.SINGLE_LINE
+        line = self._try_single(quad, crop, names, dpi, one)
+        if line is None:
+            line = self._try_single(quad, crop, names, dpi, tesserocr.PSM.RAW_LINE)
+            if line is None or line.confidence < _SURE or len(line.text) < _FEWEST:
+                tries = (self._try_single(quad, _scaled(crop, height), names, dpi, one) for height in _HEIGHTS)
+                line = next((found for found in tries if found is not None), None)
+        return line
+
+    def _try_single(self, quad: Quad, crop: np.ndarray, names: list[str], dpi: int, mode: int) -> RecognizedLine | None:
+        api = self._api(names, mode)
         _set(api, crop, dpi)
         written = api.GetUTF8Text()
         height, width = crop.shape[:2]
