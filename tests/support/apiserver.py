@@ -32,6 +32,7 @@ from hack.paths import ROOT
 CRDS = ROOT / "crds"
 START_SECONDS = 60.0
 """Longest wait for the apiserver; two busy cores can be slow."""
+REQUEST_SECONDS = 30.0
 POLL_SECONDS = 0.05
 SERVICE_RANGE = "10.0.0.0/24"
 
@@ -55,6 +56,8 @@ class ApiServer:
     """Logs (`<program>.log`) and data; deleted at the end."""
     controllers: bool
     """Whether kube-controller-manager runs (Job controller, garbage collector, default ServiceAccounts, …)."""
+    request_seconds: float
+    """For which a request may last."""
     _supervisor: subprocess.Popen[str] = field(repr=False, compare=False)
 
     def start(self, name: str, *command: str) -> None:
@@ -87,7 +90,7 @@ class ApiServer:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, context=self._tls(), timeout=30) as answer:
+            with urllib.request.urlopen(request, context=self._tls(), timeout=self.request_seconds) as answer:
                 return Response(answer.status, _decode(answer.read()), _warnings(answer.headers))
         except urllib.error.HTTPError as error:
             with error:
@@ -146,7 +149,12 @@ class Response:
 
 
 @contextmanager
-def serve(*, controllers: bool = False, options: Mapping[str, Sequence[str]] | None = None) -> Generator[ApiServer]:
+def serve(
+    *,
+    controllers: bool = False,
+    options: Mapping[str, Sequence[str]] | None = None,
+    request_seconds: float = REQUEST_SECONDS,
+) -> Generator[ApiServer]:
     """Start etcd and kube-apiserver (and kube-controller-manager) on free ports; stops and deletes all at the end.
 
     They also stop, and their folder is deleted, however this process ends.
@@ -154,6 +162,7 @@ def serve(*, controllers: bool = False, options: Mapping[str, Sequence[str]] | N
     Args:
         controllers: whether kube-controller-manager runs.
         options: program → further flags, which win over what is given here.
+        request_seconds: for which a request may last.
 
     Raises:
         StartError: a program ended or was not ready in time.
@@ -164,7 +173,7 @@ def serve(*, controllers: bool = False, options: Mapping[str, Sequence[str]] | N
         [sys.executable, str(program), str(folder)], stdin=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        yield _start(supervisor, folder, options or {}, controllers=controllers)
+        yield _start(supervisor, folder, options or {}, controllers=controllers, request_seconds=request_seconds)
     finally:
         supervisor.communicate()
         shutil.rmtree(folder, ignore_errors=True)  # only where the supervisor itself was killed
@@ -186,7 +195,12 @@ def shared(*, controllers: bool = False) -> ApiServer:
 
 
 def _start(
-    supervisor: subprocess.Popen[str], folder: Path, options: Mapping[str, Sequence[str]], *, controllers: bool
+    supervisor: subprocess.Popen[str],
+    folder: Path,
+    options: Mapping[str, Sequence[str]],
+    *,
+    controllers: bool,
+    request_seconds: float,
 ) -> ApiServer:
     client_port, peer_port, port = _free_ports(3)
     certificates = folder / "certificates"
@@ -200,6 +214,7 @@ def _start(
         kubeconfig=folder / "kubeconfig",
         folder=folder,
         controllers=controllers,
+        request_seconds=request_seconds,
         _supervisor=supervisor,
     )
     etcd = f"http://127.0.0.1:{client_port}"

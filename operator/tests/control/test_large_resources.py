@@ -25,6 +25,13 @@ COUNT = 1000 if LONG else 100
 MOST = 300 * MIB
 PATIENCE = 1200.0 if LONG else 120.0
 POLICY = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+OPTIONS = {
+    # What others keep of a gigabyte of objects is not measured, and would be all memory that there is: etcd's latest
+    # writes, the cache of the API server, and the metadata of all resources in these two controllers.
+    "etcd": ["--quota-backend-bytes=8589934592", "--snapshot-count=100", "--snapshot-catchup-entries=20"],
+    "kube-apiserver": ["--watch-cache=false"],
+    "kube-controller-manager": ["--controllers=-garbage-collector-controller,-resourcequota-controller"],
+}
 LABELS = {f"{'d' * 253}/label-{number:04}": "v" * 63 for number in range(64)}
 """As many as the chart's policy lets through, each as long as Kubernetes does."""
 ALLOWED = {"labels": LABELS, "annotations": {"note": "x" * 32_000}}
@@ -43,9 +50,8 @@ def metadata(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.fixture
 def harness(tmp_path: Path, metadata: dict[str, Any]) -> Iterator[OperatorHarness]:
     """An API server for a gigabyte of objects, with the chart's policy where they keep to it."""
-    options = {"etcd": ["--quota-backend-bytes=8589934592"]}
     with ExitStack() as stack:
-        server = stack.enter_context(serve(controllers=True, options=options))
+        server = stack.enter_context(serve(controllers=True, options=OPTIONS, request_seconds=PATIENCE))
         server.apply_crds()
         if metadata is ALLOWED:
             rendered = render()
@@ -99,9 +105,10 @@ def test_large_resources_of_one_namespace_cost_little_memory_and_delay_no_others
 
     def create(each: tuple[str, dict[str, Any]]) -> int:
         path, body = each[0].format(crowded), each[1]
-        while (answer := server.request("POST", path, body)).status == 500:  # etcd on a busy machine timed out
-            assert "timed out" in answer.message
-        if answer.status == 409:  # but did what it was asked to
+        # A busy API server asks to come again, or says that it or etcd took too long.
+        while (answer := server.request("POST", path, body)).status in (429, 500, 503, 504):
+            assert answer.status == 429 or "time" in answer.message
+        if answer.status == 409:  # but it did what it was asked to
             answer = server.request("GET", f"{path}/{body['metadata']['name']}")
         assert answer.status in (200, 201), answer.message
         return len(json.dumps(answer.body))
