@@ -1,4 +1,4 @@
-"""Sources that deliver as slowly as they please: whoever waits for them holds an accelerator, and gives up."""
+"""Sources that deliver as slowly as they please: the worker that waits holds an accelerator, and gives up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine as pieces of batch work share it: together in batches, and nobody suffers from another."""
+"""The engine as pieces of batch work share it: together in batches, without one delaying or changing another."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from steno_runtime.storage.common import Retry, Unavailable
 log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60.0
-"""Of a connection, over which its rate counts: a pause of a source is no fault, but whoever waits holds a GPU."""
+"""Of a connection, over which its rate counts: a pause of a source is no fault, but who waits holds a GPU."""
 OUTAGE_SECONDS = 300.0
 """Of all tries together, in which nothing need arrive."""
 

@@ -66,8 +66,8 @@ class BatchEngine:
     """`SharedEngine` for batch work: its windows are decoded beside the sessions', at the lowest priority.
 
     Unlike other engines, any number of threads may call it. On a GPU, windows of the same length, language and profile
-    are decoded together, whoever they are of. On a CPU that saves nothing, and may change a word: those of several
-    pieces of work are decoded side by side, if the engine has workers for it.
+    are decoded together, whatever work they are of. On a CPU that saves nothing, and may change a word: there, those of
+    several pieces of work are decoded side by side, if the engine has workers for it.
     """
 
     def __init__(self, scheduler: Scheduler, engine: Engine, *, owner: int = 0, check: Check = lambda: None) -> None:

@@ -213,7 +213,7 @@ class Scheduler:
         self.forget(tenant, session)
 
     def forget(self, tenant: str, session: str) -> None:
-        """Cancel the waiting windows of whoever came under these names, and forget what work they received."""
+        """Cancel the waiting windows that came under these names, and forget how much work these received."""
         with self._changed:
             cancelled = [queued for queued in self._waiting if queued.session == session]
             self._waiting = [queued for queued in self._waiting if queued.session != session]

@@ -289,7 +289,7 @@ async def _finish(live: LiveSession) -> None:
     """End the session of a client that has gone, with what it said last, unless it has ended already."""
     async with live.link.intake:
         if not live.ending.is_set():
-            with contextlib.suppress(ApiError, WorkError):  # there is nobody to tell
+            with contextlib.suppress(ApiError, WorkError):  # no client is left to hear of it
                 await _feed(live, live.link.audio.finish())
     live.end(SessionEnd.CLIENT_GONE)
 
