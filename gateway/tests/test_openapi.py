@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.slow]
 
 SECONDS = 20
 # A job that does not end at once is answered with 504. And no schema can say that `minSpeakers` is at most
-# `maxSpeakers`, nor that an Idempotency-Key is for one request. tus refuses a version that it does not know with 412.
+# `maxSpeakers`, nor that an Idempotency-Key is for one request. tus refuses a version that it does not know, or none,
+# with 412, and a length that is too large with 413. Headers that no schema describes are ignored, as HTTP says.
 CONFIG = """
 hooks = "hooks.py"
 [checks.not_a_server_error]
@@ -31,6 +32,11 @@ expected-statuses = ["2xx", "3xx", "4xx", 504]
 expected-statuses = ["2xx", 400, 401, 403, 404, 409, 422, 504]
 [checks.negative_data_rejection]
 expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 415, 422, 428, 429, "5xx"]
+[checks.missing_required_header]
+expected-statuses = [400, 401, 403, 406, 412, 415, 422]
+[[operations]]
+include-path = "/v1/uploads/tus"
+checks.negative_data_rejection.expected-statuses = [201, 400, 401, 403, 412, 413, 415, 422, 428, 429, "5xx"]
 """
 
 HOOKS = """

@@ -42,7 +42,9 @@ class MountedWorker(WarmWorker):
         }
         return task.model_copy(update=moved)
 
-    def work(self, task: AnyTask, stop: StopRequest, on_progress: Callable[[Progress], None]) -> TerminationMessage:
+    def work(
+        self, task: AnyTask, stop: StopRequest, on_progress: Callable[[Progress], None], **more: Any
+    ) -> TerminationMessage:
         self.begun.append(task.attempt)
         on_progress(Progress(stage=Stage.STARTING, percent=0))
         try:
@@ -50,7 +52,7 @@ class MountedWorker(WarmWorker):
                 stop.check()
         except Stopped:
             return TerminationMessage()
-        return super().work(task, stop, on_progress)
+        return super().work(task, stop, on_progress, **more)
 
 
 @contextmanager
