@@ -123,7 +123,7 @@ class ClientLink:
             return False
         place.leave(replaced=False)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RESUME_SECONDS):  # also if replaced: that connection may be lost on its way here
+            async with asyncio.timeout(None if place.is_replaced else RESUME_SECONDS):
                 while self._place is place:
                     self._arrived.clear()
                     await self._arrived.wait()
