@@ -9,14 +9,10 @@ import jwt
 import pytest
 
 from steno_api.gateway.session_tokens import GATEWAY_LABEL, SESSION_TOKEN_PATH, SessionTokenRequest
-from steno_api.model import ObjectRef
-from steno_api.server.reports import SessionReport
-from steno_api.v1alpha1.streamsession import SessionStats
 from steno_operator.control.cache.cluster_state import ClusterState
 from steno_operator.control.kube.signing import KeyStore, SigningKey
 from steno_operator.control.reports.session_tokens import LIFETIME, SessionTokens
 from steno_operator.control.reports.token_review import PodIdentity
-from steno_operator.manifests import labels
 
 from .objects import CREATED
 from .streams import Streams, claims_of, post
@@ -33,31 +29,8 @@ def resource(kind: str, name: str, uid: str, **more: Any) -> dict[str, Any]:
     return {"apiVersion": "steno.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": {}, **more}
 
 
-def connect(state: ClusterState, *, status: dict[str, Any], deleting: bool = False) -> None:
-    """Have a server that the session is connected to."""
-    pod = resource("Pod", "server", "pod1", status=status)
-    owner = {"kind": "ReplicaSet", "name": "default-pool-5d8f", "uid": "rs1", "controller": True}
-    marks = {labels.POOL_UID: "pool1", labels.POOL: "default"}
-    pod["metadata"] |= {"labels": marks, "ownerReferences": [owner]}
-    if deleting:
-        pod["metadata"]["deletionTimestamp"] = CREATED
-    state.servers.upsert(pod)
-    session = ObjectRef(namespace="ns", name="call", uid="s1")
-    report = SessionReport(session=session, started=NOW, stats=SessionStats(audio_seconds=1))
-    state.connections.update("pod1", "server", "ns", [report])
-
-
-def ask(
-    caller: PodIdentity = GATEWAY,
-    uid: str = "s1",
-    *,
-    keys: bool = True,
-    server: dict[str, Any] | None = None,
-    **session: Any,
-) -> tuple[int, Any]:
+def ask(caller: PodIdentity = GATEWAY, uid: str = "s1", *, keys: bool = True, **session: Any) -> tuple[int, Any]:
     state = ClusterState()
-    if server is not None:
-        connect(state, **server)
     state.token_keys = KeyStore([KEY], KEY) if keys else None
     state.resources.upsert(resource("RuntimePool", "default", "pool1"))
     state.resources.upsert(resource("StreamSession", "call", "s1", **{"status": READY, **session}))
@@ -73,19 +46,6 @@ def test_a_gateway_gets_a_token_of_its_session_and_its_address_in_the_cluster():
     assert (claims["sub"], claims["uid"], claims["meetingID"]) == ("ns/call", "s1", "m")
     assert (claims["tenant"], claims["metadata"]) == ("ns", {"session_id": "회의 1"})
     assert datetime.fromtimestamp(claims["exp"], UTC) == NOW + LIFETIME
-
-
-@pytest.mark.parametrize(
-    ("server", "address"),
-    [
-        ({"status": {"podIP": "10.0.0.7"}}, "10.0.0.7"),
-        ({"status": {"podIP": "10.0.0.7"}, "deleting": True}, None),
-        ({"status": {}}, None),
-        (None, None),
-    ],
-)
-def test_it_is_told_which_server_has_the_session(server: dict[str, Any] | None, address: str | None):
-    assert ask(server=server)[1].get("address") == address
 
 
 @pytest.mark.parametrize(

@@ -29,5 +29,3 @@ class SessionToken(Model):
     """When it expires; a connection that is open then stays open."""
     url: str
     """`ws(s)://…/stt/realtime?session=namespace/name`: the session's servers, inside the cluster."""
-    address: str | None = None
-    """IP of the one that the session is connected to; absent: it is to none, or it is not known."""

@@ -71,7 +71,6 @@ async def open_upstream(token: SessionToken, start: Mapping[str, Any], tls: ssl.
     try:
         socket = await connect(
             token.url,
-            host=token.address or urlsplit(token.url).hostname,  # the name in the URL is what is verified
             additional_headers={"Authorization": f"Bearer {token.token}"},
             ssl=tls if urlsplit(token.url).scheme == "wss" else None,
             proxy=None,  # that of the environment is not meant for the cluster's own servers

@@ -83,7 +83,7 @@ def read_server(raw: Mapping[str, Any]) -> Entry[ObservedServer]:
     replica_set = controller.get("name", "") if controller.get("kind") == "ReplicaSet" else ""
     is_own = replica_set.rpartition("-")[0] == labels.pool_child_name(pool)
     ready = bool(find_condition(status, "Ready"))
-    server = ObservedServer(read_pod(raw, SERVER), ready, _last_exit(status), text_of(status, "podIP") or None)
+    server = ObservedServer(read_pod(raw, SERVER), ready, _last_exit(status))
     return replace(owned_entry(raw, marks.get(labels.POOL_UID, "") if is_own else "", server), owner_name=pool)
 
 

@@ -89,10 +89,6 @@ class SessionConnections(Notifier[ConnectionsChanged]):
         report = self._open.get(pod_uid, {}).get(uid)
         return self._ended.get(uid) or (None if report is None else Connection(report, self._pods[pod_uid]))
 
-    def server_of(self, uid: str) -> str | None:
-        """Return the UID of the server's pod that a session is connected to; None: it is to none that has reported."""
-        return self._server_of.get(uid)
-
     def _notify_of(self, reports: Iterable[SessionReport], first_report_in: str | None = None) -> None:
         sessions = tuple(report.session for report in reports)
         if sessions or first_report_in is not None:

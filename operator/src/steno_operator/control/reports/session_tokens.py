@@ -81,14 +81,8 @@ class SessionTokens:
         tenant = observed.admission.billed_tenant(session.spec.tenant_name, request.namespace)
         token = state.token_keys.active.sign(build_claims(session, tenant, issued, issued + LIFETIME))
         log.info("issued a token to gateway %s", caller.account, extra=key.log())
-        # A client that comes back has to find the server that has its session, not any of the pool.
-        server = state.servers.get(state.connections.server_of(session.metadata.uid) or "")
-        return SessionToken(
-            token=token,
-            expiration_time=issued + LIFETIME,
-            url=websocket_url(session, observed.pool),
-            address=None if server is None or server.value.pod.deleting else server.value.address,
-        )
+        url = websocket_url(session, observed.pool)
+        return SessionToken(token=token, expiration_time=issued + LIFETIME, url=url)
 
 
 def _session_of(state: ClusterState, key: Key, gateway: str, uid: str) -> StreamSession:

@@ -19,8 +19,6 @@ class ObservedServer:
     """The pod's condition `Ready`: the server is warm."""
     last_exit: str = ""
     """How the container ended before it was restarted, with the end of its log."""
-    address: str | None = None
-    """`status.podIP`."""
 
 
 @dataclass(frozen=True)

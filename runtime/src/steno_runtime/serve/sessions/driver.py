@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from steno_api.gateway.api_keys import Scope
@@ -24,8 +24,7 @@ from steno_runtime.media.audio import SAMPLE_RATE
 from steno_runtime.serve.auth import Authenticator
 from steno_runtime.serve.errors import to_api_error
 from steno_runtime.serve.sessions.audio_input import AudioInput, Pcm
-from steno_runtime.serve.sessions.client_link import ClientLink, Place
-from steno_runtime.serve.sessions.live_session import LiveSession, now
+from steno_runtime.serve.sessions.live_session import LiveSession
 from steno_runtime.serve.sessions.registry import SessionOverrides, SessionRegistry
 from steno_runtime.stream.events import Event
 
@@ -35,8 +34,6 @@ MAX_AUDIO_BYTES = 1024 * 1024
 """Of one message."""
 START_SECONDS = 10.0
 """Within which the first message has to arrive."""
-TAKEN_SECONDS = 1.0
-"""Between two messages of what was taken, to a client that may come back."""
 PUBLISH_WAIT_SECONDS = 15.0
 """How long the last message waits for the manifest, so that it can name it."""
 
@@ -56,8 +53,6 @@ class Start:
         token: the token, where it was not sent before.
         sample_rate: of the audio, in Hz.
         overrides: what the client chooses instead of its token's settings.
-        resume: `seq` of the last event that it has, of a client that comes back when its connection is lost; None: it
-            does not.
     """
 
     session: str | None = None
@@ -66,7 +61,6 @@ class Start:
     token: str | None = None
     sample_rate: int = SAMPLE_RATE
     overrides: SessionOverrides = field(default_factory=SessionOverrides)
-    resume: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,27 +91,13 @@ ClientMessage = Audio | Unreadable | Finalize | End | KeepAlive
 
 @dataclass(frozen=True)
 class Started:
-    """The session is open.
-
-    Attributes:
-        session: as the client calls it.
-        claims: of its token.
-        taken: messages that it has taken, of a client that may come back; None: it may not.
-    """
+    """The session is open."""
 
     session: str
     claims: SessionClaims
-    taken: int | None = None
 
 
-@dataclass(frozen=True)
-class Taken:
-    """How many messages the session has taken: a client that may come back need not keep those."""
-
-    messages: int
-
-
-ServerEvent = Started | Taken | Event
+ServerEvent = Started | Event
 
 
 @dataclass(frozen=True)
@@ -190,8 +170,8 @@ class SessionDriver:
         """
         ending: SessionEnding | ApiError | None
         try:
-            live, started, after = await self._open(connection, claims, session)
-            ending = await _converse(connection, live, started, after)
+            live, started, audio = await self._open(connection, claims, session)
+            ending = await _converse(connection, live, started, audio)
         except Disconnected:
             return
         except ApiError as error:
@@ -204,7 +184,7 @@ class SessionDriver:
 
     async def _open(
         self, connection: ClientConnection, claims: SessionClaims | None, session: str | None
-    ) -> tuple[LiveSession, Started, int]:
+    ) -> tuple[LiveSession, Started, AudioInput]:
         start = await self._first_message(connection)
         if claims is None:
             claims = self._authenticator.authenticate(start.token, Scope.STREAM)
@@ -213,12 +193,9 @@ class SessionDriver:
         claims = self._authenticator.check_claims(
             claims, session=start.session, tenant=start.tenant, meeting=start.meeting
         )
-        started, is_resumable = Started(start.session or claims.name, claims), start.resume is not None
-        live = self._registry.resumed(claims) if is_resumable else None
-        if live is None:
-            audio = AudioInput(start.sample_rate, max_seconds=claims.max_duration_seconds)
-            live = self._registry.open(claims, start.overrides, ClientLink(audio, is_resumable=is_resumable))
-        return live, started, start.resume or 0
+        audio = AudioInput(start.sample_rate, max_seconds=claims.max_duration_seconds)
+        live = self._registry.open(claims, start.overrides, connection.send)
+        return live, Started(start.session or claims.name, claims), audio
 
     async def _first_message(self, connection: ClientConnection) -> Start:
         try:
@@ -230,46 +207,32 @@ class SessionDriver:
 
 
 async def _converse(
-    connection: ClientConnection, live: LiveSession, started: Started, after: int
+    connection: ClientConnection, live: LiveSession, started: Started, audio: AudioInput
 ) -> SessionEnding | None:
-    """Take messages until the session ends, for any reason, or another connection takes it over.
+    """Take messages until the session ends, for any reason.
 
     Args:
         connection: to the client.
-        live: the session, which has ended when this returns or raises, unless it was taken over.
+        live: the session, which has ended when this returns or raises.
         started: the first event.
-        after: `seq` of the last event that the client has.
+        audio: converts what the client sends; it is closed when this returns or raises.
 
     Returns:
         How the session ended; None if the client has gone.
 
     Raises:
-        ApiError: the client broke the protocol, or has another connection.
+        ApiError: the client broke the protocol.
     """
-    link = live.link
-
-    async def greet(taken: int) -> None:
-        await connection.send(replace(started, taken=taken) if link.is_resumable else started)
-
-    tasks: list[asyncio.Task[object]] = []
-    is_replaced = False
+    tasks: list[asyncio.Task[None]] = []
     try:
-        place = await link.attach(connection.send, greet, after)
-        receiving = asyncio.create_task(_receive(connection, live, place))
-        ending = asyncio.create_task(_wait(live.ending))
-        tasks = [receiving, ending, asyncio.create_task(_wait(place.left))]
+        with contextlib.suppress(Exception):  # a client that has left already is noticed by the next receive
+            await connection.send(started)
+        receiving = asyncio.create_task(_receive(connection, live, audio))
+        tasks = [receiving, asyncio.create_task(_wait(live.ending))]
         await asyncio.wait((*tasks, live.decoded), return_when=asyncio.FIRST_COMPLETED)
         if receiving.done():
             receiving.result()
-        if not live.ending.is_set():
-            tasks.append(back := asyncio.create_task(link.comes_back(place)))
-            await asyncio.wait((back, ending), return_when=asyncio.FIRST_COMPLETED)
-            is_replaced = back.done() and back.result()
-            if is_replaced:
-                raise ApiError(
-                    ErrorCode.SESSION_CONNECTED, "Another connection of the client goes on with the session."
-                )
-            await _finish(live)
+        live.end(SessionEnd.CLIENT_GONE)  # unless it has ended already
         if live.reason is SessionEnd.CLIENT_GONE:
             return None
         failure = await asyncio.shield(live.decoded)
@@ -277,24 +240,14 @@ async def _converse(
     finally:
         for task in tasks:
             task.cancel()
-        if not is_replaced:
-            link.audio.close()
-            live.end(SessionEnd.CLIENT_GONE)
+        audio.close()
+        live.end(SessionEnd.CLIENT_GONE)
     result = live.published.result() if live.published.done() else None
     error = None if failure is None else to_api_error(failure)
     return SessionEnding(live.reason, live.stats, result, error)
 
 
-async def _finish(live: LiveSession) -> None:
-    """End the session of a client that has gone, with what it said last, unless it has ended already."""
-    async with live.link.intake:
-        if not live.ending.is_set():
-            with contextlib.suppress(ApiError, WorkError):  # no client is left to hear of it
-                await _feed(live, live.link.audio.finish())
-    live.end(SessionEnd.CLIENT_GONE)
-
-
-async def _receive(connection: ClientConnection, live: LiveSession, place: Place) -> None:
+async def _receive(connection: ClientConnection, live: LiveSession, audio: AudioInput) -> None:
     """Pass messages to the session until the client leaves.
 
     After the session's end they are read and dropped: a client's pings stand in line with them, and the rest of its
@@ -303,58 +256,40 @@ async def _receive(connection: ClientConnection, live: LiveSession, place: Place
     Raises:
         ApiError: the client broke the protocol.
     """
-    link, noted = live.link, now()
     while True:
         try:
             message = await connection.receive()
-            async with link.intake:
-                if place.left.is_set():
-                    return
-                if not live.ending.is_set():
-                    await _handle(message, live)
-                    link.taken += isinstance(message, Audio | Unreadable | Finalize)
-            if link.is_resumable and now() - noted >= TAKEN_SECONDS:
-                noted = now()
-                await _note(connection, link.taken)
+            if not live.ending.is_set():
+                await _handle(message, live, audio)
         except Disconnected:
+            if not live.ending.is_set():
+                with contextlib.suppress(ApiError, WorkError):  # there is nobody to tell
+                    await _feed(live, audio, audio.finish())
+            live.end(SessionEnd.CLIENT_GONE)
             return
         except ApiError:
             if not live.ending.is_set():
                 raise
 
 
-async def _note(connection: ClientConnection, taken: int) -> None:
-    """Tell a client how many messages were taken.
-
-    Raises:
-        Disconnected: it cannot be reached.
-    """
-    try:
-        await connection.send(Taken(taken))
-    except Exception as error:  # whatever it is, the client cannot be reached
-        raise Disconnected from error
-
-
-async def _handle(message: ClientMessage, live: LiveSession) -> None:
-    audio = live.link.audio
+async def _handle(message: ClientMessage, live: LiveSession, audio: AudioInput) -> None:
     match message:
         case Audio():
-            await _feed(live, audio.convert(message.data))
+            await _feed(live, audio, audio.convert(message.data))
         case Unreadable():
             live.skip_unreadable()
         case Finalize():
-            await _feed(live, audio.flush())
+            await _feed(live, audio, audio.flush())
             live.finalize()
         case End():
-            await _feed(live, audio.finish())
+            await _feed(live, audio, audio.finish())
             live.end(SessionEnd.CLIENT_ENDED)
         case KeepAlive():
             pass
 
 
-async def _feed(live: LiveSession, blocks: Pcm) -> None:
+async def _feed(live: LiveSession, audio: AudioInput, blocks: Pcm) -> None:
     """Give the session audio, as fast as it takes it, until it ends."""
-    audio = live.link.audio
     damaged = audio.damaged
     async with contextlib.aclosing(blocks):
         async for pcm in blocks:

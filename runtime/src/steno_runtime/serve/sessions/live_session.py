@@ -20,8 +20,8 @@ from steno_api.server.session_end import SessionEnd
 from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.errors import WorkError, explain
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.serve.sessions.client_link import ClientLink
 from steno_runtime.serve.sessions.publish import SessionRecord
+from steno_runtime.stream.events import Event
 from steno_runtime.stream.session import Session, SessionClosed
 from steno_runtime.stt.language_changes import describe_confidence
 
@@ -36,6 +36,8 @@ BACKLOG_BYTES = 64 * 1024 * 1024
 its audio: they are answered only while that is read."""
 POLL_SECONDS = 1.0
 
+EventSink = Callable[[Event], Awaitable[None]]
+"""Sends an event to the client; raises when the client has gone."""
 Publish = Callable[[SessionRecord], Awaitable[SessionResult]]
 """Publishes a session; returns the result, whose reason is still to be set."""
 
@@ -49,16 +51,14 @@ class LiveSession:
     """A session while it is open here, and until its transcript is published.
 
     Attributes:
-        link: to its client.
         decoded: done once every event was given to the client; no more follow. Its value is why decoding broke off, if
             it did.
         published: done once the session is published, with how it ended.
     """
 
-    def __init__(self, claims: SessionClaims, session: Session, link: ClientLink, *, model: str, device: str) -> None:
+    def __init__(self, claims: SessionClaims, session: Session, *, model: str, device: str) -> None:
         loop = asyncio.get_running_loop()
         self.claims = claims
-        self.link = link
         self.ref = ObjectRef(namespace=claims.namespace, name=claims.name, uid=claims.uid)
         self.started = datetime.now(UTC)
         self.ending = asyncio.Event()
@@ -153,15 +153,17 @@ class LiveSession:
             "sessionsPerReplica, or give its RuntimeProfile more CPUs or a GPU.",
         )
 
-    async def run(self, publish: Publish) -> None:
-        """Forward events to the client until they end, then publish. Never raises; cancelled, it publishes nothing.
+    async def run(self, sink: EventSink, publish: Publish) -> None:
+        """Forward events to `sink` until they end, then publish. Never raises; cancelled, it publishes nothing.
 
-        `publish` publishes the transcript: it is called once, unless the session goes on at another server.
+        Args:
+            sink: to the client.
+            publish: publishes the transcript; called once, unless the session goes on at another server.
         """
         tasks = [asyncio.create_task(self._enforce_limits()), asyncio.create_task(self._decode_backlog())]
         failure: WorkError | None = None
         try:
-            failure = await self._forward_events()
+            failure = await self._forward_events(sink)
             self.end(SessionEnd.DRAINED)
             self.decoded.set_result(failure)
             if self.reason is SessionEnd.DUPLICATE:  # the session goes on at another server, which publishes it
@@ -182,15 +184,19 @@ class LiveSession:
         result = result.model_copy(update={"reason": self.reason, "time": datetime.now(UTC)})
         self.published.set_result(self._with_loss(result) if failure is None else _with_failure(result, failure))
 
-    async def _forward_events(self) -> WorkError | None:
+    async def _forward_events(self, sink: EventSink) -> WorkError | None:
+        connected = True
         try:
             async for event in self._session.events():
+                if not connected:
+                    continue
                 try:
-                    await self.link.deliver(event, SEND_SECONDS)
+                    async with asyncio.timeout(SEND_SECONDS):
+                        await sink(event)
                 except Exception as error:  # noqa: BLE001  (whatever it is, the client cannot be reached)
                     log.info("the client has gone", extra={"session": self.claims.sub, "error": type(error).__name__})
-                    if not self.link.is_resumable:
-                        self.end(SessionEnd.CLIENT_GONE)
+                    connected = False
+                    self.end(SessionEnd.CLIENT_GONE)
         except WorkError as error:
             log.warning("decoding failed", extra={"session": self.claims.sub, "reason": error.reason})
             return error

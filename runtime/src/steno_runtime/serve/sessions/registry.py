@@ -16,8 +16,7 @@ from steno_api.server.task import PoolTask
 from steno_runtime.errors import WorkError
 from steno_runtime.serve.access import SessionAccess
 from steno_runtime.serve.readiness import Readiness
-from steno_runtime.serve.sessions.client_link import ClientLink
-from steno_runtime.serve.sessions.live_session import LiveSession
+from steno_runtime.serve.sessions.live_session import EventSink, LiveSession
 from steno_runtime.serve.sessions.publish import SessionPublisher
 from steno_runtime.stream.engine import SessionLimit
 from steno_runtime.stream.session import SessionConfig
@@ -77,25 +76,13 @@ class SessionRegistry:
         """Sessions that are open, those being published included."""
         return len(self._live)
 
-    def resumed(self, claims: SessionClaims) -> LiveSession | None:
-        """Return the session of a client that comes back; None: it is not open here, or waits for no client.
-
-        Raises:
-            ApiError: that of `SessionAccess.check`.
-        """
-        live = self._live.get(claims.uid)
-        if live is None or live.ending.is_set() or not live.link.is_resumable:
-            return None
-        self._access.check(claims, new_work=True)
-        return live
-
-    def open(self, claims: SessionClaims, overrides: SessionOverrides, link: ClientLink) -> LiveSession:
-        """Open a session.
+    def open(self, claims: SessionClaims, overrides: SessionOverrides, sink: EventSink) -> LiveSession:
+        """Open a session; its events go to `sink` from now on.
 
         Args:
             claims: of the session's token.
             overrides: what the client chose.
-            link: to the client.
+            sink: sends an event to the client.
 
         Raises:
             ApiError: `Draining`, `NotReady`, `SessionConnected`, `ServerFull`, `LanguageUnknown`, or that of
@@ -131,9 +118,9 @@ class SessionRegistry:
         except WorkError as error:
             raise ApiError(ErrorCode.LANGUAGE_UNKNOWN, error.message) from None
         status = engine.status()
-        live = LiveSession(claims, session, link, model=status.model, device=status.device)
+        live = LiveSession(claims, session, model=status.model, device=status.device)
         self._live[claims.uid] = live
-        run = asyncio.create_task(live.run(self._publisher.publish), name=f"session {claims.uid}")
+        run = asyncio.create_task(live.run(sink, self._publisher.publish), name=f"session {claims.uid}")
         self._runs[claims.uid] = run
         run.add_done_callback(lambda _: self._on_run_done(live))
         log.info("session opened", extra={"session": claims.sub, "uid": claims.uid})

@@ -25,7 +25,6 @@ from steno_runtime.serve.sessions.driver import (
     SessionEnding,
     Start,
     Started,
-    Taken,
 )
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS
 from steno_runtime.serve.sessions.registry import SessionOverrides
@@ -170,7 +169,7 @@ def _ended_message(ending: SessionEnding) -> stt_pb2.TranscriptEvent:
 
 def _event_message(event: ServerEvent) -> stt_pb2.TranscriptEvent:
     match event:
-        case Started() | Taken():  # the latter is for clients that come back, which gRPC's do not
+        case Started():
             return stt_pb2.TranscriptEvent(type=stt_pb2.SESSION_STARTED)
         case SpeechStarted():
             kind, offset = stt_pb2.SPEECH_STARTED, event.offset_ms

@@ -25,7 +25,6 @@ from steno_runtime.serve.sessions.driver import (
     SessionEnding,
     Start,
     Started,
-    Taken,
     Unreadable,
 )
 from steno_runtime.serve.sessions.live_session import SEND_SECONDS
@@ -127,8 +126,6 @@ class WebSocketConnection:
         """See `ClientConnection`."""
         if isinstance(event, Started):
             await self._send(messages.started_message(event))
-        elif isinstance(event, Taken):
-            await self._send(messages.taken_message(event))
         else:
             await self._send(messages.event_message(event))
 

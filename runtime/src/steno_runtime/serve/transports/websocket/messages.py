@@ -15,8 +15,7 @@ from steno_api.server.errors import ApiError, ErrorCode
 from steno_api.server.reports import SessionResult
 from steno_api.v1alpha1.streamsession import SessionStats
 from steno_runtime.media.audio import SAMPLE_RATE
-from steno_runtime.serve.sessions.client_link import RESUME_SECONDS
-from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, Start, Started, Taken
+from steno_runtime.serve.sessions.driver import MAX_AUDIO_BYTES, Start, Started
 from steno_runtime.serve.sessions.registry import SessionOverrides
 from steno_runtime.stream.events import Event, Final, Lag, Partial, SpeechEnded, SpeechStarted
 
@@ -34,14 +33,6 @@ _REMEDY = "Send base64 of 16-bit little-endian PCM, or of WebM, Ogg or MP4"
 _Short = Annotated[str, Field(max_length=512)]
 
 
-class _Resume(BaseModel):
-    """That the client comes back when its connection is lost."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
-
-    seq: Annotated[int, Field(ge=0)] = 0
-
-
 class _StartSession(BaseModel):
     """`start_session`; unknown fields are ignored."""
 
@@ -57,7 +48,6 @@ class _StartSession(BaseModel):
     token: str | None = None
     api_key: str | None = None
     interim_results: bool | None = None
-    resume: _Resume | None = None
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -101,7 +91,6 @@ def parse_start(fields: dict[str, Any]) -> Start:
         token=message.token or message.api_key,
         sample_rate=message.sample_rate,
         overrides=SessionOverrides(message.language, message.interim_results, tuple(message.languages)),
-        resume=message.resume.seq if message.resume else None,
     )
 
 
@@ -158,7 +147,6 @@ def _why_not_base64(encoded: str) -> str:
 def started_message(started: Started) -> dict[str, Any]:
     """Return `session_started`."""
     claims = started.claims
-    resume = {} if started.taken is None else {"resume": {"taken": started.taken, "seconds": RESUME_SECONDS}}
     return {
         "type": "session_started",
         "session_id": started.session,
@@ -168,13 +156,7 @@ def started_message(started: Started) -> dict[str, Any]:
             "idle_timeout_seconds": claims.idle_timeout_seconds,
             "max_frame_bytes": MAX_AUDIO_BYTES,
         },
-        **resume,
     }
-
-
-def taken_message(taken: Taken) -> dict[str, Any]:
-    """Return `taken`."""
-    return {"type": "taken", "messages": taken.messages}
 
 
 def event_message(event: Event) -> dict[str, Any]:
